@@ -1,0 +1,16 @@
+//! Request and response bodies, field for field as in the contract (`api.md`, Bodies).
+
+mod lenient;
+mod request;
+mod response;
+
+pub use request::{
+    DecryptRequest, EncryptRequest, GenerateRequest, HmacRequest, ImportRequest, InvalidBody,
+    MAX_BULK, bulk_decrypt_from_json,
+};
+pub use response::{
+    Api, DescribeIdentity, DescribeKey, DescribePolicy, ErrorBody, IdentityPage, NamePage,
+    PolicyPatterns, ReadPolicy, SelfDescribe, SelfPolicy, Status, Version, ciphertext_json,
+    generate_json, hmac_json, plaintext_json, plaintexts_json,
+};
+pub use response::{Ciphertext, DataKey, Hmac, Plaintext};

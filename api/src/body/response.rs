@@ -1,0 +1,304 @@
+//! What the server answers. The types are written by the server and read by clients; where a
+//! body may carry plaintext it is written by a function into one buffer that is wiped.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::BASE64;
+use crate::{Identity, SecretBytes, Timestamp};
+
+/// The answer of `/version`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Version {
+    /// The server's version.
+    pub version: String,
+    /// The commit that it was built from.
+    pub commit: String,
+}
+
+/// The answer of `/v1/status`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// The server's version.
+    pub version: String,
+    /// Go's word for the operating system.
+    pub os: String,
+    /// Go's word for the processor's architecture.
+    pub arch: String,
+    /// Seconds since the start.
+    pub uptime: u64,
+    /// Processors of the machine.
+    pub num_cpu: usize,
+    /// Processors that the server uses.
+    pub num_cpu_used: usize,
+    /// Bytes of heap in use.
+    pub mem_heap_used: u64,
+    /// Bytes of stack in use.
+    pub mem_stack_used: u64,
+    /// Milliseconds that the key store takes to answer, at least 1; absent when unreachable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keystore_latency: Option<u64>,
+    /// Present and true when the key store cannot be reached.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keystore_unreachable: bool,
+}
+
+/// An item of the answer of `/v1/api`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of `Route`")]
+pub struct Api {
+    pub method: String,
+    pub path: String,
+    pub max_body: u64,
+    /// Whole seconds; 0 for none.
+    pub timeout: u64,
+}
+
+/// The answer of a key description.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are the contract's")]
+pub struct DescribeKey {
+    pub name: String,
+    #[serde(default)]
+    pub algorithm: String,
+    pub created_at: Timestamp,
+    #[serde(default)]
+    pub created_by: String,
+}
+
+/// A page of key or policy names.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NamePage {
+    /// Sorted by bytes.
+    pub names: Vec<String>,
+    /// The pattern of the next page; absent or empty after the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub continue_at: Option<String>,
+}
+
+/// A page of identities.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IdentityPage {
+    /// Sorted.
+    pub identities: Vec<String>,
+    /// The pattern of the next page; empty after the last.
+    pub continue_at: String,
+}
+
+/// The answer of a policy description.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are the contract's")]
+pub struct DescribePolicy {
+    pub name: String,
+    pub created_at: Timestamp,
+    #[serde(default)]
+    pub created_by: String,
+}
+
+/// Patterns of a policy, as an object with empty objects for values.
+pub type PolicyPatterns = BTreeMap<String, serde_json::Map<String, serde_json::Value>>;
+
+/// The answer of a policy read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are the contract's")]
+pub struct ReadPolicy {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    #[serde(default)]
+    pub allow: PolicyPatterns,
+    #[serde(default)]
+    pub deny: PolicyPatterns,
+    pub created_at: Timestamp,
+    #[serde(default)]
+    pub created_by: String,
+}
+
+/// The answer of an identity description.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are the contract's")]
+pub struct DescribeIdentity {
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub admin: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    pub created_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<String>,
+}
+
+/// The answer of a self description (contract `api.md`, Bodies, **better**).
+///
+/// The reference's body has an object in `policy`, the SDK reads a string there, and patterns
+/// beside it. An answer that both read without an error leaves `policy` out: the patterns stand
+/// at the top, where the SDK looks for them, and the policy's name in a field of its own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are the contract's")]
+pub struct SelfDescribe {
+    pub identity: Identity,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub admin: bool,
+    pub created_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<String>,
+    /// The name of the caller's policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<PolicyPatterns>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deny: Option<PolicyPatterns>,
+    /// Only read, never written: see above.
+    #[serde(default, skip_serializing)]
+    pub policy: Option<SelfPolicy>,
+}
+
+/// The policy in another server's self description.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SelfPolicy {
+    /// As a policy read answers.
+    Object(Box<ReadPolicy>),
+    /// The policy's name alone.
+    Name(String),
+}
+
+/// The body of every answer that is no success.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// See [`crate::message`].
+    pub message: String,
+}
+
+/// The answer of a data key generation.
+#[derive(Deserialize)]
+#[expect(missing_docs, reason = "the fields are the contract's")]
+pub struct DataKey {
+    pub plaintext: SecretBytes,
+    pub ciphertext: SecretBytes,
+}
+
+/// The answer of an encryption.
+#[derive(Deserialize)]
+#[expect(missing_docs, reason = "the fields are the contract's")]
+pub struct Ciphertext {
+    pub ciphertext: SecretBytes,
+}
+
+/// The answer of a decryption.
+#[derive(Deserialize)]
+#[expect(missing_docs, reason = "the fields are the contract's")]
+pub struct Plaintext {
+    pub plaintext: SecretBytes,
+}
+
+/// The answer of an HMAC computation.
+#[derive(Deserialize)]
+#[expect(missing_docs, reason = "the fields are the contract's")]
+pub struct Hmac {
+    pub hmac: SecretBytes,
+}
+
+/// `{"plaintext":"…","ciphertext":"…"}`
+pub fn generate_json(plaintext: &[u8], ciphertext: &[u8]) -> SecretBytes {
+    write(&[
+        Part::Json(r#"{"plaintext":""#),
+        Part::Bytes(plaintext),
+        Part::Json(r#"","ciphertext":""#),
+        Part::Bytes(ciphertext),
+        Part::Json("\"}\n"),
+    ])
+}
+
+/// `{"ciphertext":"…"}`
+pub fn ciphertext_json(ciphertext: &[u8]) -> SecretBytes {
+    write(&[Part::Json(r#"{"ciphertext":""#), Part::Bytes(ciphertext), Part::Json("\"}\n")])
+}
+
+/// `{"plaintext":"…"}`
+pub fn plaintext_json(plaintext: &[u8]) -> SecretBytes {
+    write(&[Part::Json(r#"{"plaintext":""#), Part::Bytes(plaintext), Part::Json("\"}\n")])
+}
+
+/// `{"hmac":"…"}`
+pub fn hmac_json(hmac: &[u8]) -> SecretBytes {
+    write(&[Part::Json(r#"{"hmac":""#), Part::Bytes(hmac), Part::Json("\"}\n")])
+}
+
+/// `[{"plaintext":"…"},…]`
+pub fn plaintexts_json<'a>(plaintexts: impl IntoIterator<Item = &'a [u8]>) -> SecretBytes {
+    let mut parts = vec![Part::Json("[")];
+    for (index, plaintext) in plaintexts.into_iter().enumerate() {
+        let start = if index == 0 { r#"{"plaintext":""# } else { r#",{"plaintext":""# };
+        parts.extend([Part::Json(start), Part::Bytes(plaintext), Part::Json("\"}")]);
+    }
+    parts.push(Part::Json("]\n"));
+    write(&parts)
+}
+
+enum Part<'a> {
+    Json(&'static str),
+    Bytes(&'a [u8]),
+}
+
+/// One buffer of the exact size: a vector that grows leaves an unwiped copy behind.
+fn write(parts: &[Part<'_>]) -> SecretBytes {
+    let len = parts.iter().map(Part::len).sum();
+    let mut out = vec![0; len];
+    let mut end = 0;
+    for part in parts {
+        let start = end;
+        end += part.len();
+        match part {
+            Part::Json(text) => out[start..end].copy_from_slice(text.as_bytes()),
+            Part::Bytes(bytes) => {
+                BASE64.encode_slice(bytes, &mut out[start..end]).expect("the length was computed");
+            }
+        }
+    }
+    SecretBytes::new(out)
+}
+
+impl Part<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Json(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len().div_ceil(3) * 4,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(body: &SecretBytes) -> &str {
+        std::str::from_utf8(body.expose()).unwrap()
+    }
+
+    #[test]
+    fn bodies_with_bytes() {
+        let expected = "{\"plaintext\":\"aGVsbG8=\",\"ciphertext\":\"aGk=\"}\n";
+        assert_eq!(text(&generate_json(b"hello", b"hi")), expected);
+        assert_eq!(text(&ciphertext_json(b"")), "{\"ciphertext\":\"\"}\n");
+        assert_eq!(text(&plaintext_json(b"abc")), "{\"plaintext\":\"YWJj\"}\n");
+        assert_eq!(text(&hmac_json(b"abcd")), "{\"hmac\":\"YWJjZA==\"}\n");
+        assert_eq!(text(&plaintexts_json([])), "[]\n");
+        let two = plaintexts_json([b"hi".as_slice(), b""]);
+        assert_eq!(text(&two), "[{\"plaintext\":\"aGk=\"},{\"plaintext\":\"\"}]\n");
+    }
+
+    #[test]
+    fn a_client_reads_both_forms_of_the_policy() {
+        let object = r#"{"identity":"7e1c8a3d0b5f4e6a9c2d1f0e3b4a5968778695a4b3c2d1e0f9e8d7c6b5a49382","created_at":"2022-05-01T10:00:00Z","policy":{"allow":{"/v1/status":{}},"deny":{},"created_at":"2022-05-01T10:00:00Z"}}"#;
+        let read: SelfDescribe = serde_json::from_str(object).unwrap();
+        assert!(matches!(read.policy, Some(SelfPolicy::Object(_))));
+        let name = r#"{"identity":"7e1c8a3d0b5f4e6a9c2d1f0e3b4a5968778695a4b3c2d1e0f9e8d7c6b5a49382","created_at":"2022-05-01T10:00:00Z","policy":"minio"}"#;
+        let read: SelfDescribe = serde_json::from_str(name).unwrap();
+        assert!(matches!(read.policy, Some(SelfPolicy::Name(name)) if name == "minio"));
+    }
+}

@@ -1,0 +1,164 @@
+//! Who a client is (contract `api.md`, Identity).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+use crate::certificate::{Certificate, Malformed};
+
+/// SHA-256 over the DER `SubjectPublicKeyInfo` of a client's certificate; 64 lower-case hex
+/// digits as text. It is public: it names a key, and is compared in ordinary time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity([u8; 32]);
+
+/// A text that is not 64 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an identity is the 64 hexadecimal digits of a SHA-256 hash")]
+pub struct InvalidIdentity;
+
+/// Why a list of client certificates names nobody. The texts are the contract's answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoIdentity {
+    /// No certificate, or CA certificates alone.
+    #[error("tls: client certificate is required")]
+    Missing,
+    /// More than one certificate that is no CA.
+    #[error("tls: received more than one client certificate")]
+    Ambiguous,
+}
+
+impl Identity {
+    /// The identity of a public key, from its exact DER `SubjectPublicKeyInfo` (RFC 5280, 4.1).
+    pub fn of_public_key(spki: &[u8]) -> Self {
+        Self(Sha256::digest(spki).into())
+    }
+
+    /// The identity of one certificate in DER.
+    ///
+    /// # Errors
+    /// [`Malformed`] if it is no X.509 certificate.
+    pub fn of_certificate(der: &[u8]) -> Result<Self, Malformed> {
+        Ok(Self::of_public_key(Certificate::parse(der)?.public_key()))
+    }
+
+    /// The identity of a peer that sent these certificates: that of the one that is no CA.
+    ///
+    /// # Errors
+    /// [`NoIdentity`] if there is none or more than one. A certificate that cannot be read
+    /// counts as none: the handshake does not let it pass.
+    pub fn of_peer<'a>(chain: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, NoIdentity> {
+        let mut leaves = chain
+            .into_iter()
+            .filter_map(|der| Certificate::parse(der).ok())
+            .filter(|certificate| !certificate.is_ca());
+        let leaf = leaves.next().ok_or(NoIdentity::Missing)?;
+        match leaves.next() {
+            None => Ok(Self::of_public_key(leaf.public_key())),
+            Some(_) => Err(NoIdentity::Ambiguous),
+        }
+    }
+
+    /// The 64 hex digits, without an allocation.
+    pub fn to_hex(self) -> Hex {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut hex = [0; 64];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        Hex(hex)
+    }
+}
+
+/// The text of an [`Identity`].
+#[derive(Clone, Copy)]
+pub struct Hex([u8; 64]);
+
+impl Hex {
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("hex digits are ASCII")
+    }
+}
+
+impl FromStr for Identity {
+    type Err = InvalidIdentity;
+
+    /// Upper-case digits are taken as well.
+    fn from_str(text: &str) -> Result<Self, InvalidIdentity> {
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        if pairs.len() != 32 || !rest.is_empty() {
+            return Err(InvalidIdentity);
+        }
+        let mut hash = [0; 32];
+        for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
+            *byte = hex_digit(*high)? << 4 | hex_digit(*low)?;
+        }
+        Ok(Self(hash))
+    }
+}
+
+fn hex_digit(digit: u8) -> Result<u8, InvalidIdentity> {
+    match digit {
+        b'0'..=b'9' => Ok(digit - b'0'),
+        b'a'..=b'f' => Ok(digit - b'a' + 10),
+        b'A'..=b'F' => Ok(digit - b'A' + 10),
+        _ => Err(InvalidIdentity),
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.to_hex().as_str())
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_hex().as_str())
+    }
+}
+
+impl Serialize for Identity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.to_hex().as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Identity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_both_ways() {
+        let text = "7e1c8a3d0b5f4e6a9c2d1f0e3b4a5968778695a4b3c2d1e0f9e8d7c6b5a49382";
+        let identity: Identity = text.parse().unwrap();
+        assert_eq!(identity.to_string(), text);
+        assert_eq!(text.to_uppercase().parse(), Ok(identity));
+        for bad in ["", "disabled", "_", &text[1..], &format!("{text}0"), &text.replace('e', "g")] {
+            assert_eq!(bad.parse::<Identity>(), Err(InvalidIdentity), "{bad}");
+        }
+    }
+
+    #[test]
+    fn of_a_public_key() {
+        // SHA-256 of the empty string (FIPS 180-4 example values).
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(Identity::of_public_key(b"").to_string(), empty);
+    }
+
+    #[test]
+    fn nobody_without_a_certificate() {
+        assert_eq!(Identity::of_peer([]), Err(NoIdentity::Missing));
+        assert_eq!(Identity::of_peer([b"no certificate".as_slice()]), Err(NoIdentity::Missing));
+    }
+}

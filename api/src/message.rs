@@ -1,0 +1,97 @@
+//! Answers whose text is part of the contract (`api.md`, Errors): the SDK compares both the
+//! status and the message.
+
+/// An answer to a refused or failed request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The HTTP status, 4xx or 5xx.
+    pub status: u16,
+    /// The text in the body.
+    pub text: std::borrow::Cow<'static, str>,
+}
+
+const fn message(status: u16, text: &'static str) -> Message {
+    Message { status, text: std::borrow::Cow::Borrowed(text) }
+}
+
+/// Refused by policy, or of no known identity: one answer for both.
+pub const NOT_AUTHORIZED: Message = message(403, "not authorized: insufficient permissions");
+/// No such key.
+pub const KEY_NOT_FOUND: Message = message(404, "key does not exist");
+/// A key with the name stands.
+pub const KEY_EXISTS: Message = message(400, "key already exists");
+/// No such policy.
+pub const POLICY_NOT_FOUND: Message = message(404, "policy does not exist");
+/// No such identity.
+pub const IDENTITY_NOT_FOUND: Message = message(404, "identity does not exist");
+/// A ciphertext did not authenticate, for whatever reason.
+pub const NOT_AUTHENTIC: Message = message(400, "decryption failed: ciphertext is not authentic");
+/// HMAC with a key that has no HMAC key.
+pub const NO_HMAC: Message = message(409, "key does not support HMAC");
+/// A body that is no JSON for the operation.
+pub const INVALID_BODY: Message = message(400, "invalid request body");
+/// The same for an import.
+pub const INVALID_IMPORT_BODY: Message = message(400, "invalid import key request body");
+/// A body over the route's limit.
+pub const BODY_TOO_LARGE: Message = message(413, "request body is too large");
+/// A path with a `%` that begins no escape.
+pub const INVALID_ESCAPE: Message = message(400, "request path contains an invalid escape");
+/// The key store failed.
+pub const CREATE_FAILED: Message = message(502, "failed to create key");
+/// The key store failed.
+pub const READ_FAILED: Message = message(502, "failed to read key");
+/// The key store failed.
+pub const DELETE_FAILED: Message = message(502, "failed to delete key");
+/// The key store failed.
+pub const LIST_FAILED: Message = message(502, "failed to list keys");
+/// Not ready: no connection, or sealed.
+pub const STORE_UNREACHABLE: Message = message(504, "key store is not reachable");
+/// Not ready: the key store answers with an error.
+pub const STORE_UNAVAILABLE: Message = message(502, "key store is unavailable");
+/// No answer within the route's time.
+pub const TIMEOUT: Message = message(503, "request timed out");
+/// A fault of ours. The cause stands in the error log.
+pub const INTERNAL: Message = message(500, "internal server error");
+
+/// A method that the route is not listed with.
+pub fn method_not_allowed(received: &str, expected: &str) -> Message {
+    text(405, format!("received method '{received}' expected '{expected}'"))
+}
+
+/// A key name that is none.
+pub fn invalid_key_name(name: &str) -> Message {
+    invalid_name("key name", name)
+}
+
+/// A policy name that is none.
+pub fn invalid_policy_name(name: &str) -> Message {
+    invalid_name("policy name", name)
+}
+
+/// An identity that is none.
+pub fn invalid_identity(name: &str) -> Message {
+    invalid_name("identity", name)
+}
+
+/// A list pattern that is none.
+pub fn invalid_pattern(pattern: &str) -> Message {
+    text(400, format!("listing pattern '{pattern}' is empty, too long or is invalid"))
+}
+
+/// An import for a cipher that is not known.
+pub fn cipher_not_supported(cipher: &str) -> Message {
+    text(406, format!("algorithm '{cipher}' is not supported"))
+}
+
+/// An import of a key that has not the cipher's size.
+pub fn invalid_key_size(cipher: &str) -> Message {
+    text(406, format!("invalid key size for '{cipher}'"))
+}
+
+fn invalid_name(kind: &str, name: &str) -> Message {
+    text(400, format!("{kind} '{name}' is empty, too long or contains invalid characters"))
+}
+
+fn text(status: u16, text: String) -> Message {
+    Message { status, text: text.into() }
+}

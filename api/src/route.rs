@@ -1,0 +1,203 @@
+//! The table of all APIs (contract `api.md`, Routes).
+
+use std::time::Duration;
+
+/// Request bodies of the key APIs may hold this many bytes: 1 MB as the contract counts it.
+pub const MAX_BODY: u64 = 1_000_000;
+
+/// What a request asks for. One variant a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant is described by its row in ROUTES")]
+pub enum Operation {
+    Version,
+    Ready,
+    Status,
+    Metrics,
+    ListApis,
+    CreateKey,
+    ImportKey,
+    DescribeKey,
+    DeleteKey,
+    ListKeys,
+    GenerateKey,
+    EncryptKey,
+    DecryptKey,
+    BulkDecrypt,
+    Hmac,
+    DescribePolicy,
+    ReadPolicy,
+    ListPolicies,
+    DescribeIdentity,
+    ListIdentities,
+    SelfDescribe,
+    ErrorLog,
+    AuditLog,
+}
+
+/// The method that a route is listed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// GET alone; HEAD is not GET.
+    Get,
+    /// PUT, and POST as well: the Go SDK sends POST.
+    Put,
+    /// DELETE alone.
+    Delete,
+}
+
+/// What a caller must show before an operation runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Nothing.
+    None,
+    /// A client certificate, whatever its identity.
+    Certificate,
+    /// An identity whose policy allows the path.
+    Policy,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// What the route does.
+    pub operation: Operation,
+    /// The method it is listed with.
+    pub method: Method,
+    /// The path; it ends in `/` where a name or pattern follows.
+    pub path: &'static str,
+    /// The largest request body in bytes; the body of a route with 0 is ignored.
+    pub max_body: u64,
+    /// How long an answer may take; `None` for a stream.
+    pub timeout: Option<Duration>,
+    /// What a caller must show.
+    pub auth: Auth,
+}
+
+/// Every API, in the order of the contract's table.
+pub const ROUTES: [Route; 23] = {
+    use Auth::{Certificate, None as Open, Policy};
+    use Method::{Delete, Get, Put};
+    use Operation as Op;
+    [
+        route(Op::Version, Get, "/version", 0, 10, Open),
+        route(Op::Ready, Get, "/v1/ready", 0, 15, Policy),
+        route(Op::Status, Get, "/v1/status", 0, 15, Policy),
+        route(Op::Metrics, Get, "/v1/metrics", 0, 15, Policy),
+        route(Op::ListApis, Get, "/v1/api", 0, 10, Policy),
+        route(Op::CreateKey, Put, "/v1/key/create/", 0, 15, Policy),
+        route(Op::ImportKey, Put, "/v1/key/import/", MAX_BODY, 15, Policy),
+        route(Op::DescribeKey, Get, "/v1/key/describe/", 0, 15, Policy),
+        route(Op::DeleteKey, Delete, "/v1/key/delete/", 0, 15, Policy),
+        route(Op::ListKeys, Get, "/v1/key/list/", 0, 15, Policy),
+        route(Op::GenerateKey, Put, "/v1/key/generate/", MAX_BODY, 15, Policy),
+        route(Op::EncryptKey, Put, "/v1/key/encrypt/", MAX_BODY, 15, Policy),
+        route(Op::DecryptKey, Put, "/v1/key/decrypt/", MAX_BODY, 15, Policy),
+        route(Op::BulkDecrypt, Put, "/v1/key/bulk/decrypt/", MAX_BODY, 15, Policy),
+        route(Op::Hmac, Put, "/v1/key/hmac/", MAX_BODY, 15, Policy),
+        route(Op::DescribePolicy, Get, "/v1/policy/describe/", 0, 15, Policy),
+        route(Op::ReadPolicy, Get, "/v1/policy/read/", 0, 15, Policy),
+        route(Op::ListPolicies, Get, "/v1/policy/list/", 0, 15, Policy),
+        route(Op::DescribeIdentity, Get, "/v1/identity/describe/", 0, 15, Policy),
+        route(Op::ListIdentities, Get, "/v1/identity/list/", 0, 15, Policy),
+        route(Op::SelfDescribe, Get, "/v1/identity/self/describe", 0, 15, Certificate),
+        route(Op::ErrorLog, Get, "/v1/log/error", 0, 0, Policy),
+        route(Op::AuditLog, Get, "/v1/log/audit", 0, 0, Policy),
+    ]
+};
+
+impl Route {
+    /// The route of a decoded path and what follows the route's prefix: a name, a pattern, or
+    /// nothing. The comparison is exact; `None` means 404.
+    pub fn find(path: &str) -> Option<(&'static Self, &str)> {
+        ROUTES.iter().find_map(|route| {
+            let resource = path.strip_prefix(route.path)?;
+            (route.takes_name() || resource.is_empty()).then_some((route, resource))
+        })
+    }
+
+    /// Whether a name or pattern follows the path.
+    pub const fn takes_name(&self) -> bool {
+        matches!(self.path.as_bytes(), [.., b'/'])
+    }
+
+    /// Whether a request with this method, as it stands in the request line, is served.
+    pub fn accepts(&self, method: &str) -> bool {
+        method == self.method.as_str() || (self.method == Method::Put && method == "POST")
+    }
+}
+
+impl Operation {
+    /// How many operations there are, for tables indexed by [`Operation::index`].
+    pub const COUNT: usize = ROUTES.len();
+
+    /// The position of the operation's row in [`ROUTES`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The operation's row.
+    pub const fn route(self) -> &'static Route {
+        &ROUTES[self.index()]
+    }
+}
+
+impl Method {
+    /// The word in a request line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+const fn route(
+    operation: Operation,
+    method: Method,
+    path: &'static str,
+    max_body: u64,
+    timeout_s: u64,
+    auth: Auth,
+) -> Route {
+    let timeout = if timeout_s == 0 { None } else { Some(Duration::from_secs(timeout_s)) };
+    Route { operation, method, path, max_body, timeout, auth }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_stand_in_the_order_of_the_operations() {
+        for (index, route) in ROUTES.iter().enumerate() {
+            assert_eq!(route.operation.index(), index, "{}", route.path);
+        }
+    }
+
+    #[test]
+    fn paths_are_compared_exactly() {
+        assert_eq!(Route::find("/version").unwrap().0.operation, Operation::Version);
+        for path in ["/version/", "/Version", "/v1/STATUS", "/v1/key/", "/", "", "/v1/status?"] {
+            assert!(Route::find(path).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_everything_after_the_prefix() {
+        let (route, name) = Route::find("/v1/key/create/a/b").unwrap();
+        assert_eq!((route.operation, name), (Operation::CreateKey, "a/b"));
+        let (route, name) = Route::find("/v1/key/bulk/decrypt/k").unwrap();
+        assert_eq!((route.operation, name), (Operation::BulkDecrypt, "k"));
+        assert_eq!(Route::find("/v1/key/list/").unwrap().1, "");
+    }
+
+    #[test]
+    fn put_accepts_post_and_get_does_not_accept_head() {
+        assert!(Operation::CreateKey.route().accepts("POST"));
+        assert!(Operation::CreateKey.route().accepts("PUT"));
+        assert!(!Operation::DeleteKey.route().accepts("POST"));
+        assert!(!Operation::Status.route().accepts("HEAD"));
+        assert!(!Operation::Status.route().accepts("get"));
+    }
+}

@@ -1,0 +1,142 @@
+//! What the configuration says of a key store (contract `config.md`, keystore), checked and
+//! typed. Reading the file is the configuration's work, opening the store that of the backends.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// The one key store of a configuration.
+#[derive(Debug)]
+pub enum Config {
+    /// `keystore.fs`
+    Fs(Fs),
+    /// `keystore.vault`
+    Vault(Box<Vault>),
+}
+
+/// `keystore.fs`
+#[derive(Debug)]
+pub struct Fs {
+    /// The folder; created when missing.
+    pub path: PathBuf,
+}
+
+/// `keystore.vault`. Engines, namespaces and prefixes have no `/` at either end; an empty
+/// namespace or prefix means none.
+#[derive(Debug)]
+pub struct Vault {
+    /// The server, or several of one cluster, tried in turn. At least one; scheme http or https.
+    pub endpoints: Vec<Url>,
+    /// Path of the KV engine; default `kv`.
+    pub engine: String,
+    /// Version of the KV engine; default v1.
+    pub version: KvVersion,
+    /// Namespace of every call but health; empty for none.
+    pub namespace: String,
+    /// Path below the engine that keys stand in; may hold `/`.
+    pub prefix: String,
+    /// Wrapping by the transit engine.
+    pub transit: Option<Transit>,
+    /// How a token is got.
+    pub login: Login,
+    /// TLS to Vault.
+    pub tls: VaultTls,
+    /// How often health is asked; default 15 s.
+    pub ping: Duration,
+}
+
+/// Version of a KV engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvVersion {
+    /// One value a name.
+    V1,
+    /// Versioned values with compare-and-set.
+    V2,
+}
+
+/// `keystore.vault.transit`
+#[derive(Debug)]
+pub struct Transit {
+    /// Path of the engine; default `transit`.
+    pub engine: String,
+    /// Name of the key in it.
+    pub key: String,
+}
+
+/// How a token is got.
+#[derive(Debug)]
+pub enum Login {
+    /// `keystore.vault.approle`
+    AppRole {
+        /// Path of the engine; default `approle`.
+        engine: String,
+        /// Namespace of the login, where it differs; `Some("")` is the root namespace.
+        namespace: Option<String>,
+        /// The role ID.
+        id: String,
+        /// The secret ID, or the file that holds it.
+        secret: AppRoleSecret,
+    },
+    /// `keystore.vault.kubernetes`
+    Kubernetes {
+        /// Path of the engine; default `kubernetes`.
+        engine: String,
+        /// Namespace of the login, where it differs; `Some("")` is the root namespace.
+        namespace: Option<String>,
+        /// The role.
+        role: String,
+        /// The service account's token.
+        jwt: Jwt,
+    },
+}
+
+/// The secret ID of an AppRole.
+#[derive(Debug)]
+pub enum AppRoleSecret {
+    /// `secret`
+    Literal(SecretText),
+    /// `secret_file`: read anew at each login.
+    File(PathBuf),
+}
+
+/// The token of a Kubernetes service account.
+#[derive(Debug)]
+pub enum Jwt {
+    /// The token itself.
+    Literal(SecretText),
+    /// A file, read anew at each login: what holds a `/`.
+    File(PathBuf),
+}
+
+/// `keystore.vault.tls`
+#[derive(Debug, Default)]
+pub struct VaultTls {
+    /// Private key and certificate of this client, in that order; PEM files.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// A file or folder of CAs to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// A text that is secret: wiped when dropped, and `Debug` hides it.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct SecretText(String);
+
+impl SecretText {
+    /// Takes a text over.
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[secret]")
+    }
+}

@@ -1,0 +1,43 @@
+use kes_api::KeyName;
+
+/// Why a key store did not do as asked. The texts are for the log alone: clients get the
+/// contract's answer. None of them holds a secret.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// A key with the name stands, or another server won the race to create it.
+    #[error("key '{name}' already exists")]
+    Exists {
+        /// The key.
+        name: KeyName,
+    },
+
+    /// No key with the name stands.
+    #[error("key '{name}' does not exist")]
+    NotFound {
+        /// The key.
+        name: KeyName,
+    },
+
+    /// What stands in the store is no stored key.
+    #[error("key '{name}' is damaged: {reason}")]
+    Corrupt {
+        /// The key.
+        name: KeyName,
+        /// What is wrong with it, without a byte of it.
+        reason: String,
+    },
+
+    /// No connection, no answer in time, or the store is sealed or not set up.
+    #[error("key store is unreachable: {reason}")]
+    Unreachable {
+        /// What happened, and to which store.
+        reason: String,
+    },
+
+    /// The store answered with an error.
+    #[error("key store failed: {reason}")]
+    Unavailable {
+        /// What happened, and to which store.
+        reason: String,
+    },
+}

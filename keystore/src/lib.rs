@@ -1,0 +1,32 @@
+//! Keys at rest: what a stored key is, and the stores that hold it
+//! (contract `crypto-and-storage.md` and `vault.md`).
+//!
+//! A [`Store`] maps a [`KeyName`](kes_api::KeyName) to a [`Value`], the text form of a
+//! [`Record`]. It does not cache, does not know policies, and never overwrites: what it says
+//! of a key is what stands in the store.
+
+/// The stored key: its fields, and its text form.
+pub mod record;
+
+/// What the configuration says of a key store, checked.
+pub mod config;
+
+/// Why a key store did not do as asked.
+mod error;
+
+/// What every backend owes its caller, and the choice of backends.
+mod store;
+
+/// Keys in memory, for the dev server.
+pub mod memory;
+
+/// One file a key.
+pub mod fs;
+
+/// Vault and OpenBao.
+pub mod vault;
+
+pub use config::Config;
+pub use error::Error;
+pub use record::Record;
+pub use store::{KeyStore, Page, State, Store, Value};

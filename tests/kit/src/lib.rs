@@ -1,0 +1,1 @@
+//! Parts that tests of several crates share: a real OpenBao, certificates, conditions to wait for.
