@@ -146,6 +146,8 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Identity;
+    use crate::identity::NoIdentity;
     use proptest::prelude::*;
 
     fn element(tag: u8, content: &[u8]) -> Vec<u8> {
@@ -173,6 +175,23 @@ mod tests {
         let value = element(OCTET_STRING, &element(SEQUENCE, content));
         let extension = [element(OBJECT_IDENTIFIER, &[0x55, 0x1d, 0x13]), value].concat();
         element(EXTENSIONS, &element(SEQUENCE, &element(SEQUENCE, &extension)))
+    }
+
+    #[test]
+    fn a_peer_is_the_first_certificate_if_that_is_no_ca() {
+        let version = element(VERSION, &element(INTEGER, &[2]));
+        let [mine, theirs] = [1, 2].map(|n| element(SEQUENCE, &[n]));
+        let leaf = certificate(&[], &mine, &[]);
+        let other = certificate(&[], &theirs, &[]);
+        let ca = certificate(&version, &mine, &basic_constraints(&element(BOOLEAN, &[0xff])));
+        let peer = |chain: &[&Vec<u8>]| Identity::of_peer(chain.iter().map(|der| der.as_slice()));
+
+        assert_eq!(peer(&[&leaf]), Ok(Identity::of_public_key(&mine)));
+        assert_eq!(peer(&[&leaf, &ca]), Ok(Identity::of_public_key(&mine)));
+        assert_eq!(peer(&[&leaf, &other]), Err(NoIdentity::Ambiguous));
+        assert_eq!(peer(&[&ca]), Err(NoIdentity::Missing));
+        // Only the key of the CA certificate is proven here.
+        assert_eq!(peer(&[&ca, &other]), Err(NoIdentity::Missing));
     }
 
     #[test]

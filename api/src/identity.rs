@@ -45,19 +45,26 @@ impl Identity {
 
     /// The identity of a peer that sent these certificates: that of the one that is no CA.
     ///
+    /// It has to be the first of them: the handshake proves possession of that one's private
+    /// key alone. A CA certificate in front of somebody else's certificate names nobody.
+    ///
     /// # Errors
     /// [`NoIdentity`] if there is none or more than one. A certificate that cannot be read
     /// counts as none: the handshake does not let it pass.
     pub fn of_peer<'a>(chain: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, NoIdentity> {
-        let mut leaves = chain
-            .into_iter()
-            .filter_map(|der| Certificate::parse(der).ok())
-            .filter(|certificate| !certificate.is_ca());
-        let leaf = leaves.next().ok_or(NoIdentity::Missing)?;
-        match leaves.next() {
-            None => Ok(Self::of_public_key(leaf.public_key())),
-            Some(_) => Err(NoIdentity::Ambiguous),
+        let mut identity = Err(NoIdentity::Missing);
+        for (position, der) in chain.into_iter().enumerate() {
+            let Ok(certificate) = Certificate::parse(der) else { continue };
+            if certificate.is_ca() {
+                continue;
+            }
+            identity = match (position, identity) {
+                (0, _) => Ok(Self::of_public_key(certificate.public_key())),
+                (_, Ok(_)) => return Err(NoIdentity::Ambiguous),
+                (_, Err(reason)) => Err(reason),
+            };
         }
+        identity
     }
 
     /// The 64 hex digits, without an allocation.
