@@ -1,1 +1,27 @@
-//! Who may do what.
+//! Who may do what (contract `config.md`, Policies). No input or output happens here.
+//!
+//! The rule: a request is allowed if it comes from the admin, or if the policy of its identity
+//! has no deny pattern and at least one allow pattern that matches the decoded path. The answer
+//! is a [`Permit`], which what acts on keys demands, or a [`Denied`], whose text is for the log
+//! alone: a client is told the same whatever the reason.
+
+/// What a path is compared with.
+mod pattern;
+
+/// A named set of patterns, and the rule.
+mod policy;
+
+/// The policies of a server: identity to policy, and the admin.
+mod policies;
+
+/// The proof that a request was decided on.
+mod permit;
+
+/// What in a policy surely is not what its author meant.
+mod lint;
+
+pub use lint::{Lint, Place, lint};
+pub use pattern::Pattern;
+pub use permit::Permit;
+pub use policies::{Conflict, Denied, Policies};
+pub use policy::Policy;

@@ -1,0 +1,252 @@
+use std::fmt;
+
+use kes_api::route::{Operation, ROUTES, Route};
+use kes_api::{KeyName, ListPattern};
+
+use crate::pattern::segment_matches;
+use crate::{Pattern, Policy};
+
+/// Something in a policy that is surely not what its author meant. Its text is for an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lint {
+    /// What it is about.
+    pub place: Place,
+    /// Why it is odd.
+    finding: Finding,
+}
+
+/// What a [`Lint`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The policy as a whole.
+    Policy,
+    /// The allow pattern at that position.
+    Allow(usize),
+    /// The deny pattern at that position.
+    Deny(usize),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Finding {
+    LiteralStar { pattern: String },
+    SegmentStar { pattern: String },
+    NoRoute { pattern: String, meant: Option<&'static str> },
+    NoDescribe,
+}
+
+/// Looks for what contract `config.md`, Policies, wants to be warned of.
+pub fn lint(policy: &Policy) -> Vec<Lint> {
+    let allow = policy.allow_patterns().iter().enumerate().filter_map(|(position, pattern)| {
+        let finding = allow_finding(pattern)?;
+        Some(Lint { place: Place::Allow(position), finding })
+    });
+    let deny = policy.deny_patterns().iter().enumerate().filter_map(|(position, pattern)| {
+        let finding = deny_finding(pattern)?;
+        Some(Lint { place: Place::Deny(position), finding })
+    });
+    let mut lints: Vec<_> = allow.chain(deny).collect();
+
+    // MinIO describes its default key every 10 s, so that it stays cached through an outage of
+    // the key store, and swallows the refusal.
+    let works = allows(policy, Operation::GenerateKey) && allows(policy, Operation::DecryptKey);
+    if works && !allows(policy, Operation::DescribeKey) {
+        lints.push(Lint { place: Place::Policy, finding: Finding::NoDescribe });
+    }
+    lints
+}
+
+impl fmt::Display for Lint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.finding {
+            Finding::LiteralStar { pattern } => write!(
+                f,
+                "'{pattern}' allows next to nothing: in an allow pattern a '*' is special at the \
+                 end alone, one inside matches only a literal '*'"
+            ),
+            Finding::SegmentStar { pattern } => write!(
+                f,
+                "a '*' inside '{pattern}' denies within one path segment here, but denies \
+                 nothing under other versions of the server"
+            ),
+            Finding::NoRoute { pattern, meant: None } => {
+                write!(f, "'{pattern}' matches no request to any API")
+            }
+            Finding::NoRoute { pattern, meant: Some(path) } => write!(
+                f,
+                "'{pattern}' matches no request to any API: a name follows the path, as in \
+                 '{path}*'"
+            ),
+            Finding::NoDescribe => f.write_str(
+                "allows generate and decrypt but not '/v1/key/describe/*', with which MinIO keeps \
+                 its default key cached through an outage of the key store",
+            ),
+        }
+    }
+}
+
+fn allow_finding(pattern: &Pattern) -> Option<Finding> {
+    if pattern.body().contains('*') {
+        return Some(Finding::LiteralStar { pattern: pattern.as_str().to_owned() });
+    }
+    no_route(pattern)
+}
+
+fn deny_finding(pattern: &Pattern) -> Option<Finding> {
+    no_route(pattern).or_else(|| {
+        pattern.is_wild().then(|| Finding::SegmentStar { pattern: pattern.as_str().to_owned() })
+    })
+}
+
+fn no_route(pattern: &Pattern) -> Option<Finding> {
+    if ROUTES.iter().any(|route| reaches(pattern, route)) {
+        return None;
+    }
+    let text = pattern.as_str();
+    let meant = ROUTES.iter().map(|route| route.path).find(|path| {
+        path.strip_suffix('/').is_some_and(|bare| bare == text.strip_suffix('/').unwrap_or(text))
+    });
+    Some(Finding::NoRoute { pattern: text.to_owned(), meant })
+}
+
+/// Whether a policy allows an operation for at least one name.
+fn allows(policy: &Policy, operation: Operation) -> bool {
+    let route = operation.route();
+    // A prefix that the route's own path starts with leaves no name over.
+    let denied = policy.deny_patterns().iter().any(|pattern| {
+        pattern.is_open() && !pattern.is_wild() && route.path.starts_with(pattern.body())
+    });
+    !denied && policy.allow_patterns().iter().any(|pattern| reaches(pattern, route))
+}
+
+/// Whether a pattern matches a path of the route with a good name, or with none where the route
+/// takes none.
+fn reaches(pattern: &Pattern, route: &Route) -> bool {
+    let mut segments = route.path.split('/').peekable();
+    let mut patterns = pattern.body().split('/').peekable();
+    while let Some(part) = patterns.next() {
+        let Some(segment) = segments.next() else { return false };
+        let open = pattern.is_open() && patterns.peek().is_none();
+        let is_name = route.takes_name() && segments.peek().is_none();
+        let matches = if is_name {
+            matches_a_name(pattern, part, open, route.operation)
+        } else if pattern.is_wild() {
+            segment_matches(part.as_bytes(), segment.as_bytes(), open)
+        } else if open {
+            segment.starts_with(part)
+        } else {
+            segment == part
+        };
+        if !matches {
+            return false;
+        }
+    }
+    pattern.is_open() || segments.next().is_none()
+}
+
+/// Whether the last segment of a pattern matches a name, or a list pattern, that the operation
+/// takes. The candidates have the fewest characters where the segment leaves it open.
+fn matches_a_name(pattern: &Pattern, part: &str, open: bool, operation: Operation) -> bool {
+    let lists = matches!(
+        operation,
+        Operation::ListKeys | Operation::ListPolicies | Operation::ListIdentities
+    );
+    let good = |text: &str| {
+        if lists { ListPattern::parse(text).is_ok() } else { KeyName::parse(text).is_ok() }
+    };
+    let inner: &[&str] = if pattern.is_wild() { &["", "a"] } else { &["*"] };
+    let last: &[&str] = if open { &["", "a"] } else { &[""] };
+    inner.iter().any(|inner| last.iter().any(|last| good(&(part.replace('*', inner) + last))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(allow: &[&str], deny: &[&str]) -> Vec<(Place, String)> {
+        let policy = Policy::new("p", allow.iter().copied(), deny.iter().copied());
+        lint(&policy).iter().map(|lint| (lint.place, lint.to_string())).collect()
+    }
+
+    #[test]
+    fn good_patterns_pass() {
+        let allow = [
+            "*",
+            "/*",
+            "/v1/*",
+            "/v1/key/*",
+            "/v1/key/cre*",
+            "/v1/key/create/*",
+            "/v1/key/create/my-*",
+            "/v1/key/create/my-key",
+            "/v1/key/list/",
+            "/v1/key/list/my-*",
+            "/v1/key/bulk/decrypt/*",
+            "/v1/key/describe/*",
+            "/v1/status",
+            "/v1/log/audit",
+            "/version",
+        ];
+        assert_eq!(texts(&allow, &allow), []);
+    }
+
+    #[test]
+    fn patterns_that_match_no_request() {
+        for bad in [
+            "",
+            "/v1/keys/*",
+            "/v1/status/",
+            "/V1/status",
+            "v1/status",
+            "/v1/metric",
+            "/v1/log/audit/trace",
+            "/v1/key/create/a/b",
+            "/v1/key/create/a.b*",
+            "/v1/key/create/a/*",
+            "https://kes:7373/v1/*",
+        ] {
+            let expected = format!("'{bad}' matches no request to any API");
+            assert_eq!(texts(&[bad], &[]), [(Place::Allow(0), expected.clone())]);
+            assert_eq!(texts(&[], &[bad]), [(Place::Deny(0), expected)]);
+        }
+        for bad in ["/v1/key/bulk/decrypt", "/v1/key/create", "/v1/key/create/"] {
+            let lints = texts(&["/v1/status", bad], &[]);
+            assert_eq!(lints[0].0, Place::Allow(1));
+            assert!(lints[0].1.starts_with(&format!("'{bad}' matches no request")), "{lints:?}");
+            let path = bad.trim_end_matches('/');
+            assert!(lints[0].1.ends_with(&format!("as in '{path}/*'")), "{lints:?}");
+        }
+    }
+
+    #[test]
+    fn stars_inside() {
+        let lints = texts(&["/v1/key/*/name", "/v1/*/create/*"], &[]);
+        assert_eq!(lints.len(), 2);
+        assert!(lints.iter().all(|(_, text)| text.contains("allows next to nothing")));
+
+        for good in ["/v1/key/*/name", "/v1/*/create/a*b", "/v1/key/create/*-secret*", "/*/*"] {
+            let lints = texts(&[], &[good]);
+            assert_eq!(lints.len(), 1);
+            assert!(lints[0].1.contains("within one path segment"), "{lints:?}");
+        }
+        for bad in ["/v1/keys/*/name", "/v1/key/create/a.*b", "/v1/*"] {
+            let lints = texts(&[], &[bad]);
+            assert!(!lints.iter().any(|(_, text)| text.contains("segment")), "{lints:?}");
+        }
+        assert!(texts(&[], &["/v1/keys/*/name"])[0].1.contains("matches no request"));
+    }
+
+    #[test]
+    fn describe_is_missed() {
+        let work = ["/v1/key/generate/*", "/v1/key/decrypt/my-*"];
+        let lints = texts(&work, &[]);
+        assert_eq!(lints.len(), 1);
+        assert_eq!(lints[0].0, Place::Policy);
+        assert!(lints[0].1.contains("/v1/key/describe/*"));
+
+        assert_eq!(texts(&[work[0], work[1], "/v1/key/describe/my-key"], &[]), []);
+        assert_eq!(texts(&["/v1/key/*"], &[]), []);
+        assert_eq!(texts(&["/v1/key/*"], &["/v1/key/describe/*"]).len(), 1);
+        assert_eq!(texts(&work, &["/v1/key/decrypt/*"]), []);
+        assert_eq!(texts(&work[..1], &[]), []);
+    }
+}

@@ -1,0 +1,222 @@
+use std::fmt;
+use std::sync::Arc;
+
+/// What a decoded path is compared with. Parsed once; comparing allocates nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pattern {
+    text: Arc<str>,
+    shape: Shape,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// The path that is the text.
+    Exact,
+    /// Every path that starts with the text before the `*` at its end.
+    Prefix,
+    /// Segment by segment, where `*` stands for any characters but `/`. With a `*` at the end of
+    /// the text, whatever follows matches as well.
+    Segments { open: bool },
+}
+
+impl Pattern {
+    /// A pattern of an allow list: `*` is special at the end alone. One inside stands for
+    /// itself, so that no file allows more than it did under the reference server.
+    pub fn allow(text: &str) -> Self {
+        let shape = if text.ends_with('*') { Shape::Prefix } else { Shape::Exact };
+        Self { text: text.into(), shape }
+    }
+
+    /// A pattern of a deny list: a `*` inside matches within one segment, as operators were
+    /// taught. It matches all that the same text matches in an allow list, and more.
+    pub fn deny(text: &str) -> Self {
+        let pattern = Self::allow(text);
+        if pattern.body().contains('*') {
+            let open = pattern.is_open();
+            return Self { shape: Shape::Segments { open }, ..pattern };
+        }
+        pattern
+    }
+
+    /// Whether a decoded path matches.
+    pub fn matches(&self, path: &str) -> bool {
+        match self.shape {
+            Shape::Exact => path == &*self.text,
+            Shape::Prefix => path.starts_with(self.body()),
+            Shape::Segments { open } => segments_match(self.body(), path, open),
+        }
+    }
+
+    /// The pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The pattern as it was written, shared.
+    pub(crate) fn text(&self) -> Arc<str> {
+        Arc::clone(&self.text)
+    }
+
+    /// The text without a `*` at its end.
+    pub(crate) fn body(&self) -> &str {
+        self.text.strip_suffix('*').unwrap_or(&self.text)
+    }
+
+    /// Whether more may follow the body.
+    pub(crate) fn is_open(&self) -> bool {
+        self.text.ends_with('*')
+    }
+
+    /// Whether a `*` inside the body stands for other characters.
+    pub(crate) const fn is_wild(&self) -> bool {
+        matches!(self.shape, Shape::Segments { .. })
+    }
+}
+
+/// As written.
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+fn segments_match(body: &str, path: &str, open: bool) -> bool {
+    let mut patterns = body.split('/');
+    let mut segments = path.split('/');
+    let mut next = patterns.next();
+    while let Some(pattern) = next {
+        let Some(segment) = segments.next() else { return false };
+        next = patterns.next();
+        let open = open && next.is_none();
+        if !segment_matches(pattern.as_bytes(), segment.as_bytes(), open) {
+            return false;
+        }
+    }
+    open || segments.next().is_none()
+}
+
+/// Whether one segment matches, where `*` in the pattern stands for any bytes, none included.
+/// With `open`, the pattern may end before the segment does.
+///
+/// Only the last `*` seen is ever widened: what stood before it matched as early as it can, so
+/// widening an earlier one gains nothing. That bounds the work by the product of both lengths,
+/// whatever path a client sends.
+pub(crate) fn segment_matches(pattern: &[u8], segment: &[u8], open: bool) -> bool {
+    let (mut at_pattern, mut at_segment) = (0, 0);
+    let mut last_star = None;
+    loop {
+        match pattern.get(at_pattern) {
+            Some(b'*') => {
+                at_pattern += 1;
+                last_star = Some((at_pattern, at_segment));
+                continue;
+            }
+            Some(byte) if segment.get(at_segment) == Some(byte) => {
+                at_pattern += 1;
+                at_segment += 1;
+                continue;
+            }
+            None if open || at_segment == segment.len() => return true,
+            Some(_) | None => {}
+        }
+        // A mismatch: the last star takes one byte more, if there is one left.
+        match last_star {
+            Some((after_star, taken)) if taken < segment.len() => {
+                last_star = Some((after_star, taken + 1));
+                (at_pattern, at_segment) = (after_star, taken + 1);
+            }
+            Some(_) | None => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn exact_and_prefix() {
+        for parse in [Pattern::allow, Pattern::deny] {
+            let exact = parse("/v1/status");
+            assert!(exact.matches("/v1/status"));
+            for path in ["/v1/status/", "/v1/statu", "/v1/STATUS", "", "/v1/status*"] {
+                assert!(!exact.matches(path), "{path}");
+            }
+            let prefix = parse("/v1/key/create/my-*");
+            for path in ["/v1/key/create/my-", "/v1/key/create/my-key", "/v1/key/create/my-a/b"] {
+                assert!(prefix.matches(path), "{path}");
+            }
+            assert!(!prefix.matches("/v1/key/create/my"));
+            assert!(parse("*").matches("") && parse("*").matches("/v1/key/create/\u{e9}\0/"));
+            assert!(parse("/*").matches("/version") && !parse("/*").matches(""));
+            assert!(parse("").matches("") && !parse("").matches("/"));
+        }
+    }
+
+    #[test]
+    fn a_star_inside_opens_nothing() {
+        let allow = Pattern::allow("/v1/key/*/name");
+        assert!(!allow.matches("/v1/key/create/name"));
+        assert!(allow.matches("/v1/key/*/name"));
+        let allow = Pattern::allow("/v1/*/create/*");
+        assert!(!allow.matches("/v1/key/create/name"));
+        assert!(allow.matches("/v1/*/create/name"));
+    }
+
+    #[test]
+    fn a_star_inside_denies_within_one_segment() {
+        let deny = Pattern::deny("/v1/key/*/my-key-internal");
+        assert!(deny.matches("/v1/key/decrypt/my-key-internal"));
+        for path in [
+            "/v1/key/bulk/decrypt/my-key-internal",
+            "/v1/key/decrypt/my-key-internal2",
+            "/v1/key/decrypt/my-key-internal/",
+            "/v1/key/my-key-internal",
+        ] {
+            assert!(!deny.matches(path), "{path}");
+        }
+        let deny = Pattern::deny("/v1/*/decrypt/*secret*");
+        assert!(deny.matches("/v1/key/decrypt/secret"));
+        assert!(deny.matches("/v1/key/decrypt/a-secret-b/c"));
+        assert!(!deny.matches("/v1/key/decrypt/a/secret"));
+        assert!(Pattern::deny("/v1/key/*-*a").matches("/v1/key/a-b-a"));
+    }
+
+    /// The rule of `segments_match`, as slow and plain as can be.
+    fn naive(pattern: &[u8], path: &[u8]) -> bool {
+        match (pattern, path) {
+            ([b'*'], _) => true, // at the end: whatever follows
+            ([b'*', rest @ ..], _) => (0..=path.len())
+                .take_while(|taken| !path[..*taken].contains(&b'/'))
+                .any(|taken| naive(rest, &path[taken..])),
+            ([p, rest @ ..], [b, path @ ..]) => p == b && naive(rest, path),
+            ([], []) => true,
+            ([], _) | (_, []) => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn deny_agrees_with_the_naive_model(pattern in "[ab/*]{0,8}", path in "[ab/*]{0,8}") {
+            prop_assert_eq!(
+                Pattern::deny(&pattern).matches(&path),
+                naive(pattern.as_bytes(), path.as_bytes())
+            );
+        }
+
+        #[test]
+        fn deny_covers_all_that_allow_matches(pattern in "[ab/*é]{0,8}", path in "[ab/*é]{0,8}") {
+            if Pattern::allow(&pattern).matches(&path) {
+                prop_assert!(Pattern::deny(&pattern).matches(&path));
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_pattern(pattern: String, path: String) {
+            let _ = Pattern::allow(&pattern).matches(&path);
+            let _ = Pattern::deny(&pattern).matches(&path);
+            prop_assert!(Pattern::deny(&pattern).matches(&pattern));
+        }
+    }
+}

@@ -1,0 +1,284 @@
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use kes_api::Identity;
+
+use crate::{Permit, Policy};
+
+/// The policies of a server. What a decision costs does not depend on how many there are.
+#[derive(Debug, Default)]
+pub struct Policies {
+    admin: Option<Identity>,
+    /// Sorted by name.
+    policies: Vec<Policy>,
+    /// Positions in `policies`. The admin is never among them.
+    assigned: HashMap<Identity, usize>,
+    /// Sorted; the admin included.
+    identities: Vec<Identity>,
+}
+
+/// Why a request is refused. The texts are for the log; a client is told the same for all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The identity is neither admin nor in a policy.
+    #[error("unknown identity")]
+    UnknownIdentity,
+
+    /// No allow pattern of the policy matches.
+    #[error("policy '{policy}' does not allow it")]
+    NotAllowed {
+        /// The policy of the identity.
+        policy: Arc<str>,
+    },
+
+    /// A deny pattern matches.
+    #[error("policy '{policy}' denies it by '{pattern}'")]
+    DeniedBy {
+        /// The policy of the identity.
+        policy: Arc<str>,
+        /// The pattern as it was written.
+        pattern: Arc<str>,
+    },
+}
+
+/// Why a set of policies leaves open who may do what.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// Two policies have one name.
+    #[error("policy '{name}' is defined twice")]
+    SameName {
+        /// The name.
+        name: Arc<str>,
+    },
+
+    /// An identity has two policies.
+    #[error("identity {identity} is in policy '{first}' and in policy '{second}'")]
+    TwoPolicies {
+        /// Who has both.
+        identity: Identity,
+        /// One of them.
+        first: Arc<str>,
+        /// The other.
+        second: Arc<str>,
+    },
+
+    /// The admin has a policy.
+    #[error("identity {identity} is the admin and in policy '{policy}'")]
+    AdminInPolicy {
+        /// The admin.
+        identity: Identity,
+        /// The policy.
+        policy: Arc<str>,
+    },
+}
+
+impl Policies {
+    /// Policies, each with the identities that it is for. An identity may stand twice in the
+    /// list of one policy.
+    ///
+    /// # Errors
+    /// [`Conflict`] if two policies have one name, or an identity has more than one role.
+    pub fn new(
+        admin: Option<Identity>,
+        mut policies: Vec<(Policy, Vec<Identity>)>,
+    ) -> Result<Self, Conflict> {
+        policies.sort_by(|(a, _), (b, _)| a.name().cmp(b.name()));
+        if let Some(pair) = policies.windows(2).find(|pair| pair[0].0.name() == pair[1].0.name()) {
+            return Err(Conflict::SameName { name: pair[0].0.shared_name() });
+        }
+
+        let mut assigned = HashMap::new();
+        for (position, (policy, identities)) in policies.iter().enumerate() {
+            for &identity in identities {
+                if Some(identity) == admin {
+                    return Err(Conflict::AdminInPolicy { identity, policy: policy.shared_name() });
+                }
+                match assigned.entry(identity) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(position);
+                    }
+                    Entry::Occupied(entry) if *entry.get() == position => {}
+                    Entry::Occupied(entry) => {
+                        let first = policies[*entry.get()].0.shared_name();
+                        let second = policy.shared_name();
+                        return Err(Conflict::TwoPolicies { identity, first, second });
+                    }
+                }
+            }
+        }
+
+        let mut identities: Vec<_> = assigned.keys().copied().chain(admin).collect();
+        identities.sort_unstable();
+        let policies = policies.into_iter().map(|(policy, _)| policy).collect();
+        Ok(Self { admin, policies, assigned, identities })
+    }
+
+    /// Decides whether an identity may do what a decoded path stands for. One hash look-up and
+    /// the patterns of one policy; nothing is allocated.
+    ///
+    /// # Errors
+    /// [`Denied`], with the reason for the log.
+    pub fn decide(&self, identity: &Identity, path: &str) -> Result<Permit, Denied> {
+        if !self.is_admin(identity) {
+            self.policy_of(identity).ok_or(Denied::UnknownIdentity)?.check(path)?;
+        }
+        Ok(Permit::decided(*identity))
+    }
+
+    /// Who may do everything; `None` if nobody may.
+    pub const fn admin(&self) -> Option<&Identity> {
+        self.admin.as_ref()
+    }
+
+    /// Whether the identity is the admin.
+    pub fn is_admin(&self, identity: &Identity) -> bool {
+        self.admin.as_ref() == Some(identity)
+    }
+
+    /// The policy with a name.
+    pub fn policy(&self, name: &str) -> Option<&Policy> {
+        let position = self.policies.binary_search_by(|policy| policy.name().cmp(name)).ok()?;
+        self.policies.get(position)
+    }
+
+    /// The policy of an identity; the admin has none.
+    pub fn policy_of(&self, identity: &Identity) -> Option<&Policy> {
+        self.policies.get(*self.assigned.get(identity)?)
+    }
+
+    /// All policies, sorted by name.
+    pub fn policies(&self) -> impl ExactSizeIterator<Item = &Policy> {
+        self.policies.iter()
+    }
+
+    /// All identities, sorted, the admin included.
+    pub fn identities(&self) -> impl ExactSizeIterator<Item = &Identity> {
+        self.identities.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn who(byte: u8) -> Identity {
+        Identity::of_public_key(&[byte])
+    }
+
+    fn minio() -> Policy {
+        let allow = ["/v1/key/create/*", "/v1/key/decrypt/*", "/v1/status"];
+        Policy::new("minio", allow, ["/v1/key/decrypt/secret-*", "/v1/key/*/internal"])
+    }
+
+    #[test]
+    fn the_rule() {
+        let policies = Policies::new(Some(who(0)), vec![(minio(), vec![who(1)])]).unwrap();
+
+        let permit = policies.decide(&who(0), "/v1/key/decrypt/secret-1").unwrap();
+        assert_eq!(permit.identity(), Some(who(0)));
+        let permit = policies.decide(&who(1), "/v1/key/decrypt/open").unwrap();
+        assert_eq!(permit.identity(), Some(who(1)));
+        assert!(policies.decide(&who(1), "/v1/status").is_ok());
+
+        let reason = |identity, path| policies.decide(&identity, path).unwrap_err().to_string();
+        assert_eq!(reason(who(2), "/v1/status"), "unknown identity");
+        assert_eq!(reason(who(1), "/v1/metrics"), "policy 'minio' does not allow it");
+        assert_eq!(
+            reason(who(1), "/v1/key/decrypt/secret-1"),
+            "policy 'minio' denies it by '/v1/key/decrypt/secret-*'"
+        );
+        assert_eq!(
+            reason(who(1), "/v1/key/create/internal"),
+            "policy 'minio' denies it by '/v1/key/*/internal'"
+        );
+    }
+
+    #[test]
+    fn without_an_admin_nobody_is_one() {
+        let policies = Policies::new(None, vec![]).unwrap();
+        assert_eq!(policies.admin(), None);
+        assert!(!policies.is_admin(&who(0)));
+        assert_eq!(policies.decide(&who(0), "/v1/status").unwrap_err(), Denied::UnknownIdentity);
+    }
+
+    #[test]
+    fn one_role_an_identity() {
+        let other = |name| Policy::new(name, [], []);
+        let twice = Policies::new(None, vec![(minio(), vec![]), (minio(), vec![])]);
+        assert_eq!(twice.unwrap_err().to_string(), "policy 'minio' is defined twice");
+
+        let two = vec![(minio(), vec![who(1)]), (other("a"), vec![who(1)])];
+        let text = Policies::new(None, two).unwrap_err().to_string();
+        assert_eq!(text, format!("identity {} is in policy 'a' and in policy 'minio'", who(1)));
+
+        let text = Policies::new(Some(who(1)), vec![(minio(), vec![who(1)])]).unwrap_err();
+        assert_eq!(
+            text.to_string(),
+            format!("identity {} is the admin and in policy 'minio'", who(1))
+        );
+
+        let same = vec![(minio(), vec![who(1), who(1)])];
+        assert_eq!(Policies::new(None, same).unwrap().identities().len(), 1);
+    }
+
+    #[test]
+    fn listings_are_sorted() {
+        let named = |name: &str, byte| (Policy::new(name, [], []), vec![who(byte)]);
+        let policies =
+            Policies::new(Some(who(9)), vec![named("b", 1), named("c", 2), named("a", 3)]).unwrap();
+        let names: Vec<_> = policies.policies().map(Policy::name).collect();
+        assert_eq!(names, ["a", "b", "c"]);
+        assert!(policies.identities().is_sorted());
+        assert_eq!(policies.identities().len(), 4);
+        assert!(policies.identities().any(|identity| *identity == who(9)));
+        assert_eq!(policies.policy("b").unwrap().name(), "b");
+        assert!(policies.policy("d").is_none());
+        assert_eq!(policies.policy_of(&who(3)).unwrap().name(), "a");
+        assert!(policies.policy_of(&who(9)).is_none());
+    }
+
+    /// The contract's two sentences on patterns, word for word.
+    fn naive_allow(pattern: &str, path: &str) -> bool {
+        match pattern.strip_suffix('*') {
+            Some(prefix) => path.starts_with(prefix),
+            None => path == pattern,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decisions_agree_with_the_naive_model(
+            sets in proptest::collection::vec(
+                (
+                    proptest::collection::vec("/[ab]{0,2}(/[ab*]{0,2})?\\*?", 0..4),
+                    proptest::collection::vec("/[ab]{0,2}(/[ab]{0,2})?\\*?", 0..3),
+                ),
+                1..4,
+            ),
+            caller in 0_u8..5,
+            path in "/[ab]{0,2}(/[ab*]{0,2})?",
+        ) {
+            let admin = who(0);
+            let policies = sets.iter().enumerate().map(|(index, (allow, deny))| {
+                let policy = Policy::new(
+                    &format!("p{index}"),
+                    allow.iter().map(String::as_str),
+                    deny.iter().map(String::as_str),
+                );
+                (policy, vec![who(u8::try_from(index).unwrap() + 1)])
+            });
+            let policies = Policies::new(Some(admin), policies.collect()).unwrap();
+
+            let expected = match usize::from(caller).checked_sub(1) {
+                None => true,
+                Some(index) => sets.get(index).is_some_and(|(allow, deny)| {
+                    !deny.iter().any(|pattern| naive_allow(pattern, &path))
+                        && allow.iter().any(|pattern| naive_allow(pattern, &path))
+                }),
+            };
+            prop_assert_eq!(policies.decide(&who(caller), &path).is_ok(), expected);
+        }
+    }
+}

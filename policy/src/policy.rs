@@ -1,0 +1,66 @@
+use std::sync::Arc;
+
+use crate::{Denied, Pattern};
+
+/// A named set of patterns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    name: Arc<str>,
+    allow: Vec<Pattern>,
+    deny: Vec<Pattern>,
+}
+
+impl Policy {
+    /// Parses the patterns of a policy; any text is a pattern. So is any text a name: files with
+    /// names that the API does not take work all the same, and only cannot be asked for.
+    pub fn new<'a>(
+        name: &str,
+        allow: impl IntoIterator<Item = &'a str>,
+        deny: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            allow: allow.into_iter().map(Pattern::allow).collect(),
+            deny: deny.into_iter().map(Pattern::deny).collect(),
+        }
+    }
+
+    /// What the policy is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The allow patterns as they were written, in that order.
+    pub fn allow(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.allow.iter().map(Pattern::as_str)
+    }
+
+    /// The deny patterns as they were written, in that order.
+    pub fn deny(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.deny.iter().map(Pattern::as_str)
+    }
+
+    /// The rule: no deny pattern matches, and at least one allow pattern does.
+    pub(crate) fn check(&self, path: &str) -> Result<(), Denied> {
+        if let Some(pattern) = self.deny.iter().find(|pattern| pattern.matches(path)) {
+            return Err(Denied::DeniedBy { policy: self.shared_name(), pattern: pattern.text() });
+        }
+        if self.allow.iter().any(|pattern| pattern.matches(path)) {
+            return Ok(());
+        }
+        Err(Denied::NotAllowed { policy: self.shared_name() })
+    }
+
+    /// The name, shared: a refused request copies no text.
+    pub(crate) fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
+    pub(crate) fn allow_patterns(&self) -> &[Pattern] {
+        &self.allow
+    }
+
+    pub(crate) fn deny_patterns(&self) -> &[Pattern] {
+        &self.deny
+    }
+}
