@@ -1,0 +1,97 @@
+//! The two ciphers, and every spelling of their names.
+
+/// Which cipher a key is for. The envelope of each is in the [crate's head](crate).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cipher {
+    /// AES-256-GCM under a key derived with HMAC-SHA256.
+    Aes256,
+    /// ChaCha20-Poly1305 under a key derived with HChaCha20.
+    ChaCha20,
+}
+
+impl Cipher {
+    /// The cipher for a new key: AES where the CPU has instructions for it, ChaCha20 elsewhere,
+    /// where AES in software is slow.
+    #[must_use]
+    pub fn preferred() -> Self {
+        if cpu_has_aes() { Self::Aes256 } else { Self::ChaCha20 }
+    }
+
+    /// The cipher of this name, current or of older releases; upper and lower case count.
+    ///
+    /// The empty name is none here: only the older stored keys take it for AES.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "AES256" | "AES256-GCM_SHA256" => Some(Self::Aes256),
+            "ChaCha20" | "XCHACHA20-POLY1305" => Some(Self::ChaCha20),
+            _ => None,
+        }
+    }
+
+    /// The name as the API and the stored keys spell it today.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aes256 => "AES256",
+            Self::ChaCha20 => "ChaCha20",
+        }
+    }
+}
+
+// The standard library caches what it finds.
+#[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
+fn cpu_has_aes() -> bool {
+    std::arch::is_x86_feature_detected!("aes")
+}
+
+#[cfg(target_arch = "aarch64")]
+fn cpu_has_aes() -> bool {
+    std::arch::is_aarch64_feature_detected!("aes")
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64")))]
+fn cpu_has_aes() -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_the_contract_is_read_and_no_other() {
+        for (name, cipher) in [
+            ("AES256", Some(Cipher::Aes256)),
+            ("AES256-GCM_SHA256", Some(Cipher::Aes256)),
+            ("ChaCha20", Some(Cipher::ChaCha20)),
+            ("XCHACHA20-POLY1305", Some(Cipher::ChaCha20)),
+            ("", None),
+            ("aes256", None),
+            ("chacha20", None),
+            ("CHACHA20", None),
+            ("AES256 ", None),
+            ("AES-256-GCM-HMAC-SHA-256", None),
+            ("ChaCha20Poly1305", None),
+        ] {
+            assert_eq!(Cipher::parse(name), cipher, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_read_back() {
+        for cipher in [Cipher::Aes256, Cipher::ChaCha20] {
+            assert_eq!(Cipher::parse(cipher.name()), Some(cipher));
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn aes_is_preferred_where_the_kernel_sees_its_instructions() {
+        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        let flags =
+            info.lines().find(|line| line.starts_with("flags") || line.starts_with("Features"));
+        let aes = flags.is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "aes"));
+        assert_eq!(Cipher::preferred() == Cipher::Aes256, aes);
+    }
+}

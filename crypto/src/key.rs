@@ -1,0 +1,142 @@
+//! A key of the key store, in memory.
+
+use crate::envelope::{Envelope, NotAuthentic, OVERHEAD, Plaintext};
+use crate::mac::Mac;
+use crate::{Cipher, Secret, stack};
+
+/// A key: a cipher with its secret, and a secret for HMAC unless the key is an old one.
+///
+/// Both are prepared when the key is made, so that the operations on it only do what depends on
+/// the message. Everything is wiped on drop; there is no `Debug`, `Clone` or `PartialEq`.
+pub struct Key {
+    envelope: Envelope,
+    hmac: Option<Authenticator>,
+}
+
+struct Authenticator {
+    secret: Secret,
+    mac: Mac,
+}
+
+impl Key {
+    /// A new key with both secrets from the system's generator, for [`Cipher::preferred`].
+    #[must_use]
+    pub fn generate() -> Self {
+        Self::import(Cipher::preferred(), Secret::generate())
+    }
+
+    /// A new key with the encryption secret of the user, and an HMAC secret from the generator.
+    #[must_use]
+    pub fn import(cipher: Cipher, secret: Secret) -> Self {
+        Self::from_parts(cipher, secret, Some(Secret::generate()))
+    }
+
+    /// The key that was stored. The oldest keys have no HMAC secret.
+    #[must_use]
+    pub fn from_parts(cipher: Cipher, secret: Secret, hmac: Option<Secret>) -> Self {
+        Self {
+            envelope: Envelope::new(cipher, secret),
+            hmac: hmac.map(|secret| Authenticator { mac: Mac::new(&secret), secret }),
+        }
+    }
+
+    /// The cipher that this key is for.
+    #[must_use]
+    pub fn cipher(&self) -> Cipher {
+        self.envelope.cipher()
+    }
+
+    /// The encryption secret, for the key store alone.
+    #[must_use]
+    pub fn secret(&self) -> &Secret {
+        self.envelope.secret()
+    }
+
+    /// The HMAC secret, for the key store alone; `None` for a key from before there were any.
+    #[must_use]
+    pub fn hmac_secret(&self) -> Option<&Secret> {
+        self.hmac.as_ref().map(|hmac| &hmac.secret)
+    }
+
+    /// Encrypts `plaintext` and binds it to `context`: who decrypts must name the same context.
+    ///
+    /// # Panics
+    ///
+    /// As [`Key::seal_into`].
+    #[must_use]
+    pub fn seal(&self, plaintext: &[u8], context: &[u8]) -> Vec<u8> {
+        let mut ciphertext = Vec::with_capacity(plaintext.len() + OVERHEAD);
+        self.seal_into(plaintext, context, &mut ciphertext);
+        ciphertext
+    }
+
+    /// Like [`Key::seal`], but appends the `plaintext.len() + OVERHEAD` bytes to `out`. It
+    /// allocates only what `out` has to grow. The plaintext itself is never written to `out`.
+    ///
+    /// # Panics
+    ///
+    /// If the plaintext has 64 GiB or more, which one message of AES-GCM cannot hold
+    /// (NIST SP 800-38D); if the system's generator fails, see [`random::fill`](crate::random::fill).
+    pub fn seal_into(&self, plaintext: &[u8], context: &[u8], out: &mut Vec<u8>) {
+        self.envelope.seal_into(plaintext, context, out);
+    }
+
+    /// Decrypts what [`Key::seal`] made, or one of the older formats.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAuthentic`] unless this key sealed exactly this ciphertext for exactly this context.
+    /// Every reason gives the same error after the same keyed work.
+    pub fn open(&self, ciphertext: &[u8], context: &[u8]) -> Result<Plaintext, NotAuthentic> {
+        self.envelope.open(ciphertext, context)
+    }
+
+    /// HMAC-SHA256 of `message` under the key's HMAC secret; `None` if the key has none.
+    #[must_use]
+    pub fn hmac(&self, message: &[u8]) -> Option<[u8; 32]> {
+        let hmac = self.hmac.as_ref()?;
+        let mut tag = [0; 32];
+        stack::wiped(|| hmac.mac.tag_into(message, &mut tag));
+        Some(tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assert_shared<T: Send + Sync>() {}
+
+    #[test]
+    fn is_shared_between_threads() {
+        assert_shared::<Key>();
+        assert_shared::<Plaintext>();
+    }
+
+    #[test]
+    fn a_new_key_has_two_different_secrets_and_the_preferred_cipher() {
+        let (one, two) = (Key::generate(), Key::generate());
+        assert_eq!(one.cipher(), Cipher::preferred());
+        assert!(one.secret().expose() != two.secret().expose());
+        assert!(one.secret().expose() != one.hmac_secret().unwrap().expose());
+        assert!(one.hmac_secret().unwrap().expose() != two.hmac_secret().unwrap().expose());
+    }
+
+    #[test]
+    fn an_imported_key_keeps_its_secret_and_gets_a_fresh_hmac_secret() {
+        for cipher in [Cipher::Aes256, Cipher::ChaCha20] {
+            let key = Key::import(cipher, Secret::from_slice(&[9; 32]).unwrap());
+            let other = Key::import(cipher, Secret::from_slice(&[9; 32]).unwrap());
+            assert_eq!(key.cipher(), cipher);
+            assert!(key.secret().expose() == &[9; 32]);
+            assert!(key.hmac(b"message") != other.hmac(b"message"));
+        }
+    }
+
+    #[test]
+    fn an_old_key_has_no_hmac() {
+        let key = Key::from_parts(Cipher::Aes256, Secret::generate(), None);
+        assert!(key.hmac_secret().is_none());
+        assert_eq!(key.hmac(b"message"), None);
+    }
+}

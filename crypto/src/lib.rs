@@ -1,0 +1,50 @@
+//! Key material and ciphertexts: the room to read, fuzz and measure alone. No I/O, no async.
+//!
+//! # The envelope
+//!
+//! A [`Key`] is a [`Cipher`] and two secrets of 32 bytes, one for encryption and one for HMAC.
+//! Every message is encrypted under a key of its own, derived from a fresh `iv`:
+//!
+//! ```text
+//! random     = 28 bytes of the system's generator
+//! iv, nonce  = random[..16], random[16..]
+//!
+//! AES256     message key = HMAC-SHA256(secret, iv)      AEAD = AES-256-GCM
+//! ChaCha20   message key = HChaCha20(secret, iv)        AEAD = ChaCha20-Poly1305
+//!
+//! ciphertext = AEAD(message key, nonce, plaintext, context) ‖ random
+//!              └ as long as the plaintext + 16 bytes of tag ┘  └ 28 ┘
+//! ```
+//!
+//! Two older formats are opened as well and never written; see `ciphertext.rs`.
+//!
+//! Sources: HMAC RFC 2104, HChaCha20 draft-irtf-cfrg-xchacha-03 section 2.2, AES-GCM NIST
+//! SP 800-38D, ChaCha20-Poly1305 RFC 8439. The contract: `crypto-and-storage.md`.
+//!
+//! # What is wiped, and what is not
+//!
+//! Secrets, message keys, key schedules, HMAC and Poly1305 states and opened plaintexts are
+//! overwritten when they are dropped, and the stack that the ciphers used is overwritten after
+//! each operation. That is best effort: registers, and copies that the compiler or the kernel
+//! (swap, core dumps) makes, are out of reach of a library.
+
+mod secret;
+
+mod cipher;
+
+mod key;
+
+mod envelope;
+
+mod ciphertext;
+
+mod mac;
+
+mod stack;
+
+pub mod random;
+
+pub use cipher::Cipher;
+pub use envelope::{NotAuthentic, OVERHEAD, Plaintext};
+pub use key::Key;
+pub use secret::Secret;
