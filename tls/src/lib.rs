@@ -1,1 +1,54 @@
-//! Private keys, certificates and trust of kes.
+//! Private keys, certificates and trust: what TLS needs from files, for server and clients.
+//!
+//! - [`provider`]: the one implementation of cryptography that TLS uses here.
+//! - [`load_certificates`], [`load_private_key`]: PEM files, encrypted private keys included.
+//! - [`match_key`], [`load_certified_key`]: a certificate chain with its private key.
+//! - [`load_roots`]: the CAs to trust, from files, folders and the system.
+//!
+//! Private keys and every buffer that held one are wiped. Errors name the file and what is
+//! wrong with it, never a byte of a key or a password.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::crypto::CryptoProvider;
+
+/// What can be wrong with a file.
+mod error;
+
+/// Bounded reads of files.
+mod file;
+
+/// Sections of PEM text.
+mod pem;
+
+/// Certificates and the private key that belongs to them.
+mod certificate;
+
+/// Private keys in all their PEM forms.
+mod private_key;
+
+/// PKCS#8 encryption of private keys.
+mod pkcs8;
+
+/// The encryption of PEM sections of RFC 1423.
+mod rfc1423;
+
+/// The CAs to trust.
+mod roots;
+
+pub use certificate::{
+    check_server_certificate, load_certificates, load_certified_key, match_key, parse_certificates,
+};
+pub use error::{Error, Fault};
+pub use file::MAX_FILE_LEN;
+pub use private_key::{PrivateKey, is_encrypted, load_private_key, parse_private_key};
+pub use roots::{Roots, load_roots};
+
+/// The cryptography of every TLS session: aws-lc-rs, because it verifies P-521 as well.
+///
+/// It is passed wherever a TLS configuration is built; nothing here depends on the default of
+/// the process.
+pub fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())))
+}

@@ -1,0 +1,124 @@
+//! PKCS#8 encryption of private keys (RFC 5958, 3, with PBES2 of RFC 8018).
+
+use pkcs8::der::asn1::{AnyRef, OctetStringRef};
+use pkcs8::der::{self, Decode, ErrorKind};
+use pkcs8::pkcs5::pbes2::{
+    DES_EDE3_CBC_OID, EncryptionScheme, Kdf, PBES2_OID, Parameters, Salt, ScryptParams,
+};
+use pkcs8::spki::AlgorithmIdentifierRef;
+use pkcs8::{LineEnding, PrivateKeyInfoRef};
+use zeroize::Zeroizing;
+
+use crate::error::Fault;
+
+/// The label of the PEM section of an encrypted key.
+pub(crate) const LABEL: &str = "ENCRYPTED PRIVATE KEY";
+
+/// The most rounds of PBKDF2. openssl makes 2,048, the strongest advice is near a million; far
+/// beyond, a file that only looks like a key would hold up the start for minutes.
+const MAX_PBKDF2_ROUNDS: u32 = 10_000_000;
+
+/// The most memory for scrypt, in bytes: 16 times what openssl takes.
+const MAX_SCRYPT_MEMORY: u64 = 256 * 1024 * 1024;
+
+/// The most parallel runs of scrypt, which are run one after another. openssl makes one.
+const MAX_SCRYPT_RUNS: u16 = 16;
+
+/// Decrypts an `EncryptedPrivateKeyInfo` to a PKCS#8 private key in DER.
+pub(crate) fn decrypt(der: &[u8], password: &str) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    let (parameters, encrypted) = parse(der)?;
+    check_cost(&parameters)?;
+    let mut bytes = Zeroizing::new(encrypted.to_vec());
+    let len = parameters.decrypt_in_place(password, &mut bytes).map_err(fault)?.len();
+    bytes.truncate(len);
+    // The padding of a wrong password is right once in 256 times.
+    PrivateKeyInfoRef::try_from(bytes.as_slice()).map_err(|_| Fault::WrongPassword)?;
+    Ok(bytes)
+}
+
+/// Encrypts a PKCS#8 private key in DER: AES-256-CBC with a key from scrypt, which openssl from
+/// 1.1 on reads. The result is PEM text.
+pub(crate) fn encrypt(der: &[u8], password: &str) -> Result<Zeroizing<String>, Fault> {
+    let random = crate::provider().secure_random;
+    let (mut salt, mut iv) = ([0; 16], [0; 16]);
+    for bytes in [&mut salt, &mut iv] {
+        random.fill(bytes).map_err(|_| Fault::Random)?;
+    }
+    let parameters = Parameters {
+        // RFC 7914, 2; these take 16 MiB, half of what openssl is ready to spend.
+        kdf: Kdf::Scrypt(ScryptParams {
+            salt: Salt::new(salt).map_err(|_| Fault::InvalidKey)?,
+            cost_parameter: 1 << 14,
+            block_size: 8,
+            parallelization: 1,
+            key_length: None,
+        }),
+        encryption: EncryptionScheme::Aes256Cbc { iv },
+    };
+    let info = PrivateKeyInfoRef::try_from(der).map_err(|_| Fault::InvalidKey)?;
+    let encrypted =
+        info.encrypt_with_params(parameters, password).map_err(|_| Fault::InvalidKey)?;
+    encrypted.to_pem(LABEL, LineEnding::LF).map_err(|_| Fault::InvalidKey)
+}
+
+/// The parameters of the encryption, and what is encrypted.
+fn parse(der: &[u8]) -> Result<(Parameters, &[u8]), Fault> {
+    let malformed = |error: der::Error| match error.kind() {
+        ErrorKind::OidUnknown { oid } => Fault::UnsupportedCipher { cipher: oid.to_string() },
+        _ => invalid("it is no PKCS#8 in DER"),
+    };
+    let info = AnyRef::from_der(der).map_err(malformed)?;
+    let (scheme, encrypted) = info
+        .sequence(|info| {
+            Ok((AlgorithmIdentifierRef::decode(info)?, <&OctetStringRef>::decode(info)?))
+        })
+        .map_err(malformed)?;
+    if scheme.oid != PBES2_OID {
+        // PBES1 and the schemes of PKCS#12: DES, RC2 and RC4 with short keys.
+        return Err(Fault::UnsupportedCipher { cipher: scheme.oid.to_string() });
+    }
+    let parameters = scheme.parameters.ok_or_else(|| invalid("it has no parameters"))?;
+    // Checked here because the parser of the parameters takes 8 bytes without looking.
+    let iv_len = parameters
+        .sequence(|parameters| {
+            AlgorithmIdentifierRef::decode(parameters)?;
+            let cipher = AlgorithmIdentifierRef::decode(parameters)?;
+            match cipher.parameters {
+                Some(iv) if cipher.oid == DES_EDE3_CBC_OID => Ok(Some(iv.value().len())),
+                _ => Ok(None),
+            }
+        })
+        .map_err(malformed)?;
+    if iv_len.is_some_and(|len| len != 8) {
+        return Err(invalid("the initialization vector has not 8 bytes"));
+    }
+    Ok((Parameters::try_from(parameters).map_err(malformed)?, encrypted.as_bytes()))
+}
+
+fn check_cost(parameters: &Parameters) -> Result<(), Fault> {
+    let affordable = match &parameters.kdf {
+        Kdf::Pbkdf2(pbkdf2) => (1..=MAX_PBKDF2_ROUNDS).contains(&pbkdf2.iteration_count),
+        Kdf::Scrypt(scrypt) => {
+            let memory = scrypt.cost_parameter.checked_mul(128 * u64::from(scrypt.block_size));
+            // The crate takes a cost of 0 for an impossible one.
+            scrypt.cost_parameter > 1
+                && memory.is_some_and(|memory| memory <= MAX_SCRYPT_MEMORY)
+                && scrypt.parallelization <= MAX_SCRYPT_RUNS
+        }
+        _ => return Err(Fault::UnsupportedCipher { cipher: parameters.kdf.oid().to_string() }),
+    };
+    if affordable { Ok(()) } else { Err(invalid("its key derivation is out of bounds")) }
+}
+
+fn fault(error: pkcs8::pkcs5::Error) -> Fault {
+    use pkcs8::pkcs5::Error;
+    match error {
+        Error::AlgorithmParametersInvalid { .. } => invalid("its parameters are invalid"),
+        Error::UnsupportedAlgorithm { oid } => Fault::UnsupportedCipher { cipher: oid.to_string() },
+        _ => Fault::WrongPassword,
+    }
+}
+
+fn invalid(what: &'static str) -> Fault {
+    Fault::InvalidEncryption { what }
+}

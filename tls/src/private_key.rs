@@ -1,0 +1,189 @@
+//! Private keys in all their PEM forms: PKCS#8, PKCS#1 and SEC1, each plain or encrypted.
+
+use std::path::Path;
+
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::error::{Error, Fault};
+use crate::pem::{Section, sections};
+use crate::{file, pkcs8, rfc1423};
+
+/// A private key that the provider can sign with. It is wiped when dropped and has neither
+/// `Debug` nor `Clone`.
+pub struct PrivateKey(PrivateKeyDer<'static>);
+
+/// Reads the first private key of a PEM file. Certificates, `EC PARAMETERS` and whatever else
+/// stands in the file are skipped. An empty password counts as none.
+///
+/// # Errors
+/// [`Error::File`] if the file cannot be read or is larger than [`crate::MAX_FILE_LEN`], if it
+/// holds no private key, and if the key is damaged, of a kind that TLS cannot use, encrypted in
+/// an unknown way, or with another password.
+pub fn load_private_key(path: &Path, password: Option<&str>) -> Result<PrivateKey, Error> {
+    file::read(path)
+        .and_then(|pem| parse_private_key(&pem, password))
+        .map_err(|fault| fault.at(path))
+}
+
+/// Reads the first private key of a PEM text, as [`load_private_key`] does.
+///
+/// # Errors
+/// As there.
+pub fn parse_private_key(pem: &[u8], password: Option<&str>) -> Result<PrivateKey, Fault> {
+    let section = find(pem)?.ok_or(Fault::NoPrivateKey)?;
+    let password = password.filter(|password| !password.is_empty());
+
+    let (kind, bytes) = match Kind::of(&section) {
+        Kind::Other => return Err(Fault::UnsupportedKey { label: section.label.to_owned() }),
+        Kind::EncryptedPkcs8 => {
+            let password = password.ok_or(Fault::MissingPassword)?;
+            (Kind::Pkcs8, pkcs8::decrypt(&section.decode()?, password)?)
+        }
+        kind if rfc1423::is_encrypted(&section) => {
+            let password = password.ok_or(Fault::MissingPassword)?;
+            let bytes = rfc1423::decrypt(&section, password)?;
+            // The padding of a wrong password is right once in 256 times.
+            if !is_one_der_sequence(&bytes) {
+                return Err(Fault::WrongPassword);
+            }
+            (kind, bytes)
+        }
+        kind => (kind, section.decode()?),
+    };
+    PrivateKey::new(kind.der(bytes))
+}
+
+/// Whether the first private key of a PEM text is encrypted, that is, whether a password has to
+/// be asked for. False where there is no private key.
+pub fn is_encrypted(pem: &[u8]) -> bool {
+    find(pem).ok().flatten().is_some_and(|section| {
+        matches!(Kind::of(&section), Kind::EncryptedPkcs8) || rfc1423::is_encrypted(&section)
+    })
+}
+
+impl PrivateKey {
+    /// Takes a key over.
+    ///
+    /// # Errors
+    /// [`Fault::InvalidKey`] if the provider cannot sign with it. The key is wiped all the same.
+    pub fn new(der: PrivateKeyDer<'static>) -> Result<Self, Fault> {
+        let key = Self(der);
+        any_supported_type(&key.0).map_err(|_| Fault::InvalidKey)?;
+        Ok(key)
+    }
+
+    /// The key.
+    pub fn expose(&self) -> &PrivateKeyDer<'static> {
+        &self.0
+    }
+
+    /// The key as PEM text: encrypted with the password where one is given (PKCS#8, AES-256-CBC,
+    /// scrypt).
+    ///
+    /// # Errors
+    /// [`Fault::UnsupportedKey`] if a key to be encrypted is not in the form of PKCS#8,
+    /// [`Fault::Random`] if the system has no random numbers.
+    pub fn to_pem(&self, password: Option<&str>) -> Result<Zeroizing<String>, Fault> {
+        match (password, &self.0) {
+            (None, key) => Ok(pem(label_of(key), key.secret_der())),
+            (Some(password), PrivateKeyDer::Pkcs8(key)) => {
+                pkcs8::encrypt(key.secret_pkcs8_der(), password)
+            }
+            (Some(_), key) => Err(Fault::UnsupportedKey { label: label_of(key).to_owned() }),
+        }
+    }
+}
+
+impl Drop for PrivateKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// The forms that a section may have.
+enum Kind {
+    Pkcs8,
+    Pkcs1,
+    Sec1,
+    EncryptedPkcs8,
+    Other,
+}
+
+impl Kind {
+    fn of(section: &Section<'_>) -> Self {
+        match section.label {
+            "PRIVATE KEY" => Self::Pkcs8,
+            "RSA PRIVATE KEY" => Self::Pkcs1,
+            "EC PRIVATE KEY" => Self::Sec1,
+            pkcs8::LABEL => Self::EncryptedPkcs8,
+            _ => Self::Other,
+        }
+    }
+
+    fn der(&self, mut bytes: Zeroizing<Vec<u8>>) -> PrivateKeyDer<'static> {
+        let bytes = std::mem::take(&mut *bytes);
+        match self {
+            Self::Pkcs1 => PrivatePkcs1KeyDer::from(bytes).into(),
+            Self::Sec1 => PrivateSec1KeyDer::from(bytes).into(),
+            Self::Pkcs8 | Self::EncryptedPkcs8 | Self::Other => {
+                PrivatePkcs8KeyDer::from(bytes).into()
+            }
+        }
+    }
+}
+
+/// The first section that holds a private key of any form.
+fn find(pem: &[u8]) -> Result<Option<Section<'_>>, Fault> {
+    sections(pem)
+        .find(|section| {
+            section.as_ref().map_or(true, |section| section.label.ends_with("PRIVATE KEY"))
+        })
+        .transpose()
+}
+
+/// Whether the bytes are a DER SEQUENCE from the first to the last (X.690, 8.1). A key is long
+/// enough for the long form of the length, or an EC key of up to 127 bytes.
+fn is_one_der_sequence(bytes: &[u8]) -> bool {
+    match bytes {
+        [0x30, len @ 0..=0x7f, rest @ ..] => rest.len() == usize::from(*len),
+        [0x30, 0x81, len, rest @ ..] => rest.len() == usize::from(*len),
+        [0x30, 0x82, high, low, rest @ ..] => {
+            rest.len() == usize::from(u16::from_be_bytes([*high, *low]))
+        }
+        _ => false,
+    }
+}
+
+fn label_of(key: &PrivateKeyDer<'_>) -> &'static str {
+    match key {
+        PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+        PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+        _ => "PRIVATE KEY",
+    }
+}
+
+/// PEM text, in one buffer of full size from the start.
+fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
+    use base64ct::{Base64, Encoding};
+
+    let digits = Zeroizing::new(Base64::encode_string(der));
+    let mut text = Zeroizing::new(String::with_capacity(
+        digits.len() + digits.len() / 64 + 2 * label.len() + 64,
+    ));
+    text.push_str("-----BEGIN ");
+    text.push_str(label);
+    text.push_str("-----\n");
+    let mut rest = digits.as_str();
+    while !rest.is_empty() {
+        let (line, next) = rest.split_at(rest.len().min(64));
+        text.push_str(line);
+        text.push('\n');
+        rest = next;
+    }
+    text.push_str("-----END ");
+    text.push_str(label);
+    text.push_str("-----\n");
+    text
+}
