@@ -1,3 +1,6 @@
+use std::io;
+use std::path::PathBuf;
+
 use kes_api::KeyName;
 
 /// Why a key store did not do as asked. The texts are for the log alone: clients get the
@@ -38,6 +41,27 @@ pub enum Error {
     #[error("key store failed: {reason}")]
     Unavailable {
         /// What happened, and to which store.
+        reason: String,
+    },
+}
+
+/// Why a key store was not opened. The texts hold no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder of keys is missing and cannot be made, or cannot be read.
+    #[error("cannot open folder '{}' as key store", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+
+    /// What the configuration says of Vault cannot be used.
+    #[error("cannot use Vault as key store: {reason}")]
+    Vault {
+        /// What is wrong, without a secret.
         reason: String,
     },
 }

@@ -1,1 +1,163 @@
-//! Not yet.
+//! One file a key, in one folder: the file's name is the key's, its content the stored key
+//! (contract `crypto-and-storage.md`, In a key store).
+//!
+//! A disk may hang, on a network most of all. No call of it runs on a thread of the runtime, all
+//! have a deadline, and only so many may hang at once.
+
+/// The folder itself: blocking calls.
+mod folder;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kes_api::{KeyName, ListPattern};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::task::{self, JoinHandle};
+use tokio::time::{self, Instant};
+
+use self::folder::Folder;
+use crate::{Error, KeyStore, OpenError, Page, State, Value};
+
+/// How long a caller waits for the disk: less than the 15 s of its route, so that its client is
+/// given an answer.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How many calls may be at the disk at once. Each holds a thread of the runtime's blocking pool
+/// for as long as the disk hangs; the pool is shared and has 512.
+const MAX_CALLS: usize = 64;
+
+/// How often the folder is looked at.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A look at the folder that takes longer counts as failed.
+const CHECK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A folder of keys.
+pub struct FsStore {
+    folder: Arc<Folder>,
+    calls: Arc<Semaphore>,
+    health: Arc<Mutex<Health>>,
+    watch: JoinHandle<()>,
+}
+
+/// What the last look at the folder found, and since when the next one is at it.
+struct Health {
+    state: State,
+    checking_since: Option<Instant>,
+}
+
+impl FsStore {
+    /// Opens a folder; it is made if it is missing, for this user alone. What a creator that
+    /// crashed over an hour ago left behind is removed. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`OpenError::Folder`] if it cannot be made or read, or does not answer.
+    pub async fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        let path = path.into();
+        let opened = task::spawn_blocking({
+            let path = path.clone();
+            move || Folder::open(path)
+        });
+        let folder = match time::timeout(DEADLINE, opened).await {
+            Ok(Ok(folder)) => folder,
+            Ok(Err(ended)) => Err(io::Error::other(ended)),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        let (folder, state) = folder.map_err(|source| OpenError::Folder { path, source })?;
+        let folder = Arc::new(folder);
+        let health = Arc::new(Mutex::new(Health { state, checking_since: None }));
+        let watch = task::spawn(watch(Arc::clone(&folder), Arc::clone(&health)));
+        Ok(Self { folder, calls: Arc::new(Semaphore::new(MAX_CALLS)), health, watch })
+    }
+
+    /// The folder, as it was configured.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Does blocking work. If nobody waits for it any more it ends all the same.
+    async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Folder) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let done = async {
+            let call = Arc::clone(&self.calls).acquire_owned().await.map_err(io::Error::other)?;
+            let folder = Arc::clone(&self.folder);
+            let work = task::spawn_blocking(move || {
+                let result = work(&folder);
+                drop(call);
+                result
+            });
+            work.await.map_err(io::Error::other)
+        };
+        match time::timeout(DEADLINE, done).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(ended)) => {
+                Err(Error::Unavailable { reason: format!("'{}': {ended}", self.path().display()) })
+            }
+            Err(_) => Err(Error::Unreachable {
+                reason: format!(
+                    "folder '{}' did not answer within {} s",
+                    self.path().display(),
+                    DEADLINE.as_secs()
+                ),
+            }),
+        }
+    }
+}
+
+impl KeyStore for FsStore {
+    async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
+        let (name, value) = (*name, value.copy());
+        self.call(move |folder| folder.create(name, &value)).await
+    }
+
+    async fn read(&self, name: &KeyName) -> Result<Value, Error> {
+        let name = *name;
+        self.call(move |folder| folder.read(name)).await
+    }
+
+    async fn delete(&self, name: &KeyName) -> Result<(), Error> {
+        let name = *name;
+        self.call(move |folder| folder.delete(name)).await
+    }
+
+    async fn list(&self, pattern: &ListPattern<'_>, limit: usize) -> Result<Page, Error> {
+        let pattern = pattern.continue_at(pattern.from());
+        self.call(move |folder| {
+            let pattern = ListPattern::parse(&pattern).expect("the text of a pattern is one");
+            folder.list(&pattern, limit)
+        })
+        .await
+    }
+
+    /// What the last look at the folder found: at most some seconds old, and never waited for.
+    fn state(&self) -> State {
+        let health = self.health.lock();
+        match health.checking_since {
+            Some(since) if since.elapsed() > CHECK_DEADLINE => State::Unreachable,
+            _ => health.state,
+        }
+    }
+}
+
+impl Drop for FsStore {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+/// Looks at the folder until it is aborted.
+async fn watch(folder: Arc<Folder>, health: Arc<Mutex<Health>>) {
+    loop {
+        time::sleep(CHECK_INTERVAL).await;
+        health.lock().checking_since = Some(Instant::now());
+        let folder = Arc::clone(&folder);
+        let state =
+            task::spawn_blocking(move || folder.check()).await.unwrap_or(State::Unavailable);
+        *health.lock() = Health { state, checking_since: None };
+    }
+}

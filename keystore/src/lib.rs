@@ -26,7 +26,11 @@ pub mod fs;
 /// Vault and OpenBao.
 pub mod vault;
 
+/// The same tests for every backend.
+#[cfg(any(test, feature = "battery"))]
+pub mod battery;
+
 pub use config::Config;
-pub use error::Error;
-pub use record::Record;
+pub use error::{Error, OpenError};
+pub use record::{InvalidRecord, Record};
 pub use store::{KeyStore, Page, State, Store, Value};

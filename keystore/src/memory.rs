@@ -1,1 +1,74 @@
-//! Not yet.
+//! Keys in memory, for the dev server: they go with the process.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::time::Duration;
+
+use kes_api::{KeyName, ListPattern};
+use parking_lot::RwLock;
+
+use crate::store::PageBuilder;
+use crate::{Error, KeyStore, Page, State, Value};
+
+/// A store that forgets everything when it is dropped.
+#[derive(Default)]
+pub struct MemoryStore {
+    // Sorted, so that a page costs no more than its names.
+    values: RwLock<BTreeMap<KeyName, Value>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl KeyStore for MemoryStore {
+    async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
+        let mut values = self.values.write();
+        if values.contains_key(name) {
+            return Err(Error::Exists { name: *name });
+        }
+        values.insert(*name, value.copy());
+        Ok(())
+    }
+
+    async fn read(&self, name: &KeyName) -> Result<Value, Error> {
+        let values = self.values.read();
+        values.get(name).map(Value::copy).ok_or(Error::NotFound { name: *name })
+    }
+
+    async fn delete(&self, name: &KeyName) -> Result<(), Error> {
+        let removed = self.values.write().remove(name);
+        removed.map(drop).ok_or(Error::NotFound { name: *name })
+    }
+
+    async fn list(&self, pattern: &ListPattern<'_>, limit: usize) -> Result<Page, Error> {
+        let first = pattern.prefix().max(pattern.from());
+        let values = self.values.read();
+        let mut page = PageBuilder::new(limit);
+        for (name, _) in values
+            .range::<str, _>((Bound::Included(first), Bound::Unbounded))
+            .take_while(|(name, _)| name.as_str().starts_with(pattern.prefix()))
+            .take(limit.saturating_add(1))
+        {
+            page.add(*name);
+        }
+        Ok(page.finish())
+    }
+
+    fn state(&self) -> State {
+        State::Reachable { latency: Duration::ZERO }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn does_what_every_store_does() {
+        crate::battery::run(async || MemoryStore::new()).await;
+    }
+}

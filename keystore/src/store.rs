@@ -1,10 +1,15 @@
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
 use kes_api::{KeyName, ListPattern};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::{Error, fs, memory, vault};
+use crate::config::Config;
+use crate::fs::FsStore;
+use crate::memory::MemoryStore;
+use crate::vault::VaultStore;
+use crate::{Error, OpenError};
 
 /// The text that stands in a key store for one key: standard base64 of a protobuf message, or
 /// the JSON of older versions. It holds key material: it is wiped when dropped, and has neither
@@ -13,6 +18,10 @@ use crate::{Error, fs, memory, vault};
 pub struct Value(String);
 
 impl Value {
+    /// The longest text that a store hands out, in bytes. A stored key has less than 1 KiB even
+    /// where a transit engine wraps it; what is longer is none, and is not taken into memory.
+    pub const MAX_LEN: usize = 64 * 1024;
+
     /// Takes a text over.
     pub const fn new(text: String) -> Self {
         Self(text)
@@ -21,6 +30,11 @@ impl Value {
     /// The text.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// A second value with the same text. Spelled out, so that no copy is made by accident.
+    pub(crate) fn copy(&self) -> Self {
+        Self(self.0.clone())
     }
 }
 
@@ -31,6 +45,38 @@ pub struct Page {
     pub names: Vec<KeyName>,
     /// The first name of the next page; `None` after the last.
     pub next: Option<KeyName>,
+}
+
+/// Makes a page of names that come in any order, and more than once. It holds no more names than
+/// the page and one, however many there are.
+pub(crate) struct PageBuilder {
+    limit: usize,
+    names: BTreeSet<KeyName>,
+}
+
+impl PageBuilder {
+    pub(crate) const fn new(limit: usize) -> Self {
+        Self { limit, names: BTreeSet::new() }
+    }
+
+    /// Whether a name would be part of the page, for who has to pay to find out if it is a key.
+    pub(crate) fn wants(&self, name: &KeyName) -> bool {
+        self.names.len() <= self.limit || self.names.last().is_some_and(|last| name < last)
+    }
+
+    pub(crate) fn add(&mut self, name: KeyName) {
+        if self.wants(&name)
+            && self.names.insert(name)
+            && self.names.len() > self.limit.saturating_add(1)
+        {
+            self.names.pop_last();
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Page {
+        let next = if self.names.len() > self.limit { self.names.pop_last() } else { None };
+        Page { names: self.names.into_iter().collect(), next }
+    }
 }
 
 /// What is known of a key store's health. Asking costs nothing: a store that lives elsewhere is
@@ -94,9 +140,74 @@ pub trait KeyStore: Send + Sync {
 /// The key store of a server. An enum, not a trait object: the set of backends is closed.
 pub enum Store {
     /// Keys in memory.
-    Memory(memory::MemoryStore),
+    Memory(MemoryStore),
     /// One file a key.
-    Fs(fs::FsStore),
+    Fs(FsStore),
     /// Vault or OpenBao.
-    Vault(vault::VaultStore),
+    Vault(VaultStore),
+}
+
+impl Store {
+    /// Opens the key store of a configuration. Must be called within a tokio runtime: stores
+    /// that can fail are watched by a task of their own.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the store cannot be used as configured.
+    pub async fn open(config: Config) -> Result<Self, OpenError> {
+        Ok(match config {
+            Config::Fs(fs) => Self::Fs(FsStore::open(fs.path).await?),
+            Config::Vault(vault) => Self::Vault(VaultStore::open(*vault).await?),
+        })
+    }
+
+    /// Kind and place of the store, as the start-up message prints it; no secret.
+    pub fn description(&self) -> String {
+        match self {
+            Self::Memory(_) => "memory".to_owned(),
+            Self::Fs(store) => format!("filesystem: {}", store.path().display()),
+            Self::Vault(store) => format!("vault: {}", store.endpoint()),
+        }
+    }
+}
+
+impl KeyStore for Store {
+    async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
+        match self {
+            Self::Memory(store) => store.create(name, value).await,
+            Self::Fs(store) => store.create(name, value).await,
+            Self::Vault(store) => store.create(name, value).await,
+        }
+    }
+
+    async fn read(&self, name: &KeyName) -> Result<Value, Error> {
+        match self {
+            Self::Memory(store) => store.read(name).await,
+            Self::Fs(store) => store.read(name).await,
+            Self::Vault(store) => store.read(name).await,
+        }
+    }
+
+    async fn delete(&self, name: &KeyName) -> Result<(), Error> {
+        match self {
+            Self::Memory(store) => store.delete(name).await,
+            Self::Fs(store) => store.delete(name).await,
+            Self::Vault(store) => store.delete(name).await,
+        }
+    }
+
+    async fn list(&self, pattern: &ListPattern<'_>, limit: usize) -> Result<Page, Error> {
+        match self {
+            Self::Memory(store) => store.list(pattern, limit).await,
+            Self::Fs(store) => store.list(pattern, limit).await,
+            Self::Vault(store) => store.list(pattern, limit).await,
+        }
+    }
+
+    fn state(&self) -> State {
+        match self {
+            Self::Memory(store) => store.state(),
+            Self::Fs(store) => store.state(),
+            Self::Vault(store) => store.state(),
+        }
+    }
 }

@@ -1,0 +1,279 @@
+//! The folder of keys: blocking calls, each with all that makes it durable.
+//!
+//! A key is written to a file of its own name in two steps: whole and synced under a name that no
+//! key can have, then renamed in one step that fails if the key exists. So a file with the name
+//! of a key is never empty or torn, whenever the process or the machine stops.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use kes_api::{KeyName, ListPattern};
+use rustix::fs::{CWD, OFlags, RenameFlags};
+use rustix::io::Errno;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::store::PageBuilder;
+use crate::{Error, Page, State, Value};
+
+/// What the names of unfinished files start with. A key's name has no `.`.
+const TEMPORARY: &str = ".new-";
+
+/// An unfinished file is that of a creator that crashed when it is older than this. Well above
+/// the time that a creator waits for a slow disk, and what two machines' clocks may differ.
+const STALE: Duration = Duration::from_secs(60 * 60);
+
+pub(super) struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    pub(super) fn open(path: PathBuf) -> io::Result<(Self, State)> {
+        let folder = Self { path };
+        let start = Instant::now();
+        make_folder(&folder.path)?;
+        folder.remove_stale()?;
+        Ok((folder, State::Reachable { latency: start.elapsed() }))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// One call that costs little.
+    pub(super) fn check(&self) -> State {
+        let start = Instant::now();
+        match fs::metadata(&self.path) {
+            Ok(folder) if folder.is_dir() => State::Reachable { latency: start.elapsed() },
+            Ok(_) => State::Unreachable,
+            Err(error) if is_away(&error) => State::Unreachable,
+            Err(_) => State::Unavailable,
+        }
+    }
+
+    pub(super) fn create(&self, name: KeyName, value: &Value) -> Result<(), Error> {
+        let target = self.path.join(name.as_str());
+        // Only to answer right on a full disk as well: what decides is the renaming.
+        if fs::symlink_metadata(&target).is_ok() {
+            return Err(Error::Exists { name });
+        }
+        let result = Temporary::write(&self.path, value.expose().as_bytes())
+            .and_then(|temporary| temporary.publish(&target))
+            .and_then(|()| self.sync());
+        result.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Error::Exists { name },
+            _ => failed("create", &target, &error),
+        })
+    }
+
+    pub(super) fn read(&self, name: KeyName) -> Result<Value, Error> {
+        let path = self.path.join(name.as_str());
+        let corrupt = |reason: &str| Error::Corrupt { name, reason: reason.to_owned() };
+        let mut file = OpenOptions::new()
+            .read(true)
+            // So that a pipe of that name does not block.
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(&path)
+            .map_err(|error| self.missing_or_failed("open", name, &error))?;
+        let metadata = file.metadata().map_err(|error| failed("look at", &path, &error))?;
+        if !metadata.is_file() {
+            return Err(corrupt("it is not a regular file"));
+        }
+        let size = match usize::try_from(metadata.len()) {
+            Ok(size) if size <= Value::MAX_LEN => size,
+            _ => return Err(corrupt("its file is too big for a stored key")),
+        };
+        // One byte more, to see the end, and never grown: that would leave a copy behind.
+        let mut bytes = Zeroizing::new(vec![0; size + 1]);
+        let mut len = 0;
+        while len < bytes.len() {
+            match file.read(&mut bytes[len..]) {
+                Ok(0) => break,
+                Ok(read) => len += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed("read", &path, &error)),
+            }
+        }
+        if len > size {
+            return Err(corrupt("its file grew while it was read"));
+        }
+        bytes.truncate(len);
+        String::from_utf8(std::mem::take(&mut *bytes)).map(Value::new).map_err(|error| {
+            error.into_bytes().zeroize();
+            corrupt("it is not text")
+        })
+    }
+
+    pub(super) fn delete(&self, name: KeyName) -> Result<(), Error> {
+        let path = self.path.join(name.as_str());
+        fs::remove_file(&path).map_err(|error| self.missing_or_failed("remove", name, &error))?;
+        self.sync().map_err(|error| failed("remove", &path, &error))
+    }
+
+    pub(super) fn list(&self, pattern: &ListPattern<'_>, limit: usize) -> Result<Page, Error> {
+        let mut page = PageBuilder::new(limit);
+        let entries =
+            fs::read_dir(&self.path).map_err(|error| failed("list", &self.path, &error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| failed("list", &self.path, &error))?;
+            let name = entry.file_name();
+            let Some(Ok(name)) = name.to_str().map(KeyName::parse) else { continue };
+            if pattern.matches(name.as_str()) && page.wants(&name) && is_file(&entry) {
+                page.add(name);
+            }
+        }
+        Ok(page.finish())
+    }
+
+    /// Makes what was renamed or removed last through a loss of power.
+    fn sync(&self) -> io::Result<()> {
+        sync_folder(&self.path)
+    }
+
+    /// No file: no key, unless the whole folder is gone.
+    fn missing_or_failed(&self, action: &str, name: KeyName, error: &io::Error) -> Error {
+        if error.kind() == io::ErrorKind::NotFound {
+            match fs::metadata(&self.path) {
+                Ok(_) => Error::NotFound { name },
+                Err(error) => failed("look at", &self.path, &error),
+            }
+        } else {
+            failed(action, &self.path.join(name.as_str()), error)
+        }
+    }
+
+    /// Unfinished files hold key material.
+    fn remove_stale(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let unfinished = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes());
+            if unfinished && is_stale(&entry) {
+                remove_unfinished(&entry.path());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file on its way to be a key; removed when dropped.
+struct Temporary {
+    path: PathBuf,
+    renamed: bool,
+}
+
+impl Temporary {
+    /// Writes a file that no key's name finds, and syncs it.
+    fn write(folder: &Path, bytes: &[u8]) -> io::Result<Self> {
+        // Random, since creators on several machines may share the folder and a process ID.
+        let mut random = [0; 16];
+        kes_crypto::random::fill(&mut random);
+        let path = folder.join(format!("{TEMPORARY}{:032x}", u128::from_ne_bytes(random)));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let temporary = Self { path, renamed: false };
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        Ok(temporary)
+    }
+
+    /// Gives the file the key's name, unless that is taken.
+    fn publish(mut self, target: &Path) -> io::Result<()> {
+        let renamed = rustix::io::retry_on_intr(|| {
+            rustix::fs::renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE)
+        });
+        match renamed {
+            Ok(()) => {
+                self.renamed = true;
+                Ok(())
+            }
+            // Not known to every file system, NFS for one.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.link(target),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same in two steps: with either name alone, or with both, the file is whole.
+    fn link(self, target: &Path) -> io::Result<()> {
+        fs::hard_link(&self.path, target)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.renamed {
+            remove_unfinished(&self.path);
+        }
+    }
+}
+
+fn remove_unfinished(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::warn!(
+            "cannot remove unfinished file '{}', which holds key material: {error}",
+            path.display()
+        );
+    }
+}
+
+fn is_stale(entry: &fs::DirEntry) -> bool {
+    // Not that of a link's target. A time in the future is a clock that differs.
+    let Ok(metadata) = entry.metadata() else { return false };
+    let age = metadata.modified().ok().and_then(|time| time.elapsed().ok());
+    metadata.is_file() && age.is_some_and(|age| age > STALE)
+}
+
+/// Whether an entry is a file, or a link to one: mounted secrets are links.
+fn is_file(entry: &fs::DirEntry) -> bool {
+    match entry.file_type() {
+        Ok(kind) if kind.is_symlink() => {
+            fs::metadata(entry.path()).is_ok_and(|target| target.is_file())
+        }
+        Ok(kind) => kind.is_file(),
+        Err(_) => false,
+    }
+}
+
+/// Makes a folder and those above it, as far as they are missing, for this user alone.
+fn make_folder(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> =
+        path.ancestors().take_while(|path| matches!(path.try_exists(), Ok(false))).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for made in missing {
+        // The folder above a relative path of one part is the current one.
+        match made.parent() {
+            Some(above) if above.as_os_str().is_empty() => sync_folder(Path::new("."))?,
+            Some(above) => sync_folder(above)?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    match File::open(path)?.sync_all() {
+        // What a file system says that has no such call for folders.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        result => result,
+    }
+}
+
+fn failed(action: &str, path: &Path, error: &io::Error) -> Error {
+    let reason = format!("cannot {action} '{}': {error}", path.display());
+    if is_away(error) { Error::Unreachable { reason } } else { Error::Unavailable { reason } }
+}
+
+/// Whether the folder is not there, rather than there and failing.
+fn is_away(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::NotFound
+            | Kind::NotADirectory
+            | Kind::StaleNetworkFileHandle
+            | Kind::TimedOut
+            | Kind::HostUnreachable
+            | Kind::NetworkUnreachable
+            | Kind::NotConnected
+    )
+}

@@ -1,0 +1,286 @@
+//! The protobuf message of a stored key, by hand: it borrows from what it reads, so that there
+//! is no copy of a key to be wiped, and it writes into one buffer that is.
+//!
+//! ```text
+//! KeyVersion   1 SecretKey   2 HMACKey   3 Timestamp   4 string created_by
+//! SecretKey    1 bytes key   2 uint32 type: 1 AES256, 2 ChaCha20
+//! HMACKey      1 bytes key   2 uint32 hash: 1 SHA-256
+//! Timestamp    1 int64 seconds   2 int32 nanos
+//! ```
+//!
+//! The rules are those of proto3: fields in any order, a default value is left out, of a field
+//! given twice the last counts and a message given twice is merged, unknown fields are skipped.
+//! Groups, which proto3 has not, are refused.
+
+use kes_crypto::{Cipher, Secret};
+use zeroize::Zeroizing;
+
+use crate::Record;
+
+pub(super) const AES256: u32 = 1;
+pub(super) const CHACHA20: u32 = 2;
+pub(super) const SHA256: u32 = 1;
+
+/// The fields as they stand in the message; a default where one is missing.
+#[derive(Default)]
+pub(super) struct Fields<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) cipher: u32,
+    pub(super) hmac: Option<Hmac<'a>>,
+    pub(super) seconds: i64,
+    pub(super) nanos: i32,
+    pub(super) created_by: &'a str,
+}
+
+#[derive(Default)]
+pub(super) struct Hmac<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) hash: u32,
+}
+
+/// Why bytes are not a protobuf message of the known fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// A field is longer than what is left.
+    #[error("it ends too early")]
+    Truncated,
+
+    /// A number of more than 64 bits.
+    #[error("a number is too big")]
+    Varint,
+
+    /// A field of number 0, or above 2^29 - 1.
+    #[error("a field's number is not valid")]
+    FieldNumber,
+
+    /// A group, or one of the two types that do not exist.
+    #[error("a field's type is not valid")]
+    WireType,
+
+    /// A known field of another type.
+    #[error("field {field} has a wrong type")]
+    FieldType {
+        /// Its number in its message.
+        field: u32,
+    },
+
+    /// A text that is not UTF-8.
+    #[error("a text is not UTF-8")]
+    Utf8,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn decode(message: &'a [u8]) -> Result<Self, Damage> {
+        let mut fields = Self::default();
+        let mut rest = Reader(message);
+        while let Some((number, content)) = rest.field()? {
+            match number {
+                1 => fields.merge_key(content.bytes(number)?)?,
+                2 => fields.hmac.get_or_insert_default().merge(content.bytes(number)?)?,
+                3 => fields.merge_created_at(content.bytes(number)?)?,
+                4 => {
+                    let text = std::str::from_utf8(content.bytes(number)?);
+                    fields.created_by = text.map_err(|_| Damage::Utf8)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(fields)
+    }
+
+    fn merge_key(&mut self, message: &'a [u8]) -> Result<(), Damage> {
+        let mut rest = Reader(message);
+        while let Some((number, content)) = rest.field()? {
+            match number {
+                1 => self.key = content.bytes(number)?,
+                2 => self.cipher = low_32_bits(content.varint(number)?),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_created_at(&mut self, message: &'a [u8]) -> Result<(), Damage> {
+        let mut rest = Reader(message);
+        while let Some((number, content)) = rest.field()? {
+            match number {
+                1 => self.seconds = content.varint(number)?.cast_signed(),
+                2 => self.nanos = low_32_bits(content.varint(number)?).cast_signed(),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Hmac<'a> {
+    fn merge(&mut self, message: &'a [u8]) -> Result<(), Damage> {
+        let mut rest = Reader(message);
+        while let Some((number, content)) = rest.field()? {
+            match number {
+                1 => self.key = content.bytes(number)?,
+                2 => self.hash = low_32_bits(content.varint(number)?),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is left of a message.
+struct Reader<'a>(&'a [u8]);
+
+/// What a field holds.
+enum Content<'a> {
+    Varint(u64),
+    Bytes(&'a [u8]),
+    /// 4 or 8 bytes; no known field has them.
+    Fixed,
+}
+
+impl<'a> Reader<'a> {
+    /// The next field and its number; `None` at the end.
+    fn field(&mut self) -> Result<Option<(u32, Content<'a>)>, Damage> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let tag = u32::try_from(self.varint()?).map_err(|_| Damage::FieldNumber)?;
+        let number = tag >> 3;
+        if number == 0 {
+            return Err(Damage::FieldNumber);
+        }
+        let content = match tag & 7 {
+            0 => Content::Varint(self.varint()?),
+            1 => self.take(8).map(|_| Content::Fixed)?,
+            2 => {
+                let len = usize::try_from(self.varint()?).map_err(|_| Damage::Truncated)?;
+                Content::Bytes(self.take(len)?)
+            }
+            5 => self.take(4).map(|_| Content::Fixed)?,
+            _ => return Err(Damage::WireType),
+        };
+        Ok(Some((number, content)))
+    }
+
+    /// Seven bits a byte, lowest first; the highest bit says that more follow.
+    fn varint(&mut self) -> Result<u64, Damage> {
+        let mut value = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.take(1)?[0];
+            let bits = u64::from(byte & 0x7f);
+            // The tenth byte has room for one bit.
+            if (bits << shift) >> shift != bits {
+                return Err(Damage::Varint);
+            }
+            value |= bits << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(Damage::Varint)
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8], Damage> {
+        let (taken, rest) = self.0.split_at_checked(len).ok_or(Damage::Truncated)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+}
+
+impl<'a> Content<'a> {
+    fn bytes(self, field: u32) -> Result<&'a [u8], Damage> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::Varint(_) | Self::Fixed => Err(Damage::FieldType { field }),
+        }
+    }
+
+    fn varint(self, field: u32) -> Result<u64, Damage> {
+        match self {
+            Self::Varint(value) => Ok(value),
+            Self::Bytes(_) | Self::Fixed => Err(Damage::FieldType { field }),
+        }
+    }
+}
+
+/// What protobuf does with a number that is too big for its field.
+fn low_32_bits(value: u64) -> u32 {
+    u32::try_from(value & u64::from(u32::MAX)).expect("it has no higher bits")
+}
+
+/// The message of a record. As the reference does it writes fields by number, and the time of
+/// creation always.
+pub(super) fn encode(record: &Record) -> Zeroizing<Vec<u8>> {
+    let cipher = match record.key.cipher() {
+        Cipher::Aes256 => AES256,
+        Cipher::ChaCha20 => CHACHA20,
+    };
+    let nanos = record.created_at.subsecond_nanos();
+    let mut created_at = Writer::with_capacity(2 * MAX_FIELD);
+    created_at.number(1, record.created_at.unix_seconds().cast_unsigned());
+    created_at.number(2, u64::from(nanos));
+
+    let mut message = Writer::with_capacity(
+        2 * (MAX_SECRET + MAX_FIELD) + 4 * MAX_FIELD + record.created_by.len(),
+    );
+    let full = message.0.capacity();
+    message.bytes(1, &secret(record.key.secret(), cipher));
+    if let Some(hmac) = record.key.hmac_secret() {
+        message.bytes(2, &secret(hmac, SHA256));
+    }
+    message.bytes(3, &created_at.0);
+    if !record.created_by.is_empty() {
+        message.bytes(4, record.created_by.as_bytes());
+    }
+    debug_assert_eq!(message.0.capacity(), full, "a buffer that grows leaves a copy behind");
+    message.0
+}
+
+/// A `SecretKey` or a `HMACKey`, which look alike.
+fn secret(secret: &Secret, kind: u32) -> Zeroizing<Vec<u8>> {
+    let mut message = Writer::with_capacity(MAX_SECRET);
+    message.bytes(1, secret.expose());
+    message.number(2, u64::from(kind));
+    message.0
+}
+
+/// A field of a number, or the tag and length of any other, at their longest: 1 byte of tag and
+/// 10 of a 64-bit number.
+const MAX_FIELD: usize = 11;
+
+/// A message of a secret and a number.
+const MAX_SECRET: usize = 2 * MAX_FIELD + Secret::LEN;
+
+/// Writes a message. The buffer must be made big enough: growing leaves an unwiped copy behind.
+struct Writer(Zeroizing<Vec<u8>>);
+
+impl Writer {
+    fn with_capacity(capacity: usize) -> Self {
+        Self(Zeroizing::new(Vec::with_capacity(capacity)))
+    }
+
+    fn number(&mut self, field: u8, value: u64) {
+        if value != 0 {
+            self.0.push(field << 3);
+            self.varint(value);
+        }
+    }
+
+    fn bytes(&mut self, field: u8, bytes: &[u8]) {
+        self.0.push(field << 3 | 2);
+        self.varint(u64::try_from(bytes.len()).expect("a length has at most 64 bits"));
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        loop {
+            let bits = value.to_le_bytes()[0] & 0x7f;
+            value >>= 7;
+            if value == 0 {
+                return self.0.push(bits);
+            }
+            self.0.push(bits | 0x80);
+        }
+    }
+}
