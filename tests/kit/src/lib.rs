@@ -1,1 +1,60 @@
-//! Parts that tests of several crates share: a real OpenBao, certificates, conditions to wait for.
+//! Parts that tests of several crates share. Nothing here knows anything of ours: it starts and
+//! breaks what stands around a server.
+//!
+//! Everything panics with a sentence when it cannot do its work: a test that cannot have its
+//! surroundings has failed. Nothing is skipped. All calls block, also those that wait for a
+//! server, and may be made from a test with or without a runtime.
+
+/// A real OpenBao, as a process of its own.
+pub mod bao;
+
+/// Certificates of a private CA.
+pub mod certs;
+
+/// A server that breaks the rules in ways that a real one does not, and a relay that breaks
+/// connections to a real one.
+pub mod faulty;
+
+/// The one question that Vault asks of Kubernetes.
+pub mod kubernetes;
+
+/// Waiting for a condition, never for luck.
+pub mod wait;
+
+mod fetch;
+mod plain_http;
+mod process;
+
+pub use bao::{Bao, Space};
+pub use certs::Authority;
+pub use plain_http::Answer;
+pub use process::Process;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_server_keeps_its_data_through_a_kill() {
+        let mut bao = Bao::start();
+        bao.root().enable_kv("kv", 1);
+        bao.root().write("kv/a", &json!({ "x": "1" }));
+        bao.restart();
+        assert_eq!(bao.root().read("kv/a"), Some(json!({ "x": "1" })));
+        bao.seal();
+        assert_eq!(bao.root().request("GET", "kv/a", None).status, 503);
+        bao.unseal();
+        assert_eq!(bao.root().list("kv"), ["a"]);
+    }
+
+    #[test]
+    fn a_server_goes_with_its_owner() {
+        let bao = Bao::start();
+        let process = format!("/proc/{}", bao.process_id());
+        assert!(std::path::Path::new(&process).exists());
+        drop(bao);
+        assert!(!std::path::Path::new(&process).exists());
+    }
+}

@@ -1,0 +1,308 @@
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::certs::{Authority, Pair};
+use crate::plain_http::{self, Answer};
+use crate::process::{Process, dying_with_parent};
+use crate::{fetch, wait};
+
+mod space;
+
+pub use space::{RoleCredentials, Space, minimal_kv_policy, minimal_transit_policy};
+
+/// A cold start takes about 0.4 s; a machine that is busy with a build may need far more.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A real OpenBao of one node with durable storage, which can be sealed, killed and started
+/// again on the same address. It goes with its owner.
+///
+/// It listens twice: one listener is for the client under test ([`Bao::url`]), plain or TLS, the
+/// other is plain and the kit's own, so that the tests' questions depend on nothing.
+#[derive(Debug)]
+pub struct Bao {
+    process: Process,
+    folder: TempDir,
+    ports: Ports,
+    tls: bool,
+    root_token: String,
+    unseal_key: String,
+}
+
+/// TLS of the listener for the client under test.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    /// Its key and certificate.
+    pub pair: Pair,
+    /// The CA that clients need a certificate of, if they need one.
+    pub clients: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    client: u16,
+    admin: u16,
+    cluster: u16,
+}
+
+impl Bao {
+    /// Starts a server that speaks plain HTTP, initialised and unsealed.
+    ///
+    /// # Panics
+    /// If it does not come up within a minute.
+    pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// Starts a server that speaks TLS with a certificate of `authority`; clients need one of
+    /// it too if `mutual` is set.
+    ///
+    /// # Panics
+    /// If it does not come up within a minute.
+    pub fn start_tls(authority: &Authority, mutual: bool) -> Self {
+        let clients = mutual.then(|| authority.certificate().to_path_buf());
+        Self::start_with(Some(&ServerTls { pair: authority.server("bao"), clients }))
+    }
+
+    fn start_with(tls: Option<&ServerTls>) -> Self {
+        // A port that was free may be taken before the server binds it.
+        for _ in 0..5 {
+            let folder = tempfile::tempdir().expect("a temporary folder can be made");
+            let ports = Ports::free();
+            write_config(&folder, ports, tls);
+            let mut process = launch(&folder);
+            if !comes_up(&mut process, ports.admin) {
+                continue;
+            }
+            let mut bao = Self {
+                process,
+                folder,
+                ports,
+                tls: tls.is_some(),
+                root_token: String::new(),
+                unseal_key: String::new(),
+            };
+            bao.initialise();
+            bao.unseal();
+            return bao;
+        }
+        panic!("OpenBao finds no free port");
+    }
+
+    /// What the client under test is given: scheme, host and port.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.ports.client)
+    }
+
+    /// The address behind [`Bao::url`].
+    pub fn address(&self) -> SocketAddr {
+        local(self.ports.client)
+    }
+
+    /// The kit's own plain listener.
+    pub fn admin_address(&self) -> SocketAddr {
+        local(self.ports.admin)
+    }
+
+    /// The token that may do everything.
+    pub fn root_token(&self) -> &str {
+        &self.root_token
+    }
+
+    /// The process ID, to measure it by.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The root namespace.
+    pub fn root(&self) -> Space<'_> {
+        Space::new(self, "")
+    }
+
+    /// A namespace by its path, without a `/` at either end.
+    pub fn namespace(&self, path: &str) -> Space<'_> {
+        Space::new(self, path)
+    }
+
+    /// What the server wrote.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Seals the server.
+    ///
+    /// # Panics
+    /// If it refuses.
+    pub fn seal(&self) {
+        self.root().must("PUT", "sys/seal", None);
+        wait::eventually(START_LIMIT, "OpenBao is sealed", || self.health() == Some(503));
+    }
+
+    /// Unseals the server and waits until it is active.
+    ///
+    /// # Panics
+    /// If it does not become active.
+    pub fn unseal(&self) {
+        self.root().must("PUT", "sys/unseal", Some(&json!({ "key": self.unseal_key })));
+        wait::eventually(START_LIMIT, "OpenBao is active", || self.health() == Some(200));
+    }
+
+    /// Kills the server with SIGKILL; its storage stays.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again after [`Bao::kill`], on the same addresses. It is sealed then.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn start_again(&mut self) {
+        let start = Instant::now();
+        loop {
+            self.process = launch(&self.folder);
+            if comes_up(&mut self.process, self.ports.admin) {
+                return;
+            }
+            // Somebody else's connection may hold the port for a moment.
+            assert!(start.elapsed() < START_LIMIT, "OpenBao does not start again: {}", self.log());
+        }
+    }
+
+    /// [`Bao::kill`] if it runs, [`Bao::start_again`] and [`Bao::unseal`].
+    pub fn restart(&mut self) {
+        self.kill();
+        self.start_again();
+        self.unseal();
+    }
+
+    /// Stops the process with SIGSTOP: connections stay open, and nothing answers.
+    pub fn freeze(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// Lets a frozen process go on.
+    pub fn thaw(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
+    /// Sends a request to the kit's own listener, with the root token unless `token` is given.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub fn request(
+        &self,
+        token: Option<&str>,
+        namespace: &str,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Answer {
+        let token = token.unwrap_or(&self.root_token);
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let headers = [("X-Vault-Token", token), ("X-Vault-Namespace", namespace)];
+        // An empty header is not the same as none to every server.
+        let headers: Vec<_> = headers.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        plain_http::request(
+            self.admin_address(),
+            method,
+            &format!("/v1/{path}"),
+            &headers,
+            body.as_bytes(),
+        )
+        .unwrap_or_else(|error| panic!("{method} {path}: {error}; {}", self.log()))
+    }
+
+    fn health(&self) -> Option<u16> {
+        health(self.ports.admin)
+    }
+
+    fn initialise(&mut self) {
+        let shares = json!({ "secret_shares": 1, "secret_threshold": 1 });
+        let answer = self.root().must("PUT", "sys/init", Some(&shares)).json();
+        let text = |value: &Value| value.as_str().expect("OpenBao answers with texts").to_owned();
+        self.unseal_key = text(&answer["keys"][0]);
+        self.root_token = text(&answer["root_token"]);
+    }
+}
+
+impl Ports {
+    fn free() -> Self {
+        // All are held at once, so that they differ.
+        let held = [(); 3].map(|()| {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free on 127.0.0.1")
+        });
+        let [client, admin, cluster] =
+            held.map(|socket| socket.local_addr().expect("a bound socket has an address").port());
+        Self { client, admin, cluster }
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+fn health(port: u16) -> Option<u16> {
+    plain_http::request(local(port), "GET", "/v1/sys/health", &[], &[])
+        .ok()
+        .map(|answer| answer.status)
+}
+
+fn write_config(folder: &TempDir, ports: Ports, tls: Option<&ServerTls>) {
+    let data = folder.path().join("data");
+    fs::create_dir_all(&data).expect("a folder can be made");
+    let mut client = json!({
+        "address": format!("127.0.0.1:{}", ports.client),
+        "cluster_address": format!("127.0.0.1:{}", ports.cluster),
+    });
+    match tls {
+        None => client["tls_disable"] = json!(true),
+        Some(tls) => {
+            client["tls_cert_file"] = json!(tls.pair.certificate);
+            client["tls_key_file"] = json!(tls.pair.key);
+            if let Some(clients) = &tls.clients {
+                client["tls_client_ca_file"] = json!(clients);
+                client["tls_require_and_verify_client_cert"] = json!(true);
+            }
+        }
+    }
+    let admin = json!({ "address": format!("127.0.0.1:{}", ports.admin), "tls_disable": true });
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let config = json!({
+        // A multiplier of 1 makes the one voter its own leader within 0.1 s.
+        "storage": { "raft": { "path": data, "node_id": "n1", "performance_multiplier": 1 } },
+        "listener": [{ "tcp": client }, { "tcp": admin }],
+        "api_addr": format!("{scheme}://127.0.0.1:{}", ports.client),
+        "cluster_addr": format!("https://127.0.0.1:{}", ports.cluster),
+        "log_level": "info",
+    });
+    fs::write(folder.path().join("config.json"), config.to_string()).expect("it can be written");
+}
+
+fn launch(folder: &TempDir) -> Process {
+    let mut log = File::options();
+    let log = log.create(true).append(true).open(folder.path().join("log"));
+    let log = log.expect("the log can be opened");
+    let mut command = dying_with_parent(&fetch::bao());
+    command
+        .arg("server")
+        .arg(format!("-config={}", folder.path().join("config.json").display()))
+        .stdin(Stdio::null())
+        .stderr(log.try_clone().expect("a file can be opened twice"))
+        .stdout(log);
+    Process::start(command)
+}
+
+/// Waits until the server answers; false if it ended instead.
+fn comes_up(process: &mut Process, port: u16) -> bool {
+    wait::eventually(START_LIMIT, "OpenBao answers", || {
+        health(port).is_some() || !process.is_running()
+    });
+    process.is_running()
+}

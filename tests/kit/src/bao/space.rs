@@ -1,0 +1,206 @@
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Bao;
+use crate::{Answer, wait};
+
+/// A namespace of a server, and what an operator does in it with the root token.
+#[derive(Debug)]
+pub struct Space<'a> {
+    bao: &'a Bao,
+    path: String,
+}
+
+/// What an AppRole login needs.
+#[derive(Clone, Debug)]
+pub struct RoleCredentials {
+    /// The role ID.
+    pub role_id: String,
+    /// The secret ID.
+    pub secret_id: String,
+}
+
+impl<'a> Space<'a> {
+    pub(super) fn new(bao: &'a Bao, path: &str) -> Self {
+        Self { bao, path: path.to_owned() }
+    }
+
+    /// Its path; empty for the root namespace.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Sends a request; `path` is what follows `/v1/`.
+    pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        self.bao.request(None, &self.path, method, path, body)
+    }
+
+    /// As [`Space::request`], for what has to succeed.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn must(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let answer = self.request(method, path, body);
+        assert!(
+            answer.is_success(),
+            "{method} {path}: {} {}",
+            answer.status,
+            String::from_utf8_lossy(&answer.bytes)
+        );
+        answer
+    }
+
+    /// Makes a namespace in this one.
+    pub fn create_namespace(&self, name: &str) -> Self {
+        self.must("POST", &format!("sys/namespaces/{name}"), None);
+        let path =
+            if self.path.is_empty() { name.to_owned() } else { format!("{}/{name}", self.path) };
+        Self { bao: self.bao, path }
+    }
+
+    /// Mounts a KV engine of version 1 or 2 and waits until it is ready.
+    pub fn enable_kv(&self, engine: &str, version: u8) {
+        let body = json!({ "type": "kv", "options": { "version": version.to_string() } });
+        self.must("POST", &format!("sys/mounts/{engine}"), Some(&body));
+        // Version 2 sets itself up in the background and refuses calls until then.
+        let probe =
+            if version == 2 { format!("{engine}/config") } else { format!("{engine}/none") };
+        wait::eventually(Duration::from_secs(30), "the KV engine is ready", || {
+            matches!(self.request("GET", &probe, None).status, 200 | 404)
+        });
+    }
+
+    /// Mounts a transit engine with a key in it.
+    pub fn enable_transit(&self, engine: &str, key: &str) {
+        self.must("POST", &format!("sys/mounts/{engine}"), Some(&json!({ "type": "transit" })));
+        self.must("POST", &format!("{engine}/keys/{key}"), None);
+    }
+
+    /// Gives a transit key a new version.
+    pub fn rotate_transit(&self, engine: &str, key: &str) {
+        self.must("POST", &format!("{engine}/keys/{key}/rotate"), None);
+    }
+
+    /// Writes a policy.
+    pub fn write_policy(&self, name: &str, text: &str) {
+        self.must("PUT", &format!("sys/policies/acl/{name}"), Some(&json!({ "policy": text })));
+    }
+
+    /// Mounts AppRole logins.
+    pub fn enable_app_role(&self, engine: &str) {
+        self.must("POST", &format!("sys/auth/{engine}"), Some(&json!({ "type": "approle" })));
+    }
+
+    /// Makes a role whose tokens have one policy (beside `default`) and live for `ttl`, for
+    /// ever if it is zero.
+    pub fn create_role(
+        &self,
+        engine: &str,
+        name: &str,
+        policy: &str,
+        ttl: Duration,
+    ) -> RoleCredentials {
+        let role = format!("auth/{engine}/role/{name}");
+        let body =
+            json!({ "token_policies": [policy], "token_ttl": format!("{}s", ttl.as_secs()) });
+        self.must("POST", &role, Some(&body));
+        let role_id = self.must("GET", &format!("{role}/role-id"), None).json();
+        RoleCredentials {
+            role_id: text(&role_id["data"]["role_id"]),
+            secret_id: self.create_secret_id(engine, name),
+        }
+    }
+
+    /// Changes fields of a role, such as `token_max_ttl` or `token_type`.
+    pub fn change_role(&self, engine: &str, name: &str, fields: &Value) {
+        self.must("POST", &format!("auth/{engine}/role/{name}"), Some(fields));
+    }
+
+    /// Makes one more secret ID for a role.
+    pub fn create_secret_id(&self, engine: &str, name: &str) -> String {
+        let path = format!("auth/{engine}/role/{name}/secret-id");
+        text(&self.must("POST", &path, None).json()["data"]["secret_id"])
+    }
+
+    /// Mounts Kubernetes logins that ask the API server at `host` (a URL) about tokens, with a
+    /// role for every service account of every namespace.
+    pub fn enable_kubernetes(&self, engine: &str, host: &str, role: &str, policy: &str) {
+        self.must("POST", &format!("sys/auth/{engine}"), Some(&json!({ "type": "kubernetes" })));
+        let config = json!({
+            "kubernetes_host": host,
+            "token_reviewer_jwt": crate::kubernetes::token("reviewer"),
+            "disable_local_ca_jwt": true,
+        });
+        self.must("POST", &format!("auth/{engine}/config"), Some(&config));
+        let body = json!({
+            "bound_service_account_names": ["*"],
+            "bound_service_account_namespaces": ["*"],
+            "token_policies": [policy],
+            "token_ttl": "1h",
+        });
+        self.must("POST", &format!("auth/{engine}/role/{role}"), Some(&body));
+    }
+
+    /// Revokes every token that a login engine has issued.
+    pub fn revoke_tokens(&self, engine: &str) {
+        self.must("PUT", &format!("sys/leases/revoke-force/auth/{engine}"), None);
+    }
+
+    /// How many tokens that a login engine has issued are alive.
+    pub fn count_tokens(&self, engine: &str) -> usize {
+        let answer = self.request("LIST", &format!("sys/leases/lookup/auth/{engine}/login"), None);
+        answer.json()["data"]["keys"].as_array().map_or(0, Vec::len)
+    }
+
+    /// Reads a path: the field `data` of the answer, if there is something.
+    pub fn read(&self, path: &str) -> Option<Value> {
+        let answer = self.request("GET", path, None);
+        answer.is_success().then(|| answer.json()["data"].take())
+    }
+
+    /// Writes to a path.
+    pub fn write(&self, path: &str, body: &Value) {
+        self.must("POST", path, Some(body));
+    }
+
+    /// Deletes a path.
+    pub fn delete(&self, path: &str) {
+        self.must("DELETE", path, None);
+    }
+
+    /// The names in a folder; empty if there is none.
+    pub fn list(&self, path: &str) -> Vec<String> {
+        let answer = self.request("GET", &format!("{path}?list=true"), None).json();
+        let names = answer["data"]["keys"].as_array();
+        names.into_iter().flatten().map(text).collect()
+    }
+}
+
+/// The policy that the documentation tells an operator to grant for a KV engine, and nothing
+/// more: create, read, delete and list. There is no right to overwrite in it.
+pub fn minimal_kv_policy(engine: &str, version: u8) -> String {
+    let paths = match version {
+        1 => vec![format!("{engine}/*")],
+        _ => vec![format!("{engine}/data/*"), format!("{engine}/metadata/*")],
+    };
+    paths.iter().fold(String::new(), |mut policy, path| {
+        let rights = r#"["create", "read", "delete", "list"]"#;
+        writeln!(policy, "path \"{path}\" {{ capabilities = {rights} }}").expect("a text grows");
+        policy
+    })
+}
+
+/// The policy for one key of a transit engine.
+pub fn minimal_transit_policy(engine: &str, key: &str) -> String {
+    ["encrypt", "decrypt"].iter().fold(String::new(), |mut policy, verb| {
+        writeln!(policy, "path \"{engine}/{verb}/{key}\" {{ capabilities = [\"update\"] }}")
+            .expect("a text grows");
+        policy
+    })
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("OpenBao answers with texts").to_owned()
+}

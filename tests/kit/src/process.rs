@@ -1,0 +1,90 @@
+use std::io;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::OnceLock;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A child process that ends with its owner: killed and reaped when dropped, and killed by the
+/// kernel if the test process itself dies (where `setpriv` of util-linux is there).
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts a command.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start(command: Command) -> Self {
+        let text = format!("{command:?}");
+        let child = spawn(command).unwrap_or_else(|error| panic!("{text} does not start: {error}"));
+        Self { child }
+    }
+
+    /// Its process ID.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// If it is gone.
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).expect("a process ID is positive");
+        let id = Pid::from_raw(id).expect("a process ID is positive");
+        kill_process(id, signal).expect("the process runs");
+    }
+
+    /// Kills it with SIGKILL and waits for its end.
+    pub fn kill(&mut self) {
+        // An error means that it has ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The command, made to die with the thread that starts it, where that can be had.
+pub(crate) fn dying_with_parent(program: &Path) -> Command {
+    const SETPRIV: &str = "/usr/bin/setpriv";
+    if Path::new(SETPRIV).exists() {
+        let mut command = Command::new(SETPRIV);
+        command.args(["--pdeathsig", "KILL"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    }
+}
+
+/// Starts children from a thread that lives as long as the process: the kernel kills a child
+/// when the *thread* that started it ends, and each test has a thread of its own.
+fn spawn(command: Command) -> io::Result<Child> {
+    type Job = (Command, SyncSender<io::Result<Child>>);
+    static JOBS: OnceLock<SyncSender<Job>> = OnceLock::new();
+    let jobs = JOBS.get_or_init(|| {
+        let (jobs, work) = sync_channel::<Job>(0);
+        std::thread::spawn(move || {
+            while let Ok((mut command, answer)) = work.recv() {
+                let _ = answer.send(command.spawn());
+            }
+        });
+        jobs
+    });
+    let (answer, result) = sync_channel(1);
+    jobs.send((command, answer)).expect("the starting thread lives");
+    result.recv().expect("the starting thread answers")
+}
