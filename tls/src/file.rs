@@ -1,7 +1,7 @@
 //! Bounded reads of files that may hold a private key.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -14,12 +14,22 @@ pub const MAX_FILE_LEN: usize = 1024 * 1024;
 
 /// The whole file, in a buffer that is wiped.
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Fault> {
-    // Reserved whole at first, one byte over the limit to see that a file goes beyond: a buffer
-    // that grows leaves an unwiped copy behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_LEN + 1));
-    let limit = u64::try_from(MAX_FILE_LEN + 1).unwrap_or(u64::MAX);
-    File::open(path)
-        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-        .map_err(|error| Fault::Read { error })?;
-    if bytes.len() > MAX_FILE_LEN { Err(Fault::TooLarge) } else { Ok(bytes) }
+    read_to_limit(path)
+        .map_err(|error| Fault::Read { error })
+        .and_then(|bytes| if bytes.len() > MAX_FILE_LEN { Err(Fault::TooLarge) } else { Ok(bytes) })
+}
+
+/// One byte more than the limit at most, to see that a file goes beyond.
+fn read_to_limit(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    const LIMIT: u64 = MAX_FILE_LEN as u64 + 1;
+
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    let len = if metadata.is_file() { LIMIT.min(metadata.len() + 1) } else { LIMIT };
+    // Reserved whole at first: a buffer that grows leaves an unwiped copy behind. A pipe does
+    // not tell its length.
+    let capacity = usize::try_from(len).unwrap_or(MAX_FILE_LEN);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
+    file.take(LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
