@@ -4,6 +4,7 @@
 //! - [`load_certificates`], [`load_private_key`]: PEM files, encrypted private keys included.
 //! - [`match_key`], [`load_certified_key`]: a certificate chain with its private key.
 //! - [`load_roots`]: the CAs to trust, from files, folders and the system.
+//! - [`server_verifier`]: what a client asks whether a server is who it says it is.
 //!
 //! Private keys and every buffer that held one are wiped. Errors name the file and what is
 //! wrong with it, never a byte of a key or a password.
@@ -36,6 +37,9 @@ mod rfc1423;
 /// The CAs to trust.
 mod roots;
 
+/// Whether a server is who it says it is.
+mod verifier;
+
 pub use certificate::{
     check_server_certificate, load_certificates, load_certified_key, match_key, parse_certificates,
 };
@@ -43,6 +47,7 @@ pub use error::{Error, Fault};
 pub use file::MAX_FILE_LEN;
 pub use private_key::{PrivateKey, is_encrypted, load_private_key, parse_private_key};
 pub use roots::{Roots, load_roots};
+pub use verifier::server_verifier;
 
 /// The cryptography of every TLS session: aws-lc-rs, because it verifies P-521 as well.
 ///

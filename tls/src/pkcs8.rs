@@ -1,6 +1,6 @@
 //! PKCS#8 encryption of private keys (RFC 5958, 3, with PBES2 of RFC 8018).
 
-use pkcs8::der::asn1::{AnyRef, OctetStringRef};
+use pkcs8::der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
 use pkcs8::der::{self, Decode, ErrorKind};
 use pkcs8::pkcs5::pbes2::{
     DES_EDE3_CBC_OID, EncryptionScheme, Kdf, PBES2_OID, Parameters, Salt, ScryptParams,
@@ -59,6 +59,20 @@ pub(crate) fn encrypt(der: &[u8], password: &str) -> Result<Zeroizing<String>, F
     let encrypted =
         info.encrypt_with_params(parameters, password).map_err(|_| Fault::InvalidKey)?;
     encrypted.to_pem(LABEL, LineEnding::LF).map_err(|_| Fault::InvalidKey)
+}
+
+/// The seed of an Ed25519 key (RFC 8410, 7): an octet string in the octet string.
+pub(crate) fn ed25519_seed(der: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+    const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
+    let key = PrivateKeyInfoRef::try_from(der).ok()?;
+    let seed = <&OctetStringRef>::from_der(key.private_key.as_bytes()).ok()?.as_bytes();
+    if key.algorithm.oid != ED25519 {
+        return None;
+    }
+    let mut copy = Zeroizing::new([0; 32]);
+    copy.as_mut_slice().copy_from_slice(<&[u8; 32]>::try_from(seed).ok()?);
+    Some(copy)
 }
 
 /// The parameters of the encryption, and what is encrypted.

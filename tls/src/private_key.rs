@@ -79,6 +79,12 @@ impl PrivateKey {
         &self.0
     }
 
+    /// The seed of an Ed25519 key in PKCS#8 (RFC 8410, 7); `None` for any other key.
+    pub fn ed25519_seed(&self) -> Option<Zeroizing<[u8; 32]>> {
+        let PrivateKeyDer::Pkcs8(key) = &self.0 else { return None };
+        pkcs8::ed25519_seed(key.secret_pkcs8_der())
+    }
+
     /// The key as PEM text: encrypted with the password where one is given (PKCS#8, AES-256-CBC,
     /// scrypt).
     ///

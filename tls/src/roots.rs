@@ -30,9 +30,21 @@ pub enum Roots {
 /// [`crate::MAX_FILE_LEN`] or is damaged, or if there is no usable certificate at all;
 /// [`Error::NoSystemRoots`] and [`Error::NoRoots`] if nothing was given and nothing found.
 pub fn load_roots(ca: Option<&Path>, mode: Roots) -> Result<RootCertStore, Error> {
+    match ca {
+        Some(path) => store(ca, &read(path)?, mode),
+        None => store(None, &[], mode),
+    }
+}
+
+/// The store of the certificates that were read from `ca`, and of the system's.
+pub(crate) fn store(
+    ca: Option<&Path>,
+    given: &[CertificateDer<'static>],
+    mode: Roots,
+) -> Result<RootCertStore, Error> {
     let mut store = RootCertStore::empty();
     if let Some(path) = ca {
-        let (added, _) = store.add_parsable_certificates(read(path)?);
+        let (added, _) = store.add_parsable_certificates(given.iter().cloned());
         if added == 0 {
             return Err(Fault::NoUsableRoot.at(path));
         }
@@ -53,7 +65,7 @@ pub fn load_roots(ca: Option<&Path>, mode: Roots) -> Result<RootCertStore, Error
 }
 
 /// The certificates of a file, or of the files of a folder.
-fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub(crate) fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let files = if path.is_dir() {
         files(path).map_err(|error| Fault::Read { error }.at(path))?
     } else {

@@ -6,9 +6,10 @@ use std::process::{Command, Stdio};
 use kes_tls::{
     Error, Fault, Roots, check_server_certificate, is_encrypted, load_certificates,
     load_certified_key, load_private_key, load_roots, match_key, parse_certificates,
-    parse_private_key,
+    parse_private_key, server_verifier,
 };
 use proptest::prelude::*;
+use rustls_pki_types::{ServerName, UnixTime};
 use tempfile::TempDir;
 
 const PASSWORD: &str = "correct horse";
@@ -400,6 +401,40 @@ fn what_is_encrypted_here_openssl_reads() {
 
     // As plain text it is what openssl wrote.
     assert_eq!(key.to_pem(None).unwrap().as_bytes(), folder.read("p256.key"));
+}
+
+#[test]
+fn a_self_signed_ca_is_trusted_as_the_server_it_names() {
+    let folder = Folder::new();
+    folder.pair("one", P256); // openssl marks both as a CA
+    folder.pair("two", P256);
+    let chain = load_certificates(&folder.path("one.crt")).unwrap();
+    let (day, now) = (86_400, UnixTime::now().as_secs());
+    for (ca, name, time, good) in [
+        ("one.crt", "localhost", now, true),
+        ("one.crt", "other", now, false),
+        ("one.crt", "localhost", now + 2 * day, false),
+        ("one.crt", "localhost", now - day, false),
+        ("two.crt", "localhost", now, false),
+    ] {
+        let verifier = server_verifier(Some(&folder.path(ca)), Roots::Only).unwrap();
+        let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(time));
+        let name = ServerName::try_from(name).unwrap();
+        let result = verifier.verify_server_cert(&chain[0], &[], &name, &[], time);
+        assert_eq!(result.is_ok(), good, "{ca} {name:?} {time:?}: {result:?}");
+    }
+}
+
+#[test]
+fn the_seed_of_an_ed25519_key_is_found() {
+    let folder = Folder::new();
+    folder.openssl(&["genpkey", "-algorithm", "ED25519", "-out", "ed.pem"]);
+    folder.openssl(&["pkey", "-in", "ed.pem", "-out", "ed.der", "-outform", "DER"]);
+    let key = load_private_key(&folder.path("ed.pem"), None).unwrap();
+    let der = folder.read("ed.der");
+    assert_eq!(key.ed25519_seed().unwrap().as_slice(), &der[der.len() - 32..]);
+    folder.openssl(&[&["genpkey", "-out", "ec.pem"], P256].concat());
+    assert!(load_private_key(&folder.path("ec.pem"), None).unwrap().ed25519_seed().is_none());
 }
 
 #[test]
