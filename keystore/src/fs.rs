@@ -161,3 +161,6 @@ async fn watch(folder: Arc<Folder>, health: Arc<Mutex<Health>>) {
         *health.lock() = Health { state, checking_since: None };
     }
 }
+
+#[cfg(test)]
+mod tests;

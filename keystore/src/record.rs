@@ -155,3 +155,6 @@ fn decode_base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     bytes.truncate(len);
     Some(bytes)
 }
+
+#[cfg(test)]
+mod tests;

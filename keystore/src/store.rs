@@ -211,3 +211,45 @@ impl KeyStore for Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_page_has_the_smallest_names(
+            texts in prop::collection::vec("[a-c]{1,3}", 0..60),
+            limit in 0_usize..20,
+        ) {
+            let names: Vec<_> = texts.iter().map(|text| KeyName::parse(text).unwrap()).collect();
+            let mut page = PageBuilder::new(limit);
+            for name in &names {
+                page.add(*name);
+                prop_assert!(page.names.len() <= limit + 1);
+            }
+            let mut sorted: Vec<_> = BTreeSet::from_iter(names).into_iter().collect();
+            let next = sorted.get(limit).copied();
+            sorted.truncate(limit);
+            prop_assert_eq!(page.finish(), Page { names: sorted, next });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_is_opened_by_its_configuration_and_says_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        let fs = Config::Fs(crate::config::Fs { path: path.clone() });
+        let store = Store::open(fs).await.unwrap();
+        assert_eq!(store.description(), format!("filesystem: {}", path.display()));
+        let (name, value) = (KeyName::parse("key").unwrap(), Value::new("value".to_owned()));
+        store.create(&name, &value).await.unwrap();
+        assert_eq!(store.list(&ListPattern::ALL, 1).await.unwrap().names, [name]);
+        assert_eq!(store.read(&name).await.ok().unwrap().expose(), "value");
+        assert!(matches!(store.state(), State::Reachable { .. }));
+        store.delete(&name).await.unwrap();
+        assert_eq!(Store::Memory(MemoryStore::new()).description(), "memory");
+    }
+}

@@ -277,3 +277,57 @@ fn is_away(error: &io::Error) -> bool {
             | Kind::NotConnected
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_without_exclusive_renaming_is_served_by_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("key");
+        let write = |bytes| Temporary::write(folder.path(), bytes).unwrap();
+        write(b"first").link(&target).unwrap();
+        let second = write(b"second").link(&target).unwrap_err();
+        assert_eq!(second.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&target).unwrap(), b"first");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no unfinished file is left");
+    }
+
+    #[test]
+    fn an_unfinished_file_is_for_this_user_alone_and_goes_with_its_creator() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let temporary = Temporary::write(folder.path(), b"value").unwrap();
+        let path = temporary.path.clone();
+        assert!(KeyName::parse(path.file_name().unwrap().to_str().unwrap()).is_err());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(temporary);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_renaming_does_not_replace() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("key");
+        let publish = |bytes| Temporary::write(folder.path(), bytes).unwrap().publish(&target);
+        publish(b"first").unwrap();
+        assert_eq!(publish(b"second").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&target).unwrap(), b"first");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_error_tells_the_path_and_the_systems_words() {
+        let of = |errno: Errno| failed("create", Path::new("/keys/key"), &errno.into());
+        for errno in [Errno::NOSPC, Errno::IO, Errno::ACCESS, Errno::ROFS, Errno::MFILE] {
+            let Error::Unavailable { reason } = of(errno) else { panic!("{errno:?}") };
+            let said = io::Error::from(errno).to_string();
+            assert_eq!(reason, format!("cannot create '/keys/key': {said}"));
+        }
+        for errno in [Errno::NOENT, Errno::NOTDIR, Errno::STALE, Errno::TIMEDOUT] {
+            assert!(matches!(of(errno), Error::Unreachable { .. }), "{errno:?}");
+        }
+    }
+}

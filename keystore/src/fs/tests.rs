@@ -1,0 +1,333 @@
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::SystemTime;
+
+use rustix::fs::{CWD, FileType, Mode};
+use tempfile::TempDir;
+
+use super::*;
+use crate::battery;
+
+fn temporary() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn name(text: &str) -> KeyName {
+    KeyName::parse(text).unwrap()
+}
+
+fn value(text: &str) -> Value {
+    Value::new(text.to_owned())
+}
+
+async fn names(store: &FsStore) -> Vec<KeyName> {
+    store.list(&ListPattern::ALL, 1000).await.unwrap().names
+}
+
+/// All that is in a folder, hidden or not.
+fn entries(folder: &Path) -> BTreeSet<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    names.map(|name| name.into_string().unwrap()).collect()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn does_what_every_store_does() {
+    let above = temporary();
+    let next = std::sync::atomic::AtomicU32::new(0);
+    battery::run(async || {
+        let folder = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string();
+        FsStore::open(above.path().join(folder)).await.unwrap()
+    })
+    .await;
+    for folder in entries(above.path()) {
+        let left = entries(&above.path().join(folder));
+        assert!(left.iter().all(|name| !name.starts_with('.')), "unfinished files: {left:?}");
+    }
+}
+
+#[tokio::test]
+async fn missing_folders_are_made_and_keys_are_files_for_this_user_alone() {
+    let above = temporary();
+    let path = above.path().join("a/b");
+    let store = FsStore::open(&path).await.unwrap();
+    store.create(&name("key"), &value("dmFsdWU=")).await.unwrap();
+    assert_eq!(fs::read(path.join("key")).unwrap(), b"dmFsdWU=", "nothing but the value");
+    assert_eq!(mode(&path.join("key")), 0o600);
+    assert_eq!([mode(&path), mode(path.parent().unwrap())], [0o700; 2]);
+}
+
+#[tokio::test]
+async fn a_folder_that_stands_is_opened_as_it_is_and_keys_outlive_the_store() {
+    let folder = temporary();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o750)).unwrap();
+    for round in 0..2 {
+        let store = FsStore::open(folder.path()).await.unwrap();
+        if round == 0 {
+            store.create(&name("key"), &value("value")).await.unwrap();
+        }
+        assert_eq!(store.read(&name("key")).await.ok().unwrap().expose(), "value");
+        assert_eq!(names(&store).await, [name("key")]);
+    }
+    assert_eq!(mode(folder.path()), 0o750);
+}
+
+#[tokio::test]
+async fn what_is_no_folder_is_not_opened() {
+    let folder = temporary();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    for path in [file.clone(), file.join("below")] {
+        let error = FsStore::open(&path).await.err().unwrap();
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_operator_puts_there_is_read() {
+    let (folder, elsewhere) = (temporary(), temporary());
+    let secret = elsewhere.path().join("secret");
+    fs::write(&secret, "value\n").unwrap();
+    fs::write(folder.path().join("file"), "x".repeat(Value::MAX_LEN)).unwrap();
+    symlink(&secret, folder.path().join("link")).unwrap();
+    let store = FsStore::open(folder.path()).await.unwrap();
+    assert_eq!(names(&store).await, [name("file"), name("link")]);
+    assert_eq!(store.read(&name("link")).await.ok().unwrap().expose(), "value\n");
+    assert_eq!(store.read(&name("file")).await.ok().unwrap().expose().len(), Value::MAX_LEN);
+    let created = store.create(&name("link"), &value("other")).await;
+    assert!(matches!(created, Err(Error::Exists { .. })), "{created:?}");
+    store.delete(&name("link")).await.unwrap();
+    assert_eq!(fs::read(&secret).unwrap(), b"value\n", "the link is removed, not its target");
+}
+
+#[tokio::test]
+async fn what_is_no_key_is_not_listed() {
+    let folder = temporary();
+    let path = folder.path();
+    for file in [".hidden", ".new-0123", "with.dot", "with space", "-dash", "ümlaut", "key"] {
+        fs::write(path.join(file), "value").unwrap();
+    }
+    fs::create_dir(path.join("folder")).unwrap();
+    symlink("nowhere", path.join("dangling")).unwrap();
+    symlink("folder", path.join("link-to-folder")).unwrap();
+    let store = FsStore::open(path).await.unwrap();
+    assert_eq!(names(&store).await, [name("key")]);
+}
+
+#[tokio::test]
+async fn what_is_no_stored_key_is_refused_and_never_waited_for() {
+    let folder = temporary();
+    let path = folder.path();
+    fs::write(path.join("big"), "x".repeat(Value::MAX_LEN + 1)).unwrap();
+    fs::write(path.join("binary"), [0xff, 0xfe]).unwrap();
+    fs::create_dir(path.join("folder")).unwrap();
+    rustix::fs::mknodat(CWD, path.join("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let store = FsStore::open(path).await.unwrap();
+    for (key, said) in
+        [("big", "too big"), ("binary", "not text"), ("folder", "not a reg"), ("pipe", "not a reg")]
+    {
+        let Err(Error::Corrupt { name, reason }) = store.read(&name(key)).await else {
+            panic!("{key} was read")
+        };
+        assert_eq!(name.as_str(), key);
+        assert!(reason.contains(said), "{reason}");
+        let created = store.create(&name, &value("value")).await;
+        assert!(matches!(created, Err(Error::Exists { .. })), "{key}: {created:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_crashed_creator_left_is_removed_after_an_hour() {
+    let folder = temporary();
+    for (file, minutes) in [(".new-a", 61), (".new-b", 59), (".other", 61), ("key", 61)] {
+        let file = fs::File::create(folder.path().join(file)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(minutes * 60)).unwrap();
+    }
+    let _store = FsStore::open(folder.path()).await.unwrap();
+    let left = entries(folder.path());
+    assert_eq!(left.iter().map(String::as_str).collect::<Vec<_>>(), [".new-b", ".other", "key"]);
+}
+
+#[tokio::test]
+async fn without_its_folder_the_store_is_away_and_no_key_is_missing() {
+    let above = temporary();
+    let path = above.path().join("keys");
+    let store = FsStore::open(&path).await.unwrap();
+    fs::remove_dir(&path).unwrap();
+    let key = name("key");
+    let errors = [
+        store.create(&key, &value("value")).await.err(),
+        store.read(&key).await.err(),
+        store.delete(&key).await.err(),
+        store.list(&ListPattern::ALL, 1).await.err(),
+    ];
+    for error in errors.map(Option::unwrap) {
+        let Error::Unreachable { reason } = error else { panic!("{error}") };
+        assert!(reason.contains(path.to_str().unwrap()), "{reason}");
+        assert!(reason.contains("No such file or directory"), "{reason}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_state_follows_the_folder() {
+    let above = temporary();
+    let path = above.path().join("keys");
+    let store = FsStore::open(&path).await.unwrap();
+    let becomes = async |reachable: bool| {
+        let start = Instant::now();
+        while matches!(store.state(), State::Reachable { .. }) != reachable {
+            assert!(start.elapsed() < 2 * CHECK_INTERVAL, "it did not become {reachable}");
+            time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    becomes(true).await;
+    fs::remove_dir(&path).unwrap();
+    becomes(false).await;
+    assert_eq!(store.state(), State::Unreachable);
+    fs::create_dir(&path).unwrap();
+    becomes(true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_stops_neither_callers_nor_the_runtime() {
+    let folder = temporary();
+    let store = Arc::new(FsStore::open(folder.path()).await.unwrap());
+    let (disk, hangs) = mpsc::channel::<()>();
+    let hangs = Arc::new(Mutex::new(hangs));
+    let mut callers = task::JoinSet::new();
+    for _ in 0..MAX_CALLS {
+        let (store, hangs) = (Arc::clone(&store), Arc::clone(&hangs));
+        callers.spawn(async move {
+            let work = move |_: &Folder| {
+                let _ = hangs.lock().recv();
+                Ok(())
+            };
+            store.call(work).await
+        });
+    }
+    while store.calls.available_permits() > 0 {
+        task::yield_now().await;
+    }
+    // One more, that has to wait for its turn.
+    callers.spawn({
+        let store = Arc::clone(&store);
+        async move { store.read(&name("key")).await.map(drop) }
+    });
+    task::yield_now().await;
+    time::advance(DEADLINE + Duration::from_secs(1)).await;
+    for outcome in callers.join_all().await {
+        let Err(Error::Unreachable { reason }) = outcome else { panic!("{outcome:?}") };
+        assert!(reason.contains("did not answer within 10 s"), "{reason}");
+    }
+    drop(disk);
+    store.create(&name("key"), &value("value")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_at_the_folder_that_hangs_counts_as_failed() {
+    let folder = temporary();
+    let store = FsStore::open(folder.path()).await.unwrap();
+    store.health.lock().checking_since = Some(Instant::now());
+    assert!(matches!(store.state(), State::Reachable { .. }));
+    store.watch.abort();
+    time::advance(CHECK_DEADLINE + Duration::from_secs(1)).await;
+    assert_eq!(store.state(), State::Unreachable);
+}
+
+/// What the process to be killed stores under a name; long enough to be written in parts.
+fn text_of(name: &str) -> String {
+    name.repeat(100)
+}
+
+/// Creates and deletes keys and says so, until it is killed.
+async fn churn(folder: PathBuf, round: String) {
+    let store = Arc::new(FsStore::open(folder).await.unwrap());
+    let say = |what: &str, key: &KeyName| {
+        let mut out = io::stdout().lock();
+        writeln!(out, "{what} {key}").unwrap();
+        out.flush().unwrap();
+    };
+    let mut tasks = task::JoinSet::new();
+    for at in 0..4 {
+        let (store, round) = (Arc::clone(&store), round.clone());
+        tasks.spawn(async move {
+            for count in 0.. {
+                let key = name(&format!("key-{round}-{at}-{count}"));
+                store.create(&key, &value(&text_of(key.as_str()))).await.unwrap();
+                say("created", &key);
+                if count % 3 == 0 {
+                    say("deleting", &key);
+                    store.delete(&key).await.unwrap();
+                    say("deleted", &key);
+                }
+            }
+        });
+    }
+    tasks.join_all().await;
+}
+
+/// The test starts itself as the process that it kills.
+#[test]
+fn whenever_it_is_killed_keys_are_whole_and_none_is_lost() {
+    const FOLDER: &str = "KES_TEST_KILLED_FOLDER";
+    const ROUND: &str = "KES_TEST_KILLED_ROUND";
+    if let (Ok(folder), Ok(round)) = (std::env::var(FOLDER), std::env::var(ROUND)) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        return runtime.block_on(churn(folder.into(), round));
+    }
+    let folder = temporary();
+    let (mut alive, mut seen) = (BTreeSet::new(), 0);
+    for round in 0..50_usize {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture", "--test-threads=1"])
+            .arg("fs::tests::whenever_it_is_killed_keys_are_whole_and_none_is_lost")
+            .env(FOLDER, folder.path())
+            .env(ROUND, round.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut gone = BTreeSet::new();
+        let mut said = 0;
+        let mut line = String::new();
+        // Killed after another number of answers each time, with more on their way.
+        while out.read_line(&mut line).unwrap() > 0 {
+            if let Some((what, key)) = line.trim_end().split_once(' ')
+                && line.ends_with('\n')
+                && KeyName::parse(key).is_ok()
+            {
+                match what {
+                    "created" => _ = alive.insert(key.to_owned()),
+                    "deleting" => _ = alive.remove(key),
+                    "deleted" => _ = gone.insert(key.to_owned()),
+                    _ => {}
+                }
+                said += 1;
+                if said == 1 + round * 7 % 60 {
+                    child.kill().unwrap();
+                }
+            }
+            line.clear();
+        }
+        child.wait().unwrap();
+        assert!(said > round * 7 % 60, "it ended by itself");
+        seen += said;
+
+        let left = entries(folder.path());
+        for key in left.iter().filter(|name| !name.starts_with('.')) {
+            let text = fs::read_to_string(folder.path().join(key)).unwrap();
+            assert_eq!(text, text_of(key), "{key} is torn");
+        }
+        assert!(alive.is_subset(&left), "lost: {:?}", alive.difference(&left));
+        assert!(gone.is_disjoint(&left), "came back: {:?}", gone.intersection(&left));
+    }
+    assert!(seen > 1000, "{seen}");
+}
