@@ -16,6 +16,21 @@ pub enum Config {
     Vault(Box<Vault>),
 }
 
+impl Config {
+    /// Where the keys of this store live, without how to get at them: two configurations with
+    /// one location have the same keys. For comparing, not for showing.
+    pub fn location(&self) -> String {
+        match self {
+            Self::Fs(Fs { path }) => format!("fs {}", path.display()),
+            Self::Vault(vault) => {
+                let Vault { endpoints, engine, version, namespace, prefix, transit, .. } = &**vault;
+                let endpoints: Vec<_> = endpoints.iter().map(Url::as_str).collect();
+                format!("vault {endpoints:?} {engine} {version:?} {namespace} {prefix} {transit:?}")
+            }
+        }
+    }
+}
+
 /// `keystore.fs`
 #[derive(Debug)]
 pub struct Fs {

@@ -1,0 +1,165 @@
+//! A connection: TLS handshake, then HTTP/1.1 or HTTP/2 as the client chose, until one side ends
+//! it.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::activity::{Activity, Answer, Expiry, Watched};
+use crate::peer::Peer;
+use crate::service;
+use crate::state::Shared;
+
+/// A TCP connection that has not finished its handshake by then is closed.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// What a connection that is told to end may still take.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// The largest request head in bytes. A proxy forwards a client's certificate in a header: one
+/// of RSA-8192 has about 5 KiB there.
+const MAX_HEAD: u32 = 64 * 1024;
+
+/// Requests that one HTTP/2 connection may have open at once.
+const MAX_STREAMS: u32 = 256;
+
+/// Streams that a client reset and that are not yet dealt with: beyond that many the client is
+/// abusive (CVE-2023-44487) and its connection is closed.
+const MAX_RESETS: usize = 64;
+
+/// Serves a connection until it ends. `stopping` turns true when the server stops.
+pub(crate) async fn serve(shared: Arc<Shared>, socket: TcpStream, stopping: watch::Receiver<bool>) {
+    let Some((tls, peer)) = handshake(&shared, socket).await else { return };
+    shared.metrics.connections.inc();
+    let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+    if is_h2 {
+        http2(Arc::clone(&shared), tls, peer, stopping).await;
+    } else {
+        http1(Arc::clone(&shared), tls, peer, stopping).await;
+    }
+    shared.metrics.connections.dec();
+}
+
+async fn handshake(
+    shared: &Shared,
+    socket: TcpStream,
+) -> Option<(TlsStream<TcpStream>, Arc<Peer>)> {
+    let address = socket.peer_addr().ok()?;
+    // Answers are small and written whole: nothing is gained by waiting for more.
+    socket.set_nodelay(true).ok()?;
+    let acceptor = TlsAcceptor::from(shared.tls.load_full());
+    let failed = match tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)).await {
+        Ok(Ok(tls)) => {
+            let peer = Arc::new(Peer::of_connection(address, tls.get_ref().1));
+            if let Err(reason) = &peer.identity
+                && peer.certificates > 0
+            {
+                tracing::warn!(
+                    req.ip = %peer.address.ip(),
+                    "the client's certificate names nobody: {reason}. A client certificate must \
+                     not be a CA certificate (basicConstraints CA:TRUE, as `openssl req -x509` \
+                     makes them), and only one may be sent that is none"
+                );
+            }
+            return Some((tls, peer));
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("not finished within {} s", HANDSHAKE.as_secs()),
+    };
+    shared.metrics.handshake_errors.inc();
+    tracing::debug!(req.ip = %address.ip(), "TLS handshake failed: {failed}");
+    None
+}
+
+async fn http1(
+    shared: Arc<Shared>,
+    tls: TlsStream<TcpStream>,
+    peer: Arc<Peer>,
+    stopping: watch::Receiver<bool>,
+) {
+    let activity = Activity::new(true);
+    let io = TokioIo::new(Watched::new(tls, &activity));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None) // see `activity`
+        .max_header_size(MAX_HEAD as usize)
+        .serve_connection(io, service(shared, peer, &activity));
+    drive(connection, &activity, stopping).await;
+}
+
+async fn http2(
+    shared: Arc<Shared>,
+    tls: TlsStream<TcpStream>,
+    peer: Arc<Peer>,
+    stopping: watch::Receiver<bool>,
+) {
+    let activity = Activity::new(false);
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_RESETS)
+        .max_header_list_size(MAX_HEAD)
+        // A client that is gone without a word is found out.
+        .keep_alive_interval(Duration::from_secs(60))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .serve_connection(TokioIo::new(tls), service(shared, peer, &activity));
+    drive(connection, &activity, stopping).await;
+}
+
+/// The service of one connection: the other end is known once, and does not change.
+fn service(
+    shared: Arc<Shared>,
+    peer: Arc<Peer>,
+    activity: &Arc<Activity>,
+) -> impl hyper::service::Service<
+    http::Request<hyper::body::Incoming>,
+    Response = http::Response<Answer>,
+    Error = Infallible,
+    Future: Send + 'static,
+> + Send
++ use<> {
+    let activity = Arc::clone(activity);
+    service_fn(move |request| {
+        let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
+        let in_request = activity.begin();
+        async move {
+            let response = service::serve(&shared, &peer, request).await;
+            Ok::<_, Infallible>(response.map(|body| Answer::new(body, in_request)))
+        }
+    })
+}
+
+/// Runs a connection until it ends, expires, or the server stops.
+async fn drive<C: GracefulConnection>(
+    connection: C,
+    activity: &Arc<Activity>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut connection = pin!(connection);
+    let expired = pin!(Expiry::of(activity));
+    let stopping = pin!(async move { stopping.wait_for(|stopping| *stopping).await.map(drop) });
+    let expired = tokio::select! {
+        biased;
+        _ = connection.as_mut() => return,
+        () = expired => true,
+        _ = stopping => false,
+    };
+    connection.as_mut().graceful_shutdown();
+    if expired {
+        let _ = tokio::time::timeout(FAREWELL, connection).await;
+    } else {
+        // The server's own deadline ends this.
+        let _ = connection.await;
+    }
+}

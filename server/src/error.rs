@@ -1,0 +1,172 @@
+//! Why a request was not served: what the client reads, and what only the log reads.
+
+use std::fmt;
+
+use kes_api::identity::NoIdentity;
+use kes_api::message::{self, Message};
+use kes_policy::Denied;
+
+/// Why a request was not served.
+///
+/// It has two faces. [`Error::message`] is what the client gets, from the contract's table;
+/// [`Error::cause`] is for the log alone. There is no `Display` that could mix them up.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// The route has another method.
+    Method { received: String, expected: &'static str },
+    /// The body is over the route's limit.
+    BodyTooLarge,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// The body broke off.
+    BodyIncomplete,
+    /// The client has no identity.
+    NoIdentity(NoIdentity),
+    /// The policy, or the lack of one.
+    Denied(Denied),
+    /// The name breaks the rule for names.
+    Name { kind: NameKind, name: String },
+    /// No JSON for the operation.
+    Body,
+    /// No JSON for an import.
+    ImportBody,
+    /// No such cipher.
+    Cipher { name: String },
+    /// The imported key has the wrong size.
+    KeySize { cipher: String },
+    /// Decryption failed.
+    NotAuthentic,
+    /// The key has no HMAC key.
+    NoHmac,
+    /// No such policy.
+    PolicyNotFound,
+    /// No such identity.
+    IdentityNotFound,
+    /// The key store did not do as asked.
+    Store { doing: Doing, source: kes_keystore::Error },
+    /// The key store is not reachable.
+    StoreUnreachable,
+    /// The key store answers with errors.
+    StoreUnavailable,
+    /// More clients follow the logs than the server serves.
+    TooManyStreams,
+    /// The operation did not end in time.
+    Timeout,
+    /// The operation panicked.
+    Panic,
+}
+
+/// What kind of thing a name was to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NameKind {
+    Key,
+    Policy,
+    Identity,
+    Pattern,
+}
+
+/// What the key store was to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Doing {
+    Create,
+    Read,
+    Delete,
+    List,
+}
+
+impl Error {
+    /// What the client reads. One arm a variant, so that a new one cannot go unnoticed.
+    pub(crate) fn message(&self) -> Message {
+        match self {
+            Self::Method { received, expected } => message::method_not_allowed(received, expected),
+            Self::BodyTooLarge => message::BODY_TOO_LARGE,
+            Self::BodyTimeout => Message { status: 408, ..message::TIMEOUT },
+            Self::BodyIncomplete | Self::Body => message::INVALID_BODY,
+            Self::NoIdentity(reason) => Message { status: 400, text: reason.to_string().into() },
+            Self::Denied(_) => message::NOT_AUTHORIZED,
+            Self::Name { kind, name } => match kind {
+                NameKind::Key => message::invalid_key_name(name),
+                NameKind::Policy => message::invalid_policy_name(name),
+                NameKind::Identity => message::invalid_identity(name),
+                NameKind::Pattern => message::invalid_pattern(name),
+            },
+            Self::ImportBody => message::INVALID_IMPORT_BODY,
+            Self::Cipher { name } => message::cipher_not_supported(name),
+            Self::KeySize { cipher } => message::invalid_key_size(cipher),
+            Self::NotAuthentic => message::NOT_AUTHENTIC,
+            Self::NoHmac => message::NO_HMAC,
+            Self::PolicyNotFound => message::POLICY_NOT_FOUND,
+            Self::IdentityNotFound => message::IDENTITY_NOT_FOUND,
+            Self::Store { doing, source } => store_message(*doing, source),
+            Self::StoreUnreachable => message::STORE_UNREACHABLE,
+            Self::StoreUnavailable => message::STORE_UNAVAILABLE,
+            Self::TooManyStreams => message::TOO_MANY_STREAMS,
+            Self::Timeout => message::TIMEOUT,
+            Self::Panic => message::INTERNAL,
+        }
+    }
+
+    /// What the log reads, where there is more to say than the client is told.
+    pub(crate) fn cause(&self) -> Option<Cause<'_>> {
+        match self {
+            Self::Denied(denied) => Some(Cause::Denied(denied)),
+            Self::Store { source, .. } => Some(Cause::Store(source)),
+            Self::NoIdentity(NoIdentity::Missing) => Some(Cause::Text(
+                "the client sent no certificate, or a CA certificate first \
+                 (basicConstraints CA:TRUE), which names nobody",
+            )),
+            Self::BodyTimeout => Some(Cause::Text("the request body did not arrive in time")),
+            Self::BodyIncomplete => Some(Cause::Text("the request body broke off")),
+            Self::Timeout => Some(Cause::Text("the operation did not end in time")),
+            Self::Panic => Some(Cause::Text("a fault of the server: the operation panicked")),
+            Self::Method { .. }
+            | Self::BodyTooLarge
+            | Self::NoIdentity(NoIdentity::Ambiguous)
+            | Self::Name { .. }
+            | Self::Body
+            | Self::ImportBody
+            | Self::Cipher { .. }
+            | Self::KeySize { .. }
+            | Self::NotAuthentic
+            | Self::NoHmac
+            | Self::PolicyNotFound
+            | Self::IdentityNotFound
+            | Self::StoreUnreachable
+            | Self::StoreUnavailable
+            | Self::TooManyStreams => None,
+        }
+    }
+}
+
+fn store_message(doing: Doing, error: &kes_keystore::Error) -> Message {
+    use kes_keystore::Error as Store;
+    match error {
+        Store::Exists { .. } => message::KEY_EXISTS,
+        Store::NotFound { .. } => message::KEY_NOT_FOUND,
+        Store::Corrupt { .. } | Store::Unreachable { .. } | Store::Unavailable { .. } => {
+            match doing {
+                Doing::Create => message::CREATE_FAILED,
+                Doing::Read => message::READ_FAILED,
+                Doing::Delete => message::DELETE_FAILED,
+                Doing::List => message::LIST_FAILED,
+            }
+        }
+    }
+}
+
+/// The log's half of an [`Error`].
+pub(crate) enum Cause<'a> {
+    Denied(&'a Denied),
+    Store(&'a kes_keystore::Error),
+    Text(&'static str),
+}
+
+impl fmt::Display for Cause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied(denied) => denied.fmt(f),
+            Self::Store(error) => error.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What the APIs answer. A handler parses, calls one operation, and answers; admission, time
+//! limits, audit and metrics stand around it in [`crate::service`].
+
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::{HeaderValue, header};
+use hyper::body::Incoming;
+use kes_api::{KeyName, ListPattern, Operation, SecretBytes};
+use kes_policy::Permit;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::body::RequestBody;
+use crate::error::{Error, NameKind};
+use crate::router::Target;
+use crate::state::{Shared, State};
+
+/// `/v1/identity/…`
+mod identity;
+/// `/v1/key/…`
+mod key;
+/// `/v1/log/…`
+mod log;
+/// `/v1/policy/…`
+mod policy;
+/// `/version`, `/v1/ready`, `/v1/status`, `/v1/metrics`, `/v1/api`
+mod status;
+
+/// An admitted request.
+pub(crate) struct Call<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) state: &'a State,
+    pub(crate) permit: Permit,
+    pub(crate) target: &'a Target<'a>,
+    pub(crate) body: Incoming,
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// Runs the operation of a request.
+pub(crate) async fn run(call: Call<'_>) -> Result<Response, Error> {
+    match call.target.route.operation {
+        Operation::Version => Ok(status::version(&call)),
+        Operation::Ready => status::ready(&call),
+        Operation::Status => Ok(status::status(&call)),
+        Operation::Metrics => Ok(status::metrics(&call)),
+        Operation::ListApis => Ok(status::apis(&call)),
+        Operation::CreateKey => key::create(call).await,
+        Operation::ImportKey => key::import(call).await,
+        Operation::DescribeKey => key::describe(call).await,
+        Operation::DeleteKey => key::delete(call).await,
+        Operation::ListKeys => key::list(call).await,
+        Operation::GenerateKey => key::generate(call).await,
+        Operation::EncryptKey => key::encrypt(call).await,
+        Operation::DecryptKey => key::decrypt(call).await,
+        Operation::BulkDecrypt => key::bulk_decrypt(call).await,
+        Operation::Hmac => key::hmac(call).await,
+        Operation::DescribePolicy => policy::describe(&call),
+        Operation::ReadPolicy => policy::read(&call),
+        Operation::ListPolicies => policy::list(&call),
+        Operation::DescribeIdentity => identity::describe(&call),
+        Operation::ListIdentities => identity::list(&call),
+        Operation::SelfDescribe => identity::self_describe(&call),
+        Operation::ErrorLog => log::follow(&call.shared.logs.error_stream),
+        Operation::AuditLog => log::follow(&call.shared.logs.audit_stream),
+    }
+}
+
+impl Call<'_> {
+    fn key_name(&self) -> Result<KeyName, Error> {
+        let name = self.target.resource();
+        KeyName::parse(name).map_err(|_| Error::Name { kind: NameKind::Key, name: name.to_owned() })
+    }
+
+    fn pattern(&self) -> Result<ListPattern<'_>, Error> {
+        let name = self.target.resource();
+        ListPattern::parse(name)
+            .map_err(|_| Error::Name { kind: NameKind::Pattern, name: name.to_owned() })
+    }
+}
+
+/// Reads a body within the route's limits.
+async fn read(
+    call: &Target<'_>,
+    body: Incoming,
+    by: Option<Instant>,
+) -> Result<RequestBody, Error> {
+    RequestBody::read(body, call.route.max_body, by).await
+}
+
+/// 200 without a body.
+fn empty() -> Response {
+    Response::new(Body::empty())
+}
+
+/// 200 with a JSON body.
+fn json(body: &impl Serialize) -> Response {
+    let mut text = serde_json::to_vec(body).expect("maps with text keys are JSON");
+    text.push(b'\n');
+    json_bytes(text.into())
+}
+
+/// 200 with a JSON body that may hold a plaintext. It is wiped once it is sent.
+fn secret_json(body: SecretBytes) -> Response {
+    json_bytes(Bytes::from_owner(body))
+}
+
+fn json_bytes(body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
+}
+
+/// 200 with a text of another type.
+fn text(content_type: &'static str, body: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, content_type)], body.into()).into_response()
+}
+
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");

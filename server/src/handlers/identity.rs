@@ -1,0 +1,56 @@
+use axum::response::Response;
+use kes_api::body::{DescribeIdentity, IdentityPage, SelfDescribe};
+use kes_api::{Identity, KeyName};
+
+use super::policy::patterns;
+use super::{Call, json};
+use crate::error::{Error, NameKind};
+use crate::keys::PAGE;
+
+pub(super) fn describe(call: &Call<'_>) -> Result<Response, Error> {
+    let name = call.target.resource();
+    // An identity is written as a name; what is one but no hash is unknown.
+    if KeyName::parse(name).is_err() {
+        return Err(Error::Name { kind: NameKind::Identity, name: name.to_owned() });
+    }
+    let identity: Identity = name.parse().map_err(|_| Error::IdentityNotFound)?;
+    let policies = &call.state.policies;
+    let admin = policies.is_admin(&identity);
+    let policy = policies.policy_of(&identity);
+    if !admin && policy.is_none() {
+        return Err(Error::IdentityNotFound);
+    }
+    Ok(json(&DescribeIdentity {
+        admin,
+        policy: policy.map(|policy| policy.name().to_owned()),
+        created_at: call.shared.started_at,
+        created_by: (!admin).then(|| call.state.author()),
+    }))
+}
+
+pub(super) fn list(call: &Call<'_>) -> Result<Response, Error> {
+    let pattern = call.pattern()?;
+    let identities = call.state.policies.identities().map(Identity::to_string);
+    let mut matching = identities.filter(|identity| pattern.matches(identity));
+    let identities = matching.by_ref().take(PAGE).collect();
+    let next = matching.next().map(|next| pattern.continue_at(&next));
+    Ok(json(&IdentityPage { identities, continue_at: next.unwrap_or_default() }))
+}
+
+/// Of the caller itself, also if no policy knows it.
+pub(super) fn self_describe(call: &Call<'_>) -> Result<Response, Error> {
+    let identity = call.permit.identity().ok_or(Error::IdentityNotFound)?;
+    let policies = &call.state.policies;
+    let admin = policies.is_admin(&identity);
+    let policy = policies.policy_of(&identity);
+    Ok(json(&SelfDescribe {
+        identity,
+        admin,
+        created_at: call.shared.started_at,
+        created_by: (!admin).then(|| call.state.author()),
+        policy_name: policy.map(|policy| policy.name().to_owned()),
+        allow: policy.map(|policy| patterns(policy.allow())),
+        deny: policy.map(|policy| patterns(policy.deny())),
+        policy: None,
+    }))
+}

@@ -1,0 +1,54 @@
+use axum::response::Response;
+use kes_api::body::{DescribePolicy, NamePage, PolicyPatterns, ReadPolicy};
+use kes_api::{PolicyName, Timestamp};
+use kes_policy::Policy;
+
+use super::{Call, json};
+use crate::error::{Error, NameKind};
+use crate::keys::PAGE;
+
+pub(super) fn describe(call: &Call<'_>) -> Result<Response, Error> {
+    let policy = find(call)?;
+    Ok(json(&DescribePolicy {
+        name: policy.name().to_owned(),
+        created_at: call.shared.started_at,
+        created_by: call.state.author(),
+    }))
+}
+
+pub(super) fn read(call: &Call<'_>) -> Result<Response, Error> {
+    Ok(json(&body(find(call)?, call.shared.started_at, call.state.author())))
+}
+
+pub(super) fn list(call: &Call<'_>) -> Result<Response, Error> {
+    let pattern = call.pattern()?;
+    let policies = call.state.policies.policies().map(Policy::name);
+    let mut names = policies.filter(|name| pattern.matches(name));
+    let page = names.by_ref().take(PAGE).map(str::to_owned).collect();
+    let continue_at = names.next().map(|next| pattern.continue_at(next)).unwrap_or_default();
+    Ok(json(&NamePage { names: page, continue_at: Some(continue_at) }))
+}
+
+/// The body of a policy read.
+fn body(policy: &Policy, created_at: Timestamp, created_by: String) -> ReadPolicy {
+    ReadPolicy {
+        name: policy.name().to_owned(),
+        allow: patterns(policy.allow()),
+        deny: patterns(policy.deny()),
+        created_at,
+        created_by,
+    }
+}
+
+/// Patterns as keys of an object.
+pub(super) fn patterns<'a>(patterns: impl Iterator<Item = &'a str>) -> PolicyPatterns {
+    patterns.map(|pattern| (pattern.to_owned(), serde_json::Map::new())).collect()
+}
+
+fn find<'a>(call: &'a Call<'_>) -> Result<&'a Policy, Error> {
+    let name = call.target.resource();
+    if PolicyName::parse(name).is_err() {
+        return Err(Error::Name { kind: NameKind::Policy, name: name.to_owned() });
+    }
+    call.state.policies.policy(name).ok_or(Error::PolicyNotFound)
+}

@@ -1,0 +1,87 @@
+use axum::response::Response;
+use kes_api::body::{Api, Status, Version};
+use kes_api::route::ROUTES;
+use kes_keystore::State;
+
+use super::{Call, empty, json, text};
+use crate::error::Error;
+use crate::metrics::{self, Gauges};
+use crate::process::Process;
+
+pub(super) fn version(call: &Call<'_>) -> Response {
+    let build = call.shared.build;
+    json(&Version { version: build.version.to_owned(), commit: build.commit.to_owned() })
+}
+
+pub(super) fn ready(call: &Call<'_>) -> Result<Response, Error> {
+    match call.state.keys.state() {
+        State::Reachable { .. } => Ok(empty()),
+        State::Unreachable => Err(Error::StoreUnreachable),
+        State::Unavailable => Err(Error::StoreUnavailable),
+    }
+}
+
+/// Answers at once, from what is known: MinIO's probes do not wait for a key store.
+pub(super) fn status(call: &Call<'_>) -> Response {
+    let process = Process::now();
+    let latency = match call.state.keys.state() {
+        State::Reachable { latency } => Some(latency),
+        State::Unreachable | State::Unavailable => None,
+    };
+    json(&Status {
+        version: call.shared.build.version.to_owned(),
+        os: os().to_owned(),
+        arch: arch().to_owned(),
+        uptime: call.shared.started.elapsed().as_secs(),
+        num_cpu: process.cpus,
+        num_cpu_used: process.cpus_used,
+        mem_heap_used: process.heap,
+        mem_stack_used: process.stack,
+        keystore_latency: latency
+            .map(|latency| u64::try_from(latency.as_millis()).unwrap_or(u64::MAX).max(1)),
+        keystore_unreachable: latency.is_none(),
+    })
+}
+
+pub(super) fn metrics(call: &Call<'_>) -> Response {
+    let keys = &call.state.keys;
+    let text_format = call.shared.metrics.text(&Gauges {
+        uptime: call.shared.started.elapsed(),
+        cached_keys: keys.cached(),
+        cache_age: keys.cache_age(),
+        store_reachable: matches!(keys.state(), State::Reachable { .. }),
+    });
+    text(metrics::CONTENT_TYPE, text_format)
+}
+
+/// The routes as they are served here: with the configured time limits.
+pub(super) fn apis(call: &Call<'_>) -> Response {
+    let api = |route: &kes_api::Route| Api {
+        method: route.method.as_str().to_owned(),
+        path: route.path.to_owned(),
+        max_body: route.max_body,
+        timeout: call.state.apis[route.operation.index()]
+            .timeout
+            .map_or(0, |timeout| timeout.as_secs()),
+    };
+    json(&ROUTES.iter().map(api).collect::<Vec<_>>())
+}
+
+/// Go's word for the operating system.
+fn os() -> &'static str {
+    match std::env::consts::OS {
+        "macos" => "darwin",
+        os => os,
+    }
+}
+
+/// Go's word for the architecture.
+fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        "powerpc64" => "ppc64",
+        arch => arch,
+    }
+}

@@ -1,0 +1,216 @@
+//! Operations on keys by name. Nothing here knows HTTP; every method takes a [`Permit`], so that
+//! no operation compiles without a decision.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kes_api::body::DecryptRequest;
+use kes_api::{KeyName, ListPattern, SecretBytes, Timestamp};
+use kes_crypto::{Cipher, Key, Plaintext, Secret};
+use kes_keystore::{KeyStore as _, Page, Record, State, Store};
+use kes_policy::Permit;
+
+use self::cache::Cache;
+use crate::error::{Doing, Error};
+use crate::metrics::Metrics;
+
+/// Keys in memory between requests.
+pub(crate) mod cache;
+
+/// Reads that many callers wait for.
+mod flight;
+
+/// A page of a listing has at most this many names (contract `crypto-and-storage.md`, Listing).
+pub(crate) const PAGE: usize = 1024;
+
+/// The keys of a server: a key store behind a cache.
+pub(crate) struct Keys {
+    cache: Arc<Cache>,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+}
+
+/// A new data key: itself, and encrypted.
+pub(crate) struct DataKey {
+    pub(crate) plaintext: Secret,
+    pub(crate) ciphertext: Vec<u8>,
+}
+
+impl Keys {
+    /// Puts a cache in front of a key store. Its upkeep runs on the current runtime until this
+    /// is dropped.
+    pub(crate) fn new(
+        store: Store,
+        settings: cache::Settings,
+        metrics: Arc<Metrics>,
+        warm: Option<&Self>,
+    ) -> Self {
+        let store = Arc::new(store);
+        let cache = Cache::new(Arc::clone(&store), settings, Arc::clone(&metrics));
+        if let Some(warm) = warm {
+            cache.take_over(&warm.cache);
+        }
+        cache::upkeep::start(&cache);
+        Self { cache, store, metrics }
+    }
+
+    /// Makes a key.
+    pub(crate) async fn create(&self, permit: &Permit, name: KeyName) -> Result<(), Error> {
+        self.store(name, Key::generate(), created_by(permit)).await
+    }
+
+    /// Makes a key that the configuration wants to exist, in the name of its author.
+    pub(crate) async fn create_by_configuration(
+        &self,
+        _: &Permit,
+        name: KeyName,
+        author: String,
+    ) -> Result<(), Error> {
+        self.store(name, Key::generate(), author).await
+    }
+
+    /// Stores a key that the caller brings; it gets a fresh HMAC key.
+    pub(crate) async fn import(
+        &self,
+        permit: &Permit,
+        name: KeyName,
+        cipher: &str,
+        key: &SecretBytes,
+    ) -> Result<(), Error> {
+        let Some(known) = Cipher::parse(cipher) else {
+            return Err(Error::Cipher { name: cipher.to_owned() });
+        };
+        let Some(secret) = Secret::from_slice(key.expose()) else {
+            return Err(Error::KeySize { cipher: cipher.to_owned() });
+        };
+        self.store(name, Key::import(known, secret), created_by(permit)).await
+    }
+
+    /// Fields of a key that are not secret. A cached key is told from memory: MinIO describes
+    /// its default key to keep it there.
+    pub(crate) async fn describe(
+        &self,
+        _: &Permit,
+        name: KeyName,
+    ) -> Result<Arc<cache::Entry>, Error> {
+        self.key(name).await
+    }
+
+    /// Removes a key from the key store, and from memory at once.
+    pub(crate) async fn delete(&self, _: &Permit, name: KeyName) -> Result<(), Error> {
+        // Before, so that no request uses it while it goes; and after, since a request may have
+        // read it in between.
+        self.cache.forget(&name);
+        let deleted = self.metrics.store_call(Doing::Delete, self.store.delete(&name)).await;
+        self.cache.forget(&name);
+        deleted.map_err(|source| Error::Store { doing: Doing::Delete, source })
+    }
+
+    /// A page of the names that match.
+    pub(crate) async fn list(&self, _: &Permit, pattern: &ListPattern<'_>) -> Result<Page, Error> {
+        let page = self.metrics.store_call(Doing::List, self.store.list(pattern, PAGE)).await;
+        page.map_err(|source| Error::Store { doing: Doing::List, source })
+    }
+
+    /// Makes a data key: 32 random bytes, and the same encrypted.
+    pub(crate) async fn generate(
+        &self,
+        _: &Permit,
+        name: KeyName,
+        context: &[u8],
+    ) -> Result<DataKey, Error> {
+        let entry = self.key(name).await?;
+        let plaintext = Secret::generate();
+        let ciphertext = entry.key().seal(plaintext.expose(), context);
+        Ok(DataKey { plaintext, ciphertext })
+    }
+
+    /// Encrypts.
+    pub(crate) async fn encrypt(
+        &self,
+        _: &Permit,
+        name: KeyName,
+        plaintext: &[u8],
+        context: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        Ok(self.key(name).await?.key().seal(plaintext, context))
+    }
+
+    /// Decrypts.
+    pub(crate) async fn decrypt(
+        &self,
+        _: &Permit,
+        name: KeyName,
+        ciphertext: &[u8],
+        context: &[u8],
+    ) -> Result<Plaintext, Error> {
+        let entry = self.key(name).await?;
+        entry.key().open(ciphertext, context).map_err(|_| Error::NotAuthentic)
+    }
+
+    /// Decrypts several ciphertexts of one key; fails if one of them does.
+    pub(crate) async fn bulk_decrypt(
+        &self,
+        _: &Permit,
+        name: KeyName,
+        requests: &[DecryptRequest],
+    ) -> Result<Vec<Plaintext>, Error> {
+        let entry = self.key(name).await?;
+        let open = |request: &DecryptRequest| {
+            entry.key().open(request.ciphertext.expose(), request.context.expose())
+        };
+        requests.iter().map(open).collect::<Result<_, _>>().map_err(|_| Error::NotAuthentic)
+    }
+
+    /// Computes an HMAC with the key's own HMAC key.
+    pub(crate) async fn hmac(
+        &self,
+        _: &Permit,
+        name: KeyName,
+        message: &[u8],
+    ) -> Result<[u8; 32], Error> {
+        self.key(name).await?.key().hmac(message).ok_or(Error::NoHmac)
+    }
+
+    /// Kind and place of the key store.
+    pub(crate) fn description(&self) -> String {
+        self.store.description()
+    }
+
+    /// What is known of the key store's health; costs nothing.
+    pub(crate) fn state(&self) -> State {
+        self.store.state()
+    }
+
+    /// How many keys are held in memory.
+    pub(crate) fn cached(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// The age of the oldest key in memory.
+    pub(crate) fn cache_age(&self) -> Duration {
+        self.cache.oldest()
+    }
+
+    async fn key(&self, name: KeyName) -> Result<Arc<cache::Entry>, Error> {
+        let found = match self.cache.get(&name) {
+            Some(entry) => return Ok(entry),
+            None => self.cache.read(name).await,
+        };
+        found.map_err(|source| Error::Store { doing: Doing::Read, source })
+    }
+
+    async fn store(&self, name: KeyName, key: Key, created_by: String) -> Result<(), Error> {
+        let record = Record { key, created_at: Timestamp::now(), created_by };
+        let value = record.encode();
+        let create = self.store.create(&name, &value);
+        let created = self.metrics.store_call(Doing::Create, create).await;
+        created.map_err(|source| Error::Store { doing: Doing::Create, source })?;
+        self.cache.insert(name, record);
+        Ok(())
+    }
+}
+
+fn created_by(permit: &Permit) -> String {
+    permit.identity().map(|by| by.to_string()).unwrap_or_default()
+}

@@ -1,0 +1,182 @@
+//! Keys in memory between requests (contract `config.md`, Cache).
+//!
+//! A hit takes a shared lock on one of some shards and clones an `Arc`: nothing is written that
+//! another core reads. What is old or unused goes in the background (see [`upkeep`]). An entry
+//! that is dropped is wiped as soon as the last request that uses it ends; nothing defers it.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use kes_api::KeyName;
+use kes_crypto::Key;
+use kes_keystore::{Error, KeyStore as _, Record, Store};
+use parking_lot::{Mutex, RwLock};
+
+use super::flight::{Boarding, Flights, Outcome};
+use crate::error::Doing;
+use crate::metrics::Metrics;
+
+/// Expiry, and what happens while the key store is away.
+pub(crate) mod upkeep;
+
+/// Enough that two cores hardly meet, few enough that a sweep is quick.
+const SHARDS: usize = 32;
+
+/// How long keys stay (contract `config.md`, cache.expiry).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// At most this long after it was read.
+    pub(crate) any: Duration,
+    /// At most this long after it was last used.
+    pub(crate) unused: Duration,
+    /// Instead of both, while the key store is unreachable; zero for not.
+    pub(crate) offline: Duration,
+}
+
+/// A key in memory.
+pub(crate) struct Entry {
+    record: Record,
+    read_at: Instant,
+    /// Set by requests, cleared by the upkeep.
+    used: AtomicBool,
+    /// When the upkeep last saw it used; nobody else looks.
+    last_used: Mutex<Instant>,
+}
+
+type Shard = RwLock<HashMap<KeyName, Arc<Entry>>>;
+
+/// The keys in memory, and the reads that fetch more of them.
+pub(crate) struct Cache {
+    shards: Box<[Shard]>,
+    hasher: RandomState,
+    flights: Flights,
+    settings: Settings,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+}
+
+impl Entry {
+    fn new(record: Record) -> Self {
+        let now = Instant::now();
+        let used = AtomicBool::new(true);
+        Self { record, read_at: now, used, last_used: Mutex::new(now) }
+    }
+
+    /// The key itself.
+    pub(crate) fn key(&self) -> &Key {
+        &self.record.key
+    }
+
+    /// The key with what is known of it.
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    fn mark_used(&self) {
+        // Written only where it changes: a hot entry is read by every core.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Cache {
+    pub(super) fn new(store: Arc<Store>, settings: Settings, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            hasher: RandomState::new(),
+            flights: Flights::default(),
+            settings,
+            store,
+            metrics,
+        })
+    }
+
+    /// A key that is in memory.
+    pub(super) fn get(&self, name: &KeyName) -> Option<Arc<Entry>> {
+        let entry = self.shard(name).read().get(name).map(Arc::clone);
+        match &entry {
+            Some(entry) => {
+                entry.mark_used();
+                self.metrics.cache_hits.inc();
+            }
+            None => self.metrics.cache_misses.inc(),
+        }
+        entry
+    }
+
+    /// Reads a key from the key store into memory. Callers of the same key share one read, which
+    /// goes on when the caller that started it goes away.
+    pub(super) async fn read(self: &Arc<Self>, name: KeyName) -> Result<Arc<Entry>, Error> {
+        let waiting = match self.flights.board(name) {
+            Boarding::Passenger(waiting) => waiting,
+            Boarding::Pilot(pilot, waiting) => {
+                let cache = Arc::clone(self);
+                tokio::spawn(async move {
+                    let outcome = cache.fetch(name).await;
+                    cache.flights.land(pilot, outcome, |entry| cache.put(name, entry));
+                });
+                waiting
+            }
+        };
+        waiting.outcome().await.unwrap_or_else(|| {
+            let reason = "the read of the key was abandoned".to_owned();
+            Err(Error::Unavailable { reason })
+        })
+    }
+
+    /// Keeps a key that was just created.
+    pub(super) fn insert(&self, name: KeyName, record: Record) {
+        let entry = Arc::new(Entry::new(record));
+        self.flights.cancel(&name, || self.put(name, &entry));
+    }
+
+    /// Drops a key, also one that is being read.
+    pub(super) fn forget(&self, name: &KeyName) {
+        self.flights.cancel(name, || {
+            self.shard(name).write().remove(name);
+        });
+    }
+
+    /// Takes the keys of another cache over.
+    pub(super) fn take_over(&self, other: &Self) {
+        for shard in &other.shards {
+            for (name, entry) in shard.read().iter() {
+                self.put(*name, entry);
+            }
+        }
+    }
+
+    /// How many keys there are.
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().len()).sum()
+    }
+
+    /// How long ago the oldest of them was read.
+    pub(super) fn oldest(&self) -> Duration {
+        let oldest = |shard: &Shard| shard.read().values().map(|entry| entry.read_at).min();
+        let oldest = self.shards.iter().filter_map(oldest).min();
+        oldest.map_or(Duration::ZERO, |oldest| oldest.elapsed())
+    }
+
+    async fn fetch(&self, name: KeyName) -> Outcome {
+        let value = self.metrics.store_call(Doing::Read, self.store.read(&name)).await?;
+        let record = Record::decode(&value)
+            .map_err(|invalid| Error::Corrupt { name, reason: invalid.to_string() })?;
+        Ok(Arc::new(Entry::new(record)))
+    }
+
+    fn put(&self, name: KeyName, entry: &Arc<Entry>) {
+        self.shard(&name).write().insert(name, Arc::clone(entry));
+    }
+
+    fn shard(&self, name: &KeyName) -> &Shard {
+        let hash = self.hasher.hash_one(name.as_str());
+        // The upper bits: the lower ones choose the place within the shard's map.
+        let shard = usize::try_from(hash >> 32).unwrap_or_default() % SHARDS;
+        &self.shards[shard]
+    }
+}

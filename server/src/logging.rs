@@ -1,0 +1,93 @@
+//! The error log, the audit log, and the streams that carry both to clients (contract
+//! `config.md`, Logs; `api.md`, Streams).
+//!
+//! Nothing here waits for a reader. Lines go through bounded queues, to a thread that writes
+//! them and to the clients that follow; what does not fit is dropped and counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+use kes_config::{Level, LogFormat};
+
+use self::stream::Stream;
+use self::writer::Writer;
+use crate::metrics::Metrics;
+
+/// One line a request.
+pub(crate) mod audit;
+
+/// Events of the server to lines of the error log.
+mod error_log;
+
+/// A line: fields in order, as text or as JSON.
+mod line;
+
+/// The clients that follow a log.
+pub(crate) mod stream;
+
+/// Lines to a file descriptor, from a thread of their own.
+mod writer;
+
+/// Both logs.
+pub(crate) struct Logs {
+    error_level: AtomicI32,
+    audit_level: AtomicI32,
+    json: AtomicBool,
+    stderr: Writer,
+    stdout: Writer,
+    /// The followers of `/v1/log/error`.
+    pub(crate) error_stream: Stream,
+    /// The followers of `/v1/log/audit`.
+    pub(crate) audit_stream: Stream,
+    metrics: Arc<Metrics>,
+}
+
+/// What a reload can change of the logs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) error: Level,
+    pub(crate) audit: Level,
+    pub(crate) format: LogFormat,
+}
+
+impl Logs {
+    /// Starts both logs, at INFO until something else is set.
+    pub(crate) fn start(metrics: Arc<Metrics>) -> Arc<Self> {
+        let logs = Arc::new(Self {
+            error_level: AtomicI32::new(Level::INFO.number()),
+            audit_level: AtomicI32::new(Level::INFO.number()),
+            json: AtomicBool::new(false),
+            stderr: Writer::stderr(metrics.dropped_lines.clone()),
+            stdout: Writer::stdout(metrics.dropped_lines.clone()),
+            error_stream: Stream::new(metrics.dropped_lines.clone()),
+            audit_stream: Stream::new(metrics.dropped_lines.clone()),
+            metrics,
+        });
+        error_log::install(&logs);
+        logs
+    }
+
+    /// Applies settings.
+    pub(crate) fn set(&self, settings: Settings) {
+        self.error_level.store(settings.error.number(), Ordering::Relaxed);
+        self.audit_level.store(settings.audit.number(), Ordering::Relaxed);
+        self.json.store(settings.format == LogFormat::Json, Ordering::Relaxed);
+        tracing::callsite::rebuild_interest_cache();
+    }
+
+    /// Ends both streams, so that the connections of their followers can end.
+    pub(crate) fn close_streams(&self) {
+        self.error_stream.close();
+        self.audit_stream.close();
+    }
+
+    /// Waits until what was logged is written, for at most a second.
+    pub(crate) fn flush(&self) {
+        self.stderr.flush();
+        self.stdout.flush();
+    }
+
+    fn json(&self) -> bool {
+        self.json.load(Ordering::Relaxed)
+    }
+}

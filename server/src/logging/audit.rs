@@ -1,0 +1,113 @@
+//! One line a request: who asked for what, and what was answered.
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use kes_api::event::{AuditEvent, AuditRequest, AuditResponse};
+use kes_api::{Identity, Operation, Timestamp};
+use kes_config::Level;
+
+use super::Logs;
+use super::line::{Line, go_duration};
+
+/// A request that reached a route, and its answer.
+pub(crate) struct Audited<'a> {
+    pub(crate) operation: Operation,
+    pub(crate) method: &'a str,
+    /// Decoded.
+    pub(crate) path: &'a str,
+    /// The name or pattern in the path.
+    pub(crate) resource: &'a str,
+    pub(crate) ip: IpAddr,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) status: u16,
+    pub(crate) took: Duration,
+    /// Why it was refused or failed: what the client was told, and what it was not told.
+    pub(crate) refusal: Option<(&'a str, Option<String>)>,
+}
+
+impl Logs {
+    /// Whether a request with this answer leaves a trace anywhere. If not, there is no need to
+    /// find out more about it.
+    pub(crate) fn wants_audit(&self, operation: Operation, status: u16) -> bool {
+        self.audit_stream.is_followed() || self.writes_audit(operation, status)
+    }
+
+    /// Writes the line of a request and sends it to who follows.
+    pub(crate) fn audit(&self, audited: &Audited<'_>) {
+        let time = Timestamp::from(
+            SystemTime::now().checked_sub(audited.took).unwrap_or_else(SystemTime::now),
+        );
+        if self.writes_audit(audited.operation, audited.status) {
+            let level = level(audited.operation, audited.status);
+            self.stdout.line(6, audited.line(self.json(), level));
+        }
+        if self.audit_stream.is_followed()
+            && let Ok(mut line) = serde_json::to_vec(&audited.event(time))
+        {
+            line.push(b'\n');
+            self.audit_stream.send(&Bytes::from(line));
+        }
+    }
+
+    fn writes_audit(&self, operation: Operation, status: u16) -> bool {
+        level(operation, status).number() >= self.audit_level.load(Ordering::Relaxed)
+    }
+}
+
+/// At INFO what changes keys, what was refused, and what failed; all else at DEBUG.
+fn level(operation: Operation, status: u16) -> Level {
+    match operation {
+        Operation::CreateKey | Operation::ImportKey | Operation::DeleteKey => Level::INFO,
+        _ if matches!(status, 401 | 403 | 429 | 500..) => Level::INFO,
+        _ => Level::DEBUG,
+    }
+}
+
+impl Audited<'_> {
+    fn event(&self, time: Timestamp) -> AuditEvent<'_> {
+        AuditEvent {
+            time,
+            request: AuditRequest {
+                ip: Some(self.ip),
+                path: self.path.into(),
+                identity: self.identity,
+            },
+            response: AuditResponse {
+                code: self.status,
+                time: u64::try_from(self.took.as_nanos()).unwrap_or(u64::MAX),
+            },
+        }
+    }
+
+    fn line(&self, json: bool, level: Level) -> String {
+        let level = if level.number() >= Level::INFO.number() { "INFO" } else { "DEBUG" };
+        let mut line = Line::new(json, Timestamp::now(), level);
+        match &self.refusal {
+            Some((message, _)) => line.field("msg", message),
+            None => line.field("msg", self.success()),
+        }
+        line.field("req.method", self.method);
+        line.field("req.path", self.path);
+        line.field("req.ip", self.ip);
+        line.field("req.identity", self.identity.map(|id| id.to_string()).unwrap_or_default());
+        line.number("res.code", self.status.into());
+        line.field("res.time", go_duration(self.took));
+        if let Some((_, Some(reason))) = &self.refusal {
+            line.field("reason", reason);
+        }
+        line.finish()
+    }
+
+    fn success(&self) -> String {
+        let name = self.resource;
+        match self.operation {
+            Operation::CreateKey => format!("secret key '{name}' created"),
+            Operation::ImportKey => format!("secret key '{name}' imported"),
+            Operation::DeleteKey => format!("secret key '{name}' deleted"),
+            _ => "request served".to_owned(),
+        }
+    }
+}

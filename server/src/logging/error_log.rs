@@ -1,0 +1,115 @@
+//! Events of the server to lines of the error log.
+
+use std::fmt::{self, Write as _};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use kes_api::Timestamp;
+use kes_api::event::ErrorEvent;
+use kes_config::Level;
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+
+use super::Logs;
+use super::line::Line;
+
+/// Sends the process's events to these logs. In a process with several servers (a test) the
+/// first one gets them all.
+pub(super) fn install(logs: &Arc<Logs>) {
+    let layer = ErrorLog(Arc::downgrade(logs));
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));
+}
+
+struct ErrorLog(Weak<Logs>);
+
+impl ErrorLog {
+    fn level(&self) -> i32 {
+        let logs = self.0.upgrade();
+        logs.map_or(i32::MAX, |logs| logs.error_level.load(Ordering::Relaxed))
+    }
+}
+
+impl<S: Subscriber> Layer<S> for ErrorLog {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        // Libraries tell too much, and an HTTP client among them tells answers of Vault.
+        metadata.is_event()
+            && metadata.target().starts_with("kes")
+            && number(*metadata.level()) >= self.level()
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(match self.level() {
+            level if level > Level::ERROR.number() => LevelFilter::OFF,
+            level if level > Level::WARN.number() => LevelFilter::ERROR,
+            level if level > Level::INFO.number() => LevelFilter::WARN,
+            level if level > Level::DEBUG.number() => LevelFilter::INFO,
+            _ => LevelFilter::DEBUG,
+        })
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let Some(logs) = self.0.upgrade() else { return };
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+
+        let level = *event.metadata().level();
+        let mut line = Line::new(logs.json(), Timestamp::now(), level.as_str());
+        line.field("msg", &fields.message);
+        for (name, value) in &fields.others {
+            line.field(name, value);
+        }
+        logs.stderr.line(priority(level), line.finish());
+        logs.metrics.error_events.inc();
+
+        if logs.error_stream.is_followed() {
+            let event = ErrorEvent { message: fields.message.into() };
+            if let Ok(mut line) = serde_json::to_vec(&event) {
+                line.push(b'\n');
+                logs.error_stream.send(&Bytes::from(line));
+            }
+        }
+    }
+}
+
+fn number(level: tracing::Level) -> i32 {
+    match level {
+        tracing::Level::ERROR => Level::ERROR.number(),
+        tracing::Level::WARN => Level::WARN.number(),
+        tracing::Level::INFO => Level::INFO.number(),
+        _ => Level::DEBUG.number(),
+    }
+}
+
+/// RFC 5424, 6.2.1.
+fn priority(level: tracing::Level) -> u8 {
+    match level {
+        tracing::Level::ERROR => 3,
+        tracing::Level::WARN => 4,
+        tracing::Level::INFO => 6,
+        _ => 7,
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Vec<(&'static str, String)>,
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            let _ = write!(self.message, "{value:?}");
+        } else {
+            self.others.push((field.name(), format!("{value:?}")));
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+}

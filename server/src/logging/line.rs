@@ -1,0 +1,167 @@
+//! A line: fields in order, as `key=value` text or as one JSON object.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use kes_api::Timestamp;
+
+/// A line that is being written. A value is quoted where it would not read as one word, so that
+/// nothing that a client sends can forge a field or a line.
+pub(super) struct Line {
+    text: String,
+    json: bool,
+}
+
+impl Line {
+    /// Starts with the time, in UTC with milliseconds, and the level.
+    pub(super) fn new(json: bool, time: Timestamp, level: &str) -> Self {
+        let mut line = Self { text: String::with_capacity(256), json };
+        let second = Timestamp::from_unix(time.unix_seconds(), 0).unwrap_or(time).to_string();
+        let second = second.trim_end_matches('Z');
+        let millis = time.subsecond_nanos() / 1_000_000;
+        line.field("time", format_args!("{second}.{millis:03}Z"));
+        line.field("level", level);
+        line
+    }
+
+    pub(super) fn field(&mut self, key: &str, value: impl fmt::Display) {
+        let separator = match (self.text.is_empty(), self.json) {
+            (true, true) => "{",
+            (true, false) => "",
+            (false, true) => ",",
+            (false, false) => " ",
+        };
+        self.text.push_str(separator);
+        let value = value.to_string();
+        if self.json {
+            quote(&mut self.text, key);
+            self.text.push(':');
+            quote(&mut self.text, &value);
+        } else {
+            self.text.push_str(key);
+            self.text.push('=');
+            if is_word(&value) {
+                self.text.push_str(&value);
+            } else {
+                quote(&mut self.text, &value);
+            }
+        }
+    }
+
+    /// A field whose value is a number, which JSON does not quote.
+    pub(super) fn number(&mut self, key: &str, value: u64) {
+        if self.json {
+            self.text.push(',');
+            quote(&mut self.text, key);
+            let _ = write!(self.text, ":{value}");
+        } else {
+            self.field(key, value);
+        }
+    }
+
+    /// The line with its end.
+    pub(super) fn finish(mut self) -> String {
+        self.text.push_str(if self.json { "}\n" } else { "\n" });
+        self.text
+    }
+}
+
+fn is_word(value: &str) -> bool {
+    !value.is_empty()
+        && value
+            .chars()
+            .all(|c| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '=' | '\\'))
+}
+
+/// A JSON string: for text it is as good as any other quoting, and easy to read back.
+fn quote(out: &mut String, value: &str) {
+    match serde_json::to_string(value) {
+        Ok(quoted) => out.push_str(&quoted),
+        Err(_) => out.push_str("\"\""),
+    }
+}
+
+/// A duration as Go prints it: `2.437816ms`, `1.5s`, `812ns`.
+pub(crate) fn go_duration(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    let (unit, scale) = match nanos {
+        0 => return "0s".to_owned(),
+        1..1_000 => return format!("{nanos}ns"),
+        1_000..1_000_000 => ("µs", 1_000),
+        1_000_000..1_000_000_000 => ("ms", 1_000_000),
+        _ => ("s", 1_000_000_000),
+    };
+    let (minutes, nanos) = (nanos / 60_000_000_000, nanos % 60_000_000_000);
+    let nanos = if minutes > 0 { nanos } else { duration.as_nanos() };
+    let mut text = String::new();
+    if minutes >= 60 {
+        let _ = write!(text, "{}h", minutes / 60);
+    }
+    if minutes > 0 {
+        let _ = write!(text, "{}m", minutes % 60);
+    }
+    let _ = write!(text, "{}", nanos / scale);
+    if nanos % scale != 0 {
+        let width = scale.ilog10() as usize;
+        let fraction = format!("{:0width$}", nanos % scale);
+        text.push('.');
+        text.push_str(fraction.trim_end_matches('0'));
+    }
+    text.push_str(unit);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time() -> Timestamp {
+        Timestamp::parse("2026-11-22T02:44:23.611999Z").unwrap()
+    }
+
+    #[test]
+    fn text_of_the_contract() {
+        let mut line = Line::new(false, time(), "INFO");
+        line.field("msg", "secret key 'a1' created");
+        line.field("req.method", "PUT");
+        line.number("res.code", 200);
+        let expected = "time=2026-11-22T02:44:23.611Z level=INFO msg=\"secret key 'a1' created\" \
+                        req.method=PUT res.code=200\n";
+        assert_eq!(line.finish(), expected);
+    }
+
+    #[test]
+    fn the_same_fields_as_json() {
+        let mut line = Line::new(true, time(), "INFO");
+        line.field("msg", "a \"b\"\n");
+        line.number("res.code", 200);
+        let read: serde_json::Value = serde_json::from_str(&line.finish()).unwrap();
+        assert_eq!(read["time"], "2026-11-22T02:44:23.611Z");
+        assert_eq!(read["msg"], "a \"b\"\n");
+        assert_eq!(read["res.code"], 200);
+    }
+
+    #[test]
+    fn a_value_cannot_forge_a_field_or_a_line() {
+        let mut line = Line::new(false, time(), "INFO");
+        line.field("req.path", "/a level=ERROR\ntime=now");
+        let line = line.finish();
+        assert_eq!(line.matches('\n').count(), 1);
+        assert!(line.contains(r#"req.path="/a level=ERROR\ntime=now""#), "{line}");
+    }
+
+    #[test]
+    fn durations_as_go_prints_them() {
+        for (nanos, text) in [
+            (0, "0s"),
+            (812, "812ns"),
+            (1_500, "1.5µs"),
+            (2_437_816, "2.437816ms"),
+            (15_000_000_000, "15s"),
+            (90_500_000_000, "1m30.5s"),
+            (3_600_000_000_000, "1h0m0s"),
+        ] {
+            assert_eq!(go_duration(Duration::from_nanos(nanos)), text);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The clients that follow a log.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame};
+use parking_lot::Mutex;
+use prometheus::IntCounter;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+
+/// Lines that may wait for one follower.
+const QUEUE: usize = 1024;
+
+/// How many clients may follow one log. Each costs a copy of a pointer a line.
+const MAX_FOLLOWERS: usize = 64;
+
+/// A log that can be followed.
+pub(crate) struct Stream {
+    followers: Mutex<Vec<Sender<Bytes>>>,
+    /// As many as stand in the list, so that a line nobody reads costs one load.
+    count: AtomicUsize,
+    dropped: IntCounter,
+}
+
+/// The lines for one follower, as a response body that ends with the server.
+pub(crate) struct Lines(Receiver<Bytes>);
+
+impl Stream {
+    pub(super) fn new(dropped: IntCounter) -> Self {
+        Self { followers: Mutex::default(), count: AtomicUsize::new(0), dropped }
+    }
+
+    /// Starts to follow; `None` if too many do.
+    pub(crate) fn follow(&self) -> Option<Lines> {
+        let mut followers = self.followers.lock();
+        followers.retain(|follower| !follower.is_closed());
+        if followers.len() >= MAX_FOLLOWERS {
+            return None;
+        }
+        let (sender, lines) = mpsc::channel(QUEUE);
+        followers.push(sender);
+        self.count.store(followers.len(), Ordering::Relaxed);
+        Some(Lines(lines))
+    }
+
+    /// Whether anybody follows.
+    pub(super) fn is_followed(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+
+    /// Sends a line to all who follow. Who has too many waiting loses it.
+    pub(super) fn send(&self, line: &Bytes) {
+        let mut followers = self.followers.lock();
+        followers.retain(|follower| match follower.try_send(line.clone()) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.dropped.inc();
+                true
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        });
+        self.count.store(followers.len(), Ordering::Relaxed);
+    }
+
+    /// Ends the stream for all who follow.
+    pub(super) fn close(&self) {
+        self.followers.lock().clear();
+        self.count.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let line = ready!(self.0.poll_recv(cx));
+        Poll::Ready(line.map(|line| Ok(Frame::data(line))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_follower_loses_lines_and_stops_nobody() {
+        let dropped = IntCounter::new("dropped", "dropped").unwrap();
+        let stream = Stream::new(dropped.clone());
+        let mut slow = stream.follow().unwrap();
+        let mut quick = stream.follow().unwrap();
+        for n in 0..QUEUE + 10 {
+            stream.send(&Bytes::from(n.to_string()));
+            assert_eq!(quick.0.try_recv().unwrap(), n.to_string());
+        }
+        assert_eq!(dropped.get(), 10);
+        assert_eq!(slow.0.try_recv().unwrap(), "0");
+    }
+
+    #[test]
+    fn who_leaves_makes_room() {
+        let stream = Stream::new(IntCounter::new("dropped", "dropped").unwrap());
+        let followers: Vec<_> = (0..MAX_FOLLOWERS).map(|_| stream.follow().unwrap()).collect();
+        assert!(stream.follow().is_none());
+        drop(followers);
+        assert!(stream.follow().is_some());
+    }
+}

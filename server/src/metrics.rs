@@ -1,0 +1,291 @@
+//! Counters, and the Prometheus text (contract `api.md`, Metrics).
+//!
+//! Requests touch atomics alone. What is a state rather than an event is read when somebody
+//! asks for the text.
+
+use std::future::Future;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use kes_api::Operation;
+use kes_api::route::ROUTES;
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
+};
+
+use crate::error::Doing;
+use crate::process::Process;
+
+/// The media type of the text format.
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the server counts.
+pub(crate) struct Metrics {
+    registry: Registry,
+    success: ByCode,
+    error: ByCode,
+    failure: ByCode,
+    pub(crate) active: IntGauge,
+    response_time: Histogram,
+    by_api: Box<[Histogram; Operation::COUNT]>,
+    pub(crate) error_events: IntCounter,
+    pub(crate) audit_events: IntCounter,
+    pub(crate) dropped_lines: IntCounter,
+    pub(crate) connections: IntGauge,
+    pub(crate) handshake_errors: IntCounter,
+    pub(crate) reloads: IntCounterVec,
+    pub(crate) cache_hits: IntCounter,
+    pub(crate) cache_misses: IntCounter,
+    store_calls: [StoreCalls; 4],
+    system: System,
+}
+
+/// Values that are read when the text is made.
+pub(crate) struct Gauges {
+    pub(crate) uptime: Duration,
+    pub(crate) cached_keys: usize,
+    pub(crate) cache_age: Duration,
+    pub(crate) store_reachable: bool,
+}
+
+struct StoreCalls {
+    errors: IntCounter,
+    latency: Histogram,
+}
+
+struct System {
+    up_time: Gauge,
+    num_cpu: IntGauge,
+    num_cpu_used: IntGauge,
+    num_threads: IntGauge,
+    heap_used: IntGauge,
+    heap_objects: IntGauge,
+    stack_used: IntGauge,
+    resident: IntGauge,
+    cached_keys: IntGauge,
+    cache_age: Gauge,
+    store_reachable: IntGauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let register = Register(Registry::new());
+        let by_api = register.histograms(
+            "kes_api_response_time",
+            "Time from a request's arrival to its answer, in seconds, by API",
+            "api",
+            &FINE_BUCKETS,
+        );
+        let by_api = ROUTES.map(|route| by_api.with_label_values(&[route.path]));
+        let store_errors = register.counters(
+            "kes_keystore_errors",
+            "Calls to the key store that failed (a missing or existing key is no failure)",
+            "call",
+        );
+        let store_latency = register.histograms(
+            "kes_keystore_response_time",
+            "Time that calls to the key store took, in seconds",
+            "call",
+            &FINE_BUCKETS,
+        );
+        let store_calls = DOINGS.map(|(_, call)| StoreCalls {
+            errors: store_errors.with_label_values(&[call]),
+            latency: store_latency.with_label_values(&[call]),
+        });
+        Self {
+            success: register.by_code("kes_http_request_success", "Requests answered with 2xx"),
+            error: register.by_code("kes_http_request_error", "Requests answered with 4xx"),
+            failure: register.by_code("kes_http_request_failure", "Requests answered with 5xx"),
+            active: register.gauge("kes_http_request_active", "Requests that are being served"),
+            response_time: register.histogram(
+                "kes_http_response_time",
+                "Time from a request's arrival to its answer, in seconds",
+                &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 3.0, 5.0, 10.0],
+            ),
+            by_api: Box::new(by_api),
+            error_events: register.counter("kes_log_error_events", "Lines of the error log"),
+            audit_events: register.counter("kes_log_audit_events", "Audited requests"),
+            dropped_lines: register.counter(
+                "kes_log_dropped_lines",
+                "Log lines that were not written or sent because their reader was too slow",
+            ),
+            connections: register.gauge("kes_tls_connections", "Open connections"),
+            handshake_errors: register
+                .counter("kes_tls_handshake_errors", "TLS handshakes that failed"),
+            reloads: register.counters(
+                "kes_config_reloads",
+                "Reloads of configuration or certificates, by result",
+                "result",
+            ),
+            cache_hits: register.counter("kes_cache_hits", "Requests for a key in memory"),
+            cache_misses: register
+                .counter("kes_cache_misses", "Requests for a key that was not in memory"),
+            store_calls,
+            system: System::new(&register),
+            registry: register.0,
+        }
+    }
+
+    /// Counts an answered request.
+    pub(crate) fn answered(&self, operation: Option<Operation>, status: u16, took: Duration) {
+        let counter = match status {
+            200..=299 => &self.success,
+            500.. => &self.failure,
+            _ => &self.error,
+        };
+        counter.inc(status);
+        let seconds = took.as_secs_f64();
+        self.response_time.observe(seconds);
+        if let Some(operation) = operation {
+            self.by_api[operation.index()].observe(seconds);
+        }
+    }
+
+    /// Times a call to the key store.
+    pub(crate) async fn store_call<T>(
+        &self,
+        doing: Doing,
+        call: impl Future<Output = Result<T, kes_keystore::Error>>,
+    ) -> Result<T, kes_keystore::Error> {
+        use kes_keystore::Error as Store;
+        let calls = &self.store_calls[doing as usize];
+        let start = Instant::now();
+        let result = call.await;
+        calls.latency.observe(start.elapsed().as_secs_f64());
+        if let Err(Store::Corrupt { .. } | Store::Unreachable { .. } | Store::Unavailable { .. }) =
+            result
+        {
+            calls.errors.inc();
+        }
+        result
+    }
+
+    /// The text, version 0.0.4.
+    pub(crate) fn text(&self, gauges: &Gauges) -> String {
+        let process = Process::now();
+        let system = &self.system;
+        system.up_time.set(gauges.uptime.as_secs_f64());
+        system.num_cpu.set(int(process.cpus));
+        system.num_cpu_used.set(int(process.cpus_used));
+        system.num_threads.set(int(process.threads));
+        system.heap_used.set(int(process.heap));
+        system.stack_used.set(int(process.stack));
+        system.resident.set(int(process.resident));
+        let connections = self.connections.get().saturating_add(self.active.get());
+        system.heap_objects.set(int(gauges.cached_keys).saturating_add(connections));
+        system.cached_keys.set(int(gauges.cached_keys));
+        system.cache_age.set(gauges.cache_age.as_secs_f64());
+        system.store_reachable.set(i64::from(gauges.store_reachable));
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+}
+
+impl System {
+    fn new(register: &Register) -> Self {
+        Self {
+            up_time: register.float("kes_system_up_time", "Seconds since the start"),
+            num_cpu: register.gauge("kes_system_num_cpu", "Processors of the machine"),
+            num_cpu_used: register
+                .gauge("kes_system_num_cpu_used", "Processors that the server uses"),
+            num_threads: register.gauge("kes_system_num_threads", "Threads of the process"),
+            heap_used: register
+                .gauge("kes_system_mem_heap_used", "Bytes of anonymous memory in use"),
+            heap_objects: register.gauge(
+                "kes_system_mem_heap_objects",
+                "Keys in memory, open connections and running requests; \
+                 the allocator counts no objects",
+            ),
+            stack_used: register.gauge("kes_system_mem_stack_used", "Bytes of stack in use"),
+            resident: register.gauge("kes_system_mem_resident", "Bytes of memory in use in all"),
+            cached_keys: register.gauge("kes_cache_keys", "Keys in memory"),
+            cache_age: register
+                .float("kes_cache_age", "Seconds since the oldest key in memory was read"),
+            store_reachable: register
+                .gauge("kes_keystore_reachable", "Whether the key store answers"),
+        }
+    }
+}
+
+/// From 50 µs: what a cached key takes.
+const FINE_BUCKETS: [f64; 17] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 15.0,
+];
+
+const DOINGS: [(Doing, &str); 4] = [
+    (Doing::Create, "create"),
+    (Doing::Read, "read"),
+    (Doing::Delete, "delete"),
+    (Doing::List, "list"),
+];
+
+fn int(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
+
+/// A counter by status. Those that come up are looked up once; a status that never came up is
+/// no line of the text.
+struct ByCode {
+    counters: IntCounterVec,
+    known: [OnceLock<IntCounter>; KNOWN_CODES.len()],
+}
+
+const KNOWN_CODES: [u16; 8] = [200, 400, 403, 404, 405, 502, 503, 504];
+
+impl ByCode {
+    fn inc(&self, code: u16) {
+        match KNOWN_CODES.iter().position(|known| *known == code) {
+            Some(position) => self.known[position].get_or_init(|| self.counter(code)).inc(),
+            None => self.counter(code).inc(),
+        }
+    }
+
+    fn counter(&self, code: u16) -> IntCounter {
+        self.counters.with_label_values(&[&code.to_string()])
+    }
+}
+
+/// Makes metrics of constant names, so that none of it can fail.
+struct Register(Registry);
+
+impl Register {
+    fn add<M: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        metric: prometheus::Result<M>,
+    ) -> M {
+        let metric = metric.expect("the metric's name is valid");
+        self.0.register(Box::new(metric.clone())).expect("the metric's name is unique");
+        metric
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.add(IntCounter::new(name, help))
+    }
+
+    fn counters(&self, name: &str, help: &str, label: &str) -> IntCounterVec {
+        self.add(IntCounterVec::new(Opts::new(name, help), &[label]))
+    }
+
+    fn by_code(&self, name: &str, help: &str) -> ByCode {
+        let counters = self.counters(name, help, "code");
+        ByCode { counters, known: [const { OnceLock::new() }; KNOWN_CODES.len()] }
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.add(IntGauge::new(name, help))
+    }
+
+    fn float(&self, name: &str, help: &str) -> Gauge {
+        self.add(Gauge::new(name, help))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+    }
+
+    fn histograms(&self, name: &str, help: &str, label: &str, buckets: &[f64]) -> HistogramVec {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.add(HistogramVec::new(options, &[label]))
+    }
+}

@@ -1,0 +1,178 @@
+//! From the bytes of a request's path to a route (contract `api.md`, Order of checks).
+
+use std::borrow::Cow;
+
+use kes_api::Route;
+
+/// What a path leads to.
+#[derive(Debug)]
+pub(crate) enum Routed<'a> {
+    /// A route, the decoded path, and where in it the name or pattern starts.
+    Found(Target<'a>),
+    /// The clean form of the path, with the query; nothing is run.
+    Redirect(String),
+    /// No route.
+    NotFound,
+    /// A `%` that begins no escape.
+    BadEscape,
+}
+
+/// The route of a request and what it is about.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) route: &'static Route,
+    /// Decoded. Bytes that are no UTF-8 are replaced: no name, pattern or route has them.
+    pub(crate) path: Cow<'a, str>,
+    resource_at: usize,
+}
+
+impl Target<'_> {
+    /// The name or pattern after the route's prefix.
+    pub(crate) fn resource(&self) -> &str {
+        &self.path[self.resource_at..]
+    }
+}
+
+/// Finds the route of a path as it stands in the request line.
+pub(crate) fn route<'a>(path: &'a str, query: Option<&str>) -> Routed<'a> {
+    if let Some(clean) = clean(path) {
+        return Routed::Redirect(with_query(clean, query));
+    }
+    let Some(path) = percent_decode(path) else { return Routed::BadEscape };
+    if let Some((route, resource)) = Route::find(&path) {
+        let resource_at = path.len() - resource.len();
+        return Routed::Found(Target { route, path, resource_at });
+    }
+    let lacks_slash = kes_api::route::ROUTES
+        .iter()
+        .any(|route| route.takes_name() && route.path.strip_suffix('/') == Some(&*path));
+    if lacks_slash {
+        return Routed::Redirect(with_query(format!("{path}/"), query));
+    }
+    Routed::NotFound
+}
+
+/// The clean form of a path with an empty, `.` or `..` segment; `None` if it is clean.
+fn clean(path: &str) -> Option<String> {
+    let inner = path.strip_prefix('/')?;
+    let mut segments = inner.split('/').peekable();
+    let mut is_clean = true;
+    while let Some(segment) = segments.next() {
+        // An empty last segment is the `/` at the end of a path.
+        is_clean &= match segment {
+            "" => segments.peek().is_none(),
+            "." | ".." => false,
+            _ => true,
+        };
+    }
+    if is_clean {
+        return None;
+    }
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in inner.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                kept.pop();
+            }
+            segment => kept.push(segment),
+        }
+    }
+    let mut clean = format!("/{}", kept.join("/"));
+    if path.ends_with('/') && clean != "/" {
+        clean.push('/');
+    }
+    Some(clean)
+}
+
+fn with_query(path: String, query: Option<&str>) -> String {
+    match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    }
+}
+
+/// Decodes `%XX`; `None` if a `%` begins no escape.
+fn percent_decode(path: &str) -> Option<Cow<'_, str>> {
+    if !path.contains('%') {
+        return Some(Cow::Borrowed(path));
+    }
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let mut digit = || char::from(rest.next()?).to_digit(16);
+            let value = digit()? * 16 + digit()?;
+            bytes.push(u8::try_from(value).expect("two hex digits are a byte"));
+        } else {
+            bytes.push(byte);
+        }
+    }
+    Some(Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(path: &str) -> Option<(&'static str, String)> {
+        match route(path, None) {
+            Routed::Found(target) => Some((target.route.path, target.resource().to_owned())),
+            _ => None,
+        }
+    }
+
+    fn redirected(path: &str) -> Option<String> {
+        match route(path, Some("a=b")) {
+            Routed::Redirect(location) => Some(location),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn paths_are_decoded_before_they_are_routed() {
+        assert_eq!(found("/v1/%73tatus"), Some(("/v1/status", String::new())));
+        assert_eq!(found("/v1/key/create/a%2Fb").unwrap().1, "a/b");
+        assert_eq!(found("/v1/key/decrypt/%73ecret-1").unwrap().1, "secret-1");
+        assert_eq!(found("/v1/key/create/%C3%A9").unwrap().1, "é");
+        assert_eq!(found("/v1/key/create/%ff").unwrap().1, "\u{fffd}");
+        assert_eq!(found("/v1/status%3Fx"), None);
+        assert_eq!(found("/v1/status%00"), None);
+    }
+
+    #[test]
+    fn broken_escapes_are_told() {
+        for path in ["/%zz", "/v1/key/create/%", "/v1/key/create/a%1", "/v1/key/create/%+1"] {
+            assert!(matches!(route(path, None), Routed::BadEscape), "{path}");
+        }
+    }
+
+    #[test]
+    fn unclean_paths_are_redirected() {
+        for (path, clean) in [
+            ("//version", "/version?a=b"),
+            ("/v1/key/../status", "/v1/status?a=b"),
+            ("/v1/key/decrypt/./secret-1", "/v1/key/decrypt/secret-1?a=b"),
+            ("/v1/key/create//a", "/v1/key/create/a?a=b"),
+            ("/v1/key/create/a/..", "/v1/key/create?a=b"),
+            ("/../..", "/?a=b"),
+            ("/v1/key/create", "/v1/key/create/?a=b"),
+            ("/v1/key/list/a//", "/v1/key/list/a/?a=b"),
+        ] {
+            assert_eq!(redirected(path).as_deref(), Some(clean), "{path}");
+        }
+        for path in ["/", "/version", "/v1/key/create/", "/v1/key", "*", ""] {
+            assert_eq!(redirected(path), None, "{path}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_path_is_routed_or_refused(path in "(/|%2f|%|[a-z.%]|é){0,40}") {
+            if let Routed::Redirect(clean) = route(&path, None) {
+                let again = matches!(route(&clean, None), Routed::Redirect(twice) if twice == clean);
+                proptest::prop_assert!(!again, "{} leads to itself", clean);
+            }
+        }
+    }
+}

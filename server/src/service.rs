@@ -1,0 +1,186 @@
+//! One request, from its arrival to its answer. What every request goes through stands here
+//! once:
+//!
+//! 1. count it,
+//! 2. find its route (or answer 404, 307, 400),
+//! 3. admit it and run its operation, within the route's time,
+//! 4. turn an error into the contract's answer and a line of the error log,
+//! 5. audit it and count the answer.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::response::Response;
+use futures_util::FutureExt as _;
+use http::{HeaderValue, Request, StatusCode, header};
+use hyper::body::{Body as _, Incoming};
+use kes_api::body::ErrorBody;
+use kes_api::message::{self, Message};
+use prometheus::IntGauge;
+
+use crate::admit::admit;
+use crate::error::Error;
+use crate::handlers::{self, Call, JSON};
+use crate::logging::audit::Audited;
+use crate::peer::Peer;
+use crate::router::{self, Routed, Target};
+use crate::state::{Shared, State};
+
+/// Answers a request.
+pub(crate) async fn serve(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> Response {
+    let arrived = Instant::now();
+    let _active = Active::new(&shared.metrics.active);
+    let (head, body) = request.into_parts();
+    let (operation, response) = match router::route(head.uri.path(), head.uri.query()) {
+        Routed::Found(target) => {
+            let state = shared.state.load_full();
+            let result = run(shared, &state, peer, &target, &head, body, arrived).await;
+            let response = finish(shared, peer, &target, &head, arrived, result);
+            (Some(target.route.operation), response)
+        }
+        Routed::Redirect(location) => (None, redirect(&location)),
+        Routed::NotFound => (None, not_found()),
+        Routed::BadEscape => (None, refusal(&message::INVALID_ESCAPE)),
+    };
+    shared.metrics.answered(operation, response.status().as_u16(), arrived.elapsed());
+    response
+}
+
+/// Admits a request and runs its operation.
+async fn run(
+    shared: &Shared,
+    state: &Arc<State>,
+    peer: &Peer,
+    target: &Target<'_>,
+    head: &http::request::Parts,
+    body: Incoming,
+    arrived: Instant,
+) -> Result<Response, Error> {
+    let permit = admit(state, peer, target, &head.method, body.size_hint().exact())?;
+    let limit = state.apis[target.route.operation.index()].timeout;
+    let deadline = limit.map(|limit| tokio::time::Instant::from_std(arrived + limit));
+    let call = Call { shared, state, permit, target, body, deadline };
+
+    // A panic is a fault of ours; it must not take the connection's other requests along.
+    let operation = AssertUnwindSafe(handlers::run(call)).catch_unwind();
+    let result = match deadline {
+        Some(deadline) => match tokio::time::timeout_at(deadline, operation).await {
+            Ok(result) => result,
+            Err(_) => return Err(Error::Timeout),
+        },
+        None => operation.await,
+    };
+    result.unwrap_or(Err(Error::Panic))
+}
+
+/// Turns what an operation came to into an answer, and logs it.
+fn finish(
+    shared: &Shared,
+    peer: &Peer,
+    target: &Target<'_>,
+    head: &http::request::Parts,
+    arrived: Instant,
+    result: Result<Response, Error>,
+) -> Response {
+    let (response, error) = match result {
+        Ok(response) => (response, None),
+        Err(error) => {
+            let message = error.message();
+            let mut response = refusal(&message);
+            if let Error::Method { expected, .. } = &error {
+                let expected = HeaderValue::from_static(expected);
+                response.headers_mut().insert(header::ACCEPT, expected.clone());
+                response.headers_mut().insert(header::ALLOW, expected);
+            }
+            if message.status >= 500 {
+                log(peer, target, head, &message, &error);
+            }
+            (response, Some((error, message)))
+        }
+    };
+
+    let operation = target.route.operation;
+    let status = response.status().as_u16();
+    shared.metrics.audit_events.inc();
+    if shared.logs.wants_audit(operation, status) {
+        let refusal = error.as_ref().map(|(error, message)| {
+            (message.text.as_ref(), error.cause().map(|cause| cause.to_string()))
+        });
+        shared.logs.audit(&Audited {
+            operation,
+            method: head.method.as_str(),
+            path: &target.path,
+            resource: target.resource(),
+            ip: peer.address.ip(),
+            identity: peer.identity.ok(),
+            status,
+            took: arrived.elapsed(),
+            refusal,
+        });
+    }
+    response
+}
+
+/// A line of the error log for a request that failed through no fault of its sender.
+fn log(
+    peer: &Peer,
+    target: &Target<'_>,
+    head: &http::request::Parts,
+    message: &Message,
+    error: &Error,
+) {
+    let cause = error.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
+    let identity = peer.identity.map(|identity| identity.to_string()).unwrap_or_default();
+    tracing::error!(
+        req.method = %head.method,
+        req.path = %target.path,
+        req.ip = %peer.address.ip(),
+        req.identity = %identity,
+        "{}{cause}", message.text
+    );
+}
+
+fn refusal(message: &Message) -> Response {
+    let body = ErrorBody { message: message.text.to_string() };
+    let mut text = serde_json::to_vec(&body).expect("a text is JSON");
+    text.push(b'\n');
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() =
+        StatusCode::from_u16(message.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
+}
+
+fn redirect(location: &str) -> Response {
+    let Ok(location) = HeaderValue::from_str(location) else { return not_found() };
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    response.headers_mut().insert(header::LOCATION, location);
+    response
+}
+
+fn not_found() -> Response {
+    let mut response = Response::new(Body::from("404 page not found\n"));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    response
+}
+
+/// Counts a request while it is being served.
+struct Active<'a>(&'a IntGauge);
+
+impl<'a> Active<'a> {
+    fn new(gauge: &'a IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

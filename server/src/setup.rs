@@ -1,0 +1,196 @@
+//! From a configuration to the state of a server: the same at the start and at a reload.
+
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use kes_api::{Identity, KeyName, Operation};
+use kes_config::{Address, ClientAuth, Config};
+use kes_keystore::Store;
+use kes_keystore::memory::MemoryStore;
+use kes_policy::{Permit, Policies};
+use rustls::sign::CertifiedKey;
+
+use crate::error::Error;
+use crate::keys::{Keys, cache};
+use crate::logging;
+use crate::metrics::Metrics;
+use crate::state::{Api, Shared, State};
+use crate::tls;
+
+/// A configuration that was checked, and nothing opened yet.
+pub(crate) struct Setup {
+    pub(crate) address: Address,
+    pub(crate) tls: tls::Settings,
+    pub(crate) log: logging::Settings,
+    policies: Policies,
+    cache: cache::Settings,
+    apis: [Api; Operation::COUNT],
+    keys: Vec<KeyName>,
+    store: StoreSetup,
+}
+
+enum StoreSetup {
+    Configured(kes_keystore::Config),
+    Memory,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The file, with all its mistakes.
+    #[error(transparent)]
+    Config(kes_config::Errors),
+    /// A private key or certificate.
+    #[error("tls: {0}")]
+    Tls(tls::Error),
+    /// The key store.
+    #[error("keystore: {0}")]
+    Store(kes_keystore::OpenError),
+}
+
+impl Setup {
+    /// Reads a file, and logs what in it is odd.
+    pub(crate) fn of_file(path: &Path) -> Result<Self, SetupError> {
+        let env = |name: &str| std::env::var(name).ok();
+        let loaded = kes_config::load(path, &env).map_err(SetupError::Config)?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{}: {warning}", path.display());
+        }
+        Ok(Self::of_config(loaded.config))
+    }
+
+    fn of_config(config: Config) -> Self {
+        let apis = kes_api::route::ROUTES.map(|route| {
+            let changed = config.api.of(route.operation);
+            // A stream has no end, whatever the file says.
+            let timeout = route.timeout.map(|usual| changed.timeout.unwrap_or(usual));
+            Api { skip_auth: changed.skip_auth, timeout }
+        });
+        if !config.tls.proxy.identities.is_empty() {
+            tracing::warn!(
+                "tls.proxy is not supported: requests from a proxy count as its own, and the \
+                 certificate that it forwards is not looked at"
+            );
+        }
+        Self {
+            address: config.address,
+            tls: tls::Settings {
+                identity: tls::ServerIdentity::Files {
+                    key: config.tls.key,
+                    cert: config.tls.cert,
+                    password: config.tls.password.map(Arc::new),
+                },
+                auth: config.tls.auth,
+                ca: config.tls.ca,
+                optional: config.api.any_skips_auth(),
+            },
+            log: logging::Settings {
+                error: config.log.error,
+                audit: config.log.audit,
+                format: config.log.format,
+            },
+            policies: config.policies,
+            cache: cache::Settings {
+                any: config.cache.any,
+                unused: config.cache.unused,
+                offline: config.cache.offline,
+            },
+            apis,
+            keys: config.keys,
+            store: StoreSetup::Configured(config.keystore),
+        }
+    }
+
+    /// Of a dev server: everything as by default, and the admin alone.
+    pub(crate) fn dev(admin: Identity, certificate: Arc<CertifiedKey>) -> Self {
+        let cache = kes_config::Cache::default();
+        let log = kes_config::Log::default();
+        Self {
+            address: Address::default(),
+            tls: tls::Settings {
+                identity: tls::ServerIdentity::Memory(certificate),
+                auth: ClientAuth::Any,
+                ca: None,
+                optional: false,
+            },
+            log: logging::Settings { error: log.error, audit: log.audit, format: log.format },
+            policies: Policies::new(Some(admin), Vec::new())
+                .expect("an admin without policies conflicts with nothing"),
+            cache: cache::Settings { any: cache.any, unused: cache.unused, offline: cache.offline },
+            apis: kes_api::route::ROUTES
+                .map(|route| Api { skip_auth: false, timeout: route.timeout }),
+            keys: Vec::new(),
+            store: StoreSetup::Memory,
+        }
+    }
+
+    /// Opens the key store. Keys in memory are kept if those of `old` live in the same place.
+    pub(crate) async fn open(
+        self,
+        metrics: &Arc<Metrics>,
+        old: Option<&State>,
+    ) -> Result<(State, PendingKeys), SetupError> {
+        let (location, store) = match self.store {
+            StoreSetup::Memory => ("memory".to_owned(), Store::Memory(MemoryStore::new())),
+            StoreSetup::Configured(config) => {
+                let location = config.location();
+                (location, Store::open(config).await.map_err(SetupError::Store)?)
+            }
+        };
+        let warm = old.filter(|old| old.location == location).map(|old| &old.keys);
+        let state = State {
+            keys: Keys::new(store, self.cache, Arc::clone(metrics), warm),
+            policies: self.policies,
+            apis: self.apis,
+            tls: self.tls,
+            location,
+        };
+        Ok((state, PendingKeys(self.keys)))
+    }
+}
+
+/// The keys that a configuration wants to exist.
+pub(crate) struct PendingKeys(Vec<KeyName>);
+
+impl PendingKeys {
+    /// How often a key store that fails is tried again.
+    const PAUSE: Duration = Duration::from_secs(2);
+
+    /// Creates those that are missing, in the background: a Vault that is away does not keep the
+    /// server from starting. Ends when another configuration takes over.
+    pub(crate) fn create(self, shared: &Arc<Shared>) {
+        if self.0.is_empty() {
+            return;
+        }
+        let state = Arc::downgrade(&shared.state.load_full());
+        tokio::spawn(async move {
+            for name in self.0 {
+                create_until_done(&state, name).await;
+            }
+        });
+    }
+}
+
+async fn create_until_done(state: &Weak<State>, name: KeyName) {
+    let mut complained = false;
+    while let Some(state) = state.upgrade() {
+        use kes_keystore::Error as Store;
+        let permit = Permit::internal();
+        match state.keys.create_by_configuration(&permit, name, state.author()).await {
+            Ok(()) => return tracing::info!("secret key '{name}' created"),
+            Err(Error::Store { source: Store::Exists { .. }, .. }) => return,
+            Err(error) if !complained => {
+                let cause = error.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
+                tracing::error!(
+                    "failed to create key '{name}' of the configuration{cause}; \
+                     it will be tried until it works"
+                );
+                complained = true;
+            }
+            Err(_) => {}
+        }
+        drop(state);
+        tokio::time::sleep(PendingKeys::PAUSE).await;
+    }
+}

@@ -1,0 +1,61 @@
+//! What the server is made of: what stays for its lifetime, and what a reload replaces.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use kes_api::{Identity, Operation, Timestamp};
+use kes_policy::Policies;
+
+use crate::keys::Keys;
+use crate::logging::Logs;
+use crate::metrics::Metrics;
+use crate::tls;
+
+/// What stays while the server runs.
+pub(crate) struct Shared {
+    /// Replaced whole by a reload; a request takes it once.
+    pub(crate) state: ArcSwap<State>,
+    /// The TLS configuration for the next connection.
+    pub(crate) tls: tls::Current,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) logs: Arc<Logs>,
+    pub(crate) started: Instant,
+    pub(crate) started_at: Timestamp,
+    pub(crate) build: BuildInfo,
+}
+
+/// What the binary was built from.
+#[derive(Clone, Copy, Debug)]
+pub struct BuildInfo {
+    /// The version, such as `0.1.0`.
+    pub version: &'static str,
+    /// The commit's hash, or `unknown`.
+    pub commit: &'static str,
+}
+
+/// What a reload replaces.
+pub(crate) struct State {
+    pub(crate) policies: Policies,
+    pub(crate) keys: Keys,
+    /// By [`Operation::index`].
+    pub(crate) apis: [Api; Operation::COUNT],
+    pub(crate) tls: tls::Settings,
+    /// Where the keys live (see [`kes_keystore::Config::location`]).
+    pub(crate) location: String,
+}
+
+/// What the configuration says of one API.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Api {
+    pub(crate) skip_auth: bool,
+    /// `None` for a stream.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl State {
+    /// Who wrote the policies, as far as the contract knows: the admin; empty for none.
+    pub(crate) fn author(&self) -> String {
+        self.policies.admin().map(Identity::to_string).unwrap_or_default()
+    }
+}

@@ -1,0 +1,132 @@
+//! The TLS configuration of the listener, replaceable while it serves.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use kes_config::ClientAuth;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+
+use self::verifier::AnyClientCertificate;
+
+/// Certificate files that changed lead to a new configuration.
+pub(crate) mod watch;
+
+/// Proof of possession for every client; trust only where it is asked for.
+mod verifier;
+
+/// TLS 1.2 sessions that can be resumed by ID. Clients resume by ticket, which takes no memory
+/// of ours; this store serves those that cannot.
+const SESSIONS: usize = 4096;
+
+/// Why a TLS configuration cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file.
+    #[error(transparent)]
+    File(#[from] kes_tls::Error),
+    /// A certificate that no client would accept.
+    #[error("{}: {fault}", path.display())]
+    Certificate {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: kes_tls::Fault,
+    },
+    /// No certificate at all.
+    #[error("the server has no certificate")]
+    NoCertificate,
+    /// The CAs for client certificates.
+    #[error("the CAs for client certificates cannot be used: {source}")]
+    Trust {
+        /// What is wrong with them.
+        source: rustls::server::VerifierBuilderError,
+    },
+    /// The generator of random numbers.
+    #[error("no key for session tickets could be made")]
+    Tickets,
+}
+
+/// Where the listener takes the configuration for the next connection from.
+pub(crate) type Current = ArcSwap<ServerConfig>;
+
+/// What the server's TLS is made of. The files are read by [`Settings::load`], every time.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) identity: ServerIdentity,
+    pub(crate) auth: ClientAuth,
+    /// CAs for client certificates, beside the system's.
+    pub(crate) ca: Option<PathBuf>,
+    /// Whether a client may come without a certificate: some API does without.
+    pub(crate) optional: bool,
+}
+
+/// The server's private key and certificate.
+#[derive(Clone, Debug)]
+pub(crate) enum ServerIdentity {
+    /// Read from files.
+    Files { key: PathBuf, cert: PathBuf, password: Option<Arc<kes_keystore::config::SecretText>> },
+    /// Made for this run.
+    Memory(Arc<CertifiedKey>),
+}
+
+impl Settings {
+    /// Reads the files and makes a configuration of them.
+    ///
+    /// Session storage and ticket keys are new each time, so that no session outlives the trust
+    /// it was opened under (contract `config.md`, While it runs).
+    pub(crate) fn load(&self) -> Result<Arc<ServerConfig>, Error> {
+        let certified = match &self.identity {
+            ServerIdentity::Memory(certified) => Arc::clone(certified),
+            ServerIdentity::Files { key, cert, password } => {
+                let password = password.as_ref().map(|password| password.expose());
+                let certified = kes_tls::load_certified_key(cert, key, password)?;
+                let leaf = certified.end_entity_cert().map_err(|_| Error::NoCertificate)?;
+                kes_tls::check_server_certificate(leaf)
+                    .map_err(|fault| Error::Certificate { path: cert.clone(), fault })?;
+                certified
+            }
+        };
+
+        let provider = kes_tls::provider();
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .expect("the provider has suites for TLS 1.2 and 1.3")
+            .with_client_cert_verifier(self.verifier()?)
+            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+        config.ticketer = Ticketer::new().map_err(|_| Error::Tickets)?;
+        // One ticket a handshake: each carries the client's chain, and clients keep one.
+        config.send_tls13_tickets = 1;
+        Ok(Arc::new(config))
+    }
+
+    fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+        let provider = kes_tls::provider();
+        match self.auth {
+            ClientAuth::Any => Ok(Arc::new(AnyClientCertificate::new(&provider, !self.optional))),
+            ClientAuth::Verify => {
+                let roots = kes_tls::load_roots(self.ca.as_deref(), kes_tls::Roots::AndSystem)?;
+                let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+                let builder = if self.optional { builder.allow_unauthenticated() } else { builder };
+                builder.build().map_err(|source| Error::Trust { source })
+            }
+        }
+    }
+
+    /// The files that the configuration is made of.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        if let ServerIdentity::Files { key, cert, .. } = &self.identity {
+            files.extend([key.clone(), cert.clone()]);
+        }
+        files.extend(self.ca.clone());
+        files
+    }
+}

@@ -1,0 +1,121 @@
+//! A client proves that it holds the private key of the certificate that it sends; who signed
+//! that certificate, and when it expires, does not matter (contract `config.md`, `tls.auth`).
+
+use kes_api::certificate::Certificate;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::pki_types::{
+    CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, UnixTime,
+};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved,
+    SignatureScheme,
+};
+use webpki::RawPublicKeyEntity;
+
+/// Accepts every certificate whose private key the client holds.
+///
+/// The signature is checked with the public key alone: a certificate parser would refuse X.509
+/// v1 and unknown critical extensions, which the contract accepts.
+#[derive(Debug)]
+pub(super) struct AnyClientCertificate {
+    algorithms: WebPkiSupportedAlgorithms,
+    mandatory: bool,
+}
+
+impl AnyClientCertificate {
+    pub(super) fn new(provider: &CryptoProvider, mandatory: bool) -> Self {
+        Self { algorithms: provider.signature_verification_algorithms, mandatory }
+    }
+
+    fn algorithms(
+        &self,
+        scheme: SignatureScheme,
+    ) -> Result<&'static [&'static dyn SignatureVerificationAlgorithm], Error> {
+        self.algorithms
+            .mapping
+            .iter()
+            .find(|(candidate, _)| *candidate == scheme)
+            .map(|(_, algorithms)| *algorithms)
+            .ok_or_else(|| PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into())
+    }
+}
+
+impl ClientCertVerifier for AnyClientCertificate {
+    fn offer_client_auth(&self) -> bool {
+        true
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    /// None: a client sends whatever certificate it has.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        public_key(end_entity)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    /// In TLS 1.2 a scheme names hash and kind of key, not the curve: each is tried.
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify(self.algorithms(signed.scheme)?, message, cert, signed)
+    }
+
+    /// In TLS 1.3 a scheme names the curve as well, and PKCS#1 v1.5 is gone (RFC 8446, 4.2.3).
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        use SignatureScheme as S;
+        if matches!(signed.scheme, S::RSA_PKCS1_SHA256 | S::RSA_PKCS1_SHA384 | S::RSA_PKCS1_SHA512)
+        {
+            return Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
+        }
+        verify(&self.algorithms(signed.scheme)?[..1], message, cert, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+fn verify(
+    algorithms: &[&'static dyn SignatureVerificationAlgorithm],
+    message: &[u8],
+    cert: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let key = public_key(cert)?;
+    let key = RawPublicKeyEntity::try_from(&key).map_err(|_| CertificateError::BadEncoding)?;
+    for algorithm in algorithms {
+        match key.verify_signature(*algorithm, message, signed.signature()) {
+            Ok(()) => return Ok(HandshakeSignatureValid::assertion()),
+            // The algorithm is for another kind of key.
+            Err(webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)) => {}
+            Err(_) => return Err(CertificateError::BadSignature.into()),
+        }
+    }
+    Err(CertificateError::BadSignature.into())
+}
+
+fn public_key<'a>(cert: &'a CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'a>, Error> {
+    let certificate = Certificate::parse(cert).map_err(|_| CertificateError::BadEncoding)?;
+    Ok(SubjectPublicKeyInfoDer::from(certificate.public_key()))
+}
