@@ -1,0 +1,183 @@
+//! Self-signed certificates: for identities that are kept in files, and for the dev server.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use base64ct::{Base64, Encoding};
+use kes_tls::PrivateKey;
+use rcgen::string::Ia5String;
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+/// What a self-signed certificate is to say. It is no CA: clients that trust the file take the
+/// server that shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct SelfSigned<'a> {
+    /// The common name; may be empty.
+    pub subject: &'a str,
+    /// DNS names of the server, also with `*.` in front.
+    pub dns: &'a [String],
+    /// Addresses of the server.
+    pub ips: &'a [IpAddr],
+    /// How long it is good from now on.
+    pub validity: Duration,
+    /// What it is good for.
+    pub usage: Usage,
+}
+
+/// What a certificate is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// To be shown by clients alone.
+    Client,
+    /// To be shown by servers and clients.
+    ServerAndClient,
+}
+
+/// Why no certificate could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// A DNS name of other than ASCII characters.
+    #[error("'{name}' is no DNS name: international names are written with 'xn--'")]
+    InvalidName {
+        /// The name.
+        name: String,
+    },
+    /// A certificate that would end after the year 9999, or at once.
+    #[error("a certificate cannot be good for {} seconds", validity.as_secs())]
+    InvalidValidity {
+        /// How long.
+        validity: Duration,
+    },
+    /// The system's generator of random numbers failed.
+    #[error("the system gave no random numbers")]
+    Random,
+    /// The certificate could not be signed.
+    #[error("the certificate could not be signed: {error}")]
+    Signing {
+        /// Why.
+        error: rcgen::Error,
+    },
+}
+
+/// Clocks differ: a certificate is good from so long ago on.
+const CLOCK_SKEW: Duration = Duration::from_mins(5);
+
+/// How long the dev server's certificate is good: longer than a test bench is left running.
+const DEV_SERVER_VALIDITY: Duration = Duration::from_hours(90 * 24);
+
+impl SelfSigned<'_> {
+    /// Makes a P-256 key and its certificate.
+    ///
+    /// # Errors
+    /// [`CertificateError`] for a name or validity that no certificate can have, and if the
+    /// system has no random numbers.
+    pub fn generate(&self) -> Result<(CertificateDer<'static>, PrivateKey), CertificateError> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+            .map(Zeroizing::new)
+            .map_err(|_| CertificateError::Random)?;
+        self.sign(&key)
+    }
+
+    /// Signs the certificate of a key; returns the key in PKCS#8.
+    pub(crate) fn sign(
+        &self,
+        key: &KeyPair,
+    ) -> Result<(CertificateDer<'static>, PrivateKey), CertificateError> {
+        let certificate = self
+            .parameters()?
+            .self_signed(key)
+            .map_err(|error| CertificateError::Signing { error })?;
+        let der = PrivatePkcs8KeyDer::from(key.serialized_der().to_vec());
+        let private = PrivateKey::new(PrivateKeyDer::from(der))
+            .expect("a key that signed is one that the provider takes");
+        Ok((certificate.der().clone(), private))
+    }
+
+    fn parameters(&self) -> Result<CertificateParams, CertificateError> {
+        let mut parameters = CertificateParams::default();
+        (parameters.not_before, parameters.not_after) = self.period()?;
+        parameters.serial_number = Some(random_serial()?);
+        parameters.distinguished_name = DistinguishedName::new();
+        if !self.subject.is_empty() {
+            parameters.distinguished_name.push(DnType::CommonName, self.subject);
+        }
+        for name in self.dns {
+            let invalid = || CertificateError::InvalidName { name: name.clone() };
+            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(invalid());
+            }
+            let name = Ia5String::try_from(name.as_str()).map_err(|_| invalid())?;
+            parameters.subject_alt_names.push(SanType::DnsName(name));
+        }
+        parameters.subject_alt_names.extend(self.ips.iter().copied().map(SanType::IpAddress));
+        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        parameters.extended_key_usages = match self.usage {
+            Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Usage::ServerAndClient => {
+                vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth]
+            }
+        };
+        Ok(parameters)
+    }
+
+    fn period(&self) -> Result<(OffsetDateTime, OffsetDateTime), CertificateError> {
+        let now = OffsetDateTime::now_utc();
+        let end = time::Duration::try_from(self.validity)
+            .ok()
+            .and_then(|validity| now.checked_add(validity))
+            .filter(|end| *end > now && end.year() <= 9999);
+        match end {
+            Some(end) => Ok((now - CLOCK_SKEW, end)),
+            None => Err(CertificateError::InvalidValidity { validity: self.validity }),
+        }
+    }
+}
+
+/// The certificate of a dev server: for the machine's addresses, and `localhost` with its own.
+///
+/// # Errors
+/// [`CertificateError`] if the system has no random numbers.
+pub fn dev_server(
+    addresses: &[IpAddr],
+) -> Result<(CertificateDer<'static>, PrivateKey), CertificateError> {
+    let mut ips = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    ips.extend(addresses.iter().filter(|ip| !ip.is_loopback() && !ip.is_unspecified()));
+    let certificate = SelfSigned {
+        subject: "localhost",
+        dns: &["localhost".to_owned()],
+        ips: &ips,
+        validity: DEV_SERVER_VALIDITY,
+        usage: Usage::ServerAndClient,
+    };
+    certificate.generate()
+}
+
+/// A certificate as PEM text.
+pub fn certificate_to_pem(certificate: &CertificateDer<'_>) -> String {
+    let digits = Base64::encode_string(certificate);
+    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+    let mut rest = digits.as_str();
+    while !rest.is_empty() {
+        let (line, next) = rest.split_at(rest.len().min(64));
+        text.push_str(line);
+        text.push('\n');
+        rest = next;
+    }
+    text.push_str("-----END CERTIFICATE-----\n");
+    text
+}
+
+/// 126 random bits: positive, and never the same for two certificates (RFC 5280, 4.1.2.2).
+fn random_serial() -> Result<SerialNumber, CertificateError> {
+    let mut serial = [0; 16];
+    getrandom::fill(&mut serial).map_err(|_| CertificateError::Random)?;
+    // A first byte from 0x40 on keeps the number positive and its length fixed.
+    serial[0] = serial[0] & 0x3f | 0x40;
+    Ok(SerialNumber::from_slice(&serial))
+}

@@ -1,0 +1,206 @@
+//! Which server is asked, and which one when that fails.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use url::{Host, Url};
+
+/// Servers of one deployment, any of which may answer. The one that answered last is asked
+/// first.
+#[derive(Debug)]
+pub struct Endpoints {
+    list: Vec<Endpoint>,
+    current: AtomicUsize,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `https://host:port`, and a path where one is given; without `/` at the end.
+    base: String,
+    /// `host:port`
+    name: String,
+}
+
+/// A text that names no server.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid server '{text}': {reason}")]
+pub struct InvalidEndpoint {
+    /// What was given; what could be a password is left out.
+    pub text: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+/// The port of a server that is given as a bare host.
+const DEFAULT_PORT: u16 = 7373;
+
+impl Endpoints {
+    /// The servers, in the order in which they are asked.
+    pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
+        self.list.iter()
+    }
+
+    /// Each server once, from the current one on, with its index for [`Endpoints::prefer`].
+    pub(crate) fn attempts(&self) -> impl ExactSizeIterator<Item = (usize, &Endpoint)> {
+        let current = self.current.load(Ordering::Relaxed);
+        (0..self.list.len()).map(move |offset| {
+            let index = (current + offset) % self.list.len();
+            (index, &self.list[index])
+        })
+    }
+
+    /// Asks this server first from now on.
+    pub(crate) fn prefer(&self, index: usize) {
+        self.current.store(index, Ordering::Relaxed);
+    }
+}
+
+impl Endpoint {
+    /// The URL of an API; `path` starts with `/`.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+}
+
+/// `host:port`
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl FromStr for Endpoints {
+    type Err = InvalidEndpoint;
+
+    /// Reads one server, or several with commas between.
+    fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
+        let list = text
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(str::parse)
+            .collect::<Result<Vec<_>, _>>()?;
+        if list.is_empty() {
+            return Err(InvalidEndpoint { text: text.to_owned(), reason: "it names no host" });
+        }
+        Ok(Self { list, current: AtomicUsize::new(0) })
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = InvalidEndpoint;
+
+    /// Reads `host`, `host:port` or a URL. `https://` is added where missing; a bare host means
+    /// port 7373, a URL without a port means that of https.
+    fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
+        // Whatever stands before `@` may be a password.
+        let shown = text.rsplit('@').next().unwrap_or_default().to_owned();
+        let invalid = |reason| InvalidEndpoint { text: shown.clone(), reason };
+        let (full, default_port) = match text.split_once("://") {
+            Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => (text.to_owned(), 443),
+            Some(_) => return Err(invalid("only https is spoken")),
+            None => (format!("https://{text}"), default_port(text)),
+        };
+        let url = Url::parse(&full).map_err(|_| invalid("it is no host, host:port or URL"))?;
+        if text.contains('@') {
+            return Err(invalid("a user or password has no place in it"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(invalid("a query or fragment has no place in it"));
+        }
+        let host = url.host().ok_or_else(|| invalid("it names no host"))?;
+        if matches!(host, Host::Domain(name) if name.is_empty()) {
+            return Err(invalid("it names no host"));
+        }
+        let port = url.port().unwrap_or(default_port);
+        let name = format!("{host}:{port}");
+        let base = format!("https://{name}{}", url.path().trim_end_matches('/'));
+        Ok(Self { base, name })
+    }
+}
+
+/// The port that a text without a scheme means when the URL parser sees none: it takes away a
+/// port that is the scheme's own.
+fn default_port(text: &str) -> u16 {
+    let authority = text.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rsplit_once(':') {
+        Some((_, port)) if port.parse() == Ok(443_u16) => 443,
+        _ => DEFAULT_PORT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bases(text: &str) -> Vec<String> {
+        let endpoints: Endpoints = text.parse().unwrap();
+        endpoints.iter().map(|endpoint| endpoint.base.clone()).collect()
+    }
+
+    #[test]
+    fn servers_as_operators_write_them() {
+        for (text, expected) in [
+            ("127.0.0.1:7373", "https://127.0.0.1:7373"),
+            ("https://kes.example:7373", "https://kes.example:7373"),
+            ("https://kes.example:7373/", "https://kes.example:7373"),
+            ("kes.example", "https://kes.example:7373"),
+            ("KES.example", "https://kes.example:7373"),
+            ("https://kes.example", "https://kes.example:443"),
+            ("HTTPS://kes.example", "https://kes.example:443"),
+            ("kes.example:443", "https://kes.example:443"),
+            ("https://kes.example:443", "https://kes.example:443"),
+            ("[::1]:7373", "https://[::1]:7373"),
+            ("[::1]", "https://[::1]:7373"),
+            ("[::443]", "https://[::443]:7373"),
+            ("https://proxy/kes/", "https://proxy:443/kes"),
+        ] {
+            assert_eq!(bases(text), [expected], "{text}");
+        }
+        let several = bases("a:1, https://b:2 ,,c,");
+        assert_eq!(several, ["https://a:1", "https://b:2", "https://c:7373"]);
+    }
+
+    #[test]
+    fn what_names_no_server_is_refused() {
+        for (text, reason) in [
+            ("", "names no host"),
+            (" , ", "names no host"),
+            ("http://a:7373", "only https"),
+            ("unix:///socket", "only https"),
+            ("https://", "no host"),
+            ("https://u:secret@a:7373", "user or password"),
+            ("u:secret@a:7373", "user or password"),
+            ("a:port", "no host, host:port or URL"),
+            ("a b", "no host, host:port or URL"),
+            ("a:7373?x", "query"),
+        ] {
+            let error = text.parse::<Endpoints>().unwrap_err().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_server_that_answered_is_asked_first() {
+        let endpoints: Endpoints = "a:1,b:2,c:3".parse().unwrap();
+        let order = || endpoints.attempts().map(|(index, _)| index).collect::<Vec<_>>();
+        assert_eq!(order(), [0, 1, 2]);
+        endpoints.prefer(2);
+        assert_eq!(order(), [2, 0, 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in r"(https://)?[a-z0-9.:/@\[\]?#,\PC]{0,30}") {
+            if let Ok(endpoints) = text.parse::<Endpoints>() {
+                for endpoint in endpoints.iter() {
+                    prop_assert!(Url::parse(&endpoint.url("/version")).is_ok());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! One call, on one endpoint after the other.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use kes_api::{Operation, message};
+use reqwest::{Response, StatusCode};
+use rustls::ClientConfig;
+use zeroize::Zeroizing;
+
+use crate::body::read;
+use crate::endpoints::{Endpoint, Endpoints};
+use crate::error::Error;
+use crate::stream::LogStream;
+
+/// The HTTP library, and the endpoints that it is used on.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    http: reqwest::Client,
+    endpoints: Endpoints,
+}
+
+/// How long an answer may take, from the first byte sent to the last received. The server's own
+/// deadline is 15 s.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a connection may take to be made, the TLS handshake included.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a connection is asked for a sign of life while a call is open on it: a log stream
+/// may be silent for days, and a server that is gone does not say so.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+impl Transport {
+    pub(crate) fn new(endpoints: Endpoints, tls: ClientConfig) -> Result<Self, Error> {
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .https_only(true)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_keepalive(KEEP_ALIVE)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .http2_keep_alive_timeout(KEEP_ALIVE)
+            .user_agent(concat!("kes/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Error::setup(&error))?;
+        Ok(Self { http, endpoints })
+    }
+
+    pub(crate) fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// Makes a call and reads its answer: the body, and who gave it.
+    pub(crate) async fn call(
+        &self,
+        operation: Operation,
+        resource: &str,
+        body: Option<Bytes>,
+    ) -> Result<(&Endpoint, Zeroizing<Vec<u8>>), Error> {
+        let (endpoint, response) = self.send(operation, resource, body, Some(TIMEOUT)).await?;
+        let status = response.status();
+        let body = read(endpoint, response).await?;
+        if status == StatusCode::OK {
+            Ok((endpoint, body))
+        } else {
+            Err(Error::status(status, &body))
+        }
+    }
+
+    /// Opens a stream. Only its start has a deadline.
+    pub(crate) async fn follow(&self, operation: Operation) -> Result<LogStream, Error> {
+        let (endpoint, response) = self.send(operation, "", None, None).await?;
+        match response.status() {
+            StatusCode::OK => Ok(LogStream::new(endpoint.clone(), response)),
+            status => Err(Error::status(status, &read(endpoint, response).await?)),
+        }
+    }
+
+    /// Sends a request to the first endpoint that answers it. `limit` is the deadline of the
+    /// whole answer; without one, only its head has a deadline.
+    async fn send(
+        &self,
+        operation: Operation,
+        resource: &str,
+        body: Option<Bytes>,
+        limit: Option<Duration>,
+    ) -> Result<(&Endpoint, Response), Error> {
+        let path = path(operation, resource)?;
+        let repeat = Repeat::of(operation);
+        let mut attempts = self.endpoints.attempts();
+        loop {
+            let (index, endpoint) = attempts.next().expect("the last attempt returns");
+            let is_last = attempts.len() == 0;
+            match self.attempt(endpoint, operation, &path, body.clone(), limit).await {
+                Ok(response) if !is_last && repeat.after_status(response.status()) => {}
+                Ok(response) => {
+                    self.endpoints.prefer(index);
+                    return Ok((endpoint, response));
+                }
+                Err(failure) if !is_last && repeat.after_failure(&failure) => {}
+                Err(failure) => return Err(failure.error),
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        operation: Operation,
+        path: &str,
+        body: Option<Bytes>,
+        limit: Option<Duration>,
+    ) -> Result<Response, Failure> {
+        let method = http::Method::from_bytes(operation.route().method.as_str().as_bytes())
+            .expect("the table's methods are methods");
+        let mut request = self.http.request(method, endpoint.url(path));
+        if let Some(body) = body {
+            let json = HeaderValue::from_static("application/json");
+            request = request.header(CONTENT_TYPE, json).body(body);
+        }
+        if let Some(limit) = limit {
+            request = request.timeout(limit);
+        }
+        match tokio::time::timeout(TIMEOUT, request.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(Failure {
+                is_unsent: error.is_connect(),
+                error: Error::transport(endpoint, &error),
+            }),
+            Err(_) => Err(Failure {
+                is_unsent: false,
+                error: Error::Timeout { endpoint: endpoint.to_string(), limit: TIMEOUT },
+            }),
+        }
+    }
+}
+
+/// A request without an answer.
+struct Failure {
+    /// Whether the server cannot have seen it: there was no connection.
+    is_unsent: bool,
+    error: Error,
+}
+
+/// When a call is made on the next endpoint.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    /// Whenever an endpoint gives no answer, or one that says that another may do better.
+    Always,
+    /// When an endpoint gives no answer. What it answers is about itself.
+    Unanswered,
+    /// When the request was not sent: the call changes something, and a second one would fail
+    /// where the first had done its work.
+    Unsent,
+}
+
+impl Repeat {
+    fn of(operation: Operation) -> Self {
+        use Operation as Op;
+        match operation {
+            Op::CreateKey | Op::ImportKey | Op::DeleteKey => Self::Unsent,
+            Op::Version
+            | Op::Ready
+            | Op::Status
+            | Op::Metrics
+            | Op::ListApis
+            | Op::ErrorLog
+            | Op::AuditLog => Self::Unanswered,
+            Op::DescribeKey
+            | Op::ListKeys
+            | Op::GenerateKey
+            | Op::EncryptKey
+            | Op::DecryptKey
+            | Op::BulkDecrypt
+            | Op::Hmac
+            | Op::DescribePolicy
+            | Op::ReadPolicy
+            | Op::ListPolicies
+            | Op::DescribeIdentity
+            | Op::ListIdentities
+            | Op::SelfDescribe => Self::Always,
+        }
+    }
+
+    fn after_status(self, status: StatusCode) -> bool {
+        let elsewhere =
+            [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
+        self == Self::Always && elsewhere.contains(&status)
+    }
+
+    /// After a deadline that is over nothing is tried again: the caller has waited long enough.
+    fn after_failure(self, failure: &Failure) -> bool {
+        failure.is_unsent
+            || (self != Self::Unsent && !matches!(failure.error, Error::Timeout { .. }))
+    }
+}
+
+/// The path of a call. The resource is one segment, whatever stands in it.
+fn path(operation: Operation, resource: &str) -> Result<String, Error> {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+
+    // URLs cannot hold these two, however they are escaped.
+    if matches!(resource, "." | "..") {
+        let message = invalid(operation, resource);
+        return Err(Error::Status { status: message.status, message: message.text.into_owned() });
+    }
+    let mut path = String::from(operation.route().path);
+    for byte in resource.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'*') {
+            path.push(char::from(byte));
+        } else {
+            path.push('%');
+            path.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            path.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+    }
+    Ok(path)
+}
+
+/// What the server would answer to a bad name.
+fn invalid(operation: Operation, resource: &str) -> message::Message {
+    use Operation as Op;
+    match operation {
+        Op::ListKeys | Op::ListPolicies | Op::ListIdentities => message::invalid_pattern(resource),
+        Op::DescribePolicy | Op::ReadPolicy => message::invalid_policy_name(resource),
+        Op::DescribeIdentity => message::invalid_identity(resource),
+        _ => message::invalid_key_name(resource),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_is_one_segment() {
+        for (resource, expected) in [
+            ("my-key_1", "/v1/key/describe/my-key_1"),
+            ("a/b", "/v1/key/describe/a%2Fb"),
+            ("a%2Fb", "/v1/key/describe/a%252Fb"),
+            ("../x?y#z", "/v1/key/describe/..%2Fx%3Fy%23z"),
+            ("é", "/v1/key/describe/%C3%A9"),
+            ("", "/v1/key/describe/"),
+        ] {
+            assert_eq!(path(Operation::DescribeKey, resource).unwrap(), expected);
+        }
+        assert_eq!(path(Operation::ListKeys, "my-*").unwrap(), "/v1/key/list/my-*");
+        assert_eq!(path(Operation::Version, "").unwrap(), "/version");
+        for resource in [".", ".."] {
+            let error = path(Operation::DescribeKey, resource).unwrap_err().to_string();
+            assert_eq!(error, message::invalid_key_name(resource).text);
+        }
+    }
+}
