@@ -11,6 +11,9 @@ use crate::{Pattern, Policy};
 pub struct Lint {
     /// What it is about.
     pub place: Place,
+    /// The pattern as the text shows it; empty for [`Place::Policy`]. Who must not print what is
+    /// written there puts another text in its place.
+    pub pattern: String,
     /// Why it is odd.
     finding: Finding,
 }
@@ -26,11 +29,11 @@ pub enum Place {
     Deny(usize),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finding {
-    LiteralStar { pattern: String },
-    SegmentStar { pattern: String },
-    NoRoute { pattern: String, meant: Option<&'static str> },
+    LiteralStar,
+    SegmentStar,
+    NoRoute { meant: Option<&'static str> },
     NoDescribe,
 }
 
@@ -38,11 +41,11 @@ enum Finding {
 pub fn lint(policy: &Policy) -> Vec<Lint> {
     let allow = policy.allow_patterns().iter().enumerate().filter_map(|(position, pattern)| {
         let finding = allow_finding(pattern)?;
-        Some(Lint { place: Place::Allow(position), finding })
+        Some(Lint::of(Place::Allow(position), pattern, finding))
     });
     let deny = policy.deny_patterns().iter().enumerate().filter_map(|(position, pattern)| {
         let finding = deny_finding(pattern)?;
-        Some(Lint { place: Place::Deny(position), finding })
+        Some(Lint::of(Place::Deny(position), pattern, finding))
     });
     let mut lints: Vec<_> = allow.chain(deny).collect();
 
@@ -50,28 +53,36 @@ pub fn lint(policy: &Policy) -> Vec<Lint> {
     // the key store, and swallows the refusal.
     let works = allows(policy, Operation::GenerateKey) && allows(policy, Operation::DecryptKey);
     if works && !allows(policy, Operation::DescribeKey) {
-        lints.push(Lint { place: Place::Policy, finding: Finding::NoDescribe });
+        let (place, finding) = (Place::Policy, Finding::NoDescribe);
+        lints.push(Lint { place, pattern: String::new(), finding });
     }
     lints
 }
 
+impl Lint {
+    fn of(place: Place, pattern: &Pattern, finding: Finding) -> Self {
+        Self { place, pattern: pattern.as_str().escape_debug().to_string(), finding }
+    }
+}
+
 impl fmt::Display for Lint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.finding {
-            Finding::LiteralStar { pattern } => write!(
+        let pattern = &self.pattern;
+        match self.finding {
+            Finding::LiteralStar => write!(
                 f,
                 "'{pattern}' allows next to nothing: in an allow pattern a '*' is special at the \
                  end alone, one inside matches only a literal '*'"
             ),
-            Finding::SegmentStar { pattern } => write!(
+            Finding::SegmentStar => write!(
                 f,
                 "a '*' inside '{pattern}' denies within one path segment here, but denies \
                  nothing under other versions of the server"
             ),
-            Finding::NoRoute { pattern, meant: None } => {
+            Finding::NoRoute { meant: None } => {
                 write!(f, "'{pattern}' matches no request to any API")
             }
-            Finding::NoRoute { pattern, meant: Some(path) } => write!(
+            Finding::NoRoute { meant: Some(path) } => write!(
                 f,
                 "'{pattern}' matches no request to any API: a name follows the path, as in \
                  '{path}*'"
@@ -86,15 +97,13 @@ impl fmt::Display for Lint {
 
 fn allow_finding(pattern: &Pattern) -> Option<Finding> {
     if pattern.body().contains('*') {
-        return Some(Finding::LiteralStar { pattern: pattern.as_str().to_owned() });
+        return Some(Finding::LiteralStar);
     }
     no_route(pattern)
 }
 
 fn deny_finding(pattern: &Pattern) -> Option<Finding> {
-    no_route(pattern).or_else(|| {
-        pattern.is_wild().then(|| Finding::SegmentStar { pattern: pattern.as_str().to_owned() })
-    })
+    no_route(pattern).or_else(|| pattern.is_wild().then_some(Finding::SegmentStar))
 }
 
 fn no_route(pattern: &Pattern) -> Option<Finding> {
@@ -105,7 +114,7 @@ fn no_route(pattern: &Pattern) -> Option<Finding> {
     let meant = ROUTES.iter().map(|route| route.path).find(|path| {
         path.strip_suffix('/').is_some_and(|bare| bare == text.strip_suffix('/').unwrap_or(text))
     });
-    Some(Finding::NoRoute { pattern: text.to_owned(), meant })
+    Some(Finding::NoRoute { meant })
 }
 
 /// Whether a policy allows an operation for at least one name.

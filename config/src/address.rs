@@ -1,0 +1,117 @@
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+/// Where a server listens: `0.0.0.0:7373`, `[::]:7373`, `localhost:7373`, or `:7373` for all
+/// interfaces. Port 0 means any free port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    host: String,
+    port: u16,
+}
+
+/// Not an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an address; write it as 0.0.0.0:7373, [::1]:7373, localhost:7373 or :7373")]
+pub struct InvalidAddress;
+
+impl Address {
+    /// An IP address without brackets, or the name of a host; empty for all interfaces.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+/// `0.0.0.0:7373`
+impl Default for Address {
+    fn default() -> Self {
+        Self { host: "0.0.0.0".to_owned(), port: 7373 }
+    }
+}
+
+impl FromStr for Address {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        let (host, port) = text.rsplit_once(':').ok_or(InvalidAddress)?;
+        let host = match host.strip_prefix('[') {
+            Some(rest) => {
+                let host = rest.strip_suffix(']').ok_or(InvalidAddress)?;
+                let _: Ipv6Addr = host.parse().map_err(|_| InvalidAddress)?;
+                host
+            }
+            None => host,
+        };
+        let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let is_ipv6 = text.starts_with('[');
+        // No sign: `parse` alone would take one.
+        let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_port || !(is_ipv6 || host.chars().all(of_a_name)) {
+            return Err(InvalidAddress);
+        }
+        let port = port.parse().map_err(|_| InvalidAddress)?;
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+/// As in the file.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_both_ways() {
+        for (text, host, port) in [
+            ("0.0.0.0:7373", "0.0.0.0", 7373),
+            (":7373", "", 7373),
+            ("[::]:7373", "::", 7373),
+            ("[::1]:0", "::1", 0),
+            ("localhost:65535", "localhost", 65535),
+            ("kes-0.kes_hl.svc:1", "kes-0.kes_hl.svc", 1),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!((address.host(), address.port()), (host, port));
+            assert_eq!(address.to_string(), text);
+        }
+        assert_eq!(Address::default().to_string(), "0.0.0.0:7373");
+    }
+
+    #[test]
+    fn no_addresses() {
+        for text in [
+            "",
+            "7373",
+            "localhost",
+            "localhost:",
+            ":65536",
+            ":-1",
+            ":+1",
+            "::1:7373",
+            "[::1]",
+            "[::1:7373",
+            "[x]:1",
+            "[]:1",
+            "a b:1",
+            "https://a:1",
+            ":https",
+            "[::1]7373",
+        ] {
+            assert_eq!(text.parse::<Address>(), Err(InvalidAddress), "{text}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kes_api::route::Operation;
+use kes_api::{Identity, KeyName};
+use kes_keystore::config::SecretText;
+use kes_policy::Policies;
+
+use crate::{Address, Level};
+
+/// A checked configuration. `Debug` shows no secret.
+#[derive(Debug)]
+pub struct Config {
+    /// Where to listen; default `0.0.0.0:7373`.
+    pub address: Address,
+    /// Who may do everything; `None` if nobody may. [`Config::policies`] know it as well.
+    pub admin: Option<Identity>,
+    /// `tls`
+    pub tls: Tls,
+    /// `policy`, and the admin.
+    pub policies: Policies,
+    /// `cache.expiry`
+    pub cache: Cache,
+    /// `api`
+    pub api: ApiOverrides,
+    /// `log`
+    pub log: Log,
+    /// The keys to create at start when missing, in the order of the file.
+    pub keys: Vec<KeyName>,
+    /// The one key store.
+    pub keystore: kes_keystore::Config,
+}
+
+/// `tls`. Relative paths are relative to the working directory of the process.
+#[derive(Debug)]
+pub struct Tls {
+    /// The file of the private key, PEM.
+    pub key: PathBuf,
+    /// The file of the certificate chain, PEM.
+    pub cert: PathBuf,
+    /// The password of the private key, if it is encrypted.
+    pub password: Option<SecretText>,
+    /// What a client certificate has to be.
+    pub auth: ClientAuth,
+    /// A file or folder of CAs for client certificates, beside the system's.
+    pub ca: Option<PathBuf>,
+    /// TLS proxies that forward the certificates of their clients.
+    pub proxy: Proxy,
+}
+
+/// `tls.auth`: what a client certificate has to be. The client always proves that it has the
+/// private key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Any certificate: `off`, the default.
+    Any,
+    /// One whose chain verifies: `on`.
+    Verify,
+}
+
+/// `tls.proxy`
+#[derive(Debug)]
+pub struct Proxy {
+    /// Who is such a proxy; nobody if empty.
+    pub identities: Vec<Identity>,
+    /// The header that holds the URL-escaped PEM of the client's certificate, as written;
+    /// default `X-Tls-Client-Cert`. It is the name of an HTTP header.
+    pub cert_header: String,
+}
+
+/// `cache.expiry`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// All entries are dropped that often; default 5 min, never zero.
+    pub any: Duration,
+    /// An entry not used for that long is dropped; default 30 s, never zero.
+    pub unused: Duration,
+    /// For how long entries are kept instead while the key store is unreachable; zero, the
+    /// default, for no such cache.
+    pub offline: Duration,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            any: Duration::from_mins(5),
+            unused: Duration::from_secs(30),
+            offline: Duration::ZERO,
+        }
+    }
+}
+
+/// `api`: what the file changes of single APIs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApiOverrides([ApiOverride; Operation::COUNT]);
+
+/// What the file changes of one API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ApiOverride {
+    /// No certificate and no policy is asked for.
+    pub skip_auth: bool,
+    /// Another response deadline than that of the route; never zero.
+    pub timeout: Option<Duration>,
+}
+
+impl ApiOverrides {
+    /// What the file changes of an API.
+    pub const fn of(&self, operation: Operation) -> ApiOverride {
+        self.0[operation.index()]
+    }
+
+    /// Whether any API skips authentication: then the handshake only asks for a certificate.
+    pub fn any_skips_auth(&self) -> bool {
+        self.0.iter().any(|api| api.skip_auth)
+    }
+
+    pub(crate) const fn set(&mut self, operation: Operation, api: ApiOverride) {
+        self.0[operation.index()] = api;
+    }
+}
+
+/// `log`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// Level of the error log; default info.
+    pub error: Level,
+    /// Level of the audit log; default info.
+    pub audit: Level,
+    /// The form of the lines of both.
+    pub format: LogFormat,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `key=value`, the default.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}

@@ -1,0 +1,131 @@
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a configuration is refused. The text has a line for each mistake, such as
+/// `config.yml:12: policy.minio.identities: …`.
+#[derive(Debug)]
+pub enum Errors {
+    /// The file cannot be read.
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// The file says something wrong.
+    Mistakes {
+        /// The file, if the text came from one.
+        file: Option<PathBuf>,
+        /// At least one, in the order of the lines.
+        mistakes: Vec<Mistake>,
+    },
+}
+
+/// What is wrong in a file. It refuses the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The line, from 1 on; `None` for what is missing in the whole file.
+    pub line: Option<usize>,
+    /// The field, such as `tls.proxy.identities[0]`; empty for the whole file.
+    pub path: String,
+    /// What is wrong with it.
+    pub text: String,
+}
+
+/// What is odd in a file and surely not meant. The file is taken all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The line, from 1 on.
+    pub line: usize,
+    /// The field, such as `policy.minio.allow[3]`.
+    pub path: String,
+    /// What is odd about it.
+    pub text: String,
+}
+
+impl Errors {
+    /// The mistakes; none if the file cannot be read.
+    pub fn mistakes(&self) -> &[Mistake] {
+        match self {
+            Self::Open { .. } => &[],
+            Self::Mistakes { mistakes, .. } => mistakes,
+        }
+    }
+
+    /// All mistakes of one text.
+    pub(crate) fn new(mut mistakes: Vec<Mistake>) -> Self {
+        mistakes.sort_by_key(|mistake| mistake.line);
+        Self::Mistakes { file: None, mistakes }
+    }
+
+    /// The same, of a text that is a file.
+    pub(crate) fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::Open { .. } => self,
+            Self::Mistakes { mistakes, .. } => {
+                Self::Mistakes { file: Some(path.to_owned()), mistakes }
+            }
+        }
+    }
+}
+
+impl Mistake {
+    /// A mistake of the file as a whole.
+    pub(crate) fn of_file(line: Option<usize>, text: impl Into<String>) -> Self {
+        Self { line, path: String::new(), text: text.into() }
+    }
+}
+
+impl From<Mistake> for Errors {
+    fn from(mistake: Mistake) -> Self {
+        Self::new(vec![mistake])
+    }
+}
+
+impl std::error::Error for Errors {}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open { path, reason } => {
+                write!(f, "open {}: {}", path.display(), words_of(reason))
+            }
+            Self::Mistakes { file, mistakes } => {
+                for (position, mistake) in mistakes.iter().enumerate() {
+                    if position > 0 {
+                        f.write_str("\n")?;
+                    }
+                    match (file, mistake.line) {
+                        (Some(file), Some(line)) => write!(f, "{}:{line}: ", file.display())?,
+                        (Some(file), None) => write!(f, "{}: ", file.display())?,
+                        (None, Some(line)) => write!(f, "line {line}: ")?,
+                        (None, None) => {}
+                    }
+                    write_at(f, &mistake.path, &mistake.text)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: ", self.line)?;
+        write_at(f, &self.path, &self.text)
+    }
+}
+
+fn write_at(f: &mut fmt::Formatter<'_>, path: &str, text: &str) -> fmt::Result {
+    if path.is_empty() { f.write_str(text) } else { write!(f, "{path}: {text}") }
+}
+
+/// What the system says, as the command line of the contract prints it:
+/// `no such file or directory`.
+fn words_of(error: &io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or(&text);
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}

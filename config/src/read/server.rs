@@ -1,0 +1,118 @@
+use std::collections::HashMap;
+
+use kes_api::KeyName;
+use kes_api::route::{Operation, ROUTES};
+
+use crate::value::{Noted, Value};
+use crate::{Address, ApiOverride, ApiOverrides, Cache, Level, Log, LogFormat};
+
+pub(super) fn address(value: &Value<'_>) -> Result<Address, Noted> {
+    let Some(text) = value.filled()? else { return Ok(Address::default()) };
+    text.as_str().parse().map_err(|error| text.mistake(format!("{}: {error}", text.shown())))
+}
+
+pub(super) fn cache(value: &Value<'_>) -> Result<Cache, Noted> {
+    let mut section = value.section()?;
+    let expiry = expiry(&section.take("expiry"));
+    section.end();
+    expiry
+}
+
+fn expiry(value: &Value<'_>) -> Result<Cache, Noted> {
+    let default = Cache::default();
+    let mut section = value.section()?;
+    let any = section.take("any").duration_or(default.any);
+    let unused = section.take("unused").duration_or(default.unused);
+    let offline = section.take("offline").duration();
+    section.end();
+    Ok(Cache { any: any?, unused: unused?, offline: offline?.unwrap_or(default.offline) })
+}
+
+pub(super) fn api(value: &Value<'_>) -> Result<ApiOverrides, Noted> {
+    let mut overrides = ApiOverrides::default();
+    let mut lines = HashMap::new();
+    let mut result = Ok(());
+    for (path, value) in value.entries()? {
+        let Some(operation) = operation(path) else {
+            value.warn("no API has this path, ignored");
+            continue;
+        };
+        // `/v1/key/create` and `/v1/key/create/` are one API, but two names for YAML.
+        if let Some(line) = lines.insert(operation, value.line) {
+            result = Err(value.mistake(format!("named twice, first in line {line}")));
+            continue;
+        }
+        match single_api(&value) {
+            Ok(api) => overrides.set(operation, api),
+            Err(noted) => result = Err(noted),
+        }
+    }
+    result.map(|()| overrides)
+}
+
+fn operation(path: &str) -> Option<Operation> {
+    let bare = |path: &'static str| path.strip_suffix('/').unwrap_or(path);
+    let wanted = path.strip_suffix('/').unwrap_or(path);
+    let route = ROUTES.iter().find(|route| bare(route.path) == wanted)?;
+    (route.takes_name() || path == route.path).then_some(route.operation)
+}
+
+fn single_api(value: &Value<'_>) -> Result<ApiOverride, Noted> {
+    let mut section = value.section()?;
+    let skip_auth = section.take("skip_auth").boolean();
+    let timeout = section.take("timeout").duration();
+    section.end();
+    // Zero stands for the route's own, as it does in the reference server.
+    Ok(ApiOverride { skip_auth: skip_auth?, timeout: timeout?.filter(|time| !time.is_zero()) })
+}
+
+pub(super) fn log(value: &Value<'_>) -> Result<Log, Noted> {
+    let mut section = value.section()?;
+    let error = level(&section.take("error"));
+    let audit = level(&section.take("audit"));
+    let format = format(&section.take("format"));
+    section.end();
+    Ok(Log { error: error?, audit: audit?, format: format? })
+}
+
+fn level(value: &Value<'_>) -> Result<Level, Noted> {
+    let Some(text) = value.filled()? else { return Ok(Level::default()) };
+    text.as_str().parse().map_err(|error| text.mistake(format!("{}: {error}", text.shown())))
+}
+
+fn format(value: &Value<'_>) -> Result<LogFormat, Noted> {
+    let Some(text) = value.filled()? else { return Ok(LogFormat::Text) };
+    match text.as_str().to_ascii_lowercase().as_str() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(text.mistake(format!("{} is neither text nor json", text.shown()))),
+    }
+}
+
+pub(super) fn keys(value: &Value<'_>) -> Result<Vec<KeyName>, Noted> {
+    let mut keys = Vec::new();
+    let mut lines = HashMap::new();
+    let mut result = Ok(());
+    for item in value.list()? {
+        match key(&item, &mut lines) {
+            Ok(name) => keys.push(name),
+            Err(noted) => result = Err(noted),
+        }
+    }
+    result.map(|()| keys)
+}
+
+fn key(value: &Value<'_>, lines: &mut HashMap<KeyName, usize>) -> Result<KeyName, Noted> {
+    let mut section = value.section()?;
+    let name = section.take("name").required();
+    section.end();
+    let text = name?;
+    let name = KeyName::parse(text.as_str())
+        .map_err(|error| text.mistake(format!("key name {}: {error}", text.shown())))?;
+    match lines.insert(name, value.line) {
+        None => Ok(name),
+        Some(line) => {
+            Err(text.mistake(format!("key {} is named in line {line} already", text.shown())))
+        }
+    }
+}

@@ -1,0 +1,66 @@
+use std::path::PathBuf;
+
+use kes_keystore::config::SecretText;
+
+use super::Roles;
+use crate::value::{Noted, Text, Value};
+use crate::{ClientAuth, Proxy, Tls};
+
+pub(super) fn read(value: &Value<'_>, roles: &mut Roles) -> Result<Tls, Noted> {
+    let mut section = value.section()?;
+    let key = section.take("key").required();
+    let cert = section.take("cert").required();
+    let password = section.take("password").filled();
+    let auth = auth(&section.take("auth"));
+    let ca = section.take("ca").filled();
+    let proxy = proxy(&section.take("proxy"), roles);
+    section.end();
+
+    Ok(Tls {
+        key: path(&key?),
+        cert: path(&cert?),
+        password: password?.as_ref().map(secret),
+        auth: auth?,
+        ca: ca?.as_ref().map(path),
+        proxy: proxy?,
+    })
+}
+
+fn auth(value: &Value<'_>) -> Result<ClientAuth, Noted> {
+    let Some(text) = value.filled()? else { return Ok(ClientAuth::Any) };
+    match text.as_str().to_ascii_lowercase().as_str() {
+        "on" => Ok(ClientAuth::Verify),
+        "off" => Ok(ClientAuth::Any),
+        _ => Err(text.mistake(format!("{} is neither on nor off", text.shown()))),
+    }
+}
+
+fn proxy(value: &Value<'_>, roles: &mut Roles) -> Result<Proxy, Noted> {
+    let mut section = value.section()?;
+    let identities = super::identities(&section.take("identities"), roles, "a TLS proxy");
+    let cert_header = header(&section.take("header"));
+    section.end();
+    Ok(Proxy { identities: identities?, cert_header: cert_header? })
+}
+
+fn header(value: &Value<'_>) -> Result<String, Noted> {
+    let mut section = value.section()?;
+    let cert = section.take("cert").filled();
+    section.end();
+    let Some(text) = cert? else { return Ok("X-Tls-Client-Cert".to_owned()) };
+    // RFC 9110, 5.6.2: a token. Any other text could never be the name of a header.
+    let of_a_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.as_str().bytes().all(of_a_token) {
+        Ok(text.as_str().to_owned())
+    } else {
+        Err(text.mistake(format!("{} is no name of an HTTP header", text.shown())))
+    }
+}
+
+pub(super) fn path(text: &Text<'_>) -> PathBuf {
+    PathBuf::from(text.as_str())
+}
+
+pub(super) fn secret(text: &Text<'_>) -> SecretText {
+    SecretText::new(text.as_str().to_owned())
+}

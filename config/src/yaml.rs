@@ -1,0 +1,353 @@
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, StrInput, Tag};
+use zeroize::Zeroizing;
+
+use crate::Mistake;
+
+/// Deeper nesting is refused, whether written or made of aliases: a configuration needs six
+/// levels, and the tree is walked and dropped by recursion.
+const MAX_DEPTH: usize = 64;
+
+/// All aliases of a file together may stand for this many nodes: a real file's share some
+/// patterns, an alias bomb's ten lines stand for 10^10.
+const MAX_ALIASED_NODES: u64 = 1_000_000;
+
+/// A node of the tree: aliases and merge keys are resolved.
+pub(crate) struct Node {
+    /// Where it begins, from 1 on; for what an alias stands for, where the anchor is.
+    pub(crate) line: usize,
+    pub(crate) kind: Kind,
+    /// How many nodes it is, aliases written out.
+    size: u64,
+    /// How many levels it has.
+    depth: usize,
+}
+
+pub(crate) enum Kind {
+    Null,
+    /// As text, whatever YAML takes it for: `1e3` may be an identity. Wiped when dropped.
+    Scalar(Zeroizing<String>),
+    List(Vec<Rc<Node>>),
+    /// In the order of the file. A key may stand twice.
+    Map(Vec<Entry>),
+}
+
+/// A field of a map.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) key: Rc<str>,
+    pub(crate) line: usize,
+    pub(crate) value: Rc<Node>,
+}
+
+/// Reads the first document of a text; what follows it is not looked at, as in the reference
+/// server.
+pub(crate) fn parse(text: &str) -> Result<Rc<Node>, Mistake> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut options = Options::default();
+    options.block_nesting_limit = MAX_DEPTH;
+    options.flow_nesting_limit = MAX_DEPTH;
+    let mut composer = Composer {
+        events: Parser::new_from_str_with_options(text, options),
+        anchors: HashMap::new(),
+        aliased: 0,
+    };
+    let empty = || Mistake::of_file(None, "the file is empty");
+    loop {
+        let (event, line) = composer.next()?;
+        match event {
+            Event::StreamEnd => return Err(empty()),
+            event if event.is_node() => {
+                let root = composer.node(event, line)?;
+                // The end of the document, and what begins after it: `{} junk` is no YAML.
+                composer.next()?;
+                composer.next()?;
+                return if matches!(root.kind, Kind::Null) { Err(empty()) } else { Ok(root) };
+            }
+            _ => {}
+        }
+    }
+}
+
+struct Composer<'t> {
+    events: Parser<'t, StrInput<'t>>,
+    /// By the parser's number of the anchor. It numbers them anew when a name is used again.
+    anchors: HashMap<usize, Rc<Node>>,
+    aliased: u64,
+}
+
+impl<'t> Composer<'t> {
+    fn next(&mut self) -> Result<(Event<'t>, usize), Mistake> {
+        match self.events.next_event() {
+            Some(Ok((event, span))) => Ok((event, span.start.line())),
+            Some(Err(error)) => Err(not_yaml(&error)),
+            None => Ok((Event::StreamEnd, 1)),
+        }
+    }
+
+    /// The node that an event begins.
+    fn node(&mut self, event: Event<'t>, line: usize) -> Result<Rc<Node>, Mistake> {
+        let (kind, anchor) = match event {
+            Event::Alias(anchor) => return self.alias(anchor, line),
+            Event::Scalar(text, style, anchor, tag) => {
+                let kind = if is_null(&text, style, tag.as_deref()) {
+                    Kind::Null
+                } else {
+                    Kind::Scalar(Zeroizing::new(text.into_owned()))
+                };
+                (kind, anchor)
+            }
+            Event::SequenceStart(_, anchor, _) => (self.list()?, anchor),
+            Event::MappingStart(_, anchor, _) => (self.map()?, anchor),
+            _ => return Err(Mistake::of_file(Some(line), format!("not YAML in line {line}"))),
+        };
+        let (size, depth) = measure(&kind);
+        if depth > MAX_DEPTH {
+            let text = format!("nested deeper than {MAX_DEPTH} levels, aliases included");
+            return Err(Mistake::of_file(Some(line), text));
+        }
+        let node = Rc::new(Node { line, kind, size, depth });
+        // 0 stands for no anchor.
+        if anchor != 0 {
+            self.anchors.insert(anchor, Rc::clone(&node));
+        }
+        Ok(node)
+    }
+
+    fn alias(&mut self, anchor: usize, line: usize) -> Result<Rc<Node>, Mistake> {
+        let refused = |text: &str| Mistake::of_file(Some(line), text);
+        // A node has its anchor when it is complete.
+        let node =
+            self.anchors.get(&anchor).ok_or_else(|| refused("an alias inside its own anchor"))?;
+        self.aliased = self.aliased.saturating_add(node.size);
+        if self.aliased > MAX_ALIASED_NODES {
+            return Err(refused("the aliases up to here stand for more than a million nodes"));
+        }
+        Ok(Rc::clone(node))
+    }
+
+    fn list(&mut self) -> Result<Kind, Mistake> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(Kind::List(items)),
+                (event, line) => items.push(self.node(event, line)?),
+            }
+        }
+    }
+
+    fn map(&mut self) -> Result<Kind, Mistake> {
+        let mut entries = Vec::new();
+        let mut merged = Vec::new();
+        loop {
+            let (event, line) = self.next()?;
+            if matches!(event, Event::MappingEnd) {
+                break;
+            }
+            let is_merge =
+                matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
+            let key = self.node(event, line)?;
+            let (event, value_line) = self.next()?;
+            let value = self.node(event, value_line)?;
+            if is_merge {
+                merged.extend(sources(&value, line)?);
+                continue;
+            }
+            let key: Rc<str> = match &key.kind {
+                Kind::Scalar(text) => text.as_str().into(),
+                Kind::Null => "".into(),
+                Kind::List(_) | Kind::Map(_) => {
+                    let text = format!("the name of a field is a text, line {line} holds none");
+                    return Err(Mistake::of_file(Some(line), text));
+                }
+            };
+            entries.push(Entry { key, line, value });
+        }
+        merge(&mut entries, &merged);
+        Ok(Kind::Map(entries))
+    }
+}
+
+/// The maps that `<<` merges: one, or a list of them.
+fn sources(value: &Rc<Node>, line: usize) -> Result<Vec<Rc<Node>>, Mistake> {
+    let sources = match &value.kind {
+        Kind::Map(_) => vec![Rc::clone(value)],
+        Kind::List(items) => items.clone(),
+        Kind::Null | Kind::Scalar(_) => vec![],
+    };
+    if sources.is_empty() || sources.iter().any(|source| !matches!(source.kind, Kind::Map(_))) {
+        let text = format!("`<<` merges a map or a list of maps, line {line} holds something else");
+        return Err(Mistake::of_file(Some(line), text));
+    }
+    Ok(sources)
+}
+
+/// What is written wins over what is merged, and an earlier source over a later one.
+fn merge(entries: &mut Vec<Entry>, sources: &[Rc<Node>]) {
+    if sources.is_empty() {
+        return;
+    }
+    let mut known: HashSet<Rc<str>> = entries.iter().map(|entry| Rc::clone(&entry.key)).collect();
+    for source in sources {
+        if let Kind::Map(merged) = &source.kind {
+            let new = merged.iter().filter(|entry| known.insert(Rc::clone(&entry.key)));
+            entries.extend(new.cloned());
+        }
+    }
+}
+
+fn measure(kind: &Kind) -> (u64, usize) {
+    let children: &mut dyn Iterator<Item = &Rc<Node>> = match kind {
+        Kind::Null | Kind::Scalar(_) => return (1, 1),
+        Kind::List(items) => &mut items.iter(),
+        Kind::Map(entries) => &mut entries.iter().map(|entry| &entry.value),
+    };
+    children.fold((1, 1), |(size, depth), child| {
+        (size.saturating_add(child.size), depth.max(child.depth + 1))
+    })
+}
+
+fn is_null(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> bool {
+    match tag {
+        Some(tag) => tag.is_yaml_core_schema_tag("null"),
+        None => style == ScalarStyle::Plain && matches!(text, "" | "~" | "null" | "Null" | "NULL"),
+    }
+}
+
+/// The parser's words hold at most one character of the file.
+fn not_yaml(error: &ScanError) -> Mistake {
+    let (line, column) = (error.marker().line(), error.marker().col() + 1);
+    let text = format!("not YAML: {} (line {line}, column {column})", error.info());
+    Mistake::of_file(Some(line), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The tree in one line: `{a@1: 'x'@1, l@2: [~@3]@3}`.
+    fn shown(node: &Node) -> String {
+        let kind = match &node.kind {
+            Kind::Null => "~".to_owned(),
+            Kind::Scalar(text) => format!("'{}'", text.as_str()),
+            Kind::List(items) => {
+                let items: Vec<_> = items.iter().map(|item| shown(item)).collect();
+                format!("[{}]", items.join(", "))
+            }
+            Kind::Map(entries) => {
+                let field = |entry: &Entry| {
+                    format!("{}@{}: {}", entry.key, entry.line, shown(&entry.value))
+                };
+                let fields: Vec<_> = entries.iter().map(field).collect();
+                return format!("{{{}}}", fields.join(", "));
+            }
+        };
+        format!("{kind}@{}", node.line)
+    }
+
+    fn tree(text: &str) -> String {
+        parse(text).map_or_else(|mistake| mistake.text, |node| shown(&node))
+    }
+
+    #[test]
+    fn scalars_keep_their_text() {
+        assert_eq!(
+            tree("a: 0x1F\nb: 1e3\nc: yes\nd: '~'\ne: ~\nf:\ng: !!str null\n"),
+            "{a@1: '0x1F'@1, b@2: '1e3'@2, c@3: 'yes'@3, d@4: '~'@4, e@5: ~@5, f@6: ~@6, \
+             g@7: 'null'@7}"
+        );
+        assert_eq!(tree("a: |\n  x\n  y\n"), "{a@1: 'x\ny\n'@2}");
+    }
+
+    #[test]
+    fn the_first_document_alone() {
+        assert_eq!(tree("\u{feff}---\na: 1\n---\nb: 2\n--- }}}\n"), "{a@2: '1'@2}");
+        assert_eq!(tree("%YAML 1.2\n---\na: 1\n...\n"), "{a@3: '1'@3}");
+        for text in ["", "\u{feff}", "\n# nothing\n", "---\n", "~", "--- # x\n---\na: 1\n"] {
+            assert_eq!(tree(text), "the file is empty", "{text:?}");
+        }
+        assert!(tree("{a: 1} junk").starts_with("not YAML: "));
+    }
+
+    #[test]
+    fn aliases_and_merges() {
+        assert_eq!(tree("a: &x [1]\nb: *x\n"), "{a@1: ['1'@1]@1, b@2: ['1'@1]@1}");
+        assert_eq!(
+            tree("x: &x {a: 1, b: 1}\ny: &y {b: 2, c: 2}\nz:\n  b: 3\n  <<: [*y, *x]\n"),
+            "{x@1: {a@1: '1'@1, b@1: '1'@1}, y@2: {b@2: '2'@2, c@2: '2'@2}, \
+             z@3: {b@4: '3'@4, c@2: '2'@2, a@1: '1'@1}}"
+        );
+        assert_eq!(
+            tree("x: &x {a: 1}\ny: {<<: *x, '<<': 2}"),
+            "{x@1: {a@1: '1'@1}, y@2: {<<@2: '2'@2, a@1: '1'@1}}"
+        );
+        // A name used again stands for its last value.
+        assert_eq!(tree("[&a 1, *a, &a 2, *a]"), "['1'@1, '1'@1, '2'@1, '2'@1]@1");
+        for text in ["<<: 1", "<<: []", "<<: [1]", "<<:"] {
+            assert!(tree(text).starts_with("`<<` merges a map"), "{text}");
+        }
+        assert!(tree("a: *x").contains("anchor"));
+        assert_eq!(tree("a: &x [*x]"), "an alias inside its own anchor");
+        assert_eq!(tree("? [a]\n: 1"), "the name of a field is a text, line 1 holds none");
+    }
+
+    #[test]
+    fn bombs_are_refused() {
+        let mut bomb = "x0: &x0 [1,1,1,1,1,1,1,1,1,1]\n".to_owned();
+        for level in 1..10 {
+            let aliases = vec![format!("*x{}", level - 1); 10].join(",");
+            bomb += &format!("x{level}: &x{level} [{aliases}]\n");
+        }
+        assert!(tree(&bomb).contains("aliases"), "{}", tree(&bomb));
+
+        let mut merges = "x0: &x0 {a: 1}\n".to_owned();
+        for level in 1..30 {
+            let before = level - 1;
+            merges += &format!("x{level}: &x{level} {{b: *x{before}, c: *x{before}}}\n");
+        }
+        assert!(tree(&merges).contains("aliases"));
+
+        // Each alias adds 40 levels to what the tree's walk has to go down.
+        let mut ladder = "x0: &x0 1\n".to_owned();
+        for level in 1..100 {
+            let (open, close) = ("[".repeat(40), "]".repeat(40));
+            ladder += &format!("x{level}: &x{level} {open}*x{}{close}\n", level - 1);
+        }
+        assert!(tree(&ladder).contains("nested deeper"));
+        for text in ["[".repeat(100_000), "- ".repeat(100_000), "{a: ".repeat(100_000)] {
+            assert!(tree(&text).starts_with("not YAML: "));
+        }
+    }
+
+    #[test]
+    fn many_aliases_of_a_real_file_pass() {
+        let mut text = "base: &base [a, b, c, d, e, f, g, h]\npolicy:\n".to_owned();
+        for policy in 0..5_000 {
+            text += &format!("  p{policy}: {{allow: *base, deny: *base}}\n");
+        }
+        assert!(parse(&text).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_parsed_or_refused(text: String) {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn texts_of_the_alphabet_are_parsed_or_refused(
+            parts in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "a", "b: ", ": ", "- ", "\n", "  ", "[", "]", "{", "}", ",", "&a ", "*a", "<<: ",
+                    "'", "\"", "|", ">", "? ", "!!str ", "---\n", "# c", "~", "\t", "\\", "%",
+                ]),
+                0..40,
+            ),
+        ) {
+            let _ = parse(&parts.concat());
+        }
+    }
+}
