@@ -1,1 +1,398 @@
-//! Not yet.
+//! Vault and OpenBao: one secret a key, in a KV engine of version 1 or 2 (contract `vault.md`).
+//!
+//! A call passes these layers: where the key lives and what its answer means (this file, with
+//! [`election`] for the exact create that KV v1 lacks and [`transit`] for wrapping), a token
+//! ([`session`]), connections and time limits ([`client`]). Vault being down, sealed or started
+//! anew is never an end: two tasks watch its health and keep a token at hand.
+
+/// Buffers that are wiped, and the little JSON that is spoken.
+mod body;
+
+/// Connections, time limits, repeats, redirects.
+mod client;
+
+/// The create of KV v1.
+mod election;
+
+/// What can go wrong with a call.
+mod fault;
+
+/// What is known of Vault's health.
+mod health;
+
+/// The requests that get and keep a token.
+mod login;
+
+/// Where things stand.
+mod paths;
+
+/// Calls with a token, and its life.
+mod session;
+
+/// Trust and client certificate.
+mod tls;
+
+/// Wrapping.
+mod transit;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, StatusCode};
+use kes_api::{KeyName, ListPattern};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+use tokio::task::JoinSet;
+use tokio::time;
+use url::Url;
+use zeroize::Zeroizing;
+
+use self::body::{Field, text_at};
+use self::client::{ANSWER_LIMIT, Call, Client};
+use self::election::Elections;
+use self::fault::Fault;
+use self::paths::Paths;
+use self::session::Session;
+use self::transit::{Transit, is_wrapped};
+use crate::config::{self, KvVersion, Login};
+use crate::store::PageBuilder;
+use crate::{Error, KeyStore, OpenError, Page, State, Value};
+
+/// The longest time for an operation as a whole, whatever happens: less than the 15 s of its
+/// route, so that the client is given an answer.
+const CALL_LIMIT: Duration = Duration::from_secs(12);
+
+/// How long opening waits for the first word of Vault, so that the state is true from the start.
+const OPEN_LIMIT: Duration = Duration::from_secs(1);
+
+/// An answer that holds a value: the longest value, with room for what JSON escapes and for the
+/// metadata beside it.
+const MAX_VALUE_ANSWER: usize = 4 * Value::MAX_LEN;
+
+/// A listing: some 400,000 names.
+const MAX_LIST_ANSWER: usize = 32 << 20;
+
+/// A listing of that size takes its time.
+const LIST_LIMIT: Duration = Duration::from_secs(10);
+
+/// Keys in Vault or OpenBao.
+pub struct VaultStore {
+    vault: Arc<Vault>,
+    endpoint: Url,
+    /// Ends with the store.
+    _tasks: JoinSet<()>,
+}
+
+struct Vault {
+    session: Session,
+    version: KvVersion,
+    paths: Paths,
+    transit: Option<Transit>,
+    elections: Elections,
+}
+
+impl VaultStore {
+    /// Opens a key store. Vault need not be there: whatever can pass by itself is waited for in
+    /// the background. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`OpenError::Vault`] if the configuration cannot be used: a certificate or private key
+    /// that is missing or damaged, or a namespace that no HTTP header can hold.
+    pub async fn open(config: config::Vault) -> Result<Self, OpenError> {
+        let unusable = |reason: String| OpenError::Vault { reason };
+        let Some(endpoint) = config.endpoints.first().cloned() else {
+            return Err(unusable("there is no endpoint".to_owned()));
+        };
+        let tls = tls::load(&config.tls)?;
+        let paths = Paths::new(&config);
+        let namespace = namespace(&config.namespace)?;
+        let (Login::AppRole { namespace: own, .. } | Login::Kubernetes { namespace: own, .. }) =
+            &config.login;
+        let login_namespace = match own {
+            Some(own) => self::namespace(own)?,
+            None => namespace.clone(),
+        };
+        let client = Client::new(config.endpoints, tls)
+            .map_err(|error| unusable(format!("no HTTP client: {error}")))?;
+        let vault = Arc::new(Vault {
+            session: Session::new(client, config.login, namespace, login_namespace),
+            version: config.version,
+            paths,
+            transit: config.transit.as_ref().map(Transit::new),
+            elections: Elections::default(),
+        });
+
+        let session = &vault.session;
+        // An error is a Vault that does not answer yet.
+        let _ = time::timeout(OPEN_LIMIT, session.health.ping(&session.client)).await;
+        let mut tasks = JoinSet::new();
+        let watcher = Arc::clone(&vault);
+        tasks.spawn(async move {
+            let session = &watcher.session;
+            session.health.watch(&session.client, config.ping).await;
+        });
+        let keeper = Arc::clone(&vault);
+        tasks.spawn(async move { keeper.session.keep_token().await });
+        Ok(Self { vault, endpoint, _tasks: tasks })
+    }
+
+    /// The first endpoint of the configuration.
+    pub fn endpoint(&self) -> &Url {
+        &self.endpoint
+    }
+}
+
+impl KeyStore for VaultStore {
+    async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
+        // In a task of its own: a client that goes away must not leave an election half done.
+        let (vault, name, value) = (Arc::clone(&self.vault), *name, value.copy());
+        let task = tokio::spawn(async move { vault.create(&name, &value).await });
+        bounded(async {
+            task.await.unwrap_or_else(|_| {
+                Err(Error::Unavailable { reason: "creating the key was cut short".to_owned() })
+            })
+        })
+        .await
+    }
+
+    async fn read(&self, name: &KeyName) -> Result<Value, Error> {
+        bounded(self.vault.read(name)).await
+    }
+
+    async fn delete(&self, name: &KeyName) -> Result<(), Error> {
+        bounded(self.vault.delete(name)).await
+    }
+
+    async fn list(&self, pattern: &ListPattern<'_>, limit: usize) -> Result<Page, Error> {
+        bounded(self.vault.list(pattern, limit)).await
+    }
+
+    fn state(&self) -> State {
+        self.vault.session.health.state()
+    }
+}
+
+impl Vault {
+    async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
+        // Most often the key is there: who creates it at start asks each time.
+        if self.stands(name).await.map_err(Fault::into_error)? {
+            return Err(Error::Exists { name: *name });
+        }
+        let wrapped;
+        let stored = match &self.transit {
+            None => value.expose(),
+            Some(transit) => {
+                wrapped =
+                    transit.wrap(&self.session, value.expose()).await.map_err(Fault::into_error)?;
+                wrapped.as_str()
+            }
+        };
+        match self.version {
+            KvVersion::V1 => self.create_by_election(name, stored).await,
+            KvVersion::V2 => self.create_by_version(name, stored).await,
+        }
+    }
+
+    /// KV v2: Vault itself refuses to write a version that is not the first.
+    async fn create_by_version(&self, name: &KeyName, stored: &str) -> Result<(), Error> {
+        #[derive(Serialize)]
+        struct Secret<'a> {
+            options: Field<'a, u32>,
+            data: Field<'a, &'a str>,
+        }
+        let secret = Secret { options: Field("cas", 0), data: Field(name.as_str(), stored) };
+        let call = write(self.paths.data(name), &secret);
+        let mut unsure = false;
+        loop {
+            match self.session.call(&call).await {
+                Ok(_) => return Ok(()),
+                // Nobody knows whether a write without an answer was carried out. To write it
+                // once more is harmless here, and tells.
+                Err(fault) if fault.is_unsure() && !unsure => unsure = true,
+                Err(fault) => return self.refused(name, stored, unsure, fault).await,
+            }
+        }
+    }
+
+    /// What a refused write means: Vault refuses to overwrite in words that depend on its version
+    /// and on the rights that we have, so it is asked whether there is something to overwrite.
+    async fn refused(
+        &self,
+        name: &KeyName,
+        stored: &str,
+        written_before: bool,
+        fault: Fault,
+    ) -> Result<(), Error> {
+        let may_be_taken =
+            matches!(fault.status(), Some(StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN));
+        if !may_be_taken || !self.stands(name).await.map_err(Fault::into_error)? {
+            return Err(fault.into_error());
+        }
+        if written_before && self.holds(name, stored).await.map_err(Fault::into_error)? {
+            return Ok(());
+        }
+        Err(Error::Exists { name: *name })
+    }
+
+    async fn read(&self, name: &KeyName) -> Result<Value, Error> {
+        let text = self.stored(name).await.map_err(|fault| fault.into_error_of(name))?.ok_or_else(
+            || Error::Corrupt {
+                name: *name,
+                reason: "its entry in Vault has no field of its name".to_owned(),
+            },
+        )?;
+        let text = match &self.transit {
+            _ if !is_wrapped(&text) => text,
+            Some(transit) => {
+                transit.unwrap(&self.session, &text).await.map_err(Fault::into_error)?
+            }
+            None => {
+                let reason = "a transit engine wrapped it, and the configuration names none";
+                return Err(Error::Corrupt { name: *name, reason: reason.to_owned() });
+            }
+        };
+        if text.len() > Value::MAX_LEN {
+            let reason = format!("it is longer than {} bytes", Value::MAX_LEN);
+            return Err(Error::Corrupt { name: *name, reason });
+        }
+        Ok(Value::new(into_inner(text)))
+    }
+
+    /// Vault deletes what is not there without a word, so it is asked first.
+    async fn delete(&self, name: &KeyName) -> Result<(), Error> {
+        if !self.stands(name).await.map_err(Fault::into_error)? {
+            return Err(Error::NotFound { name: *name });
+        }
+        let call = Call { method: Method::DELETE, ..read(self.paths.metadata(name)) };
+        self.session.call(&call).await.map_err(Fault::into_error)?;
+        Ok(())
+    }
+
+    async fn list(&self, pattern: &ListPattern<'_>, limit: usize) -> Result<Page, Error> {
+        let mut page = PageBuilder::new(limit);
+        // What is no key name is a folder, or somebody else's.
+        for name in self.names(self.paths.all()).await.map_err(Fault::into_error)? {
+            if pattern.matches(&name)
+                && let Ok(name) = KeyName::parse(&name)
+            {
+                page.add(name);
+            }
+        }
+        Ok(page.finish())
+    }
+
+    /// The names in a folder, in no order; none if it does not exist.
+    async fn names(&self, path: &str) -> Result<Vec<String>, Fault> {
+        #[derive(Deserialize)]
+        struct Listing {
+            data: Keys,
+        }
+        #[derive(Deserialize)]
+        struct Keys {
+            keys: Vec<String>,
+        }
+        // Not the method LIST: firewalls refuse it.
+        let call = Call {
+            query: Some("list=true"),
+            max_len: MAX_LIST_ANSWER,
+            limit: LIST_LIMIT,
+            ..read(path.to_owned())
+        };
+        match self.session.call(&call).await {
+            Ok(answer) => body::from_json::<Listing>(answer.body.as_slice())
+                .map(|listing| listing.data.keys)
+                .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad)),
+            Err(fault) if fault.is_not_found() => Ok(Vec::new()),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// The text that stands for a key; `None` if something else stands there.
+    async fn stored(&self, name: &KeyName) -> Result<Option<Zeroizing<String>>, Fault> {
+        let call = match self.version {
+            KvVersion::V1 => read(self.paths.data(name)),
+            // A key is written once. What others write over it is not it.
+            KvVersion::V2 => Call { query: Some("version=1"), ..read(self.paths.data(name)) },
+        };
+        let answer = self.session.call(&call).await?;
+        let path = match self.version {
+            KvVersion::V1 => &["data", name.as_str()][..],
+            KvVersion::V2 => &["data", "data", name.as_str()],
+        };
+        text_at(answer.body.as_slice(), path)
+            .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))
+    }
+
+    /// Whether anything stands under a name, also what a soft delete left of it.
+    async fn stands(&self, name: &KeyName) -> Result<bool, Fault> {
+        match self.session.call(&read(self.paths.metadata(name))).await {
+            Ok(_) => Ok(true),
+            Err(fault) if fault.is_not_found() => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Whether a text is what stands for a key.
+    async fn holds(&self, name: &KeyName, text: &str) -> Result<bool, Fault> {
+        match self.stored(name).await {
+            Ok(found) => {
+                Ok(found.is_some_and(|found| found.as_bytes().ct_eq(text.as_bytes()).into()))
+            }
+            Err(fault) if fault.is_not_found() => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+}
+
+fn read(path: String) -> Call {
+    Call {
+        method: Method::GET,
+        path,
+        query: None,
+        body: None,
+        repeatable: true,
+        max_len: MAX_VALUE_ANSWER,
+        limit: ANSWER_LIMIT,
+    }
+}
+
+fn write(path: String, secret: &impl Serialize) -> Call {
+    Call {
+        method: Method::POST,
+        path,
+        query: None,
+        body: Some(body::to_json(secret)),
+        repeatable: false,
+        max_len: MAX_VALUE_ANSWER,
+        limit: ANSWER_LIMIT,
+    }
+}
+
+/// Ends an operation in time.
+async fn bounded<T>(operation: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    time::timeout(CALL_LIMIT, operation)
+        .await
+        .unwrap_or(Err(Fault::Deadline { seconds: CALL_LIMIT.as_secs() }.into_error()))
+}
+
+fn namespace(path: &str) -> Result<Option<HeaderValue>, OpenError> {
+    if path.is_empty() {
+        return Ok(None);
+    }
+    HeaderValue::from_str(path).map(Some).map_err(|_| OpenError::Vault {
+        reason: format!("namespace {path:?} has characters that no HTTP header can hold"),
+    })
+}
+
+/// Takes a text out of its wrapper; whoever gets it wipes it.
+fn into_inner(mut text: Zeroizing<String>) -> String {
+    std::mem::take(&mut *text)
+}
+
+/// Three quarters of a time, or up to the whole: so that many servers do not act as one.
+fn jitter(time: Duration) -> Duration {
+    let mut byte = [0];
+    kes_crypto::random::fill(&mut byte);
+    time * 3 / 4 + time / 4 * u32::from(byte[0]) / 255
+}

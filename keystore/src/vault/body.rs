@@ -1,0 +1,235 @@
+//! Bodies of requests and answers. They hold keys and tokens: every buffer of ours is wiped, also
+//! when it grows. What the HTTP and TLS libraries copy on the way is theirs, and is not.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use zeroize::{Zeroize, Zeroizing};
+
+/// A buffer that leaves no copy behind when it grows.
+#[derive(Default)]
+pub(super) struct Buffer(Zeroizing<Vec<u8>>);
+
+/// An answer that is not what it should be. The text quotes nothing of it: it may hold a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadBody {
+    #[error("no JSON, or of another shape (line {line}, column {column})")]
+    Json { line: usize, column: usize },
+    #[error("JSON that ends too soon")]
+    Truncated,
+}
+
+impl Buffer {
+    pub(super) fn with_capacity(capacity: usize) -> Self {
+        Self(Zeroizing::new(Vec::with_capacity(capacity)))
+    }
+
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        let needed = self.0.len() + bytes.len();
+        if needed > self.0.capacity() {
+            let mut grown = Zeroizing::new(Vec::with_capacity(needed.max(2 * self.0.len())));
+            grown.extend_from_slice(&self.0);
+            // The old one is wiped here.
+            self.0 = grown;
+        }
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Takes a piece of an answer over, and wipes it where nobody else holds it.
+    pub(super) fn absorb(&mut self, piece: Bytes) {
+        self.extend(&piece);
+        if let Ok(mut piece) = piece.try_into_mut() {
+            piece.zeroize();
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl io::Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A request body that is wiped when the last user drops it.
+pub(super) fn to_json(value: &impl Serialize) -> Bytes {
+    // Large enough for every stored key, so that the buffer hardly ever grows.
+    let mut buffer = Buffer::with_capacity(1024);
+    serde_json::to_writer(&mut buffer, value).expect("texts and numbers are JSON");
+    Bytes::from_owner(buffer.0)
+}
+
+/// Bytes that are wiped when the last user drops them.
+pub(super) fn wiped_bytes(bytes: Vec<u8>) -> Bytes {
+    Bytes::from_owner(Zeroizing::new(bytes))
+}
+
+/// A JSON object of one field.
+pub(super) struct Field<'a, T>(pub(super) &'a str, pub(super) T);
+
+impl<T: Serialize> Serialize for Field<'_, T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(self.0, &self.1)?;
+        map.end()
+    }
+}
+
+/// The text at a path of field names in a JSON object, in one copy; `None` if there is no such
+/// field. Everything beside the path is skipped.
+pub(super) fn text_at(body: &[u8], path: &[&str]) -> Result<Option<Zeroizing<String>>, BadBody> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let text = TextAt { path, life: PhantomData }.deserialize(&mut json).map_err(describe)?;
+    json.end().map_err(describe)?;
+    Ok(text)
+}
+
+/// Decodes JSON.
+pub(super) fn from_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, BadBody> {
+    serde_json::from_slice(body).map_err(describe)
+}
+
+/// Where it went wrong, and nothing of what stands there: the library's own text quotes it.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn describe(error: serde_json::Error) -> BadBody {
+    if error.is_eof() {
+        BadBody::Truncated
+    } else {
+        BadBody::Json { line: error.line(), column: error.column() }
+    }
+}
+
+struct TextAt<'a, 'de> {
+    path: &'a [&'a str],
+    life: PhantomData<&'de ()>,
+}
+
+impl<'de> DeserializeSeed<'de> for TextAt<'_, 'de> {
+    type Value = Option<Zeroizing<String>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TextAt<'_, 'de> {
+    type Value = Option<Zeroizing<String>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.path.is_empty() { "a text" } else { "an object" })
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        if self.path.is_empty() {
+            Ok(Some(Zeroizing::new(text.to_owned())))
+        } else {
+            Err(E::custom("a text where an object should stand"))
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let Some((first, rest)) = self.path.split_first() else {
+            return Err(serde::de::Error::custom("an object where a text should stand"));
+        };
+        let mut found = None;
+        while let Some(field) = map.next_key::<FieldName>()? {
+            if field.0 == *first {
+                found = map.next_value_seed(TextAt { path: rest, life: PhantomData })?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The name of a field; never secret.
+#[derive(serde::Deserialize)]
+struct FieldName(String);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(body: &str, path: &[&str]) -> Result<Option<String>, BadBody> {
+        text_at(body.as_bytes(), path).map(|text| text.map(|text| text.as_str().to_owned()))
+    }
+
+    #[test]
+    fn finds_a_text_by_its_path() {
+        let body = r#"{"a": [1, {}], "data": {"x": null, "data": {"k": "v\u0041\"", "o": 1}}}"#;
+        assert_eq!(at(body, &["data", "data", "k"]), Ok(Some("vA\"".to_owned())));
+        assert_eq!(at(body, &["data", "data", "none"]), Ok(None));
+        assert_eq!(at(body, &["data", "x", "k"]), Ok(None));
+        for path in [
+            &["data", "data"][..],
+            &["data", "data", "k", "k"],
+            &["a", "k"],
+            &["data", "data", "o"],
+        ] {
+            assert!(at(body, path).is_err(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_quotes_nothing() {
+        for body in [r#"{"data": {"k": 123456}}"#, r#"{"data": "123456"}"#, "123456", "{\"123456"] {
+            let error = at(body, &["data", "k"]).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("123"), "{error}");
+        }
+        assert_eq!(at("{\"data\": {\"k\": \"v", &["data", "k"]), Err(BadBody::Truncated));
+    }
+
+    #[test]
+    fn a_body_is_one_object() {
+        let body = to_json(&Field("data", Field("k", "v\"")));
+        assert_eq!(body, r#"{"data":{"k":"v\""}}"#);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_decoded_or_refused(body in any::<Vec<u8>>()) {
+            let _ = text_at(&body, &["data", "k"]);
+        }
+
+        #[test]
+        fn any_text_is_found(name in any::<String>(), text in any::<String>()) {
+            let body = json!({ "data": { &name: &text, "~": { "x": [1.5, null] } } }).to_string();
+            prop_assume!(name != "~");
+            prop_assert_eq!(at(&body, &["data", &name]), Ok(Some(text)));
+        }
+
+        #[test]
+        fn a_buffer_keeps_what_it_is_given(pieces in prop::collection::vec(any::<Vec<u8>>(), 0..9)) {
+            let mut buffer = Buffer::default();
+            for piece in &pieces {
+                buffer.absorb(Bytes::copy_from_slice(piece));
+            }
+            prop_assert_eq!(buffer.as_slice(), pieces.concat());
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! Requests to Vault, without knowing what they mean: connections that are kept and reused, time
+//! limits, one repeat of what is safe to repeat, several endpoints in turn, redirects by hand,
+//! and answers of bounded size.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue, LOCATION};
+use http::{Method, StatusCode};
+use reqwest::redirect::Policy;
+use rustls::ClientConfig;
+use url::Url;
+
+use super::body::Buffer;
+use super::fault::{Detail, Fault};
+
+/// A connection that takes longer counts as none. In a data centre it takes milliseconds.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// From sending to the last byte of the answer. Two tries fit in the limit of a whole call
+/// ([`super::CALL_LIMIT`]).
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// The kernel probes idle connections this often, so that a firewall does not forget them and a
+/// host that lost its power is found out.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// Bytes that stay unacknowledged for this long end a connection.
+const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(5);
+
+/// Idle connections are closed after this time; Vault itself closes them after 5 minutes.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Idle connections that are kept for each endpoint.
+const MAX_IDLE: usize = 64;
+
+/// What is read of the body of an error. Vault's own are below 1 KiB.
+const MAX_ERROR_LEN: usize = 64 * 1024;
+
+const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
+const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
+/// Required by Vault's own proxies (`require_request_header`), against forged requests.
+const REQUEST: HeaderName = HeaderName::from_static("x-vault-request");
+
+/// Connections to the endpoints of one Vault.
+pub(super) struct Client {
+    endpoints: Vec<Endpoint>,
+    /// The endpoint that answered last.
+    active: AtomicUsize,
+    /// Keeps connections. It is replaced when one of them turns out to be dead without a word,
+    /// because the others are then likely to be dead as well.
+    pooled: ArcSwap<reqwest::Client>,
+    /// Makes a new connection for each request.
+    fresh: reqwest::Client,
+    tls: ClientConfig,
+}
+
+struct Endpoint {
+    url: Url,
+    /// Scheme, host and port: for texts, and to know where a redirect may lead.
+    origin: String,
+}
+
+/// One request.
+#[derive(Clone)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    /// From `/v1/` on, percent-encoded.
+    pub(super) path: String,
+    pub(super) query: Option<&'static str>,
+    pub(super) body: Option<Bytes>,
+    /// Whether doing it twice is the same as doing it once.
+    pub(super) repeatable: bool,
+    /// The longest answer that is taken in, in bytes.
+    pub(super) max_len: usize,
+    /// From sending to the last byte of the answer.
+    pub(super) limit: Duration,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Credentials<'a> {
+    pub(super) token: Option<&'a HeaderValue>,
+    pub(super) namespace: Option<&'a HeaderValue>,
+}
+
+/// A 2xx answer.
+pub(super) struct Answer {
+    pub(super) endpoint: String,
+    pub(super) body: Buffer,
+}
+
+impl Client {
+    pub(super) fn new(endpoints: Vec<Url>, tls: ClientConfig) -> reqwest::Result<Self> {
+        let endpoints = endpoints
+            .into_iter()
+            .map(|url| Endpoint { origin: url.origin().ascii_serialization(), url })
+            .collect();
+        Ok(Self {
+            endpoints,
+            active: AtomicUsize::new(0),
+            pooled: ArcSwap::from_pointee(build(tls.clone(), MAX_IDLE)?),
+            fresh: build(tls.clone(), 0)?,
+            tls,
+        })
+    }
+
+    /// Sends a request. Endpoints are tried in turn, from the one that answered last, where the
+    /// request cannot have been carried out or is safe to repeat; with one endpoint, what is safe
+    /// to repeat is sent once more on a new connection.
+    pub(super) async fn send(&self, call: &Call, who: Credentials<'_>) -> Result<Answer, Fault> {
+        let first = self.active.load(Ordering::Relaxed);
+        let count = self.endpoints.len();
+        let mut turn = 0;
+        loop {
+            let at = (first + turn) % count;
+            let pool = if turn == 0 { Pool::Kept } else { Pool::Fresh };
+            let fault = match self.send_to(at, pool, call, who).await {
+                Ok((answer, at)) => {
+                    self.active.store(at, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(fault) => fault,
+            };
+            turn += 1;
+            let more = if count == 1 {
+                turn == 1 && call.repeatable && matches!(fault, Fault::NoAnswer { .. })
+            } else {
+                turn < count && (is_not_done(&fault) || call.repeatable && is_trouble(&fault))
+            };
+            if !more {
+                return Err(fault);
+            }
+        }
+    }
+
+    async fn send_to(
+        &self,
+        at: usize,
+        pool: Pool,
+        call: &Call,
+        who: Credentials<'_>,
+    ) -> Result<(Answer, usize), Fault> {
+        let url = self.endpoints[at].url(call);
+        let response = self.exchange(at, pool, &url, call, who).await?;
+        if !response.status().is_redirection() {
+            return Ok((self.take(at, response, call, who).await?, at));
+        }
+        let (at, url) = self.follow(at, &url, &response, call)?;
+        let response = self.exchange(at, pool, &url, call, who).await?;
+        if response.status().is_redirection() {
+            let endpoint = self.endpoints[at].origin.clone();
+            let target = location(&response).unwrap_or_default();
+            return Err(Fault::Redirected {
+                endpoint,
+                target,
+                reason: "it is the second in a row",
+            });
+        }
+        Ok((self.take(at, response, call, who).await?, at))
+    }
+
+    /// Sends once and reads the head of the answer.
+    async fn exchange(
+        &self,
+        at: usize,
+        pool: Pool,
+        url: &Url,
+        call: &Call,
+        who: Credentials<'_>,
+    ) -> Result<reqwest::Response, Fault> {
+        let kept = self.pooled.load_full();
+        let client = match pool {
+            Pool::Kept => &*kept,
+            Pool::Fresh => &self.fresh,
+        };
+        let mut request = client
+            .request(call.method.clone(), url.clone())
+            .timeout(call.limit)
+            .header(REQUEST, HeaderValue::from_static("true"));
+        if let Some(namespace) = who.namespace {
+            request = request.header(NAMESPACE, namespace);
+        }
+        if let Some(token) = who.token {
+            request = request.header(TOKEN, token);
+        }
+        if let Some(body) = &call.body {
+            request = request
+                .header(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+                .body(body.clone());
+        }
+        request.send().await.map_err(|error| self.fault(at, &error, call.limit, &kept))
+    }
+
+    /// Where a redirect leads: to another endpoint of the configuration, and nowhere else,
+    /// because the token goes with it.
+    fn follow(
+        &self,
+        at: usize,
+        url: &Url,
+        response: &reqwest::Response,
+        call: &Call,
+    ) -> Result<(usize, Url), Fault> {
+        let endpoint = self.endpoints[at].origin.clone();
+        let target = location(response).unwrap_or_default();
+        let refuse = |target, reason| Fault::Redirected { endpoint, target, reason };
+        let keeps_method = matches!(
+            response.status(),
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+        );
+        if !keeps_method && call.method != Method::GET {
+            return Err(refuse(target, "it would change the method"));
+        }
+        let Ok(next) = url.join(&target) else {
+            return Err(refuse(target, "that is no URL"));
+        };
+        let origin = next.origin().ascii_serialization();
+        if next.scheme() != url.scheme() {
+            return Err(refuse(origin, "the scheme is another one"));
+        }
+        match self.endpoints.iter().position(|endpoint| endpoint.origin == origin) {
+            Some(at) => Ok((at, next)),
+            None => Err(refuse(origin, "that is no endpoint of the configuration")),
+        }
+    }
+
+    /// Reads the body of an answer.
+    async fn take(
+        &self,
+        at: usize,
+        mut response: reqwest::Response,
+        call: &Call,
+        who: Credentials<'_>,
+    ) -> Result<Answer, Fault> {
+        let status = response.status();
+        let max_len = if status.is_success() { call.max_len } else { MAX_ERROR_LEN };
+        let endpoint = &self.endpoints[at].origin;
+        let announced = response.content_length().unwrap_or(0);
+        let too_long = || Fault::BadAnswer {
+            endpoint: endpoint.clone(),
+            reason: format!("it is longer than {max_len} bytes"),
+        };
+        let capacity = usize::try_from(announced).unwrap_or(usize::MAX);
+        if capacity > max_len {
+            return Err(too_long());
+        }
+        let mut body = Buffer::with_capacity(capacity);
+        let pool = self.pooled.load_full();
+        while let Some(piece) =
+            response.chunk().await.map_err(|error| self.fault(at, &error, call.limit, &pool))?
+        {
+            if body.len() + piece.len() > max_len {
+                return Err(too_long());
+            }
+            body.absorb(piece);
+        }
+        if status.is_success() {
+            return Ok(Answer { endpoint: endpoint.clone(), body });
+        }
+        let token = who.token.and_then(|token| token.to_str().ok());
+        let detail = Detail::parse(body.as_slice(), token);
+        Err(Fault::Refused { endpoint: endpoint.clone(), status, detail })
+    }
+
+    fn fault(
+        &self,
+        at: usize,
+        error: &reqwest::Error,
+        limit: Duration,
+        used: &Arc<reqwest::Client>,
+    ) -> Fault {
+        let endpoint = self.endpoints[at].origin.clone();
+        if error.is_connect() {
+            return Fault::NoConnection { endpoint, reason: innermost(error) };
+        }
+        let reason = if error.is_timeout() {
+            self.drop_connections(used);
+            format!("nothing came within {} s", limit.as_secs())
+        } else {
+            innermost(error)
+        };
+        Fault::NoAnswer { endpoint, reason }
+    }
+
+    /// Forgets the kept connections, unless somebody just did.
+    fn drop_connections(&self, used: &Arc<reqwest::Client>) {
+        // It was built once from the same parts, so it can be built again.
+        if let Ok(client) = build(self.tls.clone(), MAX_IDLE) {
+            self.pooled.compare_and_swap(used, Arc::new(client));
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Pool {
+    Kept,
+    Fresh,
+}
+
+impl Endpoint {
+    fn url(&self, call: &Call) -> Url {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}{}", self.url.path().trim_end_matches('/'), call.path));
+        url.set_query(call.query);
+        url
+    }
+}
+
+/// Whether the request was surely not carried out, and another endpoint may do it: no connection,
+/// or a node that is sealed, not initialised, or asks for patience.
+fn is_not_done(fault: &Fault) -> bool {
+    matches!(fault, Fault::NoConnection { .. })
+        || matches!(
+            fault.status(),
+            Some(
+                StatusCode::SERVICE_UNAVAILABLE
+                    | StatusCode::NOT_IMPLEMENTED
+                    | StatusCode::TOO_MANY_REQUESTS
+            )
+        )
+}
+
+/// Whether another endpoint may do better.
+fn is_trouble(fault: &Fault) -> bool {
+    matches!(fault, Fault::NoAnswer { .. } | Fault::BadAnswer { .. })
+        || fault.status().is_some_and(|status| status.is_server_error())
+}
+
+/// HTTP/1.1 alone: with HTTP/2 all requests share one connection, and when that one is dead
+/// without a word all of them wait. No proxy is taken from the environment, and redirects are
+/// not followed, because they would take the token along.
+fn build(tls: ClientConfig, max_idle: usize) -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .http1_only()
+        .no_proxy()
+        .redirect(Policy::none())
+        .referer(false)
+        .connect_timeout(CONNECT_LIMIT)
+        .tcp_nodelay(true)
+        .tcp_keepalive(KEEPALIVE)
+        .tcp_keepalive_interval(KEEPALIVE)
+        .tcp_keepalive_retries(3)
+        .tcp_user_timeout(UNACKNOWLEDGED_LIMIT)
+        .pool_idle_timeout(IDLE_LIMIT)
+        .pool_max_idle_per_host(max_idle)
+        .build()
+}
+
+fn location(response: &reqwest::Response) -> Option<String> {
+    Some(response.headers().get(LOCATION)?.to_str().ok()?.to_owned())
+}
+
+/// The cause at the bottom: the layers above only say that sending failed, and name the URL.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}

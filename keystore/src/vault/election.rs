@@ -1,0 +1,301 @@
+//! The create of KV v1, which has no compare-and-set.
+//!
+//! Of any number of our servers that create one key at once exactly one writes it. Each writes a
+//! claim of its own in a folder that belongs to the key, then lists the folder:
+//!
+//! 1. Two creators never both find themselves alone: each lists after its own claim stands, so
+//!    whoever claimed last sees the other. A creator whose own claim is missing from the list
+//!    (it was read from a node that lags, or somebody took the creator for dead) starts again.
+//! 2. Who is alone looks for the key once more, because another may have finished in between,
+//!    writes it, reads it back, and takes its claim away. Until then nobody else is alone.
+//! 3. Of several, the one with the smallest claim waits to be alone; the others take theirs away
+//!    and come again a little later. Most often they then find the key.
+//! 4. The claim of a creator that died would block the key. It is removed after it has been seen
+//!    for [`DEAD`]: by then nothing that its creator sent can still be carried out.
+//!
+//! A write without an answer may yet be carried out: its claim is left where it is.
+//!
+//! What is left: a creator whose machine is stopped for minutes between its last look at the
+//! clock and its write, and another program that writes without a claim, such as the reference
+//! server. Where the policy grants no `update`, as the documentation says, Vault itself refuses
+//! both unless they hit the same instant; the window is one round trip.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use http::Method;
+use kes_api::KeyName;
+use parking_lot::Mutex;
+use tokio::time;
+
+use super::body::{Field, text_at};
+use super::client::Call;
+use super::fault::Fault;
+use super::{Vault, jitter, read, write};
+use crate::Error;
+
+/// A claim that has been seen for so long is dead. Its creator writes within [`MAX_HOLD`], and
+/// Vault carries nothing out later than 90 s after it was sent (`default_max_request_duration`).
+const DEAD: Duration = Duration::from_secs(120);
+
+/// A claim that is older by its own clock is dead at once: clocks do not differ by that much.
+const DEAD_BY_CLOCK: Duration = Duration::from_secs(3600);
+
+/// A creator does not write if it has held its claim for longer.
+const MAX_HOLD: Duration = Duration::from_secs(10);
+
+/// How long a creator goes on trying to be alone.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// A creator that waits to be alone looks this often.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A creator that stepped back comes again after this time: that of a create, and of twice as
+/// many each time.
+const STEP_BACK: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(500)];
+
+/// Claims of others that are remembered. There is one for each creator at work on another server;
+/// a server forgets all of them rather than keep more.
+const MAX_SEEN: usize = 4096;
+
+/// The field of a claim that says when it was made, in seconds since 1970.
+const CREATED: &str = "created";
+
+/// Creators of one name on this server go one after the other, so that they do not stand for
+/// election against each other. Names share this many places.
+const PLACES: usize = 64;
+
+/// What the elections of this server have in common.
+pub(super) struct Elections {
+    places: [tokio::sync::Mutex<()>; PLACES],
+    hasher: RandomState,
+    /// Claims of others, and when each was seen first.
+    seen: Mutex<HashMap<String, Instant>>,
+}
+
+impl Default for Elections {
+    fn default() -> Self {
+        Self {
+            places: std::array::from_fn(|_| tokio::sync::Mutex::default()),
+            hasher: RandomState::new(),
+            seen: Mutex::default(),
+        }
+    }
+}
+
+/// Our claim to create a key.
+struct Claim {
+    id: String,
+    path: String,
+    since: Instant,
+}
+
+/// How a write ended.
+enum Written {
+    /// The key is ours, or is not: there is nothing more to come.
+    Settled(Result<(), Error>),
+    /// Nobody knows.
+    Open(Error),
+}
+
+impl Vault {
+    /// Creates a key as the one creator of it.
+    pub(super) async fn create_by_election(
+        &self,
+        name: &KeyName,
+        stored: &str,
+    ) -> Result<(), Error> {
+        let place = self.elections.hasher.hash_one(name.as_str()) % (PLACES as u64);
+        let place = usize::try_from(place).expect("a place is below 64");
+        let _turn = self.elections.places[place].lock().await;
+
+        let start = Instant::now();
+        let mut pause = STEP_BACK[0];
+        while start.elapsed() < MAX_WAIT {
+            if self.stands(name).await.map_err(Fault::into_error)? {
+                return Err(Error::Exists { name: *name });
+            }
+            let claim = self.claim(name).await?;
+            match self.win(name, &claim).await {
+                Ok(true) => match self.write_alone(name, stored, &claim).await {
+                    Written::Settled(result) => {
+                        self.withdraw(&claim).await;
+                        return result;
+                    }
+                    Written::Open(error) => return Err(error),
+                },
+                Ok(false) => self.withdraw(&claim).await,
+                Err(fault) => {
+                    self.withdraw(&claim).await;
+                    return Err(fault.into_error());
+                }
+            }
+            time::sleep(jitter(pause)).await;
+            pause = (pause * 2).min(STEP_BACK[1]);
+        }
+        Err(Error::Unavailable {
+            reason: format!(
+                "another server is creating key '{name}', or died while it did; in the latter \
+                 case the name is free again within {} minutes",
+                DEAD.as_secs() / 60
+            ),
+        })
+    }
+
+    /// Puts a new claim up.
+    async fn claim(&self, name: &KeyName) -> Result<Claim, Error> {
+        let id = unique();
+        let path = format!("{}/{id}", self.paths.claims(name));
+        let call = write(path.clone(), &Field(CREATED, now().to_string()));
+        // It is ours alone, so it may be written twice.
+        let call = Call { repeatable: true, ..call };
+        let claim = Claim { id, path, since: Instant::now() };
+        match self.session.call(&call).await {
+            Ok(_) => Ok(claim),
+            Err(fault) if fault.is_forbidden() => Err(Error::Unavailable {
+                reason: format!(
+                    "{fault}: a create on KV v1 needs the right to create, read, delete and list \
+                     below {}",
+                    self.paths.claims(name)
+                ),
+            }),
+            Err(fault) => {
+                if fault.is_unsure() {
+                    self.withdraw(&claim).await;
+                }
+                Err(fault.into_error())
+            }
+        }
+    }
+
+    /// Whether we are alone; false if we have to step back.
+    async fn win(&self, name: &KeyName, claim: &Claim) -> Result<bool, Fault> {
+        let folder = self.paths.claims(name);
+        while claim.since.elapsed() < MAX_HOLD {
+            let claims = self.names(&folder).await?;
+            if !claims.contains(&claim.id) {
+                return Ok(false);
+            }
+            let mut smallest = true;
+            let mut alone = true;
+            for other in claims.iter().filter(|other| **other != claim.id) {
+                if !self.bury(&folder, other).await? {
+                    alone = false;
+                    smallest &= claim.id < *other;
+                }
+            }
+            if alone {
+                return Ok(true);
+            }
+            if !smallest {
+                return Ok(false);
+            }
+            time::sleep(jitter(LOOK)).await;
+        }
+        Ok(false)
+    }
+
+    /// Writes the key, while nobody else may.
+    async fn write_alone(&self, name: &KeyName, stored: &str, claim: &Claim) -> Written {
+        match self.stands(name).await {
+            Ok(false) => {}
+            Ok(true) => return Written::Settled(Err(Error::Exists { name: *name })),
+            Err(fault) => return Written::Settled(Err(fault.into_error())),
+        }
+        let call = write(self.paths.data(name), &Field(name.as_str(), stored));
+        let mut unsure = false;
+        loop {
+            if claim.since.elapsed() > MAX_HOLD {
+                let error = Error::Unreachable { reason: "Vault is too slow".to_owned() };
+                return if unsure { Written::Open(error) } else { Written::Settled(Err(error)) };
+            }
+            match self.session.call(&call).await {
+                Ok(_) => break,
+                Err(fault) if fault.is_unsure() && !unsure => unsure = true,
+                Err(fault) if unsure => {
+                    return match self.refused(name, stored, true, fault).await {
+                        Ok(()) => Written::Settled(Ok(())),
+                        Err(error @ Error::Exists { .. }) => Written::Settled(Err(error)),
+                        Err(error) => Written::Open(error),
+                    };
+                }
+                Err(fault) => {
+                    return Written::Settled(self.refused(name, stored, false, fault).await);
+                }
+            }
+        }
+        // A program that takes no part in elections may have written over it.
+        Written::Settled(match self.holds(name, stored).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::Exists { name: *name }),
+            Err(fault) => Err(fault.into_error()),
+        })
+    }
+
+    /// Takes a claim away. If that fails it is a dead one.
+    async fn withdraw(&self, claim: &Claim) {
+        let call = Call { method: Method::DELETE, ..read(claim.path.clone()) };
+        if let Err(fault) = self.session.call(&call).await {
+            tracing::warn!("key store: vault: claim '{}' stays behind: {fault}", claim.path);
+        }
+    }
+
+    /// Removes somebody else's claim if it is dead; whether it was.
+    async fn bury(&self, folder: &str, id: &str) -> Result<bool, Fault> {
+        let path = format!("{folder}/{id}");
+        let dead = match self.elections.first_seen(&path) {
+            Some(first) => first.elapsed() >= DEAD,
+            None => self.is_dead_by_clock(&path).await?,
+        };
+        if dead {
+            let call = Call { method: Method::DELETE, ..read(path.clone()) };
+            self.session.call(&call).await?;
+            self.elections.seen.lock().remove(&path);
+        }
+        Ok(dead)
+    }
+
+    async fn is_dead_by_clock(&self, path: &str) -> Result<bool, Fault> {
+        let answer = match self.session.call(&read(path.to_owned())).await {
+            Ok(answer) => answer,
+            // It went while we looked.
+            Err(fault) if fault.is_not_found() => return Ok(true),
+            Err(fault) => return Err(fault),
+        };
+        let created = text_at(answer.body.as_slice(), &["data", CREATED])
+            .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?
+            .and_then(|created| created.parse::<u64>().ok());
+        Ok(created.is_some_and(|created| now().saturating_sub(created) > DEAD_BY_CLOCK.as_secs()))
+    }
+}
+
+impl Elections {
+    /// When a claim was seen before; `None` for the first time.
+    fn first_seen(&self, path: &str) -> Option<Instant> {
+        let mut seen = self.seen.lock();
+        if let Some(first) = seen.get(path) {
+            return Some(*first);
+        }
+        if seen.len() >= MAX_SEEN {
+            seen.retain(|_, at| at.elapsed() < 2 * DEAD);
+        }
+        if seen.len() >= MAX_SEEN {
+            seen.clear();
+        }
+        seen.insert(path.to_owned(), Instant::now());
+        None
+    }
+}
+
+/// A name that no other claim has.
+fn unique() -> String {
+    let mut bytes = [0; 16];
+    kes_crypto::random::fill(&mut bytes);
+    format!("{:032x}", u128::from_be_bytes(bytes))
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

@@ -1,0 +1,226 @@
+use std::fmt;
+
+use http::StatusCode;
+use kes_api::KeyName;
+
+use super::body::BadBody;
+use crate::Error;
+
+/// Why a call to Vault did not do as asked. No text holds a secret.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// There is no connection: nothing was sent.
+    #[error("no connection to {endpoint}: {reason}")]
+    NoConnection { endpoint: String, reason: String },
+
+    /// The request went out, and no whole answer came back: it may have been carried out.
+    #[error("no answer from {endpoint}: {reason}")]
+    NoAnswer { endpoint: String, reason: String },
+
+    /// An answer that is not 2xx.
+    #[error("{endpoint} answers {status}{detail}")]
+    Refused { endpoint: String, status: StatusCode, detail: Detail },
+
+    /// An answer that is 2xx and makes no sense.
+    #[error("the answer of {endpoint} cannot be used: {reason}")]
+    BadAnswer { endpoint: String, reason: String },
+
+    /// A redirect that is not followed.
+    #[error("{endpoint} redirects to {target}, and {reason}")]
+    Redirected { endpoint: String, target: String, reason: &'static str },
+
+    /// No token could be had.
+    #[error("login to Vault by {method} failed: {reason}")]
+    Login { method: &'static str, reason: String, reachable: bool },
+
+    /// The call as a whole took too long.
+    #[error("Vault did not do it within {seconds} s")]
+    Deadline { seconds: u64 },
+}
+
+/// What Vault says of an error, made fit for a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Detail(Vec<String>);
+
+/// What is shown of one text of Vault: whole for all that it says itself.
+const MAX_TEXT: usize = 300;
+
+/// And of how many.
+const MAX_TEXTS: usize = 4;
+
+impl Detail {
+    /// Reads the body of an error: its `errors` and `warnings`. `secret` does not show, should
+    /// whoever answers repeat it.
+    pub(super) fn parse(body: &[u8], secret: Option<&str>) -> Self {
+        #[derive(Default, serde::Deserialize)]
+        struct Texts {
+            #[serde(default)]
+            errors: Option<Vec<String>>,
+            #[serde(default)]
+            warnings: Option<Vec<String>>,
+        }
+        let texts: Texts = serde_json::from_slice(body).unwrap_or_default();
+        let all = texts.errors.into_iter().chain(texts.warnings).flatten();
+        Self(all.take(MAX_TEXTS).map(|text| clean(&text, secret)).collect())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, text) in self.0.iter().enumerate() {
+            write!(f, "{}{text}", if at == 0 { ": " } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+/// A foreign text as one line of bounded length.
+fn clean(text: &str, secret: Option<&str>) -> String {
+    let hidden;
+    let text = match secret {
+        Some(secret) if !secret.is_empty() && text.contains(secret) => {
+            hidden = text.replace(secret, "[secret]");
+            &hidden
+        }
+        _ => text,
+    };
+    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+    let mut line = String::new();
+    for word in words.into_iter().filter(|word| !word.is_empty()) {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    if let Some((cut, _)) = line.char_indices().nth(MAX_TEXT) {
+        line.truncate(cut);
+        line.push_str("...");
+    }
+    line
+}
+
+impl Fault {
+    pub(super) fn bad_answer(endpoint: &str, body: BadBody) -> Self {
+        Self::BadAnswer { endpoint: endpoint.to_owned(), reason: body.to_string() }
+    }
+
+    /// The status of an answer that is not 2xx.
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            Self::NoConnection { .. }
+            | Self::NoAnswer { .. }
+            | Self::BadAnswer { .. }
+            | Self::Redirected { .. }
+            | Self::Login { .. }
+            | Self::Deadline { .. } => None,
+        }
+    }
+
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.status() == Some(StatusCode::FORBIDDEN)
+    }
+
+    /// Whether nothing stands at a path. A 404 with a text is something else: no engine, or one
+    /// of the other version.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status: StatusCode::NOT_FOUND, detail, .. } if detail.is_empty())
+    }
+
+    /// Whether the request may have been carried out all the same.
+    pub(super) fn is_unsure(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. } | Self::BadAnswer { .. } | Self::Deadline { .. } => true,
+            Self::Refused { status, .. } => {
+                status.is_server_error() && *status != StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::NoConnection { .. } | Self::Redirected { .. } | Self::Login { .. } => false,
+        }
+    }
+
+    /// Whether Vault is not there, or there and closed: sealed or not initialised.
+    pub(super) fn is_unreachable(&self) -> bool {
+        match self {
+            Self::NoConnection { .. } | Self::NoAnswer { .. } | Self::Deadline { .. } => true,
+            Self::Refused { status, .. } => {
+                matches!(*status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::NOT_IMPLEMENTED)
+            }
+            Self::Login { reachable, .. } => !reachable,
+            Self::BadAnswer { .. } | Self::Redirected { .. } => false,
+        }
+    }
+
+    /// The error of the key store, for a call that concerns no single key, or fails whatever
+    /// the key.
+    pub(super) fn into_error(self) -> Error {
+        let reason = self.to_string();
+        if self.is_unreachable() {
+            Error::Unreachable { reason }
+        } else {
+            Error::Unavailable { reason }
+        }
+    }
+
+    /// The error for a key that is looked for.
+    pub(super) fn into_error_of(self, name: &KeyName) -> Error {
+        if self.is_not_found() { Error::NotFound { name: *name } } else { self.into_error() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_vault_says_is_one_short_line() {
+        let body =
+            br#"{"errors": ["1 error occurred:\n\t* permission denied\n\n"], "warnings": null}"#;
+        let detail = Detail::parse(body, None);
+        assert_eq!(detail.to_string(), ": 1 error occurred: * permission denied");
+        let body = format!(r#"{{"errors": ["a", "{}"]}}"#, "b".repeat(5000));
+        assert!(Detail::parse(body.as_bytes(), None).to_string().len() < 320);
+        let many = format!(r#"{{"errors": [{}"z"]}}"#, "\"a\",".repeat(100));
+        assert_eq!(Detail::parse(many.as_bytes(), None).to_string(), ": a; a; a; a");
+    }
+
+    #[test]
+    fn a_secret_that_is_repeated_does_not_show() {
+        let detail = Detail::parse(br#"{"errors": ["no token s.abc here"]}"#, Some("s.abc"));
+        assert_eq!(detail.to_string(), ": no token [secret] here");
+    }
+
+    #[test]
+    fn only_a_404_without_a_text_says_that_nothing_is_there() {
+        let fault = |status, body: &[u8]| Fault::Refused {
+            endpoint: "http://vault".to_owned(),
+            status,
+            detail: Detail::parse(body, None),
+        };
+        assert!(fault(StatusCode::NOT_FOUND, br#"{"errors":[]}"#).is_not_found());
+        // a soft-deleted version
+        assert!(fault(StatusCode::NOT_FOUND, br#"{"data":{"data":null}}"#).is_not_found());
+        let no_engine = br#"{"errors":["no handler for route \"kv/a\""]}"#;
+        assert!(!fault(StatusCode::NOT_FOUND, no_engine).is_not_found());
+        assert!(!fault(StatusCode::FORBIDDEN, br#"{"errors":[]}"#).is_not_found());
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_described(body in any::<Vec<u8>>()) {
+            let _ = Detail::parse(&body, Some("s"));
+        }
+
+        #[test]
+        fn any_text_becomes_one_line(text in any::<String>()) {
+            let line = clean(&text, Some("se"));
+            prop_assert!(!line.chars().any(char::is_control));
+            prop_assert!(line.chars().count() <= MAX_TEXT + 3);
+        }
+    }
+}

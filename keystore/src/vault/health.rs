@@ -1,0 +1,167 @@
+//! What is known of Vault's health. Asking costs nothing; a task of its own finds it out, and
+//! every ordinary call adds what it met.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use http::Method;
+use serde::Deserialize;
+use tokio::sync::{Notify, watch};
+use tokio::time;
+
+use super::body;
+use super::client::{Call, Client, Credentials};
+use super::fault::Fault;
+use super::jitter;
+use crate::State;
+
+/// How often Vault is asked while it is not well: its return is known within this time.
+const RECOVERY_PING: Duration = Duration::from_millis(500);
+
+/// Health is answered from memory; a node that takes longer hangs.
+const PING_LIMIT: Duration = Duration::from_secs(2);
+
+/// The answers are below 1 KiB.
+const MAX_LEN: usize = 16 * 1024;
+
+/// A known state.
+pub(super) struct Health {
+    state: watch::Sender<State>,
+    /// Whether Vault answers and refuses to log us in.
+    login_refused: AtomicBool,
+    /// Wakes the watch.
+    doubt: Notify,
+}
+
+impl Health {
+    pub(super) fn new() -> Self {
+        Self {
+            state: watch::Sender::new(State::Unreachable),
+            login_refused: AtomicBool::new(false),
+            doubt: Notify::new(),
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        match *self.state.borrow() {
+            State::Reachable { .. } if self.login_refused.load(Ordering::Relaxed) => {
+                State::Unavailable
+            }
+            state => state,
+        }
+    }
+
+    /// Waits until Vault is well, or might be: a login is worth a try.
+    pub(super) async fn reachable(&self) {
+        let mut states = self.state.subscribe();
+        // The sender lives as long as `self`.
+        let _ = states.wait_for(|state| matches!(state, State::Reachable { .. })).await;
+    }
+
+    /// Notes that Vault did what it was asked, in this time.
+    pub(super) fn note_success(&self, latency: Duration) {
+        self.state.send_if_modified(|state| {
+            let changed = !matches!(state, State::Reachable { .. });
+            if changed {
+                *state = State::Reachable { latency };
+            }
+            changed
+        });
+    }
+
+    /// Notes what an ordinary call met.
+    pub(super) fn note_fault(&self, fault: &Fault) {
+        if fault.is_unreachable() {
+            self.set(State::Unreachable);
+            self.doubt.notify_one();
+        } else if fault.status().is_some_and(|status| status.is_server_error()) {
+            // It may be this call's alone: the watch finds out.
+            self.doubt.notify_one();
+        }
+    }
+
+    pub(super) fn note_login(&self, refused: bool) {
+        self.login_refused.store(refused, Ordering::Relaxed);
+    }
+
+    /// Keeps the state true until it is dropped.
+    pub(super) async fn watch(&self, client: &Client, interval: Duration) {
+        loop {
+            self.ping(client).await;
+            let well = matches!(*self.state.borrow(), State::Reachable { .. });
+            let pause = if well { interval } else { interval.min(jitter(RECOVERY_PING)) };
+            if time::timeout(pause, self.doubt.notified()).await.is_ok() {
+                // However many calls fail: no more pings than that.
+                time::sleep(jitter(RECOVERY_PING.min(Duration::from_millis(200)))).await;
+            }
+        }
+    }
+
+    /// Asks Vault now.
+    pub(super) async fn ping(&self, client: &Client) {
+        let start = Instant::now();
+        let result = ask(client).await;
+        self.set(match result {
+            Ok(true) => State::Reachable { latency: start.elapsed() },
+            Ok(false) => State::Unavailable,
+            Err(fault) if fault.is_unreachable() => State::Unreachable,
+            Err(_) => State::Unavailable,
+        });
+    }
+
+    fn set(&self, state: State) {
+        let before = self.state.send_replace(state);
+        match (before, state) {
+            (State::Reachable { .. }, State::Unreachable | State::Unavailable) => {
+                tracing::warn!("key store: vault: not available");
+            }
+            (State::Unreachable | State::Unavailable, State::Reachable { .. }) => {
+                tracing::info!("key store: vault: available");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether Vault can serve. No namespace: inside one the question is refused.
+async fn ask(client: &Client) -> Result<bool, Fault> {
+    #[derive(Deserialize)]
+    struct Answer {
+        initialized: bool,
+        sealed: bool,
+        #[serde(default)]
+        standby: bool,
+    }
+    #[derive(Deserialize)]
+    struct Leader {
+        #[serde(default)]
+        leader_address: String,
+    }
+    // A standby passes requests on, so it is well if it knows to whom.
+    let call = question("/v1/sys/health", Some("standbyok=true&perfstandbyok=true"));
+    let answer = client.send(&call, Credentials::default()).await?;
+    let health: Answer = body::from_json(answer.body.as_slice())
+        .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
+    if !health.initialized || health.sealed {
+        return Ok(false);
+    }
+    if !health.standby {
+        return Ok(true);
+    }
+    let answer = client.send(&question("/v1/sys/leader", None), Credentials::default()).await?;
+    let leader: Leader = body::from_json(answer.body.as_slice())
+        .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
+    Ok(!leader.leader_address.is_empty())
+}
+
+fn question(path: &str, query: Option<&'static str>) -> Call {
+    Call {
+        method: Method::GET,
+        path: path.to_owned(),
+        query,
+        body: None,
+        repeatable: true,
+        max_len: MAX_LEN,
+        limit: PING_LIMIT,
+    }
+}

@@ -1,0 +1,209 @@
+//! How a token is got and kept alive: the three requests, each sent once.
+//!
+//! `vaultrs` says what they and their answers look like. Its own client does not send them: it
+//! follows redirects with the token, has no limit for an answer, panics on a token that is no
+//! header, and shows secrets in its `Debug` and error texts.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::HeaderValue;
+use http::{Method, StatusCode};
+use rustify::Endpoint;
+use vaultrs::api::auth::approle::requests::LoginWithApproleRequest;
+use vaultrs::api::auth::kubernetes::requests::LoginWithKubernetesRequest;
+use vaultrs::api::token::requests::RenewTokenSelfRequest;
+use vaultrs::api::{AuthInfo, EndpointResult};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::body::{self, wiped_bytes};
+use super::client::{ANSWER_LIMIT, Answer, Call, Client, Credentials};
+use super::fault::Fault;
+use super::paths;
+use crate::config::{AppRoleSecret, Jwt, Login, SecretText};
+
+/// The answer to a login; one with many policies and metadata has some KiB.
+const MAX_LEN: usize = 256 * 1024;
+
+/// A secret ID has 36 characters, a service account's token some KiB.
+const MAX_SECRET_LEN: u64 = 64 * 1024;
+
+/// A token, as Vault gave it.
+pub(super) struct Grant {
+    /// Marked as sensitive, and wiped when the last user drops it.
+    pub(super) header: HeaderValue,
+    /// Zero for one that never ends.
+    pub(super) ttl: Duration,
+    pub(super) renewable: bool,
+    pub(super) since: Instant,
+}
+
+/// Logs in.
+pub(super) async fn log_in(
+    client: &Client,
+    login: &Login,
+    namespace: Option<&HeaderValue>,
+) -> Result<Grant, Fault> {
+    let (path, body, secret) = request(login).await?;
+    let call = call(path, Some(body));
+    let start = Instant::now();
+    let who = Credentials { token: None, namespace };
+    match client.send(&call, who).await {
+        Ok(answer) => grant(&answer, start),
+        Err(fault) => Err(failed(login, fault, &secret)),
+    }
+}
+
+/// Renews a token.
+pub(super) async fn renew(client: &Client, who: Credentials<'_>) -> Result<Grant, Fault> {
+    let body = RenewTokenSelfRequest::default().body().ok().flatten().map(wiped_bytes);
+    let call = call(paths::encode(&["auth/token/renew-self"]), body);
+    let start = Instant::now();
+    grant(&client.send(&call, who).await?, start)
+}
+
+/// Whether Vault knows a token. Every token may ask this of itself by the policy `default`;
+/// without that policy a known token counts as unknown.
+pub(super) async fn knows(client: &Client, who: Credentials<'_>) -> Result<bool, Fault> {
+    let call = Call {
+        method: Method::GET,
+        repeatable: true,
+        ..call(paths::encode(&["auth/token/lookup-self"]), None)
+    };
+    match client.send(&call, who).await {
+        Ok(_) => Ok(true),
+        Err(fault) if fault.status().is_some_and(|status| status.is_client_error()) => Ok(false),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Path and body of a login, and the secret in it, so that no text shows it.
+async fn request(login: &Login) -> Result<(String, Bytes, Zeroizing<String>), Fault> {
+    let (engine, body, secret) = match login {
+        Login::AppRole { engine, id, secret, .. } => {
+            let secret = match secret {
+                AppRoleSecret::Literal(secret) => copy(secret),
+                AppRoleSecret::File(path) => read("AppRole", path).await?,
+            };
+            let mut request = LoginWithApproleRequest {
+                mount: engine.clone(),
+                role_id: id.clone(),
+                secret_id: secret.as_str().to_owned(),
+            };
+            let body = request.body();
+            request.secret_id.zeroize();
+            (engine, body, secret)
+        }
+        Login::Kubernetes { engine, role, jwt, .. } => {
+            let jwt = match jwt {
+                Jwt::Literal(jwt) => copy(jwt),
+                Jwt::File(path) => read("Kubernetes", path).await?,
+            };
+            let mut request = LoginWithKubernetesRequest {
+                mount: engine.clone(),
+                role: role.clone(),
+                jwt: jwt.as_str().to_owned(),
+            };
+            let body = request.body();
+            request.jwt.zeroize();
+            (engine, body, jwt)
+        }
+    };
+    let body = body.ok().flatten().expect("texts are JSON");
+    Ok((paths::encode(&["auth", engine, "login"]), wiped_bytes(body), secret))
+}
+
+fn call(path: String, body: Option<Bytes>) -> Call {
+    Call {
+        method: Method::POST,
+        path,
+        query: None,
+        body,
+        // A second login would leave a token that nobody uses; a secret ID may be good for one.
+        repeatable: false,
+        max_len: MAX_LEN,
+        limit: ANSWER_LIMIT,
+    }
+}
+
+fn grant(answer: &Answer, since: Instant) -> Result<Grant, Fault> {
+    let unusable = |reason: &str| Fault::BadAnswer {
+        endpoint: answer.endpoint.clone(),
+        reason: reason.to_owned(),
+    };
+    let result: EndpointResult<serde::de::IgnoredAny> = body::from_json(answer.body.as_slice())
+        .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
+    let AuthInfo { client_token, lease_duration, renewable, .. } =
+        result.auth.ok_or_else(|| unusable("it holds no token"))?;
+    let mut header = HeaderValue::from_maybe_shared(wiped_bytes(client_token.into_bytes()))
+        .map_err(|_| unusable("the token has characters that none has"))?;
+    header.set_sensitive(true);
+    Ok(Grant { header, ttl: Duration::from_secs(lease_duration), renewable, since })
+}
+
+/// Says what was refused and what to look at.
+fn failed(login: &Login, fault: Fault, secret: &str) -> Fault {
+    let (method, engine, hint) = match login {
+        Login::AppRole { engine, .. } => (
+            "AppRole",
+            engine,
+            "check `approle.id` and `approle.secret`: the role must exist, and the secret ID must \
+             be one of that role, not expired and not used up",
+        ),
+        Login::Kubernetes { engine, .. } => (
+            "Kubernetes",
+            engine,
+            "check `kubernetes.role` and `kubernetes.jwt`: the role must exist and be bound to the \
+             service account, and the token must be valid",
+        ),
+    };
+    let reachable = !fault.is_unreachable();
+    let mut reason = fault.to_string();
+    if !secret.is_empty() {
+        reason = reason.replace(secret, "[secret]");
+    }
+    let reason = match fault.status() {
+        Some(StatusCode::NOT_FOUND) => {
+            format!("{reason}; there may be no login engine at 'auth/{engine}' in this namespace")
+        }
+        Some(status) if status.is_client_error() => format!("{reason}; {hint}"),
+        _ => reason,
+    };
+    Fault::Login { method, reason, reachable }
+}
+
+fn copy(secret: &SecretText) -> Zeroizing<String> {
+    Zeroizing::new(secret.expose().to_owned())
+}
+
+/// Reads a secret from a file, without the line end.
+async fn read(method: &'static str, path: &Path) -> Result<Zeroizing<String>, Fault> {
+    let failed = |reason: String| Fault::Login {
+        method,
+        reason: format!("cannot use file '{}': {reason}", path.display()),
+        reachable: true,
+    };
+    let file = path.to_owned();
+    tokio::task::spawn_blocking(move || read_file(&file))
+        .await
+        .unwrap_or_else(|_| Err("the thread that reads it ended".to_owned()))
+        .map_err(failed)
+}
+
+fn read_file(path: &PathBuf) -> Result<Zeroizing<String>, String> {
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    // All at once, so that the buffer never moves.
+    let limit = usize::try_from(MAX_SECRET_LEN).expect("64 KiB is a size") + 1;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(limit));
+    file.take(MAX_SECRET_LEN + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() == limit {
+        return Err(format!("it is longer than {MAX_SECRET_LEN} bytes"));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| "it is no text".to_owned())?.trim();
+    if text.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    Ok(Zeroizing::new(text.to_owned()))
+}

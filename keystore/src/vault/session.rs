@@ -1,0 +1,351 @@
+//! Calls with a token, and the life of that token.
+//!
+//! Logins are single-flight and never more than one a second. A token is renewed at 80 % of its
+//! life by a task of its own, and got anew when that is refused or not possible. A call that is
+//! refused with 403 asks Vault whether it still knows the token; if not, there is one login and
+//! one repeat at once, unless the token is so young that another node of the cluster may not have
+//! heard of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use http::header::HeaderValue;
+use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::time;
+
+use super::client::{Answer, Call, Client, Credentials};
+use super::fault::Fault;
+use super::health::Health;
+use super::jitter;
+use super::login::{self, Grant};
+use crate::config::Login;
+
+/// Never more than one login in this time.
+const LOGIN_PAUSE: Duration = Duration::from_secs(1);
+
+/// Pause after a login that Vault refused: doubled each time, from the first to the second. A
+/// secret that is put right is picked up within the second.
+const REFUSED_PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
+
+/// Nodes of a cluster may take this long to hear of a new token that none has accepted yet...
+const UNHEARD: Duration = Duration::from_secs(3);
+
+/// ... and this long once one has.
+const HEARD: Duration = Duration::from_secs(1);
+
+/// A token that is known and not allowed to do a thing is replaced if it is older: the role may
+/// have been given more policies, and a token keeps those of its login.
+const OLD_RIGHTS: Duration = Duration::from_secs(30);
+
+/// What Vault said of a token is asked again after this time.
+const KNOWN: Duration = Duration::from_secs(1);
+
+/// Repeats of one call, whatever happens to its tokens.
+const MAX_REPEATS: u32 = 8;
+
+/// Calls that are at Vault at one time. More would not be faster, and each has a connection.
+const MAX_CALLS: usize = 128;
+
+/// Calls to one Vault as one client.
+pub(super) struct Session {
+    pub(super) client: Client,
+    pub(super) health: Health,
+    login: Login,
+    namespace: Option<HeaderValue>,
+    login_namespace: Option<HeaderValue>,
+    token: watch::Sender<Option<Arc<Token>>>,
+    gate: Mutex<Gate>,
+    calls: Semaphore,
+}
+
+/// A token in use.
+struct Token {
+    /// Of the login that brought it.
+    number: u64,
+    grant: Grant,
+    /// The TTL of the login. A renewal that gives less than half of it nears the maximum.
+    first_ttl: Duration,
+    /// Whether a call with it has succeeded.
+    accepted: AtomicBool,
+}
+
+/// What whoever logs in must know.
+#[derive(Default)]
+struct Gate {
+    logins: u64,
+    last_login: Option<Instant>,
+    failure: Option<Failure>,
+    /// When Vault was last asked about a token, and what it said.
+    last_look: Option<(u64, Instant, bool)>,
+}
+
+struct Failure {
+    fault: Fault,
+    until: Instant,
+    pause: Duration,
+}
+
+impl Session {
+    pub(super) fn new(
+        client: Client,
+        login: Login,
+        namespace: Option<HeaderValue>,
+        login_namespace: Option<HeaderValue>,
+    ) -> Self {
+        Self {
+            client,
+            health: Health::new(),
+            login,
+            namespace,
+            login_namespace,
+            token: watch::Sender::new(None),
+            gate: Mutex::default(),
+            calls: Semaphore::new(MAX_CALLS),
+        }
+    }
+
+    /// Sends a request as ourselves.
+    pub(super) async fn call(&self, call: &Call) -> Result<Answer, Fault> {
+        let _permit = self.calls.acquire().await.expect("the semaphore is never closed");
+        let start = Instant::now();
+        let result = self.call_with_token(call).await;
+        match &result {
+            Ok(_) => self.health.note_success(start.elapsed()),
+            Err(fault) => self.health.note_fault(fault),
+        }
+        result
+    }
+
+    async fn call_with_token(&self, call: &Call) -> Result<Answer, Fault> {
+        let current = self.token.borrow().clone();
+        let mut token = match current {
+            Some(token) => token,
+            None => self.log_in(0).await?,
+        };
+        let mut repeats = 0;
+        let mut logins = 0;
+        loop {
+            let who = Credentials {
+                token: Some(&token.grant.header),
+                namespace: self.namespace.as_ref(),
+            };
+            let fault = match self.client.send(call, who).await {
+                Err(fault) if fault.is_forbidden() => fault,
+                Err(fault) => return Err(fault),
+                Ok(answer) => {
+                    token.accepted.store(true, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+            };
+            if repeats == MAX_REPEATS {
+                return Err(fault);
+            }
+            token = match self.after_refusal(&token, repeats, logins).await? {
+                Verdict::Repeat(next) => next,
+                Verdict::Login(next) => {
+                    logins += 1;
+                    next
+                }
+                Verdict::Denied => return Err(fault),
+            };
+            repeats += 1;
+        }
+    }
+
+    /// What to do after a 403.
+    async fn after_refusal(
+        &self,
+        token: &Arc<Token>,
+        repeats: u32,
+        logins: u32,
+    ) -> Result<Verdict, Fault> {
+        if let Some(newer) = self.newer_than(token.number) {
+            return Ok(Verdict::Repeat(newer));
+        }
+        let known = self.knows(token).await?;
+        let age = token.grant.since.elapsed();
+        if known {
+            return if logins == 0 && age > OLD_RIGHTS {
+                Ok(Verdict::Login(self.log_in(token.number).await?))
+            } else {
+                Ok(Verdict::Denied)
+            };
+        }
+        let unheard = if token.accepted.load(Ordering::Relaxed) { HEARD } else { UNHEARD };
+        if age < unheard {
+            // 100, 200, 400, 800 ms, and so on.
+            time::sleep(jitter(Duration::from_millis(100 << repeats))).await;
+            return Ok(Verdict::Repeat(Arc::clone(token)));
+        }
+        if logins > 0 {
+            return Ok(Verdict::Denied);
+        }
+        Ok(Verdict::Login(self.log_in(token.number).await?))
+    }
+
+    fn newer_than(&self, number: u64) -> Option<Arc<Token>> {
+        self.token.borrow().as_ref().filter(|token| token.number > number).cloned()
+    }
+
+    /// Whether Vault knows a token; one question at a time, and its answer holds for a moment.
+    async fn knows(&self, token: &Token) -> Result<bool, Fault> {
+        let mut gate = self.gate.lock().await;
+        if let Some((number, at, known)) = gate.last_look
+            && number == token.number
+            && at.elapsed() < KNOWN
+            && known
+        {
+            return Ok(true);
+        }
+        let who = Credentials {
+            token: Some(&token.grant.header),
+            namespace: self.login_namespace.as_ref(),
+        };
+        let known = login::knows(&self.client, who).await?;
+        gate.last_look = Some((token.number, Instant::now(), known));
+        Ok(known)
+    }
+
+    /// A token of a later login than this one. Of many callers one logs in.
+    async fn log_in(&self, after: u64) -> Result<Arc<Token>, Fault> {
+        let mut gate = self.gate.lock().await;
+        if let Some(newer) = self.newer_than(after) {
+            return Ok(newer);
+        }
+        if let Some(failure) = &gate.failure
+            && Instant::now() < failure.until
+        {
+            return Err(failure.fault.clone());
+        }
+        if let Some(last) = gate.last_login {
+            time::sleep_until((last + LOGIN_PAUSE).into()).await;
+        }
+        gate.last_login = Some(Instant::now());
+        let namespace = self.login_namespace.as_ref();
+        match login::log_in(&self.client, &self.login, namespace).await {
+            Ok(grant) => {
+                gate.failure = None;
+                gate.logins += 1;
+                self.health.note_login(false);
+                let token = Arc::new(Token {
+                    number: gate.logins,
+                    first_ttl: grant.ttl,
+                    grant,
+                    accepted: AtomicBool::new(false),
+                });
+                tracing::debug!(ttl = ?token.grant.ttl, "key store: vault: logged in");
+                self.token.send_replace(Some(Arc::clone(&token)));
+                Ok(token)
+            }
+            Err(fault) => {
+                let refused = !fault.is_unreachable();
+                let pause = match &gate.failure {
+                    Some(failure) if refused => (failure.pause * 2).min(REFUSED_PAUSE[1]),
+                    _ => REFUSED_PAUSE[0],
+                };
+                let until = Instant::now() + jitter(pause);
+                if refused {
+                    self.health.note_login(true);
+                    tracing::error!("key store: vault: {fault}");
+                }
+                gate.failure = Some(Failure { fault: fault.clone(), until, pause });
+                Err(fault)
+            }
+        }
+    }
+
+    /// Keeps a valid token at hand until it is dropped.
+    pub(super) async fn keep_token(&self) {
+        let mut changes = self.token.subscribe();
+        loop {
+            let current = changes.borrow_and_update().clone();
+            match current {
+                None => self.log_in_eventually(0).await,
+                Some(token) => {
+                    let due = async {
+                        match renewal(&token.grant) {
+                            Some(at) => time::sleep_until(at.into()).await,
+                            None => std::future::pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        () = due => self.extend(&token).await,
+                        // The session outlives this task's loop, so that the channel is open.
+                        _ = changes.changed() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Renews a token, or replaces it.
+    async fn extend(&self, token: &Arc<Token>) {
+        while token.grant.renewable && self.newer_than(token.number).is_none() {
+            let who = Credentials {
+                token: Some(&token.grant.header),
+                namespace: self.login_namespace.as_ref(),
+            };
+            match login::renew(&self.client, who).await {
+                Ok(grant) if grant.ttl >= token.first_ttl / 2 => {
+                    self.replace(token, grant);
+                    return;
+                }
+                // The token nears the end that no renewal moves.
+                Ok(_) => break,
+                Err(fault) if fault.status().is_some_and(|status| status.is_client_error()) => {
+                    tracing::debug!("key store: vault: token is not renewed: {fault}");
+                    break;
+                }
+                Err(fault) => {
+                    self.health.note_fault(&fault);
+                    time::sleep(jitter(LOGIN_PAUSE)).await;
+                }
+            }
+        }
+        self.log_in_eventually(token.number).await;
+    }
+
+    /// Puts a renewed token in the place of itself, unless there is another one by now.
+    fn replace(&self, token: &Arc<Token>, grant: Grant) {
+        let renewed = Token {
+            number: token.number,
+            grant,
+            first_ttl: token.first_ttl,
+            accepted: AtomicBool::new(token.accepted.load(Ordering::Relaxed)),
+        };
+        self.token.send_if_modified(|current| {
+            let same = current.as_ref().is_some_and(|current| current.number == token.number);
+            if same {
+                *current = Some(Arc::new(renewed));
+            }
+            same
+        });
+    }
+
+    /// Logs in, as soon as Vault lets us.
+    async fn log_in_eventually(&self, after: u64) {
+        while let Err(fault) = self.log_in(after).await {
+            if fault.is_unreachable() {
+                // Its return is noticed by the watch first; but a login may fail while all is
+                // well otherwise, so it is tried from time to time all the same.
+                let _ = time::timeout(LOGIN_PAUSE * 2, self.health.reachable()).await;
+            }
+            time::sleep(jitter(LOGIN_PAUSE / 4)).await;
+        }
+    }
+}
+
+enum Verdict {
+    /// Again with this token.
+    Repeat(Arc<Token>),
+    /// Again with this token, which is new.
+    Login(Arc<Token>),
+    /// The token lives, and may not do this.
+    Denied,
+}
+
+/// When a token is to be renewed: at 80 % of its life, or never if it has no end.
+fn renewal(grant: &Grant) -> Option<Instant> {
+    (!grant.ttl.is_zero()).then(|| grant.since + grant.ttl * 4 / 5)
+}

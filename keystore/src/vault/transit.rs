@@ -1,0 +1,98 @@
+//! Wrapping of stored keys by Vault's transit engine.
+
+use base64ct::{Base64, Encoding};
+use http::Method;
+use zeroize::Zeroizing;
+
+use super::body::{self, Field, text_at};
+use super::client::{ANSWER_LIMIT, Call};
+use super::fault::Fault;
+use super::session::Session;
+use super::{MAX_VALUE_ANSWER, paths};
+use crate::config;
+
+/// A key of a transit engine.
+pub(super) struct Transit {
+    encrypt: String,
+    decrypt: String,
+}
+
+impl Transit {
+    pub(super) fn new(config: &config::Transit) -> Self {
+        let path = |verb| paths::encode(&[&config.engine, verb, &config.key]);
+        Self { encrypt: path("encrypt"), decrypt: path("decrypt") }
+    }
+
+    /// Wraps a text: `vault:v<N>:…`, with N the version of the transit key.
+    pub(super) async fn wrap(
+        &self,
+        session: &Session,
+        text: &str,
+    ) -> Result<Zeroizing<String>, Fault> {
+        let plaintext = Zeroizing::new(Base64::encode_string(text.as_bytes()));
+        call(session, &self.encrypt, ("plaintext", plaintext.as_str()), "ciphertext").await
+    }
+
+    /// Unwraps what [`Transit::wrap`] made, with whatever version of the transit key.
+    pub(super) async fn unwrap(
+        &self,
+        session: &Session,
+        wrapped: &str,
+    ) -> Result<Zeroizing<String>, Fault> {
+        let text = call(session, &self.decrypt, ("ciphertext", wrapped), "plaintext").await?;
+        let bytes = Base64::decode_vec(&text).map_err(|_| bad("the plaintext is no base64"))?;
+        let bytes = Zeroizing::new(bytes);
+        let text = std::str::from_utf8(&bytes).map_err(|_| bad("the plaintext is no text"))?;
+        Ok(Zeroizing::new(text.to_owned()))
+    }
+}
+
+/// Whether a stored text is wrapped: `vault:v`, a number, `:`. A stored key never looks so, as
+/// base64 and JSON both have no `:` there.
+pub(super) fn is_wrapped(text: &str) -> bool {
+    text.strip_prefix("vault:v").and_then(|rest| rest.split_once(':')).is_some_and(
+        |(version, _)| !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()),
+    )
+}
+
+async fn call(
+    session: &Session,
+    path: &str,
+    (field, text): (&str, &str),
+    wanted: &str,
+) -> Result<Zeroizing<String>, Fault> {
+    let call = Call {
+        method: Method::POST,
+        path: path.to_owned(),
+        query: None,
+        body: Some(body::to_json(&Field(field, text))),
+        repeatable: true,
+        max_len: MAX_VALUE_ANSWER,
+        limit: ANSWER_LIMIT,
+    };
+    let answer = session.call(&call).await?;
+    text_at(answer.body.as_slice(), &["data", wanted])
+        .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?
+        .ok_or_else(|| bad("there is no text in it"))
+}
+
+fn bad(reason: &str) -> Fault {
+    Fault::BadAnswer { endpoint: "the transit engine".to_owned(), reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrapped_text_of_any_version_is_known() {
+        for text in ["vault:v1:abc", "vault:v2:", "vault:v123456:x:y"] {
+            assert!(is_wrapped(text), "{text}");
+        }
+        for text in
+            ["", "vault:", "vault:v:abc", "vault:v1", "vault:vx:abc", "Cg==", "{\"vault:v1:\""]
+        {
+            assert!(!is_wrapped(text), "{text}");
+        }
+    }
+}
