@@ -28,6 +28,11 @@ impl Level {
         self.0
     }
 
+    /// The number; [`i32::MAX`] for [`Level::OFF`].
+    pub const fn number(self) -> i32 {
+        self.0
+    }
+
     /// Whether a log of this level holds an event of that level.
     pub fn allows(self, event: Self) -> bool {
         event >= self && self != Self::OFF

@@ -27,7 +27,8 @@ pub(crate) struct Node {
 
 pub(crate) enum Kind {
     Null,
-    /// As text, whatever YAML takes it for: `1e3` may be an identity. Wiped when dropped.
+    /// As text, whatever YAML takes it for: `1e3` may be an identity. Wiped when dropped, as it
+    /// may be a secret. What the parser buffers of quoted texts with escapes is not.
     Scalar(Zeroizing<String>),
     List(Vec<Rc<Node>>),
     /// In the order of the file. A key may stand twice.

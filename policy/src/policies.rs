@@ -26,14 +26,14 @@ pub enum Denied {
     UnknownIdentity,
 
     /// No allow pattern of the policy matches.
-    #[error("policy '{policy}' does not allow it")]
+    #[error("policy '{}' does not allow it", policy.escape_debug())]
     NotAllowed {
         /// The policy of the identity.
         policy: Arc<str>,
     },
 
     /// A deny pattern matches.
-    #[error("policy '{policy}' denies it by '{pattern}'")]
+    #[error("policy '{}' denies it by '{}'", policy.escape_debug(), pattern.escape_debug())]
     DeniedBy {
         /// The policy of the identity.
         policy: Arc<str>,
