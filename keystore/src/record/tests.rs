@@ -368,6 +368,30 @@ prop_compose! {
 }
 
 prop_compose! {
+    /// Some of the fields, and not all of them with a valid value.
+    fn partial()(
+        key: Option<(Option<Vec<u8>>, Option<u32>)>,
+        hmac_key: Option<(Option<Vec<u8>>, Option<u32>)>,
+        created_at: Option<(Option<i64>, Option<i32>)>,
+        created_by: Option<String>,
+    ) -> KeyVersion {
+        let secret = |(secret, kind): (Option<Vec<u8>>, Option<u32>)| Secret {
+            secret: secret.unwrap_or_default(),
+            kind: kind.unwrap_or_default(),
+        };
+        KeyVersion {
+            key: key.map(secret),
+            hmac_key: hmac_key.map(secret),
+            created_at: created_at.map(|(seconds, nanos)| Time {
+                seconds: seconds.unwrap_or_default(),
+                nanos: nanos.unwrap_or_default(),
+            }),
+            created_by: created_by.unwrap_or_default(),
+        }
+    }
+}
+
+prop_compose! {
     /// What a server may have written.
     fn stored()(
         key: [u8; 32],
@@ -398,6 +422,15 @@ proptest! {
         let hmac = record.key.hmac_secret().map(|secret| secret.expose().to_vec());
         prop_assert_eq!(hmac, stored.hmac_key.map(|key| key.secret));
         prop_assert_eq!(record.created_by, stored.created_by);
+    }
+
+    #[test]
+    fn a_field_given_again_counts_as_by_another_implementation(
+        parts in prop::collection::vec(partial(), 1..4),
+    ) {
+        let parts: Vec<_> = parts.iter().map(prost::Message::encode_to_vec).collect();
+        prop_assert!(Fields::decode(&parts.concat()).is_ok());
+        agree(&parts.concat())?;
     }
 
     #[test]
