@@ -166,7 +166,9 @@ fn distrust(error: &CertificateError) -> String {
                 if presented.is_empty() { "no host".to_owned() } else { presented.join(", ") };
             format!("it is for {names}, not for {}; use -k to trust any server", expected.to_str())
         }
-        E::BadSignature => format!("its signature is wrong; {HINT}"),
+        E::BadSignature => {
+            format!("its issuer has the name of a trusted CA, but not its key; {HINT}")
+        }
         other => format!("{other}; {HINT}"),
     }
 }
