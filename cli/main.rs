@@ -1,2 +1,34 @@
-//! x
-fn main() {}
+//! The command `kes`: parse, run, exit status.
+
+mod args;
+mod base64;
+mod commands;
+mod env;
+mod error;
+mod file;
+mod obsolete;
+mod output;
+mod parse;
+mod password;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use error::Failure;
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match parse::parse(&args).and_then(|cli| commands::run(cli).map_err(Failure::Wrong)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(text)) => {
+            output::usage(&text);
+            ExitCode::from(2)
+        }
+        // Who reads has read enough, as `head` does.
+        Err(Failure::Wrong(error)) if error.is::<output::Closed>() => ExitCode::SUCCESS,
+        Err(Failure::Wrong(error)) => {
+            output::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The command tree (contract `cli.md`). What parses here is what may be asked for; the texts
+//! of wrong command lines are made in `parse.rs`, and arguments that a command cannot do
+//! without are optional here, so that their absence gets the contract's message.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+mod identity;
+mod key;
+mod server;
+
+pub(crate) use identity::{IdentityArgs, IdentityCommand, NewIdentity};
+pub(crate) use key::{KeyCommand, Names};
+pub(crate) use server::{OldServerFlags, ServerArgs};
+
+/// The whole command line.
+#[derive(Parser)]
+#[command(
+    name = "kes",
+    about = "A key server for MinIO",
+    override_usage = "kes [options] <command>",
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    /// Print the version and the commit
+    #[arg(short, long)]
+    pub version: bool,
+
+    /// Print a completion script for the shell in $SHELL: bash, zsh or fish
+    #[arg(long)]
+    pub auto_completion: bool,
+
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// A command of `kes`.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run a key server
+    #[command(override_usage = "kes server [options]")]
+    Server(ServerArgs),
+
+    /// Manage keys
+    #[command(subcommand, override_usage = "kes key <command>")]
+    Key(KeyCommand),
+
+    /// Look at policies
+    #[command(subcommand, override_usage = "kes policy <command>")]
+    Policy(PolicyCommand),
+
+    /// Make and look at identities
+    Identity(IdentityArgs),
+
+    /// List keys, identities or policies
+    #[command(alias = "list", override_usage = "kes ls [options] [<prefix>]")]
+    Ls(LsArgs),
+
+    /// Follow the audit or the error log of a server
+    #[command(override_usage = "kes log [options]")]
+    Log(LogArgs),
+
+    /// Show how a server is doing
+    #[command(override_usage = "kes status [options]")]
+    Status(StatusArgs),
+}
+
+/// A command of `kes policy`.
+#[derive(Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// List policies
+    #[command(alias = "list", override_usage = "kes policy ls [options] [<pattern>]")]
+    Ls {
+        /// Only policies that start with this; `*` may end it
+        #[arg(value_name = "pattern")]
+        pattern: Option<String>,
+        #[command(flatten)]
+        connect: Connect,
+        #[command(flatten)]
+        format: Format,
+    },
+
+    /// Show when and by whom a policy was made
+    #[command(override_usage = "kes policy info [options] <name>")]
+    Info(NamedPolicy),
+
+    /// Show what a policy allows and denies
+    #[command(override_usage = "kes policy show [options] <name>")]
+    Show(NamedPolicy),
+}
+
+/// A policy, and how to print it.
+#[derive(Args)]
+pub(crate) struct NamedPolicy {
+    /// The policy's name
+    #[arg(value_name = "name")]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub connect: Connect,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// The arguments of `kes ls`.
+#[derive(Args)]
+pub(crate) struct LsArgs {
+    /// Only names that start with this; `*` may end it
+    #[arg(value_name = "prefix")]
+    pub prefix: Option<String>,
+    /// Use this API key, not that of the environment
+    #[arg(short, long, value_name = "key")]
+    pub api_key: Option<String>,
+    /// Ask this server, not that of the environment
+    #[arg(short, long, value_name = "[host]:port")]
+    pub server: Option<String>,
+    /// List identities
+    #[arg(short, long)]
+    pub identity: bool,
+    /// List policies
+    #[arg(short, long)]
+    pub policy: bool,
+    #[command(flatten)]
+    pub connect: Connect,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// The arguments of `kes log`.
+#[derive(Args)]
+pub(crate) struct LogArgs {
+    /// Follow the audit log (this is the default)
+    #[arg(long)]
+    pub audit: bool,
+    /// Follow the error log
+    #[arg(long)]
+    pub error: bool,
+    /// Print the lines as the server sends them: a JSON object each
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub connect: Connect,
+}
+
+/// The arguments of `kes status`.
+#[derive(Args)]
+pub(crate) struct StatusArgs {
+    /// Only say which servers are up
+    #[arg(short, long)]
+    pub short: bool,
+    /// List the server's APIs as well
+    #[arg(long)]
+    pub api: bool,
+    #[command(flatten)]
+    pub connect: Connect,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// How to reach a server.
+#[derive(Args)]
+pub(crate) struct Connect {
+    /// Do not check the server's certificate
+    #[arg(short = 'k', long)]
+    pub insecure: bool,
+    /// Of older versions; ignored
+    #[arg(short, long, value_name = "name", hide = true)]
+    pub enclave: Option<String>,
+}
+
+/// How to print an answer.
+#[derive(Args)]
+pub(crate) struct Format {
+    /// Print JSON and nothing else
+    #[arg(long)]
+    pub json: bool,
+    /// When to print in colour
+    #[arg(long, value_name = "when", default_value = "auto")]
+    pub color: Color,
+}
+
+/// When to print in colour: on a terminal, into a pipe or a file as well, not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}

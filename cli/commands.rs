@@ -1,0 +1,48 @@
+//! The commands, a file each.
+
+mod about;
+mod connect;
+mod identity;
+mod key;
+mod list;
+mod log;
+mod policy;
+mod server;
+mod status;
+
+use anyhow::{Context as _, Result};
+
+use crate::args::{Cli, Command};
+
+/// Runs what was asked for.
+///
+/// # Errors
+/// What the command fails with; the context says what was being done.
+pub(crate) fn run(cli: Cli) -> Result<()> {
+    if cli.version {
+        return about::version();
+    }
+    if cli.auto_completion {
+        return about::completion();
+    }
+    match cli.command {
+        // The server has a runtime of its own.
+        Some(Command::Server(args)) => server::run(args),
+        Some(Command::Key(command)) => wait(key::run(command)),
+        Some(Command::Policy(command)) => wait(policy::run(command)),
+        Some(Command::Identity(args)) => wait(identity::run(args)),
+        Some(Command::Ls(args)) => wait(list::run(args)),
+        Some(Command::Log(args)) => wait(log::run(args)),
+        Some(Command::Status(args)) => wait(status::run(args)),
+        None => Ok(()),
+    }
+}
+
+/// Runs a command that talks to a server.
+fn wait(command: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start")?
+        .block_on(command)
+}

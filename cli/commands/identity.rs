@@ -1,0 +1,226 @@
+//! `kes identity`.
+
+use std::path::Path;
+use std::str::FromStr as _;
+
+use anyhow::{Context as _, Result};
+use kes_api::body::{DescribeIdentity, PolicyPatterns, SelfDescribe, SelfPolicy};
+use kes_api::certificate::Certificate;
+use kes_api::{Identity, Timestamp};
+use kes_client::ApiKey;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::connect::client;
+use super::{list, policy};
+use crate::args::{Connect, Format, IdentityArgs, IdentityCommand};
+use crate::error::usage;
+use crate::file;
+use crate::output::{self, Output};
+use crate::password;
+
+mod new;
+
+pub(super) async fn run(args: IdentityArgs) -> Result<()> {
+    match args.command {
+        Some(IdentityCommand::New(args)) => new::run(&args),
+        Some(IdentityCommand::Of { source, .. }) => of(source),
+        Some(IdentityCommand::Info { identity, connect, format }) => {
+            info(identity, &connect, &format).await
+        }
+        Some(IdentityCommand::Ls { pattern, connect, format }) => {
+            list::identities(&client(&connect)?, pattern.as_deref(), &format).await
+        }
+        None => convert(args.source),
+    }
+}
+
+/// What is known of an identity, of oneself or of another.
+#[derive(Serialize)]
+struct Info {
+    identity: Identity,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    admin: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
+    created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_by: Option<String>,
+    /// Of oneself alone, as `deny`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow: Option<PolicyPatterns>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deny: Option<PolicyPatterns>,
+}
+
+impl Info {
+    fn of_other(identity: Identity, answer: DescribeIdentity) -> Self {
+        Self {
+            identity,
+            admin: answer.admin,
+            policy: answer.policy,
+            created_at: answer.created_at,
+            created_by: answer.created_by,
+            allow: None,
+            deny: None,
+        }
+    }
+
+    /// The policy's name and patterns stand at different places in the answers of servers.
+    fn of_self(answer: SelfDescribe) -> Self {
+        let (name, inner) = match answer.policy {
+            Some(SelfPolicy::Object(policy)) => {
+                (Some(policy.name), Some((policy.allow, policy.deny)))
+            }
+            Some(SelfPolicy::Name(name)) => (Some(name), None),
+            None => (None, None),
+        };
+        let (allow, deny) = match inner {
+            Some((allow, deny)) => (Some(allow), Some(deny)),
+            None => (answer.allow, answer.deny),
+        };
+        Self {
+            identity: answer.identity,
+            admin: answer.admin,
+            policy: answer.policy_name.or(name).filter(|name| !name.is_empty()),
+            created_at: answer.created_at,
+            created_by: answer.created_by,
+            allow,
+            deny,
+        }
+    }
+
+    fn rows(&self) -> Vec<(&'static str, String)> {
+        let mut rows = vec![("Identity", self.identity.to_string())];
+        rows.extend(self.policy.clone().map(|policy| ("Policy", policy)));
+        rows.push(("Created At", self.created_at.to_table()));
+        rows.push(("Role", if self.admin { "Admin" } else { "User" }.to_owned()));
+        rows.extend(self.created_by.clone().map(|by| ("Created By", by)));
+        rows.extend(self.allow.as_ref().map(|allow| ("Allow", policy::patterns(allow))));
+        rows.extend(self.deny.as_ref().map(|deny| ("Deny", policy::patterns(deny))));
+        rows
+    }
+}
+
+async fn info(identity: Option<String>, connect: &Connect, format: &Format) -> Result<()> {
+    let info = match identity {
+        Some(text) => {
+            let identity = Identity::from_str(&text).map_err(|error| {
+                usage(format!("invalid identity: {error}"), "kes identity info")
+            })?;
+            let answer = client(connect)?.describe_identity(identity.to_hex().as_str()).await;
+            Info::of_other(identity, answer.context("failed to describe identity")?)
+        }
+        None => {
+            let answer = client(connect)?.self_describe().await;
+            Info::of_self(answer.context("failed to describe identity")?)
+        }
+    };
+    let mut output = Output::with_color(format.color);
+    if format.json { output.json(&info) } else { output.table(&info.rows()) }
+}
+
+/// `kes identity of`
+fn of(source: Option<String>) -> Result<()> {
+    const COMMAND: &str = "kes identity of";
+    let source = source
+        .map(Zeroizing::new)
+        .ok_or_else(|| usage("no API key or certificate specified", COMMAND))?;
+    match api_key(&source)? {
+        Some(key) => print_identity(key.identity()),
+        None => print_identity(of_certificates(&file::read(Path::new(&*source))?, &source)?),
+    }
+}
+
+/// `kes identity [<key | file>]`
+fn convert(source: Option<String>) -> Result<()> {
+    let Some(source) = source.map(Zeroizing::new) else { return new::api_key() };
+    if let Some(key) = api_key(&source)? {
+        return print_identity(key.identity());
+    }
+    let path = Path::new(&*source);
+    let pem = file::read(path)?;
+    // A certificate first: where both stand in one file the public half is what may be shown.
+    if kes_tls::parse_certificates(&pem).is_ok() {
+        return print_identity(of_certificates(&pem, &source)?);
+    }
+    let password = if kes_tls::is_encrypted(&pem) { Some(password::of(path)?) } else { None };
+    let key = kes_tls::parse_private_key(&pem, password.as_ref().map(|text| text.as_str()))
+        .with_context(|| source.to_string())?;
+    let key = ApiKey::from_pkcs8(&key).with_context(|| source.to_string())?;
+    Output::new().secret(Zeroizing::new(format!("{}\n", *key.expose())).as_bytes())
+}
+
+/// The argument as an API key; none if it has to be the name of a file.
+fn api_key(text: &str) -> Result<Option<ApiKey>> {
+    match ApiKey::parse(text) {
+        Ok(key) => Ok(Some(key)),
+        // The text is not quoted: most of it may be a secret.
+        Err(error) if text.starts_with("kes:") => Err(error).context("invalid API key"),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The identity of the first certificate: that is the one a client proves to have.
+fn of_certificates(pem: &[u8], path: &str) -> Result<Identity> {
+    let chain = kes_tls::parse_certificates(pem).with_context(|| path.to_owned())?;
+    let leaf = chain.first().with_context(|| format!("{path} holds no certificate"))?;
+    let certificate = Certificate::parse(leaf).with_context(|| path.to_owned())?;
+    if certificate.is_ca() {
+        output::warning(&format!(
+            "{path} is the certificate of a CA, which a server takes for nobody's"
+        ));
+    }
+    Ok(Identity::of_public_key(certificate.public_key()))
+}
+
+fn print_identity(identity: Identity) -> Result<()> {
+    let mut output = Output::new();
+    if output.is_terminal() {
+        return output.table(&[("Identity", identity.to_string())]);
+    }
+    output.print(&identity.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_self(json: &str) -> Info {
+        Info::of_self(serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn every_servers_self_description_is_understood() {
+        let identity = "f922df75bd46199c3542cb491dc2116f3c51c9e60f660da9858b361b8020f42e";
+        let head = format!(
+            r#""identity":"{identity}","created_at":"2026-11-22T02:24:08Z","created_by":"a""#
+        );
+        for (rest, policy, allow) in [
+            (r#""policy_name":"minio","allow":{"/a":{}},"deny":{}"#, "minio", "/a"),
+            (r#""policy":"minio","allow":{"/a":{}}"#, "minio", "/a"),
+            (
+                r#""policy":{"name":"minio","allow":{"/a":{}},"deny":{},"created_at":"2026-11-22T02:24:08Z","created_by":"a"}"#,
+                "minio",
+                "/a",
+            ),
+        ] {
+            let info = of_self(&format!("{{{head},{rest}}}"));
+            assert_eq!(info.policy.as_deref(), Some(policy), "{rest}");
+            let rows = info.rows();
+            assert!(rows.contains(&("Allow", format!("{allow}\n"))), "{rest}: {rows:?}");
+            assert!(rows.contains(&("Role", "User".into())), "{rest}");
+        }
+        let admin = of_self(&format!(
+            r#"{{"identity":"{identity}","admin":true,"created_at":"2026-11-22T02:24:08Z"}}"#
+        ));
+        assert_eq!(
+            admin.rows(),
+            [
+                ("Identity", identity.to_owned()),
+                ("Created At", "2026-11-22 02:24:08".into()),
+                ("Role", "Admin".into())
+            ]
+        );
+    }
+}

@@ -1,0 +1,149 @@
+//! `kes key`.
+
+use anyhow::{Context as _, Result};
+use kes_api::SecretBytes;
+use kes_api::body::{
+    DecryptRequest, EncryptRequest, GenerateRequest, ImportRequest, ciphertext_json, generate_json,
+    plaintext_json,
+};
+use zeroize::Zeroizing;
+
+use super::connect::client;
+use super::list;
+use crate::args::{Connect, Format, KeyCommand, Names};
+use crate::base64;
+use crate::error::usage;
+use crate::output::Output;
+
+pub(super) async fn run(command: KeyCommand) -> Result<()> {
+    match command {
+        KeyCommand::Create(names) => create(names).await,
+        KeyCommand::Import { name, key, connect } => import(name, key, &connect).await,
+        KeyCommand::Info { name, connect, format } => info(name, &connect, &format).await,
+        KeyCommand::Ls { pattern, connect, format } => {
+            list::keys(&client(&connect)?, pattern.as_deref(), &format).await
+        }
+        KeyCommand::Rm(names) => rm(names).await,
+        KeyCommand::Encrypt { name, message, connect } => encrypt(name, message, &connect).await,
+        KeyCommand::Decrypt { name, ciphertext, context, connect } => {
+            decrypt(name, ciphertext, context, &connect).await
+        }
+        KeyCommand::Dek { name, context, connect } => dek(name, context, &connect).await,
+    }
+}
+
+async fn create(Names { names, connect }: Names) -> Result<()> {
+    if names.is_empty() {
+        return Err(no_name("kes key create"));
+    }
+    let client = client(&connect)?;
+    for name in &names {
+        client.create_key(name).await.with_context(|| format!("failed to create key {name:?}"))?;
+    }
+    Ok(())
+}
+
+async fn import(name: Option<String>, key: Option<String>, connect: &Connect) -> Result<()> {
+    const COMMAND: &str = "kes key import";
+    let name = name.ok_or_else(|| no_name(COMMAND))?;
+    let key = key.map(Zeroizing::new).ok_or_else(|| usage("no crypto key specified", COMMAND))?;
+    let key =
+        base64::decode(&key).map_err(|fault| usage(format!("invalid key: {fault}"), COMMAND))?;
+    client(connect)?
+        .import_key(&name, &ImportRequest { key, cipher: "AES256".to_owned() })
+        .await
+        .with_context(|| format!("failed to import key {name:?}"))
+}
+
+async fn info(name: Option<String>, connect: &Connect, format: &Format) -> Result<()> {
+    let name = name.ok_or_else(|| no_name("kes key info"))?;
+    let key = client(connect)?.describe_key(&name).await.context("failed to describe keys")?;
+    let mut output = Output::with_color(format.color);
+    if format.json {
+        return output.json(&key);
+    }
+    output.table(&[
+        ("Name", key.name),
+        ("Algorithm", key.algorithm),
+        ("Date", key.created_at.to_table()),
+        ("Owner", key.created_by),
+    ])
+}
+
+async fn rm(Names { names, connect }: Names) -> Result<()> {
+    if names.is_empty() {
+        return Err(no_name("kes key rm"));
+    }
+    let client = client(&connect)?;
+    for name in &names {
+        client.delete_key(name).await.with_context(|| format!("failed to remove key {name:?}"))?;
+    }
+    Ok(())
+}
+
+async fn encrypt(name: Option<String>, message: Option<String>, connect: &Connect) -> Result<()> {
+    const COMMAND: &str = "kes key encrypt";
+    let name = name.ok_or_else(|| no_name(COMMAND))?;
+    let message = message.ok_or_else(|| usage("no message specified", COMMAND))?;
+    let request = EncryptRequest {
+        plaintext: SecretBytes::new(message.into_bytes()),
+        context: SecretBytes::default(),
+    };
+    let answer =
+        client(connect)?.encrypt(&name, &request).await.context("failed to encrypt message")?;
+    let mut output = Output::new();
+    if output.is_terminal() {
+        return output.secret_fields(&[("ciphertext", &answer.ciphertext)]);
+    }
+    output.secret(ciphertext_json(answer.ciphertext.expose()).expose())
+}
+
+async fn decrypt(
+    name: Option<String>,
+    ciphertext: Option<String>,
+    context: Option<String>,
+    connect: &Connect,
+) -> Result<()> {
+    const COMMAND: &str = "kes key decrypt";
+    let name = name.ok_or_else(|| no_name(COMMAND))?;
+    let ciphertext = ciphertext.ok_or_else(|| usage("no ciphertext specified", COMMAND))?;
+    let ciphertext = base64::decode(&ciphertext)
+        .map_err(|fault| usage(format!("invalid ciphertext: {fault}"), COMMAND))?;
+    let context = decode_context(context, COMMAND)?;
+    let answer = client(connect)?
+        .decrypt(&name, &DecryptRequest { ciphertext, context })
+        .await
+        .context("failed to decrypt ciphertext")?;
+    let mut output = Output::new();
+    if output.is_terminal() {
+        return output.secret_fields(&[("plaintext", &answer.plaintext)]);
+    }
+    output.secret(plaintext_json(answer.plaintext.expose()).expose())
+}
+
+async fn dek(name: Option<String>, context: Option<String>, connect: &Connect) -> Result<()> {
+    const COMMAND: &str = "kes key dek";
+    let name = name.ok_or_else(|| no_name(COMMAND))?;
+    let context = decode_context(context, COMMAND)?;
+    let answer = client(connect)?
+        .generate(&name, &GenerateRequest { context })
+        .await
+        .context("failed to generate data key")?;
+    let mut output = Output::new();
+    if output.is_terminal() {
+        return output.secret_fields(&[
+            ("plaintext", &answer.plaintext),
+            ("ciphertext", &answer.ciphertext),
+        ]);
+    }
+    output.secret(generate_json(answer.plaintext.expose(), answer.ciphertext.expose()).expose())
+}
+
+fn decode_context(context: Option<String>, command: &str) -> Result<SecretBytes> {
+    let Some(context) = context else { return Ok(SecretBytes::default()) };
+    base64::decode(&context).map_err(|fault| usage(format!("invalid context: {fault}"), command))
+}
+
+fn no_name(command: &str) -> anyhow::Error {
+    usage("no key name specified", command)
+}

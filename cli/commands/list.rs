@@ -1,0 +1,57 @@
+//! Listings of keys, policies and identities, which `kes ls` shares with their own commands.
+
+use anyhow::{Context as _, Result};
+use kes_client::Client;
+
+use super::connect;
+use crate::args::{Format, LsArgs};
+use crate::error::usage;
+use crate::output::Output;
+
+/// `kes ls`
+pub(super) async fn run(args: LsArgs) -> Result<()> {
+    if args.identity && args.policy {
+        return Err(usage("--identity and --policy are both specified", "kes ls"));
+    }
+    let client =
+        connect::client_with(&args.connect, args.server.as_deref(), args.api_key.as_deref())?;
+    let prefix = args.prefix.as_deref();
+    match (args.identity, args.policy) {
+        (true, _) => identities(&client, prefix, &args.format).await,
+        (_, true) => policies(&client, prefix, &args.format).await,
+        _ => keys(&client, prefix, &args.format).await,
+    }
+}
+
+/// Prints the names of keys.
+pub(super) async fn keys(client: &Client, pattern: Option<&str>, format: &Format) -> Result<()> {
+    let names = client.list_keys(pattern.unwrap_or("")).await.context("failed to list keys")?;
+    print("Key", &names, format)
+}
+
+/// Prints the names of policies.
+pub(super) async fn policies(
+    client: &Client,
+    pattern: Option<&str>,
+    format: &Format,
+) -> Result<()> {
+    let names =
+        client.list_policies(pattern.unwrap_or("")).await.context("failed to list policies")?;
+    print("Policy", &names, format)
+}
+
+/// Prints identities.
+pub(super) async fn identities(
+    client: &Client,
+    pattern: Option<&str>,
+    format: &Format,
+) -> Result<()> {
+    let names =
+        client.list_identities(pattern.unwrap_or("")).await.context("failed to list identities")?;
+    print("Identity", &names, format)
+}
+
+fn print(heading: &str, names: &[String], format: &Format) -> Result<()> {
+    let mut output = Output::with_color(format.color);
+    if format.json { output.json(&names) } else { output.list(heading, names) }
+}

@@ -1,0 +1,137 @@
+//! `kes server`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use anyhow::{Context as _, Result};
+use kes_config::Address;
+use kes_server::{BuildInfo, Info, Options, Server, Source};
+
+use super::about::{COMMIT, VERSION, runtime};
+use crate::args::ServerArgs;
+use crate::error::usage;
+use crate::output::{self, Output};
+use crate::{file, obsolete};
+
+mod dev;
+
+/// Runs a server until it is told to stop.
+pub(super) fn run(args: ServerArgs) -> Result<()> {
+    const COMMAND: &str = "kes server";
+    for warning in obsolete::server_flags(&args.old)? {
+        output::warning(warning);
+    }
+    // Before anything secret is there.
+    let locked = || kes_server::harden();
+    match (args.config, args.dev) {
+        (Some(_), true) => Err(usage("--config and --dev are both specified", COMMAND)),
+        (None, false) => Err(usage("no configuration file specified: --config", COMMAND)),
+        (Some(path), false) => {
+            let locked = locked();
+            file::check(&path)?;
+            serve(Source::File(path), args.addr, |info| announce(info, locked))
+        }
+        (None, true) => {
+            let locked = locked();
+            let dev = dev::Credentials::new(&machine_addresses())?;
+            serve(dev.source(), args.addr, |info| {
+                announce(info, locked)?;
+                dev.announce(client_address(info.address))
+            })
+        }
+    }
+}
+
+/// Starts, says so, and serves.
+fn serve(
+    source: Source,
+    address: Option<Address>,
+    announce: impl FnOnce(&Info) -> Result<()>,
+) -> Result<()> {
+    let build = BuildInfo { version: VERSION, commit: COMMIT };
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("failed to start")?
+        .block_on(async {
+            let server = Server::start(Options { source, address, build }).await?;
+            match announce(server.info()) {
+                // A server whose output nobody reads is a server all the same.
+                Err(error) if error.is::<output::Closed>() => {}
+                announced => announced?,
+            }
+            server.run().await;
+            Ok(())
+        })
+}
+
+/// The start-up message (contract `cli.md`).
+fn announce(info: &Info, memory_locked: bool) -> Result<()> {
+    let urls = urls(info.address, &machine_addresses());
+    let admin = info.admin.map_or_else(|| "<disabled>".to_owned(), |admin| admin.to_string());
+    let memory = if memory_locked { "locked" } else { "not locked: it may be swapped to disk" };
+    Output::new().table(&[
+        ("Version", format!("{VERSION}  commit={COMMIT}")),
+        ("Runtime", runtime()),
+        ("Key Store", info.keystore.clone()),
+        ("Endpoints", urls.join("\n")),
+        ("Admin", admin),
+        ("Error Log", format!("stderr level={}", info.error_level)),
+        ("Audit Log", format!("stdout level={}", info.audit_level)),
+        ("Memory", memory.to_owned()),
+    ])
+}
+
+/// Where clients find the server: each address of the machine if it listens on all of them.
+fn urls(listens: SocketAddr, machine: &[IpAddr]) -> Vec<String> {
+    let url = |ip: IpAddr| format!("https://{}", SocketAddr::new(ip, listens.port()));
+    let urls: Vec<String> = machine
+        .iter()
+        // What listens on all of IPv6 takes IPv4 as well.
+        .filter(|ip| listens.is_ipv6() || ip.is_ipv4())
+        .map(|ip| url(*ip))
+        .collect();
+    if listens.ip().is_unspecified() && !urls.is_empty() { urls } else { vec![url(listens.ip())] }
+}
+
+/// Where a client on this machine finds the server.
+fn client_address(listens: SocketAddr) -> SocketAddr {
+    let mut address = listens;
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    address
+}
+
+/// The addresses of this machine that a client can connect to, loopback first. IPv6 addresses
+/// that hold on one link only are left out: a URL cannot name the link.
+fn machine_addresses() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let mut addresses: Vec<IpAddr> = interfaces
+        .iter()
+        .map(if_addrs::Interface::ip)
+        .filter(|ip| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()))
+        .collect();
+    addresses.sort_by_key(|ip| (!ip.is_loopback(), ip.is_ipv6()));
+    addresses.dedup();
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_those_that_clients_can_use() {
+        let machine: Vec<IpAddr> =
+            ["127.0.0.1", "::1", "10.0.0.7"].map(|ip| ip.parse().unwrap()).into();
+        for (listens, expected) in [
+            ("127.0.0.1:7373", &["https://127.0.0.1:7373"] as &[_]),
+            ("0.0.0.0:7373", &["https://127.0.0.1:7373", "https://10.0.0.7:7373"]),
+            ("[::]:1", &["https://127.0.0.1:1", "https://[::1]:1", "https://10.0.0.7:1"]),
+            ("[::1]:1", &["https://[::1]:1"]),
+        ] {
+            assert_eq!(urls(listens.parse().unwrap(), &machine), expected, "{listens}");
+        }
+        assert_eq!(urls("0.0.0.0:1".parse().unwrap(), &[]), ["https://0.0.0.0:1"]);
+    }
+}

@@ -1,0 +1,111 @@
+//! What a dev server is made of, and what its user pastes to talk to it.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use kes_client::{ApiKey, certificate_to_pem, dev_server};
+use kes_server::Source;
+use rustls::sign::CertifiedKey;
+use zeroize::Zeroizing;
+
+use crate::file::{self, Access};
+use crate::output::Output;
+
+/// A fresh API key and server certificate. The certificate lies in a file as long as this lives,
+/// so that clients can trust it.
+pub(super) struct Credentials {
+    api_key: ApiKey,
+    certificate: Arc<CertifiedKey>,
+    /// None if it could not be written: clients then have to trust any server.
+    file: Option<PathBuf>,
+}
+
+impl Credentials {
+    /// Makes both; the certificate is for these addresses.
+    pub(super) fn new(addresses: &[IpAddr]) -> Result<Self> {
+        let api_key = ApiKey::generate()?;
+        let (certificate, key) = dev_server(addresses)?;
+        let pem = certificate_to_pem(&certificate);
+        // Named after the identity: no two servers write the same file.
+        let name = format!("kes-dev-{}.crt", &api_key.identity().to_hex().as_str()[..16]);
+        let path = folder().join(name);
+        let written = file::write(&path, pem.as_bytes(), Access::Public, false).is_ok();
+        let certificate = kes_tls::match_key(&[certificate], &key)?;
+        Ok(Self { api_key, certificate, file: written.then_some(path) })
+    }
+
+    /// The server's configuration: keys in memory, the API key is admin.
+    pub(super) fn source(&self) -> Source {
+        Source::Dev { admin: self.api_key.identity(), certificate: Arc::clone(&self.certificate) }
+    }
+
+    /// Prints the API key, and settings of clients ready to paste.
+    pub(super) fn announce(&self, address: SocketAddr) -> Result<()> {
+        const INVARIANT: &str = "a String takes all text";
+        let api_key = self.api_key.expose();
+        // The text is secret, and must not grow: that leaves an unwiped copy behind.
+        let mut text = Zeroizing::new(String::with_capacity(4096));
+        write!(
+            text,
+            "
+A server to try things out: the keys are gone when it ends.
+
+Your API key:
+
+   {key}
+
+In another shell, the first key:
+
+   export KES_SERVER=https://{address}
+   export KES_API_KEY={key}
+",
+            key = *api_key
+        )
+        .expect(INVARIANT);
+        let trust = match &self.file {
+            Some(file) => {
+                writeln!(text, "   export KES_CAPATH={}", file.display()).expect(INVARIANT);
+                ""
+            }
+            None => " -k",
+        };
+        write!(
+            text,
+            "   kes key create{trust} my-key
+
+The settings of MinIO:
+
+   export MINIO_KMS_KES_ENDPOINT=https://{address}
+   export MINIO_KMS_KES_API_KEY={key}
+   export MINIO_KMS_KES_KEY_NAME=my-key
+",
+            key = *api_key
+        )
+        .expect(INVARIANT);
+        if let Some(file) = &self.file {
+            writeln!(text, "   export MINIO_KMS_KES_CAPATH={}", file.display()).expect(INVARIANT);
+        }
+        text.push('\n');
+        Output::new().secret(text.as_bytes())
+    }
+}
+
+impl Drop for Credentials {
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            // Nothing is lost if it stays.
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+/// The user's own folder for what lives as long as a session, else that of all users.
+fn folder() -> PathBuf {
+    std::env::var_os("XDG_RUNTIME_DIR")
+        .map(PathBuf::from)
+        .filter(|path| path.is_dir())
+        .unwrap_or_else(std::env::temp_dir)
+}

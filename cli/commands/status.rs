@@ -1,0 +1,213 @@
+//! `kes status`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use kes_api::body::{Api, Status};
+use kes_client::Client;
+use serde::Serialize;
+
+use super::connect::clients;
+use crate::args::StatusArgs;
+use crate::output::{BAD, GOOD, LABEL, Output, WARN, clean};
+
+/// What was found out about one server.
+struct Report {
+    endpoint: String,
+    answer: Result<Answer>,
+}
+
+struct Answer {
+    status: Status,
+    apis: Option<Vec<Api>>,
+    /// From the request to the answer.
+    latency: Duration,
+}
+
+/// A report as JSON. Of one server alone it is the status as the server sends it.
+#[derive(Serialize)]
+struct JsonReport<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<&'a str>,
+    #[serde(flatten)]
+    status: Option<&'a Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    apis: Option<&'a [Api]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+pub(super) async fn run(args: StatusArgs) -> Result<()> {
+    let mut output = Output::with_color(args.format.color);
+    let clients = clients(&args.connect)?;
+    let (total, mut failed) = (clients.len(), 0);
+    for client in clients {
+        let report = Report {
+            endpoint: client.endpoints().iter().map(ToString::to_string).collect(),
+            answer: ask(&client, args.api).await,
+        };
+        failed += usize::from(report.answer.is_err());
+        match report.answer {
+            // Of a single server the error alone says it all.
+            Err(error) if total == 1 => return Err(error.context("failed to get the status")),
+            _ if args.format.json => output.json(&report.to_json(total > 1))?,
+            _ => output.print(&report.render(args.short))?,
+        }
+    }
+    if failed > 0 {
+        bail!("{failed} of {total} servers did not answer");
+    }
+    Ok(())
+}
+
+async fn ask(client: &Client, apis: bool) -> Result<Answer> {
+    // The first request makes the connection, which is not what later ones wait for.
+    client.version().await?;
+    let start = Instant::now();
+    let status = client.status().await?;
+    let latency = start.elapsed();
+    let apis = if apis { Some(client.apis().await?) } else { None };
+    Ok(Answer { status, apis, latency })
+}
+
+impl Report {
+    fn to_json(&self, several: bool) -> JsonReport<'_> {
+        let answer = self.answer.as_ref();
+        JsonReport {
+            endpoint: several.then_some(self.endpoint.as_str()),
+            status: answer.ok().map(|answer| &answer.status),
+            apis: answer.ok().and_then(|answer| answer.apis.as_deref()),
+            error: answer.err().map(|error| format!("{error:#}")),
+        }
+    }
+
+    fn render(&self, short: bool) -> String {
+        let endpoint = clean(&self.endpoint);
+        let answer = match &self.answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                let reason = row("Error", &clean(&format!("{error:#}")));
+                return format!("{BAD}●{BAD:#} {endpoint}\n{reason}");
+            }
+        };
+        let status = &answer.status;
+        let dot = if status.keystore_unreachable { WARN } else { GOOD };
+        let mut text = format!("{dot}●{dot:#} {endpoint}\n");
+        if !short {
+            text += &row("Version", &clean(&status.version));
+            text += &row("Uptime", &uptime(status.uptime));
+            text += &row("Latency", &latency(answer.latency));
+            text += &row("OS", &clean(&status.os));
+            text += &row("CPUs", &format!("{} {}", status.num_cpu, clean(&status.arch)));
+            text += &row("Memory", "");
+            text += &row("· Heap", &size(status.mem_heap_used));
+            text += &row("· Stack", &size(status.mem_stack_used));
+        }
+        if status.keystore_unreachable {
+            text += &row("Keystore", "unreachable");
+        }
+        for (index, api) in answer.apis.iter().flatten().enumerate() {
+            if index == 0 {
+                text += &row("APIs", "");
+            }
+            text += &api_row(api);
+        }
+        text
+    }
+}
+
+/// Method, path, largest body and deadline of an API.
+fn api_row(api: &Api) -> String {
+    let timeout = if api.timeout == 0 { "-".to_owned() } else { format!("{}s", api.timeout) };
+    format!(
+        "  · {method:6} {path:26} {body:>6} {timeout:>4}\n",
+        method = clean(&api.method),
+        path = clean(&api.path),
+        body = size(api.max_body),
+    )
+}
+
+/// An indented label, and its value from column 11 on.
+fn row(label: &str, value: &str) -> String {
+    // Padded outside of the style, which may underline, and not at all without a value.
+    let pad = if value.is_empty() { 0 } else { 9_usize.saturating_sub(label.chars().count()) };
+    format!("  {LABEL}{label}{LABEL:#}{:pad$}{value}\n", "")
+}
+
+/// `2 seconds`, `1 hour 5 minutes`, `3 days 2 hours`: the two largest units.
+fn uptime(seconds: u64) -> String {
+    let units = [
+        (seconds / 86_400, "day"),
+        (seconds / 3_600 % 24, "hour"),
+        (seconds / 60 % 60, "minute"),
+        (seconds % 60, "second"),
+    ];
+    let first = units.iter().position(|(count, _)| *count > 0).unwrap_or(units.len() - 1);
+    let parts: Vec<String> = units[first..]
+        .iter()
+        .take(2)
+        .filter(|(count, unit)| *count > 0 || (*unit == "second" && seconds == 0))
+        .map(|(count, unit)| format!("{count} {unit}{}", if *count == 1 { "" } else { "s" }))
+        .collect();
+    parts.join(" ")
+}
+
+/// Milliseconds, and microseconds below one.
+fn latency(time: Duration) -> String {
+    match time.as_millis() {
+        0 => format!("{}µs", time.as_micros()),
+        millis => format!("{millis}ms"),
+    }
+}
+
+/// `589.8KB`, `3.9MB`: decimal units, one digit behind the point.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KB", "MB", "GB", "TB"];
+    // Tenths of the unit, rounded: 999.95 KB are 1.0 MB.
+    let (mut tenths, mut unit) = (bytes.saturating_mul(10), 0);
+    while tenths >= 10_000 && unit + 1 < UNITS.len() {
+        tenths = tenths / 1_000 + u64::from(tenths % 1_000 >= 500);
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{bytes}B"),
+        _ => format!("{}.{}{}", tenths / 10, tenths % 10, UNITS[unit]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_decimal_with_one_digit() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1_000, "1.0KB"),
+            (589_824, "589.8KB"),
+            (999_949, "999.9KB"),
+            (999_950, "1.0MB"),
+            (3_900_000, "3.9MB"),
+            (1_500_000_000, "1.5GB"),
+            (u64::MAX, "1844674.4TB"),
+        ] {
+            assert_eq!(size(bytes), text, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn uptimes_have_their_two_largest_units() {
+        for (seconds, text) in [
+            (0, "0 seconds"),
+            (1, "1 second"),
+            (2, "2 seconds"),
+            (60, "1 minute"),
+            (3_900, "1 hour 5 minutes"),
+            (86_400 * 3 + 7_205, "3 days 2 hours"),
+            (86_400 + 59, "1 day"),
+        ] {
+            assert_eq!(uptime(seconds), text, "{seconds}");
+        }
+    }
+}

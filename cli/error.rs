@@ -1,0 +1,51 @@
+//! How a command fails: what is said on standard error, and the exit status.
+//!
+//! Commands return [`anyhow::Error`]: the cause, and what was being done as context, which print
+//! as `failed to create key "a": key already exists`. An error in the command line itself is a
+//! [`UsageError`] and ends with where to read on.
+
+use std::fmt;
+
+use clap::builder::StyledStr;
+
+/// Why a command line was not run to its end.
+pub(crate) enum Failure {
+    /// Only the usage is to be printed: exit status 2.
+    Usage(StyledStr),
+    /// A wrong command line, or a command that failed: exit status 1.
+    Wrong(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Wrong(error)
+    }
+}
+
+/// A mistake in the command line, with the command whose help explains it.
+#[derive(Debug)]
+pub(crate) struct UsageError {
+    message: String,
+    command: String,
+}
+
+impl UsageError {
+    /// A mistake in a call of `command`, such as `kes key ls`.
+    pub(crate) fn new(message: impl Into<String>, command: &str) -> Self {
+        Self { message: message.into(), command: command.to_owned() }
+    }
+}
+
+/// `unknown flag: --foo. See 'kes key ls --help'`
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}. See '{} --help'", self.message, self.command)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// A [`UsageError`] as a command returns it.
+pub(crate) fn usage(message: impl Into<String>, command: &str) -> anyhow::Error {
+    UsageError::new(message, command).into()
+}

@@ -1,0 +1,244 @@
+//! All that the command line prints. The rules:
+//!
+//! - Standard output carries answers. Errors, warnings, prompts and usage go to standard error,
+//!   as `Error: …` and `Warning: …`: lower case, no full stop, unless a hint on where to read on
+//!   follows (`. See 'kes key ls --help'`).
+//! - An answer has up to three forms: for a reader at a terminal; plain, into a pipe or a file,
+//!   which is what scripts parse; and JSON, with `--json`, which is all that is then printed.
+//! - Every output ends with a newline.
+//! - Colour only on a terminal, unless `--color` says otherwise; `NO_COLOR` counts. It never
+//!   carries what the text does not say.
+//! - Text that comes from elsewhere is cleaned of control characters before it gets to a
+//!   terminal: a path in the audit log is chosen by whoever sent the request.
+//! - An API key, a plaintext or a data key is printed where the contract has it printed, and
+//!   nowhere else: no error and no warning quotes one.
+//! - When the reader of standard output goes away the command ends in silence, as done.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use anyhow::Result;
+use base64::Engine as _;
+use clap::builder::StyledStr;
+use kes_api::SecretBytes;
+use kes_api::bytes::BASE64;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::args::Color;
+
+/// The heading of a list.
+pub(crate) const HEADING: Style = Style::new().bold().underline();
+/// The label of a line.
+pub(crate) const LABEL: Style = Style::new().bold();
+/// Something works.
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+/// Something works in part.
+pub(crate) const WARN: Style = AnsiColor::Yellow.on_default();
+/// Something fails.
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// Column at which values stand in a table.
+const VALUE_COLUMN: usize = 12;
+
+/// Standard output.
+pub(crate) struct Output {
+    stream: AutoStream<io::Stdout>,
+    terminal: bool,
+}
+
+/// Nobody reads standard output any more.
+#[derive(Debug)]
+pub(crate) struct Closed;
+
+impl Output {
+    /// Standard output, in colour as it suits it.
+    pub(crate) fn new() -> Self {
+        Self::with_color(Color::Auto)
+    }
+
+    /// Standard output, in colour as asked for.
+    pub(crate) fn with_color(color: Color) -> Self {
+        let stdout = io::stdout();
+        let terminal = stdout.is_terminal();
+        let choice = match color {
+            Color::Auto => AutoStream::choice(&stdout),
+            Color::Always => ColorChoice::Always,
+            Color::Never => ColorChoice::Never,
+        };
+        Self { stream: AutoStream::new(stdout, choice), terminal }
+    }
+
+    /// Whether a person reads, not a program.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Prints text, with a newline at its end if it has none, and at once.
+    ///
+    /// # Errors
+    /// [`Closed`] if nobody reads, otherwise what the system says.
+    pub(crate) fn print(&mut self, text: &str) -> Result<()> {
+        let end = if text.ends_with('\n') { "" } else { "\n" };
+        written(
+            self.stream
+                .write_all(text.as_bytes())
+                .and_then(|()| self.stream.write_all(end.as_bytes()))
+                .and_then(|()| self.stream.flush()),
+        )
+    }
+
+    /// Prints a value as one line of JSON.
+    ///
+    /// # Errors
+    /// As [`Self::print`].
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<()> {
+        self.print(&serde_json::to_string(value)?)
+    }
+
+    /// Prints text that is secret and ends with a newline, past the buffer of standard output,
+    /// which nobody wipes.
+    ///
+    /// # Errors
+    /// As [`Self::print`].
+    pub(crate) fn secret(&mut self, text: &[u8]) -> Result<()> {
+        written(self.stream.flush())?;
+        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+        written(File::from(stdout).write_all(text))
+    }
+
+    /// Prints a line `label: base64` for each of these, as [`Self::secret`] does.
+    ///
+    /// # Errors
+    /// As [`Self::print`].
+    pub(crate) fn secret_fields(&mut self, fields: &[(&str, &SecretBytes)]) -> Result<()> {
+        for (label, bytes) in fields {
+            // Reserved whole at first: a text that grows leaves an unwiped copy behind.
+            let length = label.len() + bytes.expose().len().div_ceil(3) * 4 + 3;
+            let mut line = Zeroizing::new(String::with_capacity(length));
+            line.push_str(label);
+            line.push_str(": ");
+            BASE64.encode_string(bytes.expose(), &mut line);
+            line.push('\n');
+            self.secret(line.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Prints a list under its heading.
+    ///
+    /// # Errors
+    /// As [`Self::print`].
+    pub(crate) fn list(&mut self, heading: &str, names: &[String]) -> Result<()> {
+        let mut text = format!("{HEADING}{heading}{HEADING:#}\n");
+        for name in names {
+            let _ = writeln!(text, "{}", clean(name));
+        }
+        self.print(&text)
+    }
+
+    /// Prints labels and their values.
+    ///
+    /// # Errors
+    /// As [`Self::print`].
+    pub(crate) fn table(&mut self, rows: &[(&str, String)]) -> Result<()> {
+        self.print(&table(rows))
+    }
+}
+
+/// A line a row: the label, padded, and the value. A value with several lines goes on below
+/// where it began.
+fn table(rows: &[(&str, String)]) -> String {
+    let mut text = String::new();
+    for (label, value) in rows {
+        let mut label = *label;
+        for line in value.lines() {
+            let _ =
+                writeln!(text, "{LABEL}{label:VALUE_COLUMN$}{LABEL:#}{line}", line = clean(line));
+            label = "";
+        }
+    }
+    text
+}
+
+/// Text without what a terminal takes for a command: control characters, and characters that
+/// change the direction of writing, are spelled out.
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unclean) {
+        return Cow::Borrowed(text);
+    }
+    let mut clean = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if is_unclean(character) {
+            clean.extend(character.escape_default());
+        } else {
+            clean.push(character);
+        }
+    }
+    Cow::Owned(clean)
+}
+
+fn is_unclean(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Prints why a command failed.
+pub(crate) fn error(error: &anyhow::Error) {
+    to_stderr("Error", BAD, &format!("{error:#}"));
+}
+
+/// Prints what was done otherwise than asked.
+pub(crate) fn warning(text: &str) {
+    to_stderr("Warning", WARN, text);
+}
+
+/// Prints how a command is used.
+pub(crate) fn usage(text: &StyledStr) {
+    // Where standard error is gone there is nobody to tell.
+    let _ = writeln!(anstream::stderr(), "{}", text.ansi().to_string().trim_end());
+}
+
+fn to_stderr(kind: &str, style: Style, text: &str) {
+    let lines: Vec<Cow<'_, str>> = text.lines().map(clean).collect();
+    let _ = writeln!(anstream::stderr(), "{style}{kind}:{style:#} {}", lines.join("\n"));
+}
+
+fn written(result: io::Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
+        other => Ok(other?),
+    }
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads standard output")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_padded_to_twelve_columns() {
+        let rows = [("Name", "k1".to_owned()), ("Allow", "/a\n/b\n".to_owned())];
+        let text = anstream::adapter::strip_str(&table(&rows)).to_string();
+        assert_eq!(text, "Name        k1\nAllow       /a\n            /b\n");
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_spelled_out() {
+        assert_eq!(clean("/v1/key/ümlaut"), "/v1/key/ümlaut");
+        assert_eq!(clean("a\u{1b}[2Jb\r\n\u{9b}1m"), "a\\u{1b}[2Jb\\r\\n\\u{9b}1m");
+        assert_eq!(clean("a\u{202e}b"), "a\\u{202e}b");
+    }
+}

@@ -1,0 +1,239 @@
+//! Runs transcripts: commands, and what they print and return.
+//!
+//! ```text
+//! # A comment.
+//! server                               starts a key server for the lines that follow
+//! as minio                             the API key of that identity, or admin, or nobody
+//! env KES_SERVER=127.0.0.1:1           a variable for the lines that follow; without = it goes
+//! file c.yml| text                     a line of a file in the working folder
+//! $ kes key create 'a name' ${kept}    runs a command; quotes as in a shell
+//! out| a line of standard output       each line must stand here, in order
+//! err| a line of standard error
+//! err|...                              any number of lines
+//! rc=0                                 the exit status; ends the command
+//! ```
+//!
+//! In an expected line `<n>` stands for digits, `<word>` for anything without a blank, `<any>`
+//! for anything, `<time>`, `<rfc3339>`, `<identity>`, `<api-key>` and `<base64>` for what they
+//! say. `<name:kind>` keeps what it stood for as `${name}`, for commands and expectations.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::pattern;
+use super::server::Server;
+
+/// A command that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What a command did.
+pub(super) struct Ran {
+    pub(super) out: String,
+    pub(super) err: String,
+    pub(super) status: i32,
+}
+
+/// What holds for the commands of a transcript.
+struct Session {
+    folder: tempfile::TempDir,
+    server: Option<Server>,
+    variables: BTreeMap<String, String>,
+    kept: BTreeMap<String, String>,
+}
+
+/// Runs the transcript in a file.
+///
+/// # Panics
+/// At the first command that does not do what the transcript says.
+pub(super) fn run(path: &str) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut session = Session {
+        folder: tempfile::tempdir().unwrap(),
+        server: None,
+        variables: BTreeMap::new(),
+        kept: BTreeMap::new(),
+    };
+    let mut lines = text.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        let at = format!("{path}:{}", number + 1);
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "" | "#" => {}
+            "server" => session.start_server(),
+            "as" => session.become_(rest),
+            "env" => session.set(rest),
+            "file" => session.append(rest),
+            "$" => {
+                let mut expected = Vec::new();
+                let status = loop {
+                    let (_, line) = lines.next().unwrap_or_else(|| panic!("{at}: no rc="));
+                    match line.strip_prefix("rc=") {
+                        Some(status) => break status.parse().expect(&at),
+                        None => expected.push(line),
+                    }
+                };
+                session.check(&at, rest, &expected, status);
+            }
+            _ => panic!("{at}: {line:?} is no line of a transcript"),
+        }
+    }
+}
+
+impl Session {
+    fn start_server(&mut self) {
+        let server = Server::start();
+        self.variables.insert("KES_SERVER".into(), server.address.clone());
+        self.variables.insert("KES_API_KEY".into(), server.admin.api_key.clone());
+        self.kept.insert("server".into(), server.address.clone());
+        self.kept.insert("admin".into(), server.admin.identity.clone());
+        self.kept.insert("minio".into(), server.minio.identity.clone());
+        self.server = Some(server);
+    }
+
+    fn become_(&mut self, who: &str) {
+        let server = self.server.as_ref().expect("a server runs");
+        let key = match who {
+            "admin" => &server.admin,
+            "minio" => &server.minio,
+            "nobody" => &server.nobody,
+            _ => panic!("nobody is called {who}"),
+        };
+        self.variables.insert("KES_API_KEY".into(), key.api_key.clone());
+    }
+
+    fn set(&mut self, assignment: &str) {
+        match assignment.split_once('=') {
+            Some((name, value)) => {
+                let value = self.expand(value);
+                self.variables.insert(name.into(), value);
+            }
+            None => {
+                self.variables.remove(assignment);
+            }
+        }
+    }
+
+    fn append(&self, line: &str) {
+        let (name, line) = line.split_once('|').expect("file NAME| line");
+        let path = self.folder.path().join(name);
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let line = self.expand(line.strip_prefix(' ').unwrap_or(line));
+        std::fs::write(path, format!("{text}{line}\n")).unwrap();
+    }
+
+    fn check(&mut self, at: &str, line: &str, expected: &[&str], status: i32) {
+        let mut words = words(&self.expand(line)).into_iter();
+        assert_eq!(words.next().as_deref(), Some("kes"), "{at}: only kes can be run");
+        let ran = kes(self.folder.path(), &self.variables, words);
+        let fits = ran.status == status
+            && self.fits("out|", &ran.out, expected)
+            && self.fits("err|", &ran.err, expected);
+        assert!(
+            fits,
+            "{at}: $ {line}\nexpected\n{}\nrc={status}\n\ngot\n{ran}",
+            expected.join("\n")
+        );
+    }
+
+    /// Whether a stream is what the transcript says; every output ends with a newline.
+    fn fits(&mut self, mark: &str, got: &str, expected: &[&str]) -> bool {
+        let expected: Vec<String> = expected
+            .iter()
+            .filter_map(|line| line.strip_prefix(mark))
+            .map(|line| self.expand(line.strip_prefix(' ').unwrap_or(line)))
+            .collect();
+        let got_lines: Vec<&str> = got.lines().collect();
+        (got.is_empty() || got.ends_with('\n'))
+            && pattern::lines_fit(&expected, &got_lines, &mut self.kept)
+    }
+
+    fn expand(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (name, value) in &self.kept {
+            text = text.replace(&format!("${{{name}}}"), value);
+        }
+        text
+    }
+}
+
+/// Runs `kes` with no other variables than these.
+pub(super) fn kes(
+    folder: &Path,
+    variables: &BTreeMap<String, String>,
+    args: impl IntoIterator<Item = String>,
+) -> Ran {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kes"))
+        .args(args)
+        .env_clear()
+        .envs(variables)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = collect(child.stdout.take().unwrap());
+    let err = collect(child.stderr.take().unwrap());
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if start.elapsed() > LIMIT {
+            let _ = child.kill();
+            panic!("kes did not end within {LIMIT:?}");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    Ran {
+        out: out.join().unwrap(),
+        err: err.join().unwrap(),
+        status: status.code().unwrap_or_default(),
+    }
+}
+
+fn collect(mut stream: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    })
+}
+
+/// Words between blanks; single quotes hold blanks together.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quoted = false;
+    for character in line.chars() {
+        match character {
+            '\'' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            ' ' if !quoted => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(character),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+impl std::fmt::Display for Ran {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (mark, text) in [("out|", &self.out), ("err|", &self.err)] {
+            for line in text.split_inclusive('\n') {
+                let end = if line.ends_with('\n') { "" } else { " (no newline)\n" };
+                f.write_str(mark)?;
+                f.write_char(' ')?;
+                f.write_str(line)?;
+                f.write_str(end)?;
+            }
+        }
+        writeln!(f, "rc={}", self.status)
+    }
+}
