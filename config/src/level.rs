@@ -23,6 +23,11 @@ impl Level {
     /// Above all events.
     pub const OFF: Self = Self(i32::MAX);
 
+    /// The number; [`i32::MAX`] for [`Level::OFF`].
+    pub const fn number(self) -> i32 {
+        self.0
+    }
+
     /// Whether a log of this level holds an event of that level.
     pub fn allows(self, event: Self) -> bool {
         event >= self && self != Self::OFF

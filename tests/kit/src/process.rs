@@ -24,6 +24,11 @@ impl Process {
         Self { child }
     }
 
+    /// A command for a program that is to die with the test process.
+    pub fn command(program: &Path) -> Command {
+        dying_with_parent(program)
+    }
+
     /// Its process ID.
     pub fn id(&self) -> u32 {
         self.child.id()

@@ -1,0 +1,3 @@
+//! The HTTP API (contract `api.md`), a module a section.
+
+mod answers;

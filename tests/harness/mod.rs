@@ -1,0 +1,23 @@
+//! What the black-box tests stand on: the program as a process, clients that send what they are
+//! told byte for byte, and certificates.
+//!
+//! `KES_SUBJECT` names another program to test instead of ours: one that takes
+//! `server --config <file>` and prints the URL that it listens on.
+
+mod client;
+mod server;
+mod who;
+
+pub(crate) use client::{Client, Protocol, Reply};
+pub(crate) use server::{Config, Server};
+pub(crate) use who::{Credentials, Who};
+
+/// Runs an asynchronous test on a runtime of its own.
+pub(crate) fn run<F: Future>(test: F) -> F::Output {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(test)
+}

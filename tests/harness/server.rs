@@ -1,0 +1,228 @@
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use kes_testkit::{Process, wait};
+
+use super::{Client, Credentials, Protocol, Who};
+
+/// The policy of the contract's recorded runs.
+const MINIO: &str = "
+  minio:
+    allow: [/v1/key/create/*, /v1/key/generate/*, /v1/key/decrypt/*, /v1/key/bulk/decrypt, /v1/key/list/*, /v1/status, /v1/metrics, /v1/log/audit, /v1/log/error]
+    deny: [/v1/key/decrypt/secret-*]
+    identities: [\"${MINIO}\"]";
+
+/// A configuration file: the usual one, with sections replaced or added.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    sections: Vec<(String, String)>,
+    env: Vec<(String, String)>,
+}
+
+impl Config {
+    /// Keys in a folder, one admin, and the policy `minio`. `${ADMIN}`, `${MINIO}` and
+    /// `${OTHER}` stand for the identities of the server's credentials.
+    pub(crate) fn usual() -> Self {
+        let mut config = Self { sections: Vec::new(), env: Vec::new() };
+        config.set("address", "127.0.0.1:0");
+        config.set("admin", "{ identity: \"${ADMIN}\" }");
+        config.set("tls", "{ key: server.key, cert: server.crt }");
+        config.set("policy", MINIO);
+        config.set("keystore", "{ fs: { path: keys } }");
+        config
+    }
+
+    /// Sets a top-level section to a text: flow style, or a block that starts on the next line.
+    pub(crate) fn set(&mut self, section: &str, text: &str) -> &mut Self {
+        self.sections.retain(|(name, _)| name != section);
+        self.sections.push((section.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// The same, for chaining on a value.
+    pub(crate) fn with(mut self, section: &str, text: &str) -> Self {
+        self.set(section, text);
+        self
+    }
+
+    /// Sets an environment variable of the server.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The text of the file.
+    pub(crate) fn text(&self) -> String {
+        self.sections.iter().map(|(name, text)| format!("{name}: {text}\n")).collect()
+    }
+}
+
+/// A running server in a folder of its own, gone with this value.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// `127.0.0.1:<port>`
+    pub(crate) address: String,
+    pub(crate) admin: Credentials,
+    pub(crate) minio: Credentials,
+    pub(crate) other: Credentials,
+    /// The server's own certificate, which is all that its clients trust.
+    pub(crate) tls: Credentials,
+    process: Process,
+    folder: tempfile::TempDir,
+    env: Vec<(String, String)>,
+}
+
+impl Server {
+    /// Starts a server with the usual configuration.
+    pub(crate) fn start() -> Self {
+        Self::with(&Config::usual())
+    }
+
+    /// Starts a server and waits until it listens.
+    pub(crate) fn with(config: &Config) -> Self {
+        Self::prepared(config, |_| {})
+    }
+
+    /// Starts a server after something was put into its folder.
+    pub(crate) fn prepared(config: &Config, prepare: impl FnOnce(&Path)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let tls = Credentials::new(&["127.0.0.1", "localhost"]);
+        // Sorted, as in the recorded runs: the admin's identity comes first in a listing.
+        let mut clients = [(); 3].map(|()| Credentials::new(&["client"]));
+        clients.sort_by(|a, b| a.identity.cmp(&b.identity));
+        let [admin, minio, other] = clients;
+        std::fs::write(path.join("server.key"), &tls.key_pem).unwrap();
+        std::fs::write(path.join("server.crt"), &tls.certificate_pem).unwrap();
+        for (name, credentials) in [("admin", &admin), ("minio", &minio), ("other", &other)] {
+            std::fs::write(path.join(format!("{name}.key")), &credentials.key_pem).unwrap();
+            std::fs::write(path.join(format!("{name}.crt")), &credentials.certificate_pem).unwrap();
+        }
+        std::fs::write(path.join("config.yml"), config.text()).unwrap();
+        prepare(path);
+
+        let mut env = config.env.clone();
+        for (name, credentials) in [("ADMIN", &admin), ("MINIO", &minio), ("OTHER", &other)] {
+            env.push((name.to_owned(), credentials.identity.clone()));
+        }
+        let (process, address) = start(path, &env);
+        Self { address, admin, minio, other, tls, process, folder, env }
+    }
+
+    /// A client that speaks a protocol as somebody.
+    pub(crate) async fn client(&self, who: Who, protocol: Protocol) -> Client {
+        Client::connect(&self.address, &self.tls.certificate, self.credentials(who), protocol)
+            .await
+            .unwrap_or_else(|error| panic!("{who:?} cannot connect: {error}"))
+    }
+
+    /// The credentials of somebody.
+    pub(crate) fn credentials(&self, who: Who) -> Option<&Credentials> {
+        match who {
+            Who::Admin => Some(&self.admin),
+            Who::Minio => Some(&self.minio),
+            Who::Other => Some(&self.other),
+            Who::Nobody => None,
+        }
+    }
+
+    /// The folder that the server runs in, with `config.yml`, `server.key`, `server.crt` and
+    /// `<who>.key`, `<who>.crt`.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A file in that folder.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder().join(name)
+    }
+
+    /// Standard output so far.
+    pub(crate) fn stdout(&self) -> String {
+        std::fs::read_to_string(self.file("stdout")).unwrap()
+    }
+
+    /// Standard error so far.
+    pub(crate) fn stderr(&self) -> String {
+        std::fs::read_to_string(self.file("stderr")).unwrap()
+    }
+
+    /// Waits until standard error holds a text.
+    pub(crate) fn wait_for_stderr(&self, text: &str) {
+        wait::eventually(Duration::from_secs(30), &format!("'{text}' is logged"), || {
+            self.stderr().contains(text)
+        });
+    }
+
+    /// The process.
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// A command of the program as somebody, in the server's folder, with the server's address.
+    pub(crate) fn command(&self, who: Who, args: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command.args(args).current_dir(self.folder()).stdin(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().contains("KES_") {
+                command.env_remove(name);
+            }
+        }
+        command.env("KES_SERVER", format!("https://{}", self.address));
+        if self.credentials(who).is_some() {
+            let name = format!("{who:?}").to_lowercase();
+            command.env("KES_CLIENT_KEY", format!("{name}.key"));
+            command.env("KES_CLIENT_CERT", format!("{name}.crt"));
+        }
+        command
+    }
+
+    /// Kills the server and starts it again with what is in its folder, on another port.
+    pub(crate) fn restart(&mut self) {
+        self.process.kill();
+        let (process, address) = start(self.folder.path(), &self.env);
+        self.process = process;
+        self.address = address;
+    }
+}
+
+/// The program under test.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("KES_SUBJECT").map_or_else(|| env!("CARGO_BIN_EXE_kes").into(), PathBuf::from)
+}
+
+fn start(folder: &Path, env: &[(String, String)]) -> (Process, String) {
+    let output =
+        |name: &str| File::options().create(true).append(true).open(folder.join(name)).unwrap();
+    let before = std::fs::read_to_string(folder.join("stdout")).unwrap_or_default().len();
+    let mut command = Process::command(&program());
+    command
+        .args(["server", "--config", "config.yml"])
+        .envs(env.iter().map(|(name, value)| (name, value)))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(output("stdout"))
+        .stderr(output("stderr"));
+    let mut process = Process::start(command);
+    let mut address = None;
+    wait::eventually(Duration::from_secs(60), "the server listens", || {
+        assert!(
+            process.is_running(),
+            "the server ended: {}",
+            std::fs::read_to_string(folder.join("stderr")).unwrap()
+        );
+        let printed = std::fs::read_to_string(folder.join("stdout")).unwrap();
+        address = listening(&printed[before..]);
+        address.is_some()
+    });
+    (process, address.unwrap())
+}
+
+/// The address in a start-up message whose line has ended.
+fn listening(printed: &str) -> Option<String> {
+    let (lines, _) = printed.rsplit_once('\n')?;
+    let (_, after) = lines.split_once("https://")?;
+    after.split_whitespace().next().map(str::to_owned)
+}
