@@ -2,6 +2,7 @@
 //! it.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -22,6 +24,9 @@ use crate::state::Shared;
 
 /// A TCP connection that has not finished its handshake by then is closed.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// How long a client may take to read why its handshake failed.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What a connection that is told to end may still take.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -57,28 +62,46 @@ async fn handshake(
     let address = socket.peer_addr().ok()?;
     // Answers are small and written whole: nothing is gained by waiting for more.
     socket.set_nodelay(true).ok()?;
-    let acceptor = TlsAcceptor::from(shared.tls.load_full());
-    let failed = match tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)).await {
+    let accept = TlsAcceptor::from(shared.tls.load_full()).accept(socket).into_fallible();
+    let failed = match tokio::time::timeout(HANDSHAKE, accept).await {
         Ok(Ok(tls)) => {
             let peer = Arc::new(Peer::of_connection(address, tls.get_ref().1));
-            if let Err(reason) = &peer.identity
-                && peer.certificates > 0
-            {
-                tracing::warn!(
-                    req.ip = %peer.address.ip(),
-                    "the client's certificate names nobody: {reason}. A client certificate must \
-                     not be a CA certificate (basicConstraints CA:TRUE, as `openssl req -x509` \
-                     makes them), and only one may be sent that is none"
-                );
-            }
+            explain_nobody(&peer);
             return Some((tls, peer));
         }
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err((error, socket))) => {
+            let _ = tokio::time::timeout(LAST_WORDS, last_words(socket)).await;
+            error.to_string()
+        }
         Err(_) => format!("not finished within {} s", HANDSHAKE.as_secs()),
     };
     shared.metrics.handshake_errors.inc();
     tracing::debug!(req.ip = %address.ip(), "TLS handshake failed: {failed}");
     None
+}
+
+/// A certificate that names nobody is told once a connection: the client only reads that it has
+/// none.
+fn explain_nobody(peer: &Peer) {
+    let Err(reason) = &peer.identity else { return };
+    if peer.certificates > 0 {
+        tracing::warn!(
+            req.ip = %peer.address.ip(),
+            "the client's certificate names nobody: {reason}. A client certificate must not be a \
+             CA certificate (basicConstraints CA:TRUE, as `openssl req -x509` makes them), and \
+             only one may be sent that is none"
+        );
+    }
+}
+
+/// Lets the client read the alert that tells why its handshake failed. A socket that is closed
+/// with unread bytes is reset, and the alert is lost: so what it still sends is read, and thrown
+/// away.
+async fn last_words(mut socket: TcpStream) -> io::Result<()> {
+    socket.shutdown().await?;
+    let mut bytes = [0; 1024];
+    while socket.read(&mut bytes).await? > 0 {}
+    Ok(())
 }
 
 async fn http1(
