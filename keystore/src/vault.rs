@@ -43,6 +43,7 @@ use http::{HeaderValue, Method, StatusCode};
 use kes_api::{KeyName, ListPattern};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio::time;
 use url::Url;
@@ -90,6 +91,8 @@ struct Vault {
     paths: Paths,
     transit: Option<Transit>,
     elections: Elections,
+    /// What was found out about the version of the engine: whether it is the one configured.
+    engine: OnceCell<bool>,
 }
 
 impl VaultStore {
@@ -121,6 +124,7 @@ impl VaultStore {
             paths,
             transit: config.transit.as_ref().map(Transit::new),
             elections: Elections::default(),
+            engine: OnceCell::new(),
         });
 
         let session = &vault.session;
@@ -179,6 +183,7 @@ impl Vault {
         if self.stands(name).await.map_err(Fault::into_error)? {
             return Err(Error::Exists { name: *name });
         }
+        self.check_engine().await?;
         let wrapped;
         let stored = match &self.transit {
             None => value.expose(),
@@ -236,12 +241,17 @@ impl Vault {
     }
 
     async fn read(&self, name: &KeyName) -> Result<Value, Error> {
-        let text = self.stored(name).await.map_err(|fault| fault.into_error_of(name))?.ok_or_else(
-            || Error::Corrupt {
-                name: *name,
-                reason: "its entry in Vault has no field of its name".to_owned(),
-            },
-        )?;
+        let found = match self.stored(name).await {
+            Err(fault) if fault.is_not_found() => {
+                self.check_engine().await?;
+                return Err(Error::NotFound { name: *name });
+            }
+            other => other.map_err(Fault::into_error)?,
+        };
+        let text = found.ok_or_else(|| Error::Corrupt {
+            name: *name,
+            reason: "its entry in Vault has no field of its name".to_owned(),
+        })?;
         let text = match &self.transit {
             _ if !is_wrapped(&text) => text,
             Some(transit) => {
@@ -280,6 +290,36 @@ impl Vault {
             }
         }
         Ok(page.finish())
+    }
+
+    /// A version 1 engine takes the requests of version 2 for keys with odd names, and would
+    /// overwrite them. So it is asked once which it is, in a way that needs no further right.
+    async fn check_engine(&self) -> Result<(), Error> {
+        if self.version == KvVersion::V1 {
+            // Version 2 refuses the requests of version 1 by itself.
+            return Ok(());
+        }
+        let ask = async || {
+            let answer = match self.session.call(&read(self.paths.mount())).await {
+                Ok(answer) => answer,
+                // Nobody may ask, so nobody knows.
+                Err(fault) if fault.status().is_some_and(|status| status.is_client_error()) => {
+                    return Ok(true);
+                }
+                Err(fault) => return Err(fault.into_error()),
+            };
+            let version = text_at(answer.body.as_slice(), &["data", "options", "version"])
+                .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad).into_error())?;
+            Ok(version.is_some_and(|version| *version == "2"))
+        };
+        if *self.engine.get_or_try_init(ask).await? {
+            return Ok(());
+        }
+        Err(Error::Unavailable {
+            reason: "the engine is KV version 1, and the configuration says version v2: set \
+                     `version` to v1"
+                .to_owned(),
+        })
     }
 
     /// The names in a folder, in no order; none if it does not exist.

@@ -1,7 +1,6 @@
 use std::fmt;
 
 use http::StatusCode;
-use kes_api::KeyName;
 
 use super::body::BadBody;
 use crate::Error;
@@ -154,8 +153,7 @@ impl Fault {
         }
     }
 
-    /// The error of the key store, for a call that concerns no single key, or fails whatever
-    /// the key.
+    /// The error of the key store, for what has nothing to do with the key at hand.
     pub(super) fn into_error(self) -> Error {
         let reason = self.to_string();
         if self.is_unreachable() {
@@ -163,11 +161,6 @@ impl Fault {
         } else {
             Error::Unavailable { reason }
         }
-    }
-
-    /// The error for a key that is looked for.
-    pub(super) fn into_error_of(self, name: &KeyName) -> Error {
-        if self.is_not_found() { Error::NotFound { name: *name } } else { self.into_error() }
     }
 }
 

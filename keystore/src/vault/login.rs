@@ -165,10 +165,15 @@ fn failed(login: &Login, fault: Fault, secret: &str) -> Fault {
         reason = reason.replace(secret, "[secret]");
     }
     let reason = match fault.status() {
-        Some(StatusCode::NOT_FOUND) => {
-            format!("{reason}; there may be no login engine at 'auth/{engine}' in this namespace")
+        Some(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => {
+            format!(
+                "auth/{engine}/login: {reason}; a login engine must be there, in this namespace; \
+                 {hint}"
+            )
         }
-        Some(status) if status.is_client_error() => format!("{reason}; {hint}"),
+        Some(status) if status.is_client_error() => {
+            format!("auth/{engine}/login: {reason}; {hint}")
+        }
         _ => reason,
     };
     Fault::Login { method, reason, reachable }

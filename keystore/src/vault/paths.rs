@@ -14,20 +14,28 @@ pub(super) struct Paths {
     data: String,
     metadata: String,
     claims: String,
+    mount: String,
 }
 
 impl Paths {
     pub(super) fn new(config: &Vault) -> Self {
         let (engine, prefix) = (config.engine.as_str(), config.prefix.as_str());
+        let mount = encode(&["sys/internal/ui/mounts", engine]);
         match config.version {
             KvVersion::V1 => {
                 let data = encode(&[engine, prefix]);
-                Self { metadata: data.clone(), claims: encode(&[engine, prefix, CLAIMS]), data }
+                Self {
+                    metadata: data.clone(),
+                    claims: encode(&[engine, prefix, CLAIMS]),
+                    mount,
+                    data,
+                }
             }
             KvVersion::V2 => Self {
                 data: encode(&[engine, "data", prefix]),
                 metadata: encode(&[engine, "metadata", prefix]),
                 claims: String::new(),
+                mount,
             },
         }
     }
@@ -45,6 +53,11 @@ impl Paths {
     /// What lists all keys.
     pub(super) fn all(&self) -> &str {
         &self.metadata
+    }
+
+    /// What says of which version the engine is.
+    pub(super) fn mount(&self) -> String {
+        self.mount.clone()
     }
 
     /// What lists the claims to create a key. KV v1 alone.

@@ -1,1 +1,164 @@
+//! Many creators of one key.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kes_keystore::config::{KvVersion, Vault};
+use kes_keystore::vault::VaultStore;
+use kes_keystore::{Error, KeyStore};
+use kes_testkit::faulty::{Faulty, Relay, Reply, Request};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::world::{STORED, World, config, create, list, name, open, read, value};
+
+/// Creates one key with every store at once, `each` times each, and returns the winner's value.
+async fn race(stores: &[Arc<VaultStore>], key: &str, each: usize) -> String {
+    let mut creators = JoinSet::new();
+    for (at, store) in stores.iter().enumerate() {
+        for again in 0..each {
+            let (store, key) = (Arc::clone(store), name(key));
+            creators.spawn(async move {
+                let text = format!("value {again} of server {at}");
+                store.create(&key, &value(&text)).await.map(|()| text)
+            });
+        }
+    }
+    let mut winners = Vec::new();
+    for outcome in creators.join_all().await {
+        match outcome {
+            Ok(text) => winners.push(text),
+            Err(Error::Exists { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(winners.len(), 1, "{winners:?}");
+    winners.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_servers_exactly_one_succeeds() {
+    for version in [KvVersion::V1, KvVersion::V2] {
+        let world = World::new(version);
+        let mut stores = Vec::new();
+        for _ in 0..10 {
+            stores.push(Arc::new(world.open().await));
+        }
+        for round in 0..10 {
+            let key = format!("key-{round}");
+            let winner = race(&stores, &key, 2).await;
+            assert_eq!(read(&*stores[0], &key).await.unwrap(), winner);
+        }
+        assert_eq!(list(&*stores[0]).await.len(), 10);
+        if version == KvVersion::V1 {
+            assert_eq!(world.bao.root().list("kv/.kes-claims"), [""; 0], "no claim is left");
+        }
+    }
+}
+
+/// The policy grants the right to overwrite, and one server is slower than the other at every
+/// step: nothing but the election stands between them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_server_overwrites_nothing() {
+    let world = World::new(KvVersion::V1);
+    let rights = "[\"create\", \"update\", \"read\", \"delete\", \"list\"]";
+    world.bao.root().write_policy("kes", &format!("path \"kv/*\" {{ capabilities = {rights} }}"));
+    let relay = Relay::to(world.bao.address());
+    relay.set_delay(Duration::from_millis(30));
+    let slow_url = format!("http://{}", relay.address());
+    let slow = Arc::new(open(config(&slow_url, KvVersion::V1, &world.role)).await);
+    let fast = Arc::new(world.open().await);
+    for round in 0..20 {
+        let key = format!("key-{round}");
+        let mut slow_first = JoinSet::new();
+        let (store, of) = (Arc::clone(&slow), name(&key));
+        slow_first.spawn(async move { store.create(&of, &value("slow")).await });
+        // Somewhere within the slow one's steps.
+        tokio::time::sleep(Duration::from_millis(round * 13)).await;
+        let second = fast.create(&name(&key), &value("fast")).await;
+        let first = slow_first.join_next().await.unwrap().unwrap();
+        let stands = read(&*fast, &key).await.unwrap();
+        match (first, second) {
+            (Ok(()), Err(Error::Exists { .. })) => assert_eq!(stands, "slow"),
+            (Err(Error::Exists { .. }), Ok(())) => assert_eq!(stands, "fast"),
+            other => panic!("round {round}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_claim_of_a_server_that_died_long_ago_is_removed() {
+    let world = World::new(KvVersion::V1);
+    let claim = "kv/.kes-claims/k/0000";
+    world.bao.root().write(claim, &json!({ "created": "1700000000" }));
+    let store = world.open().await;
+    create(&store, "k").await.unwrap();
+    assert_eq!(world.bao.root().read(claim), None);
+}
+
+#[tokio::test]
+async fn a_claim_that_may_live_is_respected() {
+    let world = World::new(KvVersion::V1);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let claim = "kv/.kes-claims/k/0000";
+    world.bao.root().write(claim, &json!({ "created": now.as_secs().to_string() }));
+    let store = Arc::new(world.open().await);
+    let creator = Arc::clone(&store);
+    let start = Instant::now();
+    let created = tokio::spawn(async move { create(&*creator, "k").await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.bao.root().read("kv/k"), None);
+    // Its owner finishes.
+    world.bao.root().delete(claim);
+    created.await.unwrap().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+
+    // Or does not.
+    world
+        .bao
+        .root()
+        .write("kv/.kes-claims/l/0000", &json!({ "created": now.as_secs().to_string() }));
+    let start = Instant::now();
+    let error = create(&*store, "l").await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert!(start.elapsed() < Duration::from_secs(14), "{:?}", start.elapsed());
+    assert_eq!(world.bao.root().read("kv/l"), None);
+}
+
+/// The write is carried out, and its answer is lost.
+#[tokio::test]
+async fn a_create_whose_answer_is_lost_knows_that_it_won() {
+    for version in [KvVersion::V1, KvVersion::V2] {
+        let world = World::new(version);
+        let server = world.bao.admin_address();
+        let path = if version == KvVersion::V1 { "/v1/kv/k" } else { "/v1/kv/data/k" };
+        let lost = std::sync::atomic::AtomicBool::new(false);
+        let node = Faulty::start(move |request: &Request| {
+            let first = request.method == "POST"
+                && request.path() == path
+                && !lost.swap(true, std::sync::atomic::Ordering::Relaxed);
+            if first { Reply::ForwardAndReset(server) } else { Reply::Forward(server) }
+        });
+        let store = open(config(&node.url(), version, &world.role)).await;
+        create(&store, "k").await.unwrap();
+        assert_eq!(read(&store, "k").await.unwrap(), STORED);
+        assert!(matches!(create(&store, "k").await, Err(Error::Exists { .. })));
+    }
+}
+
+/// A client that goes away in the middle of a create leaves no claim behind.
+#[tokio::test]
+async fn an_abandoned_create_is_finished() {
+    let world = World::new(KvVersion::V1);
+    let store = open(Vault { prefix: "p".to_owned(), ..world.config() }).await;
+    read(&store, "k").await.unwrap_err();
+    for millis in 0..10 {
+        let key = format!("k{millis}");
+        let limit = Duration::from_millis(millis);
+        let _ = tokio::time::timeout(limit, create(&store, &key)).await;
+    }
+    kes_testkit::wait::eventually_async(Duration::from_secs(10), "no claim is left", async || {
+        world.bao.root().list("kv/p/.kes-claims").is_empty() && list(&store).await.len() == 10
+    })
+    .await;
+}

@@ -1,1 +1,316 @@
+//! The life of a token.
 
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use kes_keystore::config::{AppRoleSecret, Jwt, KvVersion, Login, SecretText, Vault};
+use kes_keystore::vault::VaultStore;
+use kes_keystore::{Error, KeyStore, State};
+use kes_testkit::bao::{RoleCredentials, minimal_kv_policy};
+use kes_testkit::faulty::{Faulty, Reply, Request};
+use kes_testkit::kubernetes;
+use kes_testkit::wait::{eventually, eventually_async};
+use serde_json::json;
+
+use super::world::{STORED, World, app_role, config, create, is_reachable, open, read};
+
+const SOON: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_refused_login_says_what_to_look_at_and_shows_no_secret() {
+    let world = World::new(KvVersion::V1);
+    let secret = "11111111-aaaa-bbbb-cccc-222222222222";
+    let wrong_secret = RoleCredentials { secret_id: secret.to_owned(), ..world.role.clone() };
+    let wrong_role = RoleCredentials { role_id: "no-such-role".to_owned(), ..world.role.clone() };
+    for role in [&wrong_secret, &wrong_role] {
+        let store = open(Vault { login: app_role(role), ..world.config() }).await;
+        let error = read(&store, "k").await.unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("approle.id") && text.contains("approle.secret"), "{text}");
+        for secret in [secret, &world.role.secret_id] {
+            assert!(!format!("{text} {error:?}").contains(secret), "{text}");
+        }
+        assert_eq!(store.state(), State::Unavailable);
+    }
+    let Login::AppRole { id, secret, .. } = app_role(&world.role) else { unreachable!() };
+    let engine = "none".to_owned();
+    let login = Login::AppRole { engine, namespace: None, id, secret };
+    let store = open(Vault { login, ..world.config() }).await;
+    let text = read(&store, "k").await.unwrap_err().to_string();
+    assert!(text.contains("auth/none"), "{text}");
+}
+
+#[tokio::test]
+async fn a_secret_file_is_read_anew_at_each_login() {
+    let world = World::new(KvVersion::V1);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret-id");
+    let login = Login::AppRole {
+        engine: "approle".to_owned(),
+        namespace: None,
+        id: world.role.role_id.clone(),
+        secret: AppRoleSecret::File(path.clone()),
+    };
+    let store = open(Vault { login, ..world.config() }).await;
+    let text = read(&store, "k").await.unwrap_err().to_string();
+    assert!(text.contains(path.to_str().unwrap()), "{text}");
+    for (content, error) in [("\n", "empty"), (&"x".repeat(1 << 17), "longer")] {
+        fs::write(&path, content).unwrap();
+        eventually_async(SOON, error, async || {
+            read(&store, "k").await.unwrap_err().to_string().contains(error)
+        })
+        .await;
+    }
+    fs::write(&path, format!("{}\n", world.role.secret_id)).unwrap();
+    eventually_async(SOON, "the login succeeds", async || create(&store, "k").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn after_a_revocation_the_next_call_succeeds_with_one_login() {
+    let world = World::new(KvVersion::V1);
+    let store = world.open().await;
+    create(&store, "k").await.unwrap();
+    // Older than what a cluster may not have heard of.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    world.bao.root().revoke_tokens("approle");
+    let start = Instant::now();
+    let reads = (0..50).map(|_| read(&store, "k"));
+    for result in join_all(reads).await {
+        assert_eq!(result.unwrap(), STORED);
+    }
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(world.bao.root().count_tokens("approle"), 1);
+}
+
+#[tokio::test]
+async fn a_token_revoked_right_after_the_login_is_replaced_too() {
+    let world = World::new(KvVersion::V1);
+    let store = world.open().await;
+    create(&store, "k").await.unwrap();
+    world.bao.root().revoke_tokens("approle");
+    assert_eq!(read(&store, "k").await.unwrap(), STORED);
+}
+
+#[tokio::test]
+async fn a_short_lived_token_is_renewed() {
+    let world = World::with_ttl(Duration::from_secs(3));
+    let store = world.open().await;
+    create(&store, "k").await.unwrap();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(8) {
+        assert_eq!(read(&store, "k").await.unwrap(), STORED);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.bao.root().count_tokens("approle"), 1, "renewed, not replaced");
+}
+
+#[tokio::test]
+async fn a_token_is_replaced_where_renewing_ends() {
+    for fields in [json!({ "token_max_ttl": "4s" }), json!({ "token_type": "batch" })] {
+        let world = World::with_ttl(Duration::from_secs(3));
+        world.bao.root().change_role("approle", "kes", &fields);
+        let store = world.open().await;
+        create(&store, "k").await.unwrap();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(8) {
+            assert_eq!(read(&store, "k").await.unwrap(), STORED, "{fields}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_missing_right_is_an_error_and_no_storm_of_logins() {
+    let world = World::new(KvVersion::V1);
+    let root = world.bao.root();
+    root.write_policy("kes", "path \"kv/allowed*\" { capabilities = [\"read\"] }");
+    root.write("kv/allowed", &json!({ "allowed": STORED }));
+    let store = world.open().await;
+    assert_eq!(read(&store, "allowed").await.unwrap(), STORED);
+    let start = Instant::now();
+    for _ in 0..20 {
+        let error = read(&store, "denied").await.unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+        assert!(error.to_string().contains("403"), "{error}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(root.count_tokens("approle"), 1);
+    assert!(is_reachable(&store), "one right is not all");
+}
+
+#[tokio::test]
+async fn a_create_on_v1_that_may_not_claim_says_which_rights_it_needs() {
+    let world = World::new(KvVersion::V1);
+    let rights = "{ capabilities = [\"create\", \"read\"] }";
+    world.bao.root().write_policy("kes", &format!("path \"kv/+\" {rights}"));
+    let store = world.open().await;
+    let text = create(&store, "k").await.unwrap_err().to_string();
+    assert!(text.contains(".kes-claims/k"), "{text}");
+}
+
+/// A node that has not heard of a new token for a second, in front of a real server.
+#[tokio::test]
+async fn a_young_token_that_a_node_does_not_know_yet_is_waited_for() {
+    let world = World::new(KvVersion::V1);
+    let server = world.bao.admin_address();
+    let login: Arc<Mutex<Option<Instant>>> = Arc::default();
+    let at = Arc::clone(&login);
+    let node = Faulty::start(move |request: &Request| {
+        let mut at = at.lock().unwrap();
+        if request.path().contains("/login") {
+            at.get_or_insert_with(Instant::now);
+            return Reply::Forward(server);
+        }
+        let young = at.is_some_and(|at| at.elapsed() < Duration::from_secs(1));
+        if young && request.header("x-vault-token").is_some() {
+            return Reply::json(403, json!({ "errors": ["permission denied"] }));
+        }
+        Reply::Forward(server)
+    });
+    let store = open(config(&node.url(), KvVersion::V1, &world.role)).await;
+    create(&store, "k").await.unwrap();
+    let logins = node.requests().iter().filter(|request| request.path().contains("/login")).count();
+    assert_eq!(logins, 1);
+}
+
+/// Whatever is refused, and however often: at most one login a second.
+#[tokio::test]
+async fn logins_are_never_more_than_one_a_second() {
+    let node = Faulty::start(|request: &Request| match request.path() {
+        "/v1/sys/health" => Reply::json(200, json!({ "initialized": true, "sealed": false })),
+        "/v1/auth/approle/login" => Reply::json(200, login_answer()),
+        _ => Reply::json(403, json!({ "errors": ["permission denied"] })),
+    });
+    let role = RoleCredentials { role_id: "r".to_owned(), secret_id: "s".to_owned() };
+    let store = open(config(&node.url(), KvVersion::V1, &role)).await;
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(5) {
+        for result in join_all((0..20).map(|_| read(&store, "k"))).await {
+            assert!(result.is_err());
+        }
+    }
+    let seconds = start.elapsed().as_secs() + 1;
+    let requests = node.requests();
+    let logins = requests.iter().filter(|request| request.path().ends_with("/login")).count();
+    assert!(logins as u64 <= seconds, "{logins} logins in {seconds} s");
+}
+
+fn login_answer() -> serde_json::Value {
+    json!({
+        "request_id": "", "lease_id": "", "renewable": false, "lease_duration": 0,
+        "data": null, "wrap_info": null, "warnings": null,
+        "auth": {
+            "client_token": "s.token", "accessor": "", "policies": [], "token_policies": [],
+            "metadata": null, "lease_duration": 3600, "renewable": true, "entity_id": "",
+            "token_type": "service", "orphan": true,
+        },
+    })
+}
+
+#[tokio::test]
+async fn kubernetes_logs_in_with_a_token_or_a_file_that_is_read_anew() {
+    let world = World::new(KvVersion::V1);
+    let revoked = Arc::new(AtomicBool::new(false));
+    let first_revoked = Arc::clone(&revoked);
+    let api_server = kubernetes::token_review(move |subject| {
+        subject == "second" || !first_revoked.load(Ordering::Relaxed)
+    });
+    world.bao.root().enable_kubernetes("k8s", &api_server.url(), "kes-role", "kes");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    fs::write(&path, kubernetes::token("first")).unwrap();
+
+    let literal = Jwt::Literal(SecretText::new(kubernetes::token("first")));
+    for jwt in [literal, Jwt::File(path.clone())] {
+        let store = open(Vault { login: kubernetes_login(jwt), ..world.config() }).await;
+        let _ = create(&store, "k").await;
+        assert_eq!(read(&store, "k").await.unwrap(), STORED);
+    }
+
+    let store = open(Vault { login: kubernetes_login(Jwt::File(path.clone())), ..world.config() });
+    let store = store.await;
+    read(&store, "k").await.unwrap();
+    revoked.store(true, Ordering::Relaxed);
+    world.bao.root().revoke_tokens("k8s");
+    let text = read(&store, "k").await.unwrap_err().to_string();
+    assert!(text.contains("kubernetes.role") && text.contains("kubernetes.jwt"), "{text}");
+    assert!(!text.contains(&kubernetes::token("first")), "{text}");
+    fs::write(&path, kubernetes::token("second")).unwrap();
+    eventually_async(SOON, "the new token is used", async || read(&store, "k").await.is_ok()).await;
+}
+
+fn kubernetes_login(jwt: Jwt) -> Login {
+    Login::Kubernetes {
+        engine: "k8s".to_owned(),
+        namespace: None,
+        role: "kes-role".to_owned(),
+        jwt,
+    }
+}
+
+#[tokio::test]
+async fn a_login_may_be_in_another_namespace() {
+    let world = World::with_ttl(Duration::from_secs(3));
+    let root = world.bao.root();
+    let space = root.create_namespace("team");
+    space.enable_kv("kv", 2);
+    let policy = minimal_kv_policy("team/kv", 2);
+    root.write_policy("kes", &policy);
+    let Login::AppRole { engine, id, secret, .. } = app_role(&world.role) else { unreachable!() };
+    let login = Login::AppRole { engine, namespace: Some(String::new()), id, secret };
+    let store: VaultStore =
+        open(Vault { login, namespace: "team".to_owned(), ..world.config() }).await;
+    create(&store, "k").await.unwrap();
+    assert!(space.read("kv/data/k").is_some());
+    // Renewed, where the token comes from.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(5) {
+        assert_eq!(read(&store, "k").await.unwrap(), STORED);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(root.count_tokens("approle"), 1);
+    assert!(is_reachable(&store));
+}
+
+#[tokio::test]
+async fn a_store_that_is_dropped_leaves_no_task_behind() {
+    let node = Faulty::start(|request: &Request| match request.path() {
+        "/v1/sys/health" => Reply::json(503, json!({ "initialized": true, "sealed": true })),
+        _ => Reply::json(503, json!({ "errors": ["Vault is sealed"] })),
+    });
+    let role = RoleCredentials { role_id: "r".to_owned(), secret_id: "s".to_owned() };
+    let store = open(config(&node.url(), KvVersion::V1, &role)).await;
+    eventually(SOON, "it asks", || !node.requests().is_empty());
+    drop(store);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let asked = node.requests().len();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(node.requests().len(), asked);
+}
+
+pub(super) async fn join_all<T>(
+    futures: impl IntoIterator<Item = impl Future<Output = T>>,
+) -> Vec<T> {
+    let mut futures: Vec<_> = futures.into_iter().map(|future| Some(Box::pin(future))).collect();
+    let mut results: Vec<Option<T>> = futures.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (future, result) in futures.iter_mut().zip(&mut results) {
+            if let Some(running) = future
+                && let std::task::Poll::Ready(value) = running.as_mut().poll(context)
+            {
+                *result = Some(value);
+                *future = None;
+            }
+        }
+        if futures.iter().all(Option::is_none) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    results.into_iter().flatten().collect()
+}

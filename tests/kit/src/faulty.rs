@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::net::sockopt::set_socket_linger;
 use serde_json::Value;
 
-use crate::plain_http;
+use crate::plain_http::{self, Answer};
 
 mod relay;
 
@@ -67,6 +67,8 @@ pub enum Reply {
     Reset,
     /// What another server answers to the same request.
     Forward(SocketAddr),
+    /// The other server is asked, and its answer is lost with the connection.
+    ForwardAndReset(SocketAddr),
 }
 
 impl Request {
@@ -184,19 +186,26 @@ fn serve(
             Reply::Hang => hold(stream, shared),
             Reply::Reset => return reset(stream),
             Reply::Forward(server) => {
-                let headers: Vec<_> = request
-                    .headers
-                    .iter()
-                    .filter(|(name, _)| name.starts_with("x-vault-"))
-                    .map(|(name, value)| (name.as_str(), value.as_str()))
-                    .collect();
-                let Request { method, target, body, .. } = &request;
-                let answer = plain_http::request(server, method, target, &headers, body)?;
+                let answer = forward(&request, server)?;
                 out.write_all(&proper(answer.status, &[], &answer.bytes))?;
+            }
+            Reply::ForwardAndReset(server) => {
+                forward(&request, server)?;
+                return reset(stream);
             }
         }
     }
     Ok(())
+}
+
+fn forward(request: &Request, server: SocketAddr) -> io::Result<Answer> {
+    let headers: Vec<_> = request
+        .headers
+        .iter()
+        .filter(|(name, _)| name.starts_with("x-vault-"))
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    plain_http::request(server, &request.method, &request.target, &headers, &request.body)
 }
 
 /// Leaves the client without an answer until it or the server goes.
