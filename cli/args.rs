@@ -2,6 +2,8 @@
 //! of wrong command lines are made in `parse.rs`, and arguments that a command cannot do
 //! without are optional here, so that their absence gets the contract's message.
 
+use std::time::Duration;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod identity;
@@ -62,6 +64,11 @@ pub(crate) enum Command {
     /// Show how a server is doing
     #[command(override_usage = "kes status [options]")]
     Status(StatusArgs),
+
+    // Not listed before it has its view on a terminal.
+    /// Print a server's metrics as JSON lines
+    #[command(hide = true, override_usage = "kes metric [options]")]
+    Metric(MetricArgs),
 }
 
 /// A command of `kes policy`.
@@ -153,6 +160,21 @@ pub(crate) struct StatusArgs {
     pub connect: Connect,
     #[command(flatten)]
     pub format: Format,
+}
+
+/// The arguments of `kes metric`.
+#[derive(Args)]
+pub(crate) struct MetricArgs {
+    /// How often
+    #[arg(
+        long,
+        value_name = "duration",
+        default_value = "5s",
+        value_parser = kes_config::parse_duration
+    )]
+    pub rate: Duration,
+    #[command(flatten)]
+    pub connect: Connect,
 }
 
 /// How to reach a server.

@@ -6,6 +6,7 @@ mod identity;
 mod key;
 mod list;
 mod log;
+mod metric;
 mod policy;
 mod server;
 mod status;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Some(Command::Ls(args)) => wait(list::run(args)),
         Some(Command::Log(args)) => wait(log::run(args)),
         Some(Command::Status(args)) => wait(status::run(args)),
+        Some(Command::Metric(args)) => wait(metric::run(args)),
         None => Ok(()),
     }
 }

@@ -3,8 +3,8 @@
 //! Most of it stands in transcripts, a file a group of commands: see [`transcript`] for their
 //! form. What a transcript cannot show, such as a terminal or a signal, is a test of its own.
 
+mod live;
 mod pattern;
-mod server;
 mod transcript;
 
 /// A test for each transcript file, and one that no file was forgotten.
@@ -29,4 +29,4 @@ macro_rules! transcripts {
     };
 }
 
-transcripts!(environment, usage);
+transcripts!(environment, identity, key, ls, policy, server_start, status, usage);

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! # A comment.
-//! server                               starts a key server for the lines that follow
+//! server                               starts a key server; ${server} is its address, ${admin}
+//!                                      and ${minio} are identities that it knows
 //! as minio                             the API key of that identity, or admin, or nobody
 //! env KES_SERVER=127.0.0.1:1           a variable for the lines that follow; without = it goes
 //! file c.yml| text                     a line of a file in the working folder
@@ -25,10 +26,26 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::pattern;
-use super::server::Server;
+use crate::harness::{Config, Server};
 
 /// A command that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// Clients: a name, an API key and its identity. Those of the contract's recorded runs, and one
+/// of nothing but zeros.
+const CLIENTS: [(&str, &str, &str); 3] = [
+    (
+        "admin",
+        "kes:v1:ABFH5GCLy7NnPiYT4bJK5RZdCWbTuNHOCGQsZfoBPSqT",
+        "bd361f98d45e59575eae2080a1044ff2280ae7621f7dfaf3ba68af2ec945f378",
+    ),
+    (
+        "minio",
+        "kes:v1:AK0EMJSWF6MenFj6N2vWnwh1UXJUiYT9zkXjLedN/Pm8",
+        "34661ba76a846790ab7cf6f03d83d490c37d61231685f17651ab223ad6a6952a",
+    ),
+    ("nobody", "kes:v1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "no policy knows it"),
+];
 
 /// What a command did.
 pub(super) struct Ran {
@@ -85,24 +102,25 @@ pub(super) fn run(path: &str) {
 
 impl Session {
     fn start_server(&mut self) {
-        let server = Server::start();
+        let server = start_server();
         self.variables.insert("KES_SERVER".into(), server.address.clone());
-        self.variables.insert("KES_API_KEY".into(), server.admin.api_key.clone());
-        self.kept.insert("server".into(), server.address.clone());
-        self.kept.insert("admin".into(), server.admin.identity.clone());
-        self.kept.insert("minio".into(), server.minio.identity.clone());
+        self.keep("server", &server.address);
+        self.keep("certificate", &server.file("server.crt").display().to_string());
+        for (name, api_key, identity) in CLIENTS {
+            self.keep(name, identity);
+            self.keep(&format!("{name}_key"), api_key);
+        }
         self.server = Some(server);
+        self.become_("admin");
     }
 
     fn become_(&mut self, who: &str) {
-        let server = self.server.as_ref().expect("a server runs");
-        let key = match who {
-            "admin" => &server.admin,
-            "minio" => &server.minio,
-            "nobody" => &server.nobody,
-            _ => panic!("nobody is called {who}"),
-        };
-        self.variables.insert("KES_API_KEY".into(), key.api_key.clone());
+        let key = self.kept[&format!("{who}_key")].clone();
+        self.variables.insert("KES_API_KEY".into(), key);
+    }
+
+    fn keep(&mut self, name: &str, text: &str) {
+        self.kept.insert(name.to_owned(), text.to_owned());
     }
 
     fn set(&mut self, assignment: &str) {
@@ -158,6 +176,27 @@ impl Session {
         }
         text
     }
+}
+
+/// A server that knows the clients above.
+pub(super) fn start_server() -> Server {
+    let [(_, _, admin), (_, _, minio), _] = CLIENTS;
+    let policy = format!(
+        "
+  minio:
+    allow: [/v1/key/create/*]
+    deny: [/v1/key/decrypt/secret-*]
+    identities: [{minio}]"
+    );
+    let config = Config::usual().with("admin", &format!("{{ identity: {admin} }}"));
+    Server::with(&config.with("policy", &policy))
+}
+
+/// The environment of the admin of [`start_server`].
+pub(super) fn admin_of(server: &Server) -> BTreeMap<String, String> {
+    [("KES_SERVER", server.address.as_str()), ("KES_API_KEY", CLIENTS[0].1)]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
 }
 
 /// Runs `kes` with no other variables than these.

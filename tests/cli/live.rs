@@ -1,0 +1,384 @@
+//! What a transcript cannot show: terminals, signals, and commands that go on.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use kes_testkit::wait;
+
+use super::transcript::{admin_of, kes, start_server};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A child that is killed with its owner.
+struct Running(Child);
+
+impl Running {
+    fn signal(&self, name: &str) {
+        let id = self.0.id().to_string();
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    fn end(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait::eventually(LIMIT, "the command ends", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn command(args: &[&str], variables: &BTreeMap<String, String>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kes"));
+    command.args(args).env_clear().envs(variables).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command at a terminal: what it prints, with the terminal's line ends taken away.
+/// `answers` are typed when the text before them is shown.
+fn at_terminal(
+    folder: &Path,
+    args: &str,
+    variables: &BTreeMap<String, String>,
+    answers: &[(&str, &str)],
+) -> (String, i32) {
+    let line = format!("{} {args}", env!("CARGO_BIN_EXE_kes"));
+    shell_at_terminal(folder, &line, variables, answers)
+}
+
+/// As [`at_terminal`], for a line of shell.
+fn shell_at_terminal(
+    folder: &Path,
+    line: &str,
+    variables: &BTreeMap<String, String>,
+    answers: &[(&str, &str)],
+) -> (String, i32) {
+    let mut child = Running(
+        Command::new("script")
+            .args(["--quiet", "--return", "--command", line, "/dev/null"])
+            .env_clear()
+            .envs(variables)
+            .env("TERM", "xterm")
+            .env("SHELL", "/bin/sh")
+            .current_dir(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("script of util-linux makes a terminal"),
+    );
+    let mut typed = child.0.stdin.take().unwrap();
+    let mut shown = child.0.stdout.take().unwrap();
+    let mut text = Vec::new();
+    let mut from = 0;
+    for (prompt, answer) in answers {
+        while !String::from_utf8_lossy(&text[from..]).contains(prompt) {
+            let mut byte = [0];
+            assert_eq!(shown.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&text));
+            text.push(byte[0]);
+        }
+        from = text.len();
+        typed.write_all(answer.as_bytes()).unwrap();
+    }
+    shown.read_to_end(&mut text).unwrap();
+    let status = child.end().code().unwrap();
+    (String::from_utf8(text).unwrap().replace('\r', ""), status)
+}
+
+#[test]
+fn a_person_at_a_terminal_reads_another_form() {
+    let server = start_server();
+    let variables = admin_of(&server);
+    let folder = tempfile::tempdir().unwrap();
+    let run = |args: &str| {
+        let (text, status) = at_terminal(folder.path(), args, &variables, &[]);
+        assert_eq!(status, 0, "{args}: {text}");
+        text
+    };
+
+    assert_eq!(run("key create -k k1"), "");
+    assert_eq!(run("key ls -k"), "\x1b[1m\x1b[4mKey\x1b[0m\nk1\n");
+    assert_eq!(run("key ls -k --color never"), "Key\nk1\n");
+    assert_eq!(run("key ls -k --json"), "[\"k1\"]\n");
+
+    let sealed = run("key encrypt -k k1 hello");
+    let ciphertext = sealed.strip_prefix("ciphertext: ").expect(&sealed).trim_end();
+    assert_eq!(run(&format!("key decrypt -k k1 {ciphertext}")), "plaintext: aGVsbG8=\n");
+
+    let dek = run("key dek -k k1");
+    let lines: Vec<&str> = dek.lines().collect();
+    assert_eq!(lines.len(), 2, "{dek}");
+    let plaintext = lines[0].strip_prefix("plaintext: ").expect(&dek);
+    let ciphertext = lines[1].strip_prefix("ciphertext: ").expect(&dek);
+    let opened = run(&format!("key decrypt -k k1 {ciphertext}"));
+    assert_eq!(opened, format!("plaintext: {plaintext}\n"));
+
+    let policy = run("policy show -k minio --color never");
+    assert!(policy.contains("Allow       /v1/key/create/*\n"), "{policy}");
+    assert!(policy.contains("Deny        /v1/key/decrypt/secret-*\n"), "{policy}");
+
+    let error = at_terminal(folder.path(), "key info -k nope", &variables, &[]);
+    let expected = "\x1b[1m\x1b[31mError:\x1b[0m failed to describe keys: key does not exist\n";
+    assert_eq!(error, (expected.to_owned(), 1));
+}
+
+#[test]
+fn the_password_of_a_private_key_is_asked_for_and_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |args: &str, answers: &[(&str, &str)]| {
+        let (text, status) = at_terminal(folder.path(), args, &BTreeMap::new(), answers);
+        assert!(!text.contains("correct-horse"), "{text}");
+        (text, status)
+    };
+
+    // Both lines at once: the second is not shown either.
+    let (text, status) = run(
+        "identity new --key a.key --cert a.crt --encrypt",
+        &[("Enter a password", "correct-horse\ncorrect-horse\n")],
+    );
+    assert_eq!(status, 0, "{text}");
+    let pem = std::fs::read_to_string(folder.path().join("a.key")).unwrap();
+    assert!(pem.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"), "{pem}");
+    let api_key = text.split_whitespace().find(|word| word.starts_with("kes:v1:")).expect(&text);
+
+    let (text, status) = run("identity a.key", &[("Enter the password", "correct-horse\n")]);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains(api_key), "{text}");
+
+    let (text, status) = run("identity a.key", &[("Enter the password", "wrong\n")]);
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("the password does not fit"), "{text}");
+
+    let (text, status) = run(
+        "identity new --key b.key --encrypt",
+        &[("Enter a password", "one\n"), ("Enter it again", "other\n")],
+    );
+    assert!(status == 1 && text.contains("the two passwords differ"), "{text}");
+    assert!(!folder.path().join("b.key").exists());
+
+    // Ctrl-C ends it, and the terminal shows again what is typed.
+    let line = "sh -c 'trap : INT; $KES identity a.key; echo rc=$?; stty -a'";
+    let variables = [
+        ("KES".to_owned(), env!("CARGO_BIN_EXE_kes").to_owned()),
+        ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
+    ];
+    let answers = [("Enter the password", "\u{3}")];
+    let (text, _) = shell_at_terminal(folder.path(), line, &variables.into(), &answers);
+    assert!(text.contains("rc=130") && text.contains(" echo "), "{text}");
+    assert!(text.contains(" icanon ") && !text.contains("-icanon"), "{text}");
+}
+
+#[test]
+fn an_encrypted_private_key_without_a_terminal_is_an_error_that_says_so() {
+    let server = start_server();
+    let folder = tempfile::tempdir().unwrap();
+    let answers = [("Enter a password", "pw\n"), ("Enter it again", "pw\n")];
+    let made = "identity new --key a.key --cert a.crt --encrypt";
+    at_terminal(folder.path(), made, &BTreeMap::new(), &answers);
+    let mut variables = admin_of(&server);
+    variables.remove("KES_API_KEY");
+    variables.insert("KES_CLIENT_KEY".into(), "a.key".into());
+    variables.insert("KES_CLIENT_CERT".into(), "a.crt".into());
+    let ran = kes(folder.path(), &variables, ["key", "ls", "-k"].map(str::to_owned));
+    assert_eq!(ran.status, 1);
+    assert_eq!(
+        ran.err,
+        "Error: the private key a.key needs a password, and there is no terminal to ask for it\n"
+    );
+    // With one, the password opens it, and the server tells what it thinks of the identity.
+    let typed = [("Enter the password of a.key", "pw\n")];
+    let (text, status) = at_terminal(folder.path(), "key ls -k", &variables, &typed);
+    assert!(status == 1 && text.contains("not authorized"), "{text}");
+}
+
+#[test]
+fn the_audit_log_is_followed_until_ctrl_c() {
+    let server = start_server();
+    let variables = admin_of(&server);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let follow = |args: &[&str], file: &str| {
+        let mut command = command(args, &variables);
+        command.stdout(File::create(path(file)).unwrap());
+        Running(command.stderr(File::create(path("err")).unwrap()).spawn().unwrap())
+    };
+    let mut plain = follow(&["log", "-k"], "plain");
+    let mut json = follow(&["log", "-k", "--audit", "--json"], "json");
+    let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+
+    // The line of a request, once the log has it whole.
+    let line_in = |name: &str| {
+        let text = read(name);
+        let line =
+            text.split_inclusive('\n').find(|line| line.contains("/v1/key/describe/nope"))?;
+        line.strip_suffix('\n').map(str::to_owned)
+    };
+    wait::eventually(LIMIT, "a request is in both logs", || {
+        kes(folder.path(), &variables, ["key", "info", "-k", "nope"].map(str::to_owned));
+        line_in("plain").is_some() && line_in("json").is_some()
+    });
+    let line = line_in("plain").unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[2], "404", "{line}");
+    assert_eq!(words[4], "127.0.0.1", "{line}");
+    assert_eq!(words[6], "/v1/key/describe/nope", "{line}");
+    let line = line_in("json").unwrap();
+    assert!(line.starts_with("{\"time\":\"") && line.contains("\"code\":404"), "{line}");
+
+    plain.signal("INT");
+    json.signal("INT");
+    assert_eq!(plain.end().code(), Some(0), "{}", read("err"));
+    assert_eq!(json.end().code(), Some(0), "{}", read("err"));
+}
+
+#[test]
+fn who_reads_no_further_ends_the_command_in_silence() {
+    let server = start_server();
+    let variables = admin_of(&server);
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = Running(
+        command(&["log", "-k", "--json"], &variables)
+            .stdout(Stdio::piped())
+            .stderr(File::create(folder.path().join("err")).unwrap())
+            .spawn()
+            .unwrap(),
+    );
+    let mut reader = BufReader::new(log.0.stdout.take().unwrap());
+    let (lines, first) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        // The reader goes, and with it the pipe.
+        drop(reader);
+        lines.send(line).unwrap();
+    });
+    let request = || kes(folder.path(), &variables, ["key", "ls", "-k"].map(str::to_owned));
+    let mut line = None;
+    wait::eventually(LIMIT, "a line is read", || {
+        request();
+        line = first.try_recv().ok();
+        line.is_some()
+    });
+    assert!(line.unwrap().starts_with('{'));
+    let start = Instant::now();
+    while log.0.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < LIMIT, "the command goes on");
+        request();
+    }
+    assert_eq!(log.end().code(), Some(0));
+    assert_eq!(std::fs::read_to_string(folder.path().join("err")).unwrap(), "");
+}
+
+#[test]
+fn metrics_come_as_json_lines() {
+    let server = start_server();
+    let folder = tempfile::tempdir().unwrap();
+    let mut metric = Running(
+        command(&["metric", "-k", "--rate", "10ms"], &admin_of(&server))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let reader = BufReader::new(metric.0.stdout.take().unwrap());
+    for line in reader.lines().take(2) {
+        let line = line.unwrap();
+        let sample: serde_json::Value = serde_json::from_str(&line).expect(&line);
+        assert!(sample["kes_system_num_cpu"].as_u64().is_some_and(|cpus| cpus > 0), "{line}");
+        assert!(sample["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
+    }
+    assert_eq!(metric.end().code(), Some(0));
+
+    let (text, status) = at_terminal(folder.path(), "metric -k", &admin_of(&server), &[]);
+    assert!(status == 1 && text.contains("not available in this version"), "{text}");
+}
+
+#[test]
+fn a_dev_server_prints_settings_that_work_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let variables: BTreeMap<String, String> =
+        [("XDG_RUNTIME_DIR".to_owned(), folder.path().display().to_string())].into();
+    let out = folder.path().join("out");
+    let mut server = Running(
+        command(&["server", "--dev", "--addr", "127.0.0.1:0"], &variables)
+            .stdout(File::create(&out).unwrap())
+            .stderr(File::create(folder.path().join("err")).unwrap())
+            .spawn()
+            .unwrap(),
+    );
+    let printed = || std::fs::read_to_string(&out).unwrap();
+    wait::eventually(LIMIT, "the settings are printed", || {
+        printed().contains("MINIO_KMS_KES_CAPATH=") && printed().ends_with("\n\n")
+    });
+    let text = printed();
+    for label in ["Version ", "Key Store ", "Endpoints ", "Admin ", "Error Log ", "Memory "] {
+        assert!(text.contains(label), "{label}: {text}");
+    }
+
+    // What a newcomer pastes into a shell; only `kes` has to be found.
+    let shell = |lines: &dyn Fn(&str) -> bool, more: &str| {
+        let script: String = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| lines(line))
+            .fold(String::new(), |s, line| s + line + "\n");
+        let bin = Path::new(env!("CARGO_BIN_EXE_kes")).parent().unwrap();
+        let output = Command::new("/bin/sh")
+            .args(["-ec", &format!("{script}{more}")])
+            .env_clear()
+            .env("PATH", bin)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{script}{more}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let ours = |line: &str| line.starts_with("export KES_") || line.starts_with("kes key");
+    assert_eq!(shell(&ours, "kes key ls"), "Key\nmy-key\n");
+    // MinIO's settings are those of a client as well, its CA path excepted.
+    let minio = |line: &str| line.starts_with("export MINIO_");
+    let listed = shell(
+        &minio,
+        "KES_CAPATH=$MINIO_KMS_KES_CAPATH kes key info $MINIO_KMS_KES_KEY_NAME --json",
+    );
+    assert!(listed.contains("\"name\":\"my-key\""), "{listed}");
+
+    server.signal("TERM");
+    assert_eq!(server.end().code(), Some(0));
+    let left: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name.to_string_lossy().ends_with(".crt"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    let err = std::fs::read_to_string(folder.path().join("err")).unwrap();
+    assert!(!err.contains("kes:v1:"), "{err}");
+}
+
+#[test]
+fn a_completion_script_fits_the_shell() {
+    let folder = tempfile::tempdir().unwrap();
+    for (shell, mark) in [
+        ("/bin/bash", "complete -F _kes"),
+        ("/usr/bin/zsh", "#compdef kes"),
+        ("/usr/bin/fish", "complete -c kes"),
+    ] {
+        let variables = [("SHELL".to_owned(), shell.to_owned())].into();
+        let ran = kes(folder.path(), &variables, ["--auto-completion".to_owned()]);
+        assert_eq!(ran.status, 0, "{}", ran.err);
+        assert!(ran.out.contains(mark), "{shell}: {}", ran.out);
+    }
+    let variables = [("SHELL".to_owned(), "/bin/csh".to_owned())].into();
+    let ran = kes(folder.path(), &variables, ["--auto-completion".to_owned()]);
+    assert_eq!((ran.status, ran.out.as_str()), (1, ""));
+    assert!(ran.err.contains("bash, zsh or fish"), "{}", ran.err);
+}
