@@ -15,9 +15,13 @@ use kes_crypto::Key;
 use kes_keystore::{Error, KeyStore as _, Record, Store};
 use parking_lot::{Mutex, RwLock};
 
-use super::flight::{Boarding, Flights, Outcome};
+use self::missing::Missing;
+use super::flight::{Boarding, Flights, Outcome, Pilot};
 use crate::error::Doing;
 use crate::metrics::Metrics;
+
+/// Names that were just asked for and do not exist.
+mod missing;
 
 /// Expiry, and what happens while the key store is away.
 pub(crate) mod upkeep;
@@ -53,6 +57,7 @@ pub(crate) struct Cache {
     shards: Box<[Shard]>,
     hasher: RandomState,
     flights: Flights,
+    missing: Missing,
     settings: Settings,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
@@ -75,6 +80,12 @@ impl Entry {
         &self.record
     }
 
+    /// Takes the place of an entry of the same key. Being read anew is no use.
+    fn succeed(&self, old: &Self) {
+        self.used.store(old.used.load(Ordering::Relaxed), Ordering::Relaxed);
+        *self.last_used.lock() = *old.last_used.lock();
+    }
+
     fn mark_used(&self) {
         // Written only where it changes: a hot entry is read by every core.
         if !self.used.load(Ordering::Relaxed) {
@@ -89,6 +100,7 @@ impl Cache {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             hasher: RandomState::new(),
             flights: Flights::default(),
+            missing: Missing::default(),
             settings,
             store,
             metrics,
@@ -111,14 +123,14 @@ impl Cache {
     /// Reads a key from the key store into memory. Callers of the same key share one read, which
     /// goes on when the caller that started it goes away.
     pub(super) async fn read(self: &Arc<Self>, name: KeyName) -> Result<Arc<Entry>, Error> {
+        if self.missing.is_stormed(&name) {
+            return Err(Error::NotFound { name });
+        }
         let waiting = match self.flights.board(name) {
             Boarding::Passenger(waiting) => waiting,
             Boarding::Pilot(pilot, waiting) => {
                 let cache = Arc::clone(self);
-                tokio::spawn(async move {
-                    let outcome = cache.fetch(name).await;
-                    cache.flights.land(pilot, outcome, |entry| cache.put(name, entry));
-                });
+                tokio::spawn(async move { cache.land(pilot, cache.fetch(name).await) });
                 waiting
             }
         };
@@ -131,7 +143,10 @@ impl Cache {
     /// Keeps a key that was just created.
     pub(super) fn insert(&self, name: KeyName, record: Record) {
         let entry = Arc::new(Entry::new(record));
-        self.flights.cancel(&name, || self.put(name, &entry));
+        self.flights.cancel(&name, || {
+            self.missing.forget(&name);
+            self.put(name, &entry);
+        });
     }
 
     /// Drops a key, also one that is being read.
@@ -160,6 +175,25 @@ impl Cache {
         let oldest = |shard: &Shard| shard.read().values().map(|entry| entry.read_at).min();
         let oldest = self.shards.iter().filter_map(oldest).min();
         oldest.map_or(Duration::ZERO, |oldest| oldest.elapsed())
+    }
+
+    /// Ends a read, and keeps what it came to if the key was not forgotten meanwhile.
+    fn land(&self, pilot: Pilot, outcome: Outcome) {
+        let name = pilot.name();
+        self.flights.land(pilot, outcome, |outcome| match outcome {
+            Ok(entry) => {
+                let mut shard = self.shard(&name).write();
+                if let Some(old) = shard.insert(name, Arc::clone(entry)) {
+                    entry.succeed(&old);
+                }
+            }
+            Err(Error::NotFound { .. }) => {
+                self.missing.remember(name);
+                self.shard(&name).write().remove(&name);
+            }
+            // A failed read is not remembered, and takes no key away.
+            Err(_) => {}
+        });
     }
 
     async fn fetch(&self, name: KeyName) -> Outcome {

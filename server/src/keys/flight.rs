@@ -60,17 +60,15 @@ impl Flights {
         Boarding::Pilot(Pilot { name, id, outcome: sender }, Waiting(outcome))
     }
 
-    /// Ends a read. `keep` is run with what was read if the read still counts, that is if the
+    /// Ends a read. `keep` is run with what it came to if the read still counts, that is if the
     /// key was not forgotten meanwhile, and under the lock that [`Flights::cancel`] takes: a
     /// deleted key cannot come back.
     #[expect(clippy::needless_pass_by_value, reason = "a pilot lands once")]
-    pub(super) fn land(&self, pilot: Pilot, outcome: Outcome, keep: impl FnOnce(&Arc<Entry>)) {
+    pub(super) fn land(&self, pilot: Pilot, outcome: Outcome, keep: impl FnOnce(&Outcome)) {
         {
             let mut under_way = self.under_way.lock();
             if under_way.get(&pilot.name).is_some_and(|flight| flight.id == pilot.id) {
-                if let Ok(entry) = &outcome {
-                    keep(entry);
-                }
+                keep(&outcome);
                 under_way.remove(&pilot.name);
             }
         }
@@ -82,6 +80,13 @@ impl Flights {
         let mut under_way = self.under_way.lock();
         under_way.remove(name);
         also();
+    }
+}
+
+impl Pilot {
+    /// The key that is read.
+    pub(super) fn name(&self) -> KeyName {
+        self.name
     }
 }
 
