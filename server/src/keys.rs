@@ -98,12 +98,16 @@ impl Keys {
 
     /// Removes a key from the key store, and from memory at once.
     pub(crate) async fn delete(&self, _: &Permit, name: KeyName) -> Result<(), Error> {
-        // Before, so that no request uses it while it goes; and after, since a request may have
-        // read it in between.
-        self.cache.forget(&name);
-        let deleted = self.metrics.store_call(Doing::Delete, self.store.delete(&name)).await;
-        self.cache.forget(&name);
-        deleted.map_err(|source| Error::Store { doing: Doing::Delete, source })
+        let (cache, store, metrics) = self.parts();
+        to_the_end(Doing::Delete, async move {
+            // Before, so that no request uses it while it goes; and after, since a request may
+            // have read it in between.
+            cache.forget(&name);
+            let deleted = metrics.store_call(Doing::Delete, store.delete(&name)).await;
+            cache.forget(&name);
+            deleted
+        })
+        .await
     }
 
     /// A page of the names that match.
@@ -202,12 +206,30 @@ impl Keys {
 
     async fn store(&self, name: KeyName, key: Key, created_by: String) -> Result<(), Error> {
         let record = Record { key, created_at: Timestamp::now(), created_by };
-        let value = record.encode();
-        let create = self.store.create(&name, &value);
-        let created = self.metrics.store_call(Doing::Create, create).await;
-        created.map_err(|source| Error::Store { doing: Doing::Create, source })?;
-        self.cache.insert(name, record);
-        Ok(())
+        let (cache, store, metrics) = self.parts();
+        to_the_end(Doing::Create, async move {
+            let value = record.encode();
+            metrics.store_call(Doing::Create, store.create(&name, &value)).await?;
+            cache.insert(name, record);
+            Ok(())
+        })
+        .await
+    }
+
+    fn parts(&self) -> (Arc<Cache>, Arc<Store>, Arc<Metrics>) {
+        (Arc::clone(&self.cache), Arc::clone(&self.store), Arc::clone(&self.metrics))
+    }
+}
+
+/// Runs what changes the key store in a task of its own. A request is dropped where it stands
+/// when its client goes away or its time is over; a change is not left half done.
+async fn to_the_end(
+    doing: Doing,
+    change: impl Future<Output = Result<(), kes_keystore::Error>> + Send + 'static,
+) -> Result<(), Error> {
+    match tokio::spawn(change).await {
+        Ok(changed) => changed.map_err(|source| Error::Store { doing, source }),
+        Err(_) => Err(Error::Panic),
     }
 }
 

@@ -106,7 +106,15 @@ impl Server {
     pub async fn start(options: Options) -> Result<Self, Error> {
         let metrics = Arc::new(Metrics::new());
         let logs = Logs::start(Arc::clone(&metrics));
+        let started = Self::open(options, metrics, Arc::clone(&logs)).await;
+        if started.is_err() {
+            // What was warned of belongs before the error, and the process is about to end.
+            logs.flush();
+        }
+        started
+    }
 
+    async fn open(options: Options, metrics: Arc<Metrics>, logs: Arc<Logs>) -> Result<Self, Error> {
         let (source, setup) = match options.source {
             Source::File(path) => {
                 let setup = Setup::of_file(&path)?;
