@@ -33,7 +33,7 @@ pub(crate) async fn serve(shared: &Shared, peer: &Peer, request: Request<Incomin
     let arrived = Instant::now();
     let _active = Active::new(&shared.metrics.active);
     let (head, body) = request.into_parts();
-    let (operation, response) = match router::route(head.uri.path(), head.uri.query()) {
+    let (operation, mut response) = match router::route(head.uri.path(), head.uri.query()) {
         Routed::Found(target) => {
             let state = shared.state.load_full();
             let result = run(shared, &state, peer, &target, &head, body, arrived).await;
@@ -45,7 +45,19 @@ pub(crate) async fn serve(shared: &Shared, peer: &Peer, request: Request<Incomin
         Routed::BadEscape => (None, refusal(&message::INVALID_ESCAPE)),
     };
     shared.metrics.answered(operation, response.status().as_u16(), arrived.elapsed());
+    if head.method == http::Method::HEAD {
+        leave_out_body(&mut response);
+    }
     response
+}
+
+/// An answer to HEAD has the head that it would have, and no body (RFC 9110, 9.3.2). Over HTTP/2
+/// hyper would send the body, and the client end the connection for it.
+fn leave_out_body(response: &mut Response) {
+    let body = std::mem::take(response.body_mut());
+    if let Some(length) = body.size_hint().exact() {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
 }
 
 /// Admits a request and runs its operation.

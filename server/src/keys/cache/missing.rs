@@ -53,9 +53,9 @@ impl Missing {
         if names.len() >= MAX_NAMES {
             names.clear();
         }
-        let misses = names.entry(name).or_insert(Misses { since: Instant::now(), times: 0 });
+        let misses = names.entry(name).or_insert_with(Misses::none);
         if !misses.is_recent() {
-            *misses = Misses { since: Instant::now(), times: 0 };
+            *misses = Misses::none();
         }
         misses.times += 1;
         self.count.store(names.len(), Ordering::Relaxed);
@@ -79,6 +79,10 @@ impl Missing {
 }
 
 impl Misses {
+    fn none() -> Self {
+        Self { since: Instant::now(), times: 0 }
+    }
+
     fn is_recent(&self) -> bool {
         self.since.elapsed() < MEMORY
     }
