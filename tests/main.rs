@@ -1,7 +1,11 @@
 //! Black-box tests: they speak TLS and the command line to the built program, and import no type
 //! of the server. A module a section of the contract.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod harness;
 
 mod api;
+mod authz;
 mod cli;
+mod vault;
