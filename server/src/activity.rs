@@ -18,12 +18,18 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+use zeroize::Zeroizing;
 
 /// A head has to be complete this long after its first byte (contract `api.md`, Transport).
 const HEAD: Duration = Duration::from_secs(5);
 
 /// A connection without a request is closed after this long (contract `api.md`, Transport).
 const IDLE: Duration = Duration::from_secs(90);
+
+/// A connection that the server closes is read from for this long. A client that still sends
+/// the body of a request that was refused would make the system reset the connection, and the
+/// answer could be lost on its way.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// What a connection is doing. Times are milliseconds since [`epoch`].
 #[derive(Debug, Default)]
@@ -118,15 +124,17 @@ impl Future for Expiry {
     }
 }
 
-/// A transport that tells when bytes arrive.
+/// A transport that tells when bytes arrive, and lingers at its end.
 pub(crate) struct Watched<T> {
     inner: T,
     activity: Arc<Activity>,
+    /// Set once nothing more is written.
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Watched<T> {
     pub(crate) fn new(inner: T, activity: &Arc<Activity>) -> Self {
-        Self { inner, activity: Arc::clone(activity) }
+        Self { inner, activity: Arc::clone(activity), lingering: None }
     }
 }
 
@@ -145,7 +153,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -158,8 +166,26 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 
+    /// Ends what is written, then reads and forgets until the client has closed its side too.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let Self { inner, lingering, .. } = &mut *self;
+        let enough = match lingering {
+            Some(enough) => enough,
+            None => {
+                ready!(Pin::new(&mut *inner).poll_shutdown(cx))?;
+                lingering.insert(Box::pin(tokio::time::sleep(LINGER)))
+            }
+        };
+        // It may be a plaintext that nobody wanted.
+        let mut scrap = Zeroizing::new([0; 4096]);
+        while enough.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut *scrap);
+            let read = ready!(Pin::new(&mut *inner).poll_read(cx, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write_vectored(
