@@ -1,3 +1,6 @@
 //! The HTTP API (contract `api.md`), a module a section.
 
 mod answers;
+mod bodies;
+mod names;
+mod order;

@@ -1,8 +1,12 @@
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use http::{HeaderMap, Method, Request, Uri};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt as _, Either, Full};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -28,9 +32,14 @@ pub(crate) struct Client {
 }
 
 enum Sender {
-    H1(http1::SendRequest<Full<Bytes>>),
-    H2(http2::SendRequest<Full<Bytes>>),
+    H1(http1::SendRequest<Body>),
+    H2(http2::SendRequest<Body>),
 }
+
+/// A body with a length, or one that comes in pieces and has none.
+type Body = Either<Full<Bytes>, Pieces>;
+
+struct Pieces(VecDeque<Bytes>);
 
 /// An answer.
 #[derive(Debug)]
@@ -82,10 +91,18 @@ impl Client {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> Result<Reply, String> {
-        let response = self.open(method, path, headers, body).await?;
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
-        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
+        read(self.open(method, path, headers, body).await?).await
+    }
+
+    /// Sends a request whose body has no length and comes in pieces, as the Go SDK does.
+    pub(crate) async fn send_pieces(
+        &mut self,
+        method: &str,
+        path: &str,
+        pieces: impl IntoIterator<Item = Bytes>,
+    ) -> Reply {
+        let body = Either::Right(Pieces(pieces.into_iter().collect()));
+        read(self.request(method, path, &[], body).await.unwrap()).await.unwrap()
     }
 
     /// Sends a request and hands the body of the answer over as it comes.
@@ -95,6 +112,16 @@ impl Client {
         path: &str,
         headers: &[(&str, &str)],
         body: Bytes,
+    ) -> Result<http::Response<Incoming>, String> {
+        self.request(method, path, headers, Either::Left(Full::new(body))).await
+    }
+
+    async fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Body,
     ) -> Result<http::Response<Incoming>, String> {
         let builder = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap());
         let mut builder = match &self.sender {
@@ -111,7 +138,7 @@ impl Client {
         for (name, value) in headers {
             builder = builder.header(*name, *value);
         }
-        let request = builder.body(Full::new(body)).unwrap();
+        let request = builder.body(body).unwrap();
         let response = match &mut self.sender {
             Sender::H1(sender) => {
                 sender.ready().await.map_err(|error| error.to_string())?;
@@ -133,6 +160,24 @@ impl Client {
                 Self { sender: Sender::H2(sender.clone()), authority: self.authority.clone() }
             }
         }
+    }
+}
+
+async fn read(response: http::Response<Incoming>) -> Result<Reply, String> {
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
+    Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
+}
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
     }
 }
 

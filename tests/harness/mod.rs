@@ -5,11 +5,17 @@
 //! `server --config <file>` and prints the URL that it listens on.
 
 mod client;
+mod exposition;
+mod raw;
 mod server;
+mod vectors;
 mod who;
 
 pub(crate) use client::{Client, Protocol, Reply};
+pub(crate) use exposition::{Exposition, Kind};
+pub(crate) use raw::Raw;
 pub(crate) use server::{Config, Server};
+pub(crate) use vectors::{BASE64, StoredKey, Vectors};
 pub(crate) use who::{Credentials, Who};
 
 /// Runs an asynchronous test on a runtime of its own.

@@ -223,6 +223,8 @@ fn start(folder: &Path, env: &[(String, String)]) -> (Process, String) {
 /// The address in a start-up message whose line has ended.
 fn listening(printed: &str) -> Option<String> {
     let (lines, _) = printed.rsplit_once('\n')?;
-    let (_, after) = lines.split_once("https://")?;
+    // A key store may have a URL as well, and comes first.
+    let (_, after) = lines.split_once("Endpoints").unwrap_or(("", lines));
+    let (_, after) = after.split_once("https://")?;
     after.split_whitespace().next().map(str::to_owned)
 }

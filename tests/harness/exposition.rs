@@ -1,0 +1,144 @@
+use std::collections::BTreeMap;
+
+use super::Protocol;
+use super::{Client, Server, Who};
+
+/// The kind of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// Metrics in the Prometheus text format 0.0.4, read strictly: a `HELP` and a `TYPE` before the
+/// samples of a metric, all of them together, each with a number, histograms cumulative.
+#[derive(Debug)]
+pub(crate) struct Exposition {
+    kinds: BTreeMap<String, Kind>,
+    /// Name with labels, as in the text, to value.
+    samples: BTreeMap<String, f64>,
+}
+
+impl Exposition {
+    /// Asks a server.
+    pub(crate) async fn of(client: &mut Client) -> Self {
+        let reply = client.send("GET", "/v1/metrics", "").await;
+        assert_eq!(reply.status, 200);
+        assert_eq!(reply.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+        Self::parse(std::str::from_utf8(&reply.body).unwrap())
+    }
+
+    /// Asks a server on a connection of its own, as the admin.
+    pub(crate) async fn from(server: &Server) -> Self {
+        Self::of(&mut server.client(Who::Admin, Protocol::H2).await).await
+    }
+
+    /// Reads a text.
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut read = Self { kinds: BTreeMap::new(), samples: BTreeMap::new() };
+        let mut family: Option<(String, Kind)> = None;
+        let mut helped = None;
+        assert!(text.ends_with('\n'), "the last line has no end");
+        for line in text.lines() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                let (name, words) = help.split_once(' ').unwrap_or_else(|| panic!("{line}"));
+                assert!(!words.is_empty(), "{line}");
+                helped = Some(name.to_owned());
+            } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = kind.split_once(' ').unwrap_or_else(|| panic!("{line}"));
+                let kind = match kind {
+                    "counter" => Kind::Counter,
+                    "gauge" => Kind::Gauge,
+                    "histogram" => Kind::Histogram,
+                    _ => panic!("unknown kind: {line}"),
+                };
+                assert_eq!(helped.take().as_deref(), Some(name), "no help before {line}");
+                let again = read.kinds.insert(name.to_owned(), kind);
+                assert_eq!(again, None, "a second time: {line}");
+                family = Some((name.to_owned(), kind));
+            } else {
+                let (name, kind) = family.as_ref().unwrap_or_else(|| panic!("no type: {line}"));
+                read.sample(line, name, *kind);
+            }
+        }
+        read.check_histograms();
+        read
+    }
+
+    fn sample(&mut self, line: &str, family: &str, kind: Kind) {
+        let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no value: {line}"));
+        let name = series.split('{').next().unwrap();
+        let parts: &[&str] = match kind {
+            Kind::Histogram => &["_bucket", "_sum", "_count"],
+            Kind::Counter | Kind::Gauge => &[""],
+        };
+        let is_ours = parts.iter().any(|part| name.strip_suffix(part) == Some(family));
+        assert!(is_ours, "'{line}' stands among {family}");
+        if let Some(labels) = series.strip_prefix(name).filter(|labels| !labels.is_empty()) {
+            let inner = labels.strip_prefix('{').and_then(|labels| labels.strip_suffix('}'));
+            for label in inner.unwrap_or_else(|| panic!("labels: {line}")).split(',') {
+                let (name, value) = label.split_once('=').unwrap_or_else(|| panic!("{line}"));
+                let is_word = name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+                assert!(is_word && value.len() > 2, "{line}");
+                assert!(value.starts_with('"') && value.ends_with('"'), "{line}");
+            }
+        }
+        let value: f64 = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
+        let again = self.samples.insert(series.to_owned(), value);
+        assert_eq!(again, None, "a second time: {line}");
+    }
+
+    fn check_histograms(&self) {
+        for (name, kind) in &self.kinds {
+            if *kind != Kind::Histogram {
+                continue;
+            }
+            for (count_of, count) in &self.samples {
+                let Some(labels) = count_of.strip_prefix(&format!("{name}_count")) else {
+                    continue;
+                };
+                let buckets = self.buckets(name, labels);
+                assert!(buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{count_of}");
+                assert_eq!(buckets.last(), Some(&(f64::INFINITY, *count)), "{count_of}");
+            }
+        }
+    }
+
+    /// Upper bounds and cumulative counts of a histogram, in order of the bounds; `labels` as in
+    /// the text, braces included.
+    pub(crate) fn buckets(&self, name: &str, labels: &str) -> Vec<(f64, f64)> {
+        let own = labels.trim_start_matches('{').trim_end_matches('}');
+        let start = match own {
+            "" => format!("{name}_bucket{{le=\""),
+            own => format!("{name}_bucket{{{own},le=\""),
+        };
+        let bound = |series: &str| -> Option<f64> {
+            let bound = series.strip_prefix(&start)?.strip_suffix("\"}")?;
+            Some(if bound == "+Inf" { f64::INFINITY } else { bound.parse().unwrap() })
+        };
+        let mut buckets: Vec<_> = self
+            .samples
+            .iter()
+            .filter_map(|(series, count)| Some((bound(series)?, *count)))
+            .collect();
+        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        buckets
+    }
+
+    /// The kind of a metric that the text has.
+    pub(crate) fn kind(&self, name: &str) -> Option<Kind> {
+        self.kinds.get(name).copied()
+    }
+
+    /// All names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.kinds.keys().map(String::as_str)
+    }
+
+    /// A sample by its name with labels, such as `kes_http_request_success{code="200"}`; 0 if
+    /// there is none yet.
+    pub(crate) fn value(&self, series: &str) -> f64 {
+        self.samples.get(series).copied().unwrap_or_default()
+    }
+}
