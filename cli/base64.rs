@@ -43,6 +43,16 @@ fn fault(text: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_decoded_or_its_fault_lies_within(text in "[A-Za-z0-9+/=\r\n!é]{0,12}") {
+            if decode(&text).is_err() {
+                prop_assert!(fault(text.as_bytes()) <= text.len());
+            }
+        }
+    }
 
     #[test]
     fn faults_are_told_as_scripts_know_them() {

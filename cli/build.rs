@@ -26,7 +26,8 @@ fn commit() -> String {
 fn watch_head() {
     let Some(git) = output("git", &["rev-parse", "--git-dir"]).map(PathBuf::from) else { return };
     let shared = output("git", &["rev-parse", "--git-common-dir"]).map(PathBuf::from);
-    let mut paths = vec![git.join("HEAD")];
+    // The log of HEAD grows with each commit, also while the branch itself has no file yet.
+    let mut paths = vec![git.join("HEAD"), git.join("logs/HEAD")];
     if let Some(reference) = output("git", &["symbolic-ref", "--quiet", "HEAD"]) {
         let shared = shared.unwrap_or_else(|| git.clone());
         paths.extend([shared.join(reference), shared.join("packed-refs")]);

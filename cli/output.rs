@@ -22,7 +22,7 @@ use std::os::fd::AsFd as _;
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use clap::builder::StyledStr;
 use kes_api::SecretBytes;
@@ -98,7 +98,15 @@ impl Output {
     /// # Errors
     /// As [`Self::print`].
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<()> {
-        self.print(&serde_json::to_string(value)?)
+        self.json_line(&serde_json::to_string(value)?)
+    }
+
+    /// Prints a line that is JSON already.
+    ///
+    /// # Errors
+    /// As [`Self::print`].
+    pub(crate) fn json_line(&mut self, json: &str) -> Result<()> {
+        self.print(&clean_json(json))
     }
 
     /// Prints text that is secret and ends with a newline, past the buffer of standard output,
@@ -183,6 +191,25 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
+/// The same for a line of JSON, whose meaning stays as it is: what is not clean there stands
+/// within a string.
+fn clean_json(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_unclean) {
+        return Cow::Borrowed(json);
+    }
+    let mut clean = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        if is_unclean(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(clean, "\\u{unit:04x}");
+            }
+        } else {
+            clean.push(character);
+        }
+    }
+    Cow::Owned(clean)
+}
+
 fn is_unclean(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -212,7 +239,7 @@ fn to_stderr(kind: &str, style: Style, text: &str) {
 fn written(result: io::Result<()>) -> Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
-        other => Ok(other?),
+        other => other.context("failed to write to standard output"),
     }
 }
 
@@ -240,5 +267,10 @@ mod tests {
         assert_eq!(clean("/v1/key/ümlaut"), "/v1/key/ümlaut");
         assert_eq!(clean("a\u{1b}[2Jb\r\n\u{9b}1m"), "a\\u{1b}[2Jb\\r\\n\\u{9b}1m");
         assert_eq!(clean("a\u{202e}b"), "a\\u{202e}b");
+
+        let json = serde_json::to_string("a\u{1b}\u{9b}1m\u{202e}\"é").unwrap();
+        let cleaned = clean_json(&json);
+        assert_eq!(cleaned, "\"a\\u001b\\u009b1m\\u202e\\\"é\"");
+        assert_eq!(serde_json::from_str::<String>(&cleaned).unwrap(), "a\u{1b}\u{9b}1m\u{202e}\"é");
     }
 }

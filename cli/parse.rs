@@ -137,6 +137,27 @@ fn text(error: &clap::Error, kind: ContextKind) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_arguments_are_parsed_or_explained(
+            args in proptest::collection::vec(
+                prop_oneof![
+                    "(key|ls|identity|of|server|log|status|-k|--json|--color|--auth|--addr|-s|--)",
+                    "-{0,2}[a-z=é]{0,4}",
+                ],
+                0..5,
+            )
+        ) {
+            let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+            if let Err(Failure::Wrong(error)) = parse(&args) {
+                let text = error.to_string();
+                prop_assert!(text.contains(". See 'kes"), "{args:?}: {text}");
+                prop_assert!(!text.contains("argument: ."), "{args:?}: {text}");
+            }
+        }
+    }
 
     fn parsed(line: &str) -> Result<Cli, Failure> {
         let args: Vec<OsString> = line.split_whitespace().map(Into::into).collect();

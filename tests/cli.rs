@@ -3,6 +3,8 @@
 //! Most of it stands in transcripts, a file a group of commands: see [`transcript`] for their
 //! form. What a transcript cannot show, such as a terminal or a signal, is a test of its own.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test]")]
+
 mod live;
 mod pattern;
 mod transcript;

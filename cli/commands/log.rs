@@ -11,8 +11,9 @@ use crate::args::LogArgs;
 use crate::error::usage;
 use crate::output::{Output, clean};
 
-/// A line of a log, as a person reads it.
-type Render = fn(&str, &Output) -> Option<String>;
+/// A line of a log, as a person reads it; none if it has not the form of such a line. At a
+/// terminal it has to fit.
+type Render = fn(&str, bool) -> Option<String>;
 
 /// Follows a log until the server ends it, nobody reads any more, or Ctrl-C: all of them good.
 pub(super) async fn run(args: LogArgs) -> Result<()> {
@@ -33,22 +34,23 @@ pub(super) async fn run(args: LogArgs) -> Result<()> {
         };
         let Some(line) = line else { return Ok(()) };
         if args.json {
-            output.print(&line)?;
+            output.json_line(&line)?;
         } else {
             // A line of a form that is not known is better shown than lost.
-            let text = render(&line, &output).unwrap_or_else(|| clean(&line).into_owned());
+            let text =
+                render(&line, output.is_terminal()).unwrap_or_else(|| clean(&line).into_owned());
             output.print(&text)?;
         }
     }
 }
 
-fn audit(line: &str, output: &Output) -> Option<String> {
+fn audit(line: &str, terminal: bool) -> Option<String> {
     let event: AuditEvent<'_> = serde_json::from_str(line).ok()?;
     let ip = event.request.ip.map_or_else(|| "-".to_owned(), |ip| ip.to_string());
     let identity = match event.request.identity {
         None => "-".to_owned(),
         // Sixty-four digits leave no room for the path.
-        Some(identity) if output.is_terminal() => format!("{}…", &identity.to_hex().as_str()[..12]),
+        Some(identity) if terminal => format!("{}…", &identity.to_hex().as_str()[..12]),
         Some(identity) => identity.to_string(),
     };
     let took = Duration::from_nanos(event.response.time);
@@ -61,7 +63,33 @@ fn audit(line: &str, output: &Output) -> Option<String> {
     ))
 }
 
-fn error(line: &str, _: &Output) -> Option<String> {
+fn error(line: &str, _: bool) -> Option<String> {
     let event: ErrorEvent<'_> = serde_json::from_str(line).ok()?;
     Some(clean(&event.message).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_audit_line_is_a_row() {
+        let line = r#"{"time":"2026-11-22T02:24:08.5Z","request":{"ip":"127.0.0.1","path":"/v1/key/\u001b[2J","identity":"bd361f98d45e59575eae2080a1044ff2280ae7621f7dfaf3ba68af2ec945f378"},"response":{"code":403,"time":2437816}}"#;
+        let identity = "bd361f98d45e59575eae2080a1044ff2280ae7621f7dfaf3ba68af2ec945f378";
+        let head = "2026-11-22 02:24:08  403     2.4ms  127.0.0.1        ";
+        let path = r"/v1/key/\u{1b}[2J";
+        assert_eq!(audit(line, false).unwrap(), format!("{head}{identity}  {path}"));
+        assert_eq!(audit(line, true).unwrap(), format!("{head}bd361f98d45e…  {path}"));
+        // Without an identity, and from an address that is not known.
+        let line = r#"{"time":"2026-11-22T02:24:08Z","request":{"path":"/","identity":""},"response":{"code":400,"time":900}}"#;
+        let row = audit(line, false).unwrap();
+        let words: Vec<&str> = row.split_whitespace().collect();
+        assert_eq!(words[2..], ["400", "900.0ns", "-", "-", "/"]);
+    }
+
+    #[test]
+    fn an_error_line_is_its_message() {
+        assert_eq!(error(r#"{"message":"a\u001bb"}"#, true).unwrap(), r"a\u{1b}b");
+        assert!(error("no JSON", true).is_none() && audit("{}", true).is_none());
+    }
 }

@@ -72,6 +72,14 @@ fn number(value: f64) -> Option<Number> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_text_has_its_sums(text: String) {
+            let _ = serde_json::to_string(&sums(&text)).unwrap();
+        }
+    }
 
     #[test]
     fn metrics_are_summed_over_their_labels() {

@@ -20,18 +20,21 @@ pub(super) fn run(args: ServerArgs) -> Result<()> {
     for warning in obsolete::server_flags(&args.old)? {
         output::warning(warning);
     }
+    if args.dev == args.config.is_some() {
+        let what = match args.config {
+            Some(_) => "--config and --dev are both specified",
+            None => "no configuration file specified: --config",
+        };
+        return Err(usage(what, COMMAND));
+    }
     // Before anything secret is there.
-    let locked = || kes_server::harden();
-    match (args.config, args.dev) {
-        (Some(_), true) => Err(usage("--config and --dev are both specified", COMMAND)),
-        (None, false) => Err(usage("no configuration file specified: --config", COMMAND)),
-        (Some(path), false) => {
-            let locked = locked();
+    let locked = kes_server::harden();
+    match args.config {
+        Some(path) => {
             file::check(&path)?;
             serve(Source::File(path), args.addr, |info| announce(info, locked))
         }
-        (None, true) => {
-            let locked = locked();
+        None => {
             let dev = dev::Credentials::new(&machine_addresses())?;
             serve(dev.source(), args.addr, |info| {
                 announce(info, locked)?;
@@ -54,10 +57,9 @@ fn serve(
         .context("failed to start")?
         .block_on(async {
             let server = Server::start(Options { source, address, build }).await?;
-            match announce(server.info()) {
-                // A server whose output nobody reads is a server all the same.
-                Err(error) if error.is::<output::Closed>() => {}
-                announced => announced?,
+            // A server whose output goes nowhere is a server all the same.
+            if let Err(error) = announce(server.info()) {
+                output::warning(&format!("{error:#}"));
             }
             server.run().await;
             Ok(())

@@ -179,6 +179,55 @@ fn size(bytes: u64) -> String {
 mod tests {
     use super::*;
 
+    fn plain(answer: Result<Answer>, short: bool) -> String {
+        let report = Report { endpoint: "127.0.0.1:7373".to_owned(), answer };
+        anstream::adapter::strip_str(&report.render(short)).to_string()
+    }
+
+    fn answer(status: &str) -> Answer {
+        Answer {
+            status: serde_json::from_str(status).unwrap(),
+            apis: None,
+            latency: Duration::from_micros(3_400),
+        }
+    }
+
+    #[test]
+    fn a_status_is_printed_as_in_the_recorded_run() {
+        let status = r#"{"version":"v1","os":"linux","arch":"amd64","uptime":2,"num_cpu":2,"num_cpu_used":2,"mem_heap_used":3900000,"mem_stack_used":589824,"keystore_latency":1}"#;
+        let expected = "\
+● 127.0.0.1:7373
+  Version  v1
+  Uptime   2 seconds
+  Latency  3ms
+  OS       linux
+  CPUs     2 amd64
+  Memory
+  · Heap   3.9MB
+  · Stack  589.8KB
+";
+        assert_eq!(plain(Ok(answer(status)), false), expected);
+        assert_eq!(plain(Ok(answer(status)), true), "● 127.0.0.1:7373\n");
+    }
+
+    #[test]
+    fn an_unreachable_key_store_has_a_line_in_every_form() {
+        let answered = || Ok(answer(r#"{"version":"v1","keystore_unreachable":true}"#));
+        let short = "● 127.0.0.1:7373\n  Keystore unreachable\n";
+        assert_eq!(plain(answered(), true), short);
+        assert!(plain(answered(), false).ends_with("\n  Keystore unreachable\n"));
+        let report = Report { endpoint: "a:1".to_owned(), answer: answered() };
+        let json = serde_json::to_string(&report.to_json(false)).unwrap();
+        assert!(json.contains(r#""keystore_unreachable":true"#), "{json}");
+        assert!(!json.contains("endpoint") && !json.contains("error"), "{json}");
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_told_with_the_reason() {
+        let text = plain(Err(anyhow::anyhow!("cannot\u{1b} reach it")), true);
+        assert_eq!(text, "● 127.0.0.1:7373\n  Error    cannot\\u{1b} reach it\n");
+    }
+
     #[test]
     fn sizes_are_decimal_with_one_digit() {
         for (bytes, text) in [

@@ -112,6 +112,11 @@ fn a_person_at_a_terminal_reads_another_form() {
     assert_eq!(run("key ls -k --color never"), "Key\nk1\n");
     assert_eq!(run("key ls -k --json"), "[\"k1\"]\n");
 
+    let mut plain = variables.clone();
+    plain.insert("NO_COLOR".into(), "1".into());
+    let without_color = at_terminal(folder.path(), "key ls -k", &plain, &[]);
+    assert_eq!(without_color, ("Key\nk1\n".to_owned(), 0));
+
     let sealed = run("key encrypt -k k1 hello");
     let ciphertext = sealed.strip_prefix("ciphertext: ").expect(&sealed).trim_end();
     assert_eq!(run(&format!("key decrypt -k k1 {ciphertext}")), "plaintext: aGVsbG8=\n");
