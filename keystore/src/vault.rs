@@ -14,6 +14,9 @@ mod client;
 /// The create of KV v1.
 mod election;
 
+/// What is asked of a KV engine.
+mod engine;
+
 /// What can go wrong with a call.
 mod fault;
 
@@ -41,17 +44,17 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
 use kes_api::{KeyName, ListPattern};
-use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq;
+use serde::Serialize;
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio::time;
 use url::Url;
 use zeroize::Zeroizing;
 
-use self::body::{Field, text_at};
-use self::client::{ANSWER_LIMIT, Call, Client};
+use self::body::Field;
+use self::client::{Call, Client};
 use self::election::Elections;
+use self::engine::{read, write};
 use self::fault::Fault;
 use self::paths::Paths;
 use self::session::Session;
@@ -67,16 +70,6 @@ const CALL_LIMIT: Duration = Duration::from_secs(12);
 /// How long opening waits for the first word of Vault, so that the state is true from the start.
 const OPEN_LIMIT: Duration = Duration::from_secs(1);
 
-/// An answer that holds a value: the longest value, with room for what JSON escapes and for the
-/// metadata beside it.
-const MAX_VALUE_ANSWER: usize = 4 * Value::MAX_LEN;
-
-/// A listing: some 400,000 names.
-const MAX_LIST_ANSWER: usize = 32 << 20;
-
-/// A listing of that size takes its time.
-const LIST_LIMIT: Duration = Duration::from_secs(10);
-
 /// Keys in Vault or OpenBao.
 pub struct VaultStore {
     vault: Arc<Vault>,
@@ -91,7 +84,7 @@ struct Vault {
     paths: Paths,
     transit: Option<Transit>,
     elections: Elections,
-    /// What was found out about the version of the engine: whether it is the one configured.
+    /// Whether the engine is of the version that is configured, once it is known.
     engine: OnceCell<bool>,
 }
 
@@ -290,122 +283,6 @@ impl Vault {
             }
         }
         Ok(page.finish())
-    }
-
-    /// A version 1 engine takes the requests of version 2 for keys with odd names, and would
-    /// overwrite them. So it is asked once which it is, in a way that needs no further right.
-    async fn check_engine(&self) -> Result<(), Error> {
-        if self.version == KvVersion::V1 {
-            // Version 2 refuses the requests of version 1 by itself.
-            return Ok(());
-        }
-        let ask = async || {
-            let answer = match self.session.call(&read(self.paths.mount())).await {
-                Ok(answer) => answer,
-                // Nobody may ask, so nobody knows.
-                Err(fault) if fault.status().is_some_and(|status| status.is_client_error()) => {
-                    return Ok(true);
-                }
-                Err(fault) => return Err(fault.into_error()),
-            };
-            let version = text_at(answer.body.as_slice(), &["data", "options", "version"])
-                .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad).into_error())?;
-            Ok(version.is_some_and(|version| *version == "2"))
-        };
-        if *self.engine.get_or_try_init(ask).await? {
-            return Ok(());
-        }
-        Err(Error::Unavailable {
-            reason: "the engine is KV version 1, and the configuration says version v2: set \
-                     `version` to v1"
-                .to_owned(),
-        })
-    }
-
-    /// The names in a folder, in no order; none if it does not exist.
-    async fn names(&self, path: &str) -> Result<Vec<String>, Fault> {
-        #[derive(Deserialize)]
-        struct Listing {
-            data: Keys,
-        }
-        #[derive(Deserialize)]
-        struct Keys {
-            keys: Vec<String>,
-        }
-        // Not the method LIST: firewalls refuse it.
-        let call = Call {
-            query: Some("list=true"),
-            max_len: MAX_LIST_ANSWER,
-            limit: LIST_LIMIT,
-            ..read(path.to_owned())
-        };
-        match self.session.call(&call).await {
-            Ok(answer) => body::from_json::<Listing>(answer.body.as_slice())
-                .map(|listing| listing.data.keys)
-                .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad)),
-            Err(fault) if fault.is_not_found() => Ok(Vec::new()),
-            Err(fault) => Err(fault),
-        }
-    }
-
-    /// The text that stands for a key; `None` if something else stands there.
-    async fn stored(&self, name: &KeyName) -> Result<Option<Zeroizing<String>>, Fault> {
-        let call = match self.version {
-            KvVersion::V1 => read(self.paths.data(name)),
-            // A key is written once. What others write over it is not it.
-            KvVersion::V2 => Call { query: Some("version=1"), ..read(self.paths.data(name)) },
-        };
-        let answer = self.session.call(&call).await?;
-        let path = match self.version {
-            KvVersion::V1 => &["data", name.as_str()][..],
-            KvVersion::V2 => &["data", "data", name.as_str()],
-        };
-        text_at(answer.body.as_slice(), path)
-            .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))
-    }
-
-    /// Whether anything stands under a name, also what a soft delete left of it.
-    async fn stands(&self, name: &KeyName) -> Result<bool, Fault> {
-        match self.session.call(&read(self.paths.metadata(name))).await {
-            Ok(_) => Ok(true),
-            Err(fault) if fault.is_not_found() => Ok(false),
-            Err(fault) => Err(fault),
-        }
-    }
-
-    /// Whether a text is what stands for a key.
-    async fn holds(&self, name: &KeyName, text: &str) -> Result<bool, Fault> {
-        match self.stored(name).await {
-            Ok(found) => {
-                Ok(found.is_some_and(|found| found.as_bytes().ct_eq(text.as_bytes()).into()))
-            }
-            Err(fault) if fault.is_not_found() => Ok(false),
-            Err(fault) => Err(fault),
-        }
-    }
-}
-
-fn read(path: String) -> Call {
-    Call {
-        method: Method::GET,
-        path,
-        query: None,
-        body: None,
-        repeatable: true,
-        max_len: MAX_VALUE_ANSWER,
-        limit: ANSWER_LIMIT,
-    }
-}
-
-fn write(path: String, secret: &impl Serialize) -> Call {
-    Call {
-        method: Method::POST,
-        path,
-        query: None,
-        body: Some(body::to_json(secret)),
-        repeatable: false,
-        max_len: MAX_VALUE_ANSWER,
-        limit: ANSWER_LIMIT,
     }
 }
 

@@ -31,8 +31,9 @@ use tokio::time;
 
 use super::body::{Field, text_at};
 use super::client::Call;
+use super::engine::{read, write};
 use super::fault::Fault;
-use super::{Vault, jitter, read, write};
+use super::{Vault, jitter};
 use crate::Error;
 
 /// A claim that has been seen for so long is dead. Its creator writes within [`MAX_HOLD`], and
@@ -108,14 +109,20 @@ impl Vault {
     ) -> Result<(), Error> {
         let place = self.elections.hasher.hash_one(name.as_str()) % (PLACES as u64);
         let place = usize::try_from(place).expect("a place is below 64");
-        let _turn = self.elections.places[place].lock().await;
+        let place = &self.elections.places[place];
+        let (_turn, mut outdated) = match place.try_lock() {
+            Ok(turn) => (turn, false),
+            Err(_) => (place.lock().await, true),
+        };
 
         let start = Instant::now();
         let mut pause = STEP_BACK[0];
         while start.elapsed() < MAX_WAIT {
-            if self.stands(name).await.map_err(Fault::into_error)? {
+            // Our caller has just looked, and there is most often no one else.
+            if outdated && self.stands(name).await.map_err(Fault::into_error)? {
                 return Err(Error::Exists { name: *name });
             }
+            outdated = true;
             let claim = self.claim(name).await?;
             match self.win(name, &claim).await {
                 Ok(true) => match self.write_alone(name, stored, &claim).await {

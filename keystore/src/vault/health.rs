@@ -51,6 +51,11 @@ impl Health {
         }
     }
 
+    /// Whether Vault itself is well.
+    pub(super) fn is_reachable(&self) -> bool {
+        matches!(*self.state.borrow(), State::Reachable { .. })
+    }
+
     /// Waits until Vault is well, or might be: a login is worth a try.
     pub(super) async fn reachable(&self) {
         let mut states = self.state.subscribe();
@@ -88,8 +93,8 @@ impl Health {
     pub(super) async fn watch(&self, client: &Client, interval: Duration) {
         loop {
             self.ping(client).await;
-            let well = matches!(*self.state.borrow(), State::Reachable { .. });
-            let pause = if well { interval } else { interval.min(jitter(RECOVERY_PING)) };
+            let pause =
+                if self.is_reachable() { interval } else { interval.min(jitter(RECOVERY_PING)) };
             if time::timeout(pause, self.doubt.notified()).await.is_ok() {
                 // However many calls fail: no more pings than that.
                 time::sleep(jitter(RECOVERY_PING.min(Duration::from_millis(200)))).await;

@@ -52,7 +52,7 @@ pub(super) async fn log_in(
     let who = Credentials { token: None, namespace };
     match client.send(&call, who).await {
         Ok(answer) => grant(&answer, start),
-        Err(fault) => Err(failed(login, fault, &secret)),
+        Err(fault) => Err(failed(login, &fault, &secret)),
     }
 }
 
@@ -144,7 +144,7 @@ fn grant(answer: &Answer, since: Instant) -> Result<Grant, Fault> {
 }
 
 /// Says what was refused and what to look at.
-fn failed(login: &Login, fault: Fault, secret: &str) -> Fault {
+fn failed(login: &Login, fault: &Fault, secret: &str) -> Fault {
     let (method, engine, hint) = match login {
         Login::AppRole { engine, .. } => (
             "AppRole",

@@ -215,6 +215,7 @@ impl Session {
         }
         if let Some(failure) = &gate.failure
             && Instant::now() < failure.until
+            && !(failure.fault.is_unreachable() && self.health.is_reachable())
         {
             return Err(failure.fault.clone());
         }
@@ -244,6 +245,11 @@ impl Session {
                     Some(failure) if refused => (failure.pause * 2).min(REFUSED_PAUSE[1]),
                     _ => REFUSED_PAUSE[0],
                 };
+                if !refused {
+                    // It was none: the next one need not wait for it.
+                    gate.last_login = None;
+                    self.health.note_fault(&fault);
+                }
                 let until = Instant::now() + jitter(pause);
                 if refused {
                     self.health.note_login(true);

@@ -6,9 +6,10 @@ use zeroize::Zeroizing;
 
 use super::body::{self, Field, text_at};
 use super::client::{ANSWER_LIMIT, Call};
+use super::engine::MAX_VALUE_ANSWER;
 use super::fault::Fault;
+use super::paths;
 use super::session::Session;
-use super::{MAX_VALUE_ANSWER, paths};
 use crate::config;
 
 /// A key of a transit engine.

@@ -14,6 +14,7 @@ use kes_testkit::kubernetes;
 use kes_testkit::wait::{eventually, eventually_async};
 use serde_json::json;
 
+use super::transport::login_answer;
 use super::world::{STORED, World, app_role, config, create, is_reachable, open, read};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -196,18 +197,6 @@ async fn logins_are_never_more_than_one_a_second() {
     let requests = node.requests();
     let logins = requests.iter().filter(|request| request.path().ends_with("/login")).count();
     assert!(logins as u64 <= seconds, "{logins} logins in {seconds} s");
-}
-
-fn login_answer() -> serde_json::Value {
-    json!({
-        "request_id": "", "lease_id": "", "renewable": false, "lease_duration": 0,
-        "data": null, "wrap_info": null, "warnings": null,
-        "auth": {
-            "client_token": "s.token", "accessor": "", "policies": [], "token_policies": [],
-            "metadata": null, "lease_duration": 3600, "renewable": true, "entity_id": "",
-            "token_type": "service", "orphan": true,
-        },
-    })
 }
 
 #[tokio::test]

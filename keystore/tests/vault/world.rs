@@ -20,12 +20,17 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(version: KvVersion) -> Self {
+        Self::on(Bao::start_in_memory(), version, Duration::ZERO)
+    }
+
+    /// That can be killed.
+    pub(crate) fn durable(version: KvVersion) -> Self {
         Self::on(Bao::start(), version, Duration::ZERO)
     }
 
     /// With tokens that live for `ttl`.
     pub(crate) fn with_ttl(ttl: Duration) -> Self {
-        Self::on(Bao::start(), KvVersion::V2, ttl)
+        Self::on(Bao::start_in_memory(), KvVersion::V2, ttl)
     }
 
     pub(crate) fn with_tls(authority: &Authority, mutual: bool) -> Self {

@@ -20,8 +20,7 @@ pub use space::{RoleCredentials, Space, minimal_kv_policy, minimal_transit_polic
 /// A cold start takes about 0.4 s; a machine that is busy with a build may need far more.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// A real OpenBao of one node with durable storage, which can be sealed, killed and started
-/// again on the same address. It goes with its owner.
+/// A real OpenBao of one node, which can be sealed, killed and started again on the same address. It goes with its owner.
 ///
 /// It listens twice: one listener is for the client under test ([`Bao::url`]), plain or TLS, the
 /// other is plain and the kit's own, so that the tests' questions depend on nothing.
@@ -45,6 +44,12 @@ pub struct ServerTls {
 }
 
 #[derive(Clone, Copy, Debug)]
+enum Storage {
+    Durable,
+    Memory,
+}
+
+#[derive(Clone, Copy, Debug)]
 struct Ports {
     client: u16,
     admin: u16,
@@ -57,7 +62,15 @@ impl Bao {
     /// # Panics
     /// If it does not come up within a minute.
     pub fn start() -> Self {
-        Self::start_with(None)
+        Self::start_with(Storage::Durable, None)
+    }
+
+    /// As [`Bao::start`], with storage in memory: a write takes no time, and a kill loses all.
+    ///
+    /// # Panics
+    /// If it does not come up within a minute.
+    pub fn start_in_memory() -> Self {
+        Self::start_with(Storage::Memory, None)
     }
 
     /// Starts a server that speaks TLS with a certificate of `authority`; clients need one of
@@ -67,15 +80,18 @@ impl Bao {
     /// If it does not come up within a minute.
     pub fn start_tls(authority: &Authority, mutual: bool) -> Self {
         let clients = mutual.then(|| authority.certificate().to_path_buf());
-        Self::start_with(Some(&ServerTls { pair: authority.server("bao"), clients }))
+        Self::start_with(
+            Storage::Durable,
+            Some(&ServerTls { pair: authority.server("bao"), clients }),
+        )
     }
 
-    fn start_with(tls: Option<&ServerTls>) -> Self {
+    fn start_with(storage: Storage, tls: Option<&ServerTls>) -> Self {
         // A port that was free may be taken before the server binds it.
         for _ in 0..5 {
             let folder = tempfile::tempdir().expect("a temporary folder can be made");
             let ports = Ports::free();
-            write_config(&folder, ports, tls);
+            write_config(&folder, ports, storage, tls);
             let mut process = launch(&folder);
             if !comes_up(&mut process, ports.admin) {
                 continue;
@@ -154,7 +170,7 @@ impl Bao {
         wait::eventually(START_LIMIT, "OpenBao is active", || self.health() == Some(200));
     }
 
-    /// Kills the server with SIGKILL; its storage stays.
+    /// Kills the server with SIGKILL; durable storage stays.
     pub fn kill(&mut self) {
         self.process.kill();
     }
@@ -183,8 +199,12 @@ impl Bao {
     }
 
     /// Stops the process with SIGSTOP: connections stay open, and nothing answers.
+    ///
+    /// # Panics
+    /// If it does not stop.
     pub fn freeze(&self) {
         self.process.signal(Signal::STOP);
+        wait::eventually(START_LIMIT, "OpenBao is stopped", || self.process.is_stopped());
     }
 
     /// Lets a frozen process go on.
@@ -254,7 +274,7 @@ fn health(port: u16) -> Option<u16> {
         .map(|answer| answer.status)
 }
 
-fn write_config(folder: &TempDir, ports: Ports, tls: Option<&ServerTls>) {
+fn write_config(folder: &TempDir, ports: Ports, storage: Storage, tls: Option<&ServerTls>) {
     let data = folder.path().join("data");
     fs::create_dir_all(&data).expect("a folder can be made");
     let mut client = json!({
@@ -274,9 +294,15 @@ fn write_config(folder: &TempDir, ports: Ports, tls: Option<&ServerTls>) {
     }
     let admin = json!({ "address": format!("127.0.0.1:{}", ports.admin), "tls_disable": true });
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let config = json!({
+    let storage = match storage {
         // A multiplier of 1 makes the one voter its own leader within 0.1 s.
-        "storage": { "raft": { "path": data, "node_id": "n1", "performance_multiplier": 1 } },
+        Storage::Durable => {
+            json!({ "raft": { "path": data, "node_id": "n1", "performance_multiplier": 1 } })
+        }
+        Storage::Memory => json!({ "inmem": {} }),
+    };
+    let config = json!({
+        "storage": storage,
         "listener": [{ "tcp": client }, { "tcp": admin }],
         "api_addr": format!("{scheme}://127.0.0.1:{}", ports.client),
         "cluster_addr": format!("https://127.0.0.1:{}", ports.cluster),

@@ -49,6 +49,18 @@ impl Process {
         kill_process(id, signal).expect("the process runs");
     }
 
+    /// Whether a signal has stopped all its threads (Linux).
+    pub fn is_stopped(&self) -> bool {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.id())) else {
+            return false;
+        };
+        threads.flatten().all(|thread| {
+            let text = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // The name before it stands in brackets and may hold anything.
+            text.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+        })
+    }
+
     /// Kills it with SIGKILL and waits for its end.
     pub fn kill(&mut self) {
         // An error means that it has ended by itself.

@@ -14,6 +14,8 @@ pub enum Mode {
     Pass,
     /// Keeps connections open, takes new ones, and passes nothing on in either direction.
     Hold,
+    /// As `Hold` for the connections that are open; new ones pass.
+    HoldOpen,
     /// Resets all connections, also those that come.
     Cut,
 }
@@ -30,6 +32,8 @@ struct Shared {
     ended: AtomicBool,
     mode: AtomicU8,
     accepted: AtomicUsize,
+    /// Raised by each change of mode.
+    epoch: AtomicUsize,
     delay: Mutex<Duration>,
 }
 
@@ -45,6 +49,7 @@ impl Relay {
             ended: AtomicBool::new(false),
             mode: AtomicU8::new(Mode::Pass as u8),
             accepted: AtomicUsize::new(0),
+            epoch: AtomicUsize::new(0),
             delay: Mutex::new(Duration::ZERO),
         });
         let worker = Arc::clone(&shared);
@@ -69,6 +74,7 @@ impl Relay {
 
     /// Changes what it does, for open connections too.
     pub fn set(&self, mode: Mode) {
+        self.shared.epoch.fetch_add(1, Ordering::SeqCst);
         self.shared.mode.store(mode as u8, Ordering::SeqCst);
     }
 
@@ -96,6 +102,11 @@ impl Shared {
         self.mode.load(Ordering::SeqCst) == mode as u8
     }
 
+    /// Whether a connection of an epoch is held.
+    fn holds(&self, epoch: usize) -> bool {
+        self.is(Mode::Hold) || self.is(Mode::HoldOpen) && epoch < self.epoch.load(Ordering::SeqCst)
+    }
+
     fn cuts(&self) -> bool {
         self.ended.load(Ordering::SeqCst) || self.is(Mode::Cut)
     }
@@ -110,9 +121,10 @@ fn connect(client: &TcpStream, server: SocketAddr, shared: &Shared) {
         let _ = stream.set_nodelay(true);
         let _ = stream.set_read_timeout(Some(TICK));
     }
+    let epoch = shared.epoch.load(Ordering::SeqCst);
     std::thread::scope(|scope| {
-        scope.spawn(|| pump(client, &server, false, shared));
-        pump(&server, client, true, shared);
+        scope.spawn(|| pump(client, &server, false, epoch, shared));
+        pump(&server, client, true, epoch, shared);
     });
     if shared.cuts() {
         let _ = reset(client);
@@ -126,10 +138,10 @@ fn wait_to_connect(server: SocketAddr, shared: &Shared) -> Option<TcpStream> {
     if shared.cuts() { None } else { TcpStream::connect(server).ok() }
 }
 
-fn pump(mut from: &TcpStream, mut to: &TcpStream, delayed: bool, shared: &Shared) {
+fn pump(mut from: &TcpStream, mut to: &TcpStream, delayed: bool, epoch: usize, shared: &Shared) {
     let mut block = vec![0; 64 << 10];
     while !shared.cuts() {
-        if shared.is(Mode::Hold) {
+        if shared.holds(epoch) {
             std::thread::sleep(TICK);
             continue;
         }
@@ -140,7 +152,7 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, delayed: bool, shared: &Shared
                     std::thread::sleep(*lock(&shared.delay));
                 }
                 // What was read just before the relay was told to hold is held too.
-                while shared.is(Mode::Hold) && !shared.cuts() {
+                while shared.holds(epoch) && !shared.cuts() {
                     std::thread::sleep(TICK);
                 }
                 if shared.cuts() || to.write_all(&block[..read]).is_err() {

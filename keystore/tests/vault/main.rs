@@ -1,5 +1,7 @@
 //! Vault, as a real OpenBao; and what a real one cannot do, from a small faulty server.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test]")]
+
 mod battery;
 mod content;
 mod creators;
