@@ -2,5 +2,6 @@
 
 mod answers;
 mod bodies;
+mod identity;
 mod names;
 mod order;

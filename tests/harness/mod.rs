@@ -6,13 +6,15 @@
 
 mod client;
 mod exposition;
+mod openssl;
 mod raw;
 mod server;
 mod vectors;
 mod who;
 
-pub(crate) use client::{Client, Protocol, Reply};
+pub(crate) use client::{Client, Protocol, Reply, tls_connect};
 pub(crate) use exposition::{Exposition, Kind};
+pub(crate) use openssl::{Openssl, Tls};
 pub(crate) use raw::Raw;
 pub(crate) use server::{Config, Server};
 pub(crate) use vectors::{BASE64, StoredKey, Vectors};
