@@ -2,6 +2,9 @@
 
 mod answers;
 mod bodies;
+mod bulk;
 mod identity;
 mod names;
 mod order;
+mod paging;
+mod streams;

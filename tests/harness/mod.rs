@@ -12,12 +12,12 @@ mod server;
 mod vectors;
 mod who;
 
-pub(crate) use client::{Client, Protocol, Reply, tls_connect};
+pub(crate) use client::{Client, Protocol, Reply, tls_config, tls_connect};
 pub(crate) use exposition::{Exposition, Kind};
-pub(crate) use openssl::{Openssl, Tls};
+pub(crate) use openssl::{Openssl, Tls, openssl};
 pub(crate) use raw::Raw;
-pub(crate) use server::{Config, Server};
-pub(crate) use vectors::{BASE64, StoredKey, Vectors};
+pub(crate) use server::{Config, Refused, Server};
+pub(crate) use vectors::{BASE64, Ciphertext, StoredKey, Vectors};
 pub(crate) use who::{Credentials, Who};
 
 /// Runs an asynchronous test on a runtime of its own.

@@ -1,7 +1,10 @@
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::client::{tls_config, tls_connect};
@@ -18,6 +21,17 @@ impl Raw {
     pub(crate) async fn connect(server: &Server, who: Who) -> Self {
         let config = tls_config(&server.tls.certificate, server.credentials(who), Protocol::H1);
         Self(tls_connect(&server.address, config).await.unwrap())
+    }
+
+    /// Connects with the smallest receive buffer that the system grants, so that a client that
+    /// does not read soon blocks who writes to it.
+    pub(crate) async fn connect_narrow(server: &Server, who: Who) -> Self {
+        let config = tls_config(&server.tls.certificate, server.credentials(who), Protocol::H1);
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(1).unwrap();
+        let socket = socket.connect(server.address.parse().unwrap()).await.unwrap();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        Self(TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap())
     }
 
     /// Sends bytes.
