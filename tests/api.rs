@@ -8,3 +8,4 @@ mod names;
 mod order;
 mod paging;
 mod streams;
+mod transport;

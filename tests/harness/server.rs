@@ -74,6 +74,15 @@ pub(crate) struct Server {
     env: Vec<(String, String)>,
 }
 
+/// A server that did not start.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Its exit status; nothing if a signal ended it.
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
 impl Server {
     /// Starts a server with the usual configuration.
     pub(crate) fn start() -> Self {
@@ -87,28 +96,22 @@ impl Server {
 
     /// Starts a server after something was put into its folder.
     pub(crate) fn prepared(config: &Config, prepare: impl FnOnce(&Path)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path();
-        let tls = Credentials::new(&["127.0.0.1", "localhost"]);
-        // Sorted, as in the recorded runs: the admin's identity comes first in a listing.
-        let mut clients = [(); 3].map(|()| Credentials::new(&["client"]));
-        clients.sort_by(|a, b| a.identity.cmp(&b.identity));
-        let [admin, minio, other] = clients;
-        std::fs::write(path.join("server.key"), &tls.key_pem).unwrap();
-        std::fs::write(path.join("server.crt"), &tls.certificate_pem).unwrap();
-        for (name, credentials) in [("admin", &admin), ("minio", &minio), ("other", &other)] {
-            std::fs::write(path.join(format!("{name}.key")), &credentials.key_pem).unwrap();
-            std::fs::write(path.join(format!("{name}.crt")), &credentials.certificate_pem).unwrap();
-        }
-        std::fs::write(path.join("config.yml"), config.text()).unwrap();
-        prepare(path);
-
-        let mut env = config.env.clone();
-        for (name, credentials) in [("ADMIN", &admin), ("MINIO", &minio), ("OTHER", &other)] {
-            env.push((name.to_owned(), credentials.identity.clone()));
-        }
-        let (process, address) = start(path, &env);
+        let Place { folder, tls, clients: [admin, minio, other], env } = place(config, prepare);
+        let (process, address) = start(folder.path(), &env);
         Self { address, admin, minio, other, tls, process, folder, env }
+    }
+
+    /// Starts a server that is to end at once, after something was put into its folder.
+    pub(crate) fn refused(config: &Config, prepare: impl FnOnce(&Path)) -> Refused {
+        let place = place(config, prepare);
+        let mut process = Process::start(command(place.folder.path(), &place.env));
+        let mut status = None;
+        wait::eventually(Duration::from_secs(60), "a server that cannot start ends", || {
+            status = process.exit_status();
+            status.is_some()
+        });
+        let read = |name| std::fs::read_to_string(place.folder.path().join(name)).unwrap();
+        Refused { status: status.unwrap().code(), stdout: read("stdout"), stderr: read("stderr") }
     }
 
     /// A client that speaks a protocol as somebody.
@@ -179,6 +182,23 @@ impl Server {
         command
     }
 
+    /// Replaces the configuration file and sends SIGHUP.
+    pub(crate) fn reload(&self, config: &Config) {
+        std::fs::write(self.file("config.yml"), config.text()).unwrap();
+        self.process.signal(rustix::process::Signal::HUP);
+    }
+
+    /// The same, and waits until the new configuration is in force. It must not change the level
+    /// of the error log.
+    pub(crate) fn reload_and_wait(&self, config: &Config) {
+        let reloads = || self.stderr().matches("the configuration was read again").count();
+        let before = reloads();
+        self.reload(config);
+        wait::eventually(Duration::from_secs(30), "the configuration is read again", || {
+            reloads() > before
+        });
+    }
+
     /// Kills the server and starts it again with what is in its folder, on another port.
     pub(crate) fn restart(&mut self) {
         self.process.kill();
@@ -193,19 +213,41 @@ pub(crate) fn program() -> PathBuf {
     std::env::var_os("KES_SUBJECT").map_or_else(|| env!("CARGO_BIN_EXE_kes").into(), PathBuf::from)
 }
 
+/// A folder that is ready for a server.
+struct Place {
+    folder: tempfile::TempDir,
+    tls: Credentials,
+    /// Admin, minio, other.
+    clients: [Credentials; 3],
+    env: Vec<(String, String)>,
+}
+
+fn place(config: &Config, prepare: impl FnOnce(&Path)) -> Place {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let tls = Credentials::new(&["127.0.0.1", "localhost"]);
+    // Sorted, as in the recorded runs: the admin's identity comes first in a listing.
+    let mut clients = [(); 3].map(|()| Credentials::new(&["client"]));
+    clients.sort_by(|a, b| a.identity.cmp(&b.identity));
+    std::fs::write(path.join("server.key"), &tls.key_pem).unwrap();
+    std::fs::write(path.join("server.crt"), &tls.certificate_pem).unwrap();
+    for (name, credentials) in ["admin", "minio", "other"].iter().zip(&clients) {
+        std::fs::write(path.join(format!("{name}.key")), &credentials.key_pem).unwrap();
+        std::fs::write(path.join(format!("{name}.crt")), &credentials.certificate_pem).unwrap();
+    }
+    std::fs::write(path.join("config.yml"), config.text()).unwrap();
+    prepare(path);
+
+    let mut env = config.env.clone();
+    for (name, credentials) in ["ADMIN", "MINIO", "OTHER"].iter().zip(&clients) {
+        env.push(((*name).to_owned(), credentials.identity.clone()));
+    }
+    Place { folder, tls, clients, env }
+}
+
 fn start(folder: &Path, env: &[(String, String)]) -> (Process, String) {
-    let output =
-        |name: &str| File::options().create(true).append(true).open(folder.join(name)).unwrap();
     let before = std::fs::read_to_string(folder.join("stdout")).unwrap_or_default().len();
-    let mut command = Process::command(&program());
-    command
-        .args(["server", "--config", "config.yml"])
-        .envs(env.iter().map(|(name, value)| (name, value)))
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(output("stdout"))
-        .stderr(output("stderr"));
-    let mut process = Process::start(command);
+    let mut process = Process::start(command(folder, env));
     let mut address = None;
     wait::eventually(Duration::from_secs(60), "the server listens", || {
         assert!(
@@ -218,6 +260,20 @@ fn start(folder: &Path, env: &[(String, String)]) -> (Process, String) {
         address.is_some()
     });
     (process, address.unwrap())
+}
+
+fn command(folder: &Path, env: &[(String, String)]) -> Command {
+    let output =
+        |name: &str| File::options().create(true).append(true).open(folder.join(name)).unwrap();
+    let mut command = Process::command(&program());
+    command
+        .args(["server", "--config", "config.yml"])
+        .envs(env.iter().map(|(name, value)| (name, value)))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(output("stdout"))
+        .stderr(output("stderr"));
+    command
 }
 
 /// The address in a start-up message whose line has ended.
