@@ -151,10 +151,12 @@ impl<'a> Space<'a> {
         self.must("PUT", &format!("sys/leases/revoke-force/auth/{engine}"), None);
     }
 
-    /// How many tokens that a login engine has issued are alive.
-    pub fn count_tokens(&self, engine: &str) -> usize {
+    /// The tokens that a login engine has issued and that are alive, each by a name that says
+    /// nothing of it.
+    pub fn tokens(&self, engine: &str) -> Vec<String> {
         let answer = self.request("LIST", &format!("sys/leases/lookup/auth/{engine}/login"), None);
-        answer.json()["data"]["keys"].as_array().map_or(0, Vec::len)
+        let answer = answer.json();
+        answer["data"]["keys"].as_array().into_iter().flatten().map(text).collect()
     }
 
     /// Reads a path: the field `data` of the answer, if there is something.
