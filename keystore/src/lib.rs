@@ -33,4 +33,4 @@ pub mod battery;
 pub use config::Config;
 pub use error::{Error, OpenError};
 pub use record::{InvalidRecord, Record};
-pub use store::{KeyStore, Page, State, Store, Value};
+pub use store::{KeyStore, Logins, Page, State, Store, Value};

@@ -137,6 +137,17 @@ pub trait KeyStore: Send + Sync {
     fn state(&self) -> State;
 }
 
+/// How a store that wants logins was logged in to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Logins {
+    /// Logins that worked.
+    pub succeeded: u64,
+    /// Logins that were refused or had no answer.
+    pub failed: u64,
+    /// How long the token is still good: zero if there is none, [`Duration::MAX`] for ever.
+    pub token_life: Duration,
+}
+
 /// The key store of a server. An enum, not a trait object: the set of backends is closed.
 pub enum Store {
     /// Keys in memory.
@@ -166,6 +177,14 @@ impl Store {
             Self::Memory(_) => "memory".to_owned(),
             Self::Fs(store) => format!("filesystem: {}", store.path().display()),
             Self::Vault(store) => format!("vault: {}", store.endpoint()),
+        }
+    }
+
+    /// How the store was logged in to; `None` for one that wants no login.
+    pub fn logins(&self) -> Option<Logins> {
+        match self {
+            Self::Memory(_) | Self::Fs(_) => None,
+            Self::Vault(store) => Some(store.logins()),
         }
     }
 }

@@ -61,7 +61,7 @@ use self::session::Session;
 use self::transit::{Transit, is_wrapped};
 use crate::config::{self, KvVersion, Login};
 use crate::store::PageBuilder;
-use crate::{Error, KeyStore, OpenError, Page, State, Value};
+use crate::{Error, KeyStore, Logins, OpenError, Page, State, Value};
 
 /// The longest time for an operation as a whole, whatever happens: less than the 15 s of its
 /// route, so that the client is given an answer.
@@ -137,6 +137,11 @@ impl VaultStore {
     /// The first endpoint of the configuration.
     pub fn endpoint(&self) -> &Url {
         &self.endpoint
+    }
+
+    /// Logins so far, and the life of the token.
+    pub fn logins(&self) -> Logins {
+        self.vault.session.logins()
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kes_api::body::DecryptRequest;
 use kes_api::{KeyName, ListPattern, SecretBytes, Timestamp};
 use kes_crypto::{Cipher, Key, Plaintext, Secret};
-use kes_keystore::{KeyStore as _, Page, Record, State, Store};
+use kes_keystore::{KeyStore as _, Logins, Page, Record, State, Store};
 use kes_policy::Permit;
 
 use self::cache::Cache;
@@ -184,6 +184,11 @@ impl Keys {
     /// What is known of the key store's health; costs nothing.
     pub(crate) fn state(&self) -> State {
         self.store.state()
+    }
+
+    /// How the key store was logged in to, if it wants logins.
+    pub(crate) fn logins(&self) -> Option<Logins> {
+        self.store.logins()
     }
 
     /// How many keys are held in memory.

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use kes_api::Operation;
 use kes_api::route::ROUTES;
+use kes_keystore::Logins;
+use parking_lot::Mutex;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Opts, Registry, TextEncoder,
 };
 
 use crate::error::Doing;
@@ -39,6 +41,8 @@ pub(crate) struct Metrics {
     pub(crate) cache_misses: IntCounter,
     store_calls: [StoreCalls; 4],
     system: System,
+    /// Held while the text is made: what is read for it is set, not counted.
+    texts: Mutex<()>,
 }
 
 /// Values that are read when the text is made.
@@ -47,6 +51,7 @@ pub(crate) struct Gauges {
     pub(crate) cached_keys: usize,
     pub(crate) cache_age: Duration,
     pub(crate) store_reachable: bool,
+    pub(crate) logins: Option<Logins>,
 }
 
 struct StoreCalls {
@@ -66,6 +71,9 @@ struct System {
     cached_keys: IntGauge,
     cache_age: Gauge,
     store_reachable: IntGauge,
+    /// Lines of the text with a key store that wants logins alone.
+    logins: IntCounterVec,
+    token_life: GaugeVec,
 }
 
 impl Metrics {
@@ -123,6 +131,7 @@ impl Metrics {
                 .counter("kes_cache_misses", "Requests for a key that was not in memory"),
             store_calls,
             system: System::new(&register),
+            texts: Mutex::default(),
             registry: register.0,
         }
     }
@@ -163,6 +172,7 @@ impl Metrics {
 
     /// The text, version 0.0.4.
     pub(crate) fn text(&self, gauges: &Gauges) -> String {
+        let _one_at_a_time = self.texts.lock();
         let process = Process::now();
         let system = &self.system;
         system.up_time.set(gauges.uptime.as_secs_f64());
@@ -177,6 +187,17 @@ impl Metrics {
         system.cached_keys.set(int(gauges.cached_keys));
         system.cache_age.set(gauges.cache_age.as_secs_f64());
         system.store_reachable.set(i64::from(gauges.store_reachable));
+        system.logins.reset();
+        system.token_life.reset();
+        if let Some(logins) = gauges.logins {
+            system.logins.with_label_values(&["success"]).inc_by(logins.succeeded);
+            system.logins.with_label_values(&["error"]).inc_by(logins.failed);
+            let life = match logins.token_life {
+                Duration::MAX => f64::INFINITY,
+                life => life.as_secs_f64(),
+            };
+            system.token_life.with_label_values::<&str>(&[]).set(life);
+        }
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
     }
 }
@@ -203,6 +224,18 @@ impl System {
                 .float("kes_cache_age", "Seconds since the oldest key in memory was read"),
             store_reachable: register
                 .gauge("kes_keystore_reachable", "Whether the key store answers"),
+            logins: register.counters(
+                "kes_keystore_logins",
+                "Logins to the key store, by result",
+                "result",
+            ),
+            token_life: register.add(GaugeVec::new(
+                Opts::new(
+                    "kes_keystore_token_life",
+                    "Seconds until the token for the key store ends; 0 without one",
+                ),
+                &[],
+            )),
         }
     }
 }

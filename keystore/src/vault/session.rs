@@ -7,7 +7,7 @@
 //! heard of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
@@ -20,6 +20,7 @@ use super::health::Health;
 use super::jitter;
 use super::login::{self, Grant};
 use crate::config::Login;
+use crate::store::Logins;
 
 /// Never more than one login in this time.
 const LOGIN_PAUSE: Duration = Duration::from_secs(1);
@@ -57,6 +58,8 @@ pub(super) struct Session {
     token: watch::Sender<Option<Arc<Token>>>,
     gate: Mutex<Gate>,
     calls: Semaphore,
+    succeeded: AtomicU64,
+    failed: AtomicU64,
 }
 
 /// A token in use.
@@ -102,6 +105,21 @@ impl Session {
             token: watch::Sender::new(None),
             gate: Mutex::default(),
             calls: Semaphore::new(MAX_CALLS),
+            succeeded: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        }
+    }
+
+    /// Logins so far, and how long the token has still to live.
+    pub(super) fn logins(&self) -> Logins {
+        let life = |token: &Arc<Token>| match token.grant.ttl {
+            Duration::ZERO => Duration::MAX,
+            ttl => ttl.saturating_sub(token.grant.since.elapsed()),
+        };
+        Logins {
+            succeeded: self.succeeded.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            token_life: self.token.borrow().as_ref().map_or(Duration::ZERO, life),
         }
     }
 
@@ -174,8 +192,9 @@ impl Session {
         }
         let unheard = if token.accepted.load(Ordering::Relaxed) { HEARD } else { UNHEARD };
         if age < unheard {
-            // 100, 200, 400, 800 ms, and so on.
-            time::sleep(jitter(Duration::from_millis(100 << repeats))).await;
+            // 100, 200, 400, 800 ms, and so on, but not beyond the end of its youth.
+            let pause = jitter(Duration::from_millis(100 << repeats)).min(unheard - age);
+            time::sleep(pause).await;
             return Ok(Verdict::Repeat(Arc::clone(token)));
         }
         if logins > 0 {
@@ -228,6 +247,7 @@ impl Session {
             Ok(grant) => {
                 gate.failure = None;
                 gate.logins += 1;
+                self.succeeded.fetch_add(1, Ordering::Relaxed);
                 self.health.note_login(false);
                 let token = Arc::new(Token {
                     number: gate.logins,
@@ -240,6 +260,7 @@ impl Session {
                 Ok(token)
             }
             Err(fault) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
                 let refused = !fault.is_unreachable();
                 let pause = match &gate.failure {
                     Some(failure) if refused => (failure.pause * 2).min(REFUSED_PAUSE[1]),

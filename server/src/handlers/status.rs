@@ -50,6 +50,7 @@ pub(super) fn metrics(call: &Call<'_>) -> Response {
         cached_keys: keys.cached(),
         cache_age: keys.cache_age(),
         store_reachable: matches!(keys.state(), State::Reachable { .. }),
+        logins: keys.logins(),
     });
     text(metrics::CONTENT_TYPE, text_format)
 }
