@@ -197,10 +197,13 @@ impl Cache {
     }
 
     async fn fetch(&self, name: KeyName) -> Outcome {
-        let value = self.metrics.store_call(Doing::Read, self.store.read(&name)).await?;
-        let record = Record::decode(&value)
-            .map_err(|invalid| Error::Corrupt { name, reason: invalid.to_string() })?;
-        Ok(Arc::new(Entry::new(record)))
+        // A value that is no stored key is as much a failure of the key store as no value.
+        let read = async {
+            let value = self.store.read(&name).await?;
+            Record::decode(&value)
+                .map_err(|invalid| Error::Corrupt { name, reason: invalid.to_string() })
+        };
+        Ok(Arc::new(Entry::new(self.metrics.store_call(Doing::Read, read).await?)))
     }
 
     fn put(&self, name: KeyName, entry: &Arc<Entry>) {
