@@ -164,6 +164,11 @@ impl Server {
         &mut self.process
     }
 
+    /// Sends the process a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        self.process.signal(signal);
+    }
+
     /// A command of the program as somebody, in the server's folder, with the server's address.
     pub(crate) fn command(&self, who: Who, args: &[&str]) -> Command {
         let mut command = Command::new(program());
@@ -276,11 +281,10 @@ fn command(folder: &Path, env: &[(String, String)]) -> Command {
     command
 }
 
-/// The address in a start-up message whose line has ended.
+/// The address in a start-up message whose line has ended. A key store may have a URL as well.
 fn listening(printed: &str) -> Option<String> {
     let (lines, _) = printed.rsplit_once('\n')?;
-    // A key store may have a URL as well, and comes first.
-    let (_, after) = lines.split_once("Endpoints").unwrap_or(("", lines));
-    let (_, after) = after.split_once("https://")?;
+    let mut lines = lines.lines().filter(|line| !line.starts_with("Key Store"));
+    let (_, after) = lines.find_map(|line| line.split_once("https://"))?;
     after.split_whitespace().next().map(str::to_owned)
 }

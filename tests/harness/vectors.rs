@@ -1,6 +1,5 @@
 use std::path::Path;
 
-use base64::Engine as _;
 use base64::engine::general_purpose::GeneralPurpose;
 use serde::Deserialize;
 
