@@ -763,6 +763,16 @@ fn secrets_show_up_nowhere() {
         let text = refused(&vault_file(bad));
         assert!(!text.contains("marked"), "{text}");
     }
+    // Without a blank after the colon it is the name of a field.
+    let field =
+        "    endpoint: https://v\n    approle: {id: a, secret: b, secret:marked, x=marked}\n";
+    assert_eq!(
+        warnings(&loaded(&vault_file(field))),
+        [
+            "line 6: keystore.vault.approle.secret…: unknown field, ignored",
+            "line 6: keystore.vault.approle.x…: unknown field, ignored",
+        ]
+    );
     let key = HEAD.replace("server.crt}", "server.crt, password: [marked]}");
     assert_eq!(refused(&key), "line 2: tls.password: a text is expected, line 2 holds a list");
 }

@@ -297,19 +297,22 @@ mod tests {
 
     #[test]
     fn bombs_are_refused() {
+        // Not by `tree`, which would write out what is not refused.
+        let refusal =
+            |text: &str| parse(text).err().map(|mistake| mistake.text).unwrap_or_default();
         let mut bomb = "x0: &x0 [1,1,1,1,1,1,1,1,1,1]\n".to_owned();
         for level in 1..10 {
             let aliases = vec![format!("*x{}", level - 1); 10].join(",");
             bomb += &format!("x{level}: &x{level} [{aliases}]\n");
         }
-        assert!(tree(&bomb).contains("aliases"), "{}", tree(&bomb));
+        assert!(refusal(&bomb).contains("aliases"), "{}", refusal(&bomb));
 
         let mut merges = "x0: &x0 {a: 1}\n".to_owned();
         for level in 1..30 {
             let before = level - 1;
             merges += &format!("x{level}: &x{level} {{b: *x{before}, c: *x{before}}}\n");
         }
-        assert!(tree(&merges).contains("aliases"));
+        assert!(refusal(&merges).contains("aliases"));
 
         // Each alias adds 40 levels to what the tree's walk has to go down.
         let mut ladder = "x0: &x0 1\n".to_owned();
@@ -317,9 +320,9 @@ mod tests {
             let (open, close) = ("[".repeat(40), "]".repeat(40));
             ladder += &format!("x{level}: &x{level} {open}*x{}{close}\n", level - 1);
         }
-        assert!(tree(&ladder).contains("nested deeper"));
+        assert!(refusal(&ladder).contains("nested deeper"));
         for text in ["[".repeat(100_000), "- ".repeat(100_000), "{a: ".repeat(100_000)] {
-            assert!(tree(&text).starts_with("not YAML: "));
+            assert!(refusal(&text).starts_with("not YAML: "));
         }
     }
 
