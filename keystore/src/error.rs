@@ -31,18 +31,35 @@ pub enum Error {
     },
 
     /// No connection, no answer in time, or the store is sealed or not set up.
-    #[error("key store is unreachable: {reason}")]
+    #[error("key store: {reason}")]
     Unreachable {
         /// What happened, and to which store.
         reason: String,
     },
 
     /// The store answered with an error.
-    #[error("key store failed: {reason}")]
+    #[error("key store: {reason}")]
     Unavailable {
         /// What happened, and to which store.
         reason: String,
     },
+}
+
+impl Error {
+    /// The same, with the kind of store named where the store is what failed.
+    pub(crate) fn of_store(self, kind: &str) -> Self {
+        match self {
+            Self::Unreachable { reason } => {
+                Self::Unreachable { reason: format!("{kind}: {reason}") }
+            }
+            Self::Unavailable { reason } => {
+                Self::Unavailable { reason: format!("{kind}: {reason}") }
+            }
+            of_the_key @ (Self::Exists { .. } | Self::NotFound { .. } | Self::Corrupt { .. }) => {
+                of_the_key
+            }
+        }
+    }
 }
 
 /// Why a key store was not opened. The texts hold no secret.

@@ -187,39 +187,52 @@ impl Store {
             Self::Vault(store) => Some(store.logins()),
         }
     }
+
+    /// The configuration's word for the kind of store, which errors begin with.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Memory(_) => "memory",
+            Self::Fs(_) => "fs",
+            Self::Vault(_) => "vault",
+        }
+    }
 }
 
 impl KeyStore for Store {
     async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
-        match self {
+        let result = match self {
             Self::Memory(store) => store.create(name, value).await,
             Self::Fs(store) => store.create(name, value).await,
             Self::Vault(store) => store.create(name, value).await,
-        }
+        };
+        result.map_err(|error| error.of_store(self.kind()))
     }
 
     async fn read(&self, name: &KeyName) -> Result<Value, Error> {
-        match self {
+        let result = match self {
             Self::Memory(store) => store.read(name).await,
             Self::Fs(store) => store.read(name).await,
             Self::Vault(store) => store.read(name).await,
-        }
+        };
+        result.map_err(|error| error.of_store(self.kind()))
     }
 
     async fn delete(&self, name: &KeyName) -> Result<(), Error> {
-        match self {
+        let result = match self {
             Self::Memory(store) => store.delete(name).await,
             Self::Fs(store) => store.delete(name).await,
             Self::Vault(store) => store.delete(name).await,
-        }
+        };
+        result.map_err(|error| error.of_store(self.kind()))
     }
 
     async fn list(&self, pattern: &ListPattern<'_>, limit: usize) -> Result<Page, Error> {
-        match self {
+        let result = match self {
             Self::Memory(store) => store.list(pattern, limit).await,
             Self::Fs(store) => store.list(pattern, limit).await,
             Self::Vault(store) => store.list(pattern, limit).await,
-        }
+        };
+        result.map_err(|error| error.of_store(self.kind()))
     }
 
     fn state(&self) -> State {

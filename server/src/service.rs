@@ -21,7 +21,7 @@ use kes_api::message::{self, Message};
 use prometheus::IntGauge;
 
 use crate::admit::admit;
-use crate::error::Error;
+use crate::error::{Doing, Error};
 use crate::handlers::{self, Call, JSON};
 use crate::logging::audit::Audited;
 use crate::peer::Peer;
@@ -144,13 +144,20 @@ fn log(
     error: &Error,
 ) {
     let cause = error.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
+    // The message goes to who follows the error log, without the fields.
+    let key = match error {
+        Error::Store { doing: Doing::Create | Doing::Read | Doing::Delete, .. } => {
+            format!(" '{}'", target.resource())
+        }
+        _ => String::new(),
+    };
     let identity = peer.identity.map(|identity| identity.to_string()).unwrap_or_default();
     tracing::error!(
         req.method = %head.method,
         req.path = %target.path,
         req.ip = %peer.address.ip(),
         req.identity = %identity,
-        "{}{cause}", message.text
+        "{}{key}{cause}", message.text
     );
 }
 
