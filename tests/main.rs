@@ -8,4 +8,6 @@ mod harness;
 mod api;
 mod authz;
 mod cli;
+mod minio;
+mod readme;
 mod vault;

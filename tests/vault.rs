@@ -1,6 +1,9 @@
 //! Keys in a real Vault (OpenBao), as MinIO and its operator meet it (contract `vault.md`).
 
+mod creators;
 mod job;
+mod outage;
+mod start;
 mod stored;
 mod work;
 mod world;

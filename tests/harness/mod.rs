@@ -16,7 +16,7 @@ pub(crate) use client::{Client, Protocol, Reply, tls_config, tls_connect};
 pub(crate) use exposition::{Exposition, Kind};
 pub(crate) use openssl::{Openssl, Tls, openssl};
 pub(crate) use raw::Raw;
-pub(crate) use server::{Config, Refused, Server};
+pub(crate) use server::{Config, Refused, Server, program};
 pub(crate) use vectors::{BASE64, Ciphertext, StoredKey, Vectors};
 pub(crate) use who::{Credentials, Who};
 

@@ -109,6 +109,11 @@ impl World {
             .env("APPROLE_SECRET", &self.role.secret_id)
     }
 
+    /// The same with a secret that stands in the file.
+    pub(super) fn config_with_secret(&self, secret: &str) -> Config {
+        self.config().with("keystore", &self.keystore(&self.bao.url(), secret))
+    }
+
     /// The configuration's section `keystore`.
     pub(super) fn keystore(&self, endpoint: &str, secret: &str) -> String {
         let Layout { version, engine, prefix, namespace, transit, .. } = self.layout;
