@@ -50,6 +50,8 @@ pub const STORE_UNREACHABLE: Message = message(504, "key store is not reachable"
 pub const STORE_UNAVAILABLE: Message = message(502, "key store is unavailable");
 /// No answer within the route's time.
 pub const TIMEOUT: Message = message(503, "request timed out");
+/// More clients follow the logs than the server serves.
+pub const TOO_MANY_STREAMS: Message = message(429, "too many clients follow the log");
 /// A fault of ours. The cause stands in the error log.
 pub const INTERNAL: Message = message(500, "internal server error");
 
