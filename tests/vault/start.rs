@@ -25,6 +25,10 @@ fn a_server_that_starts_before_vault_serves_when_vault_is_there() {
         assert_eq!(reply.error(), (504, "key store is not reachable".to_owned()));
         let reply = minio.send("PUT", "/v1/key/generate/k", "").await;
         assert_eq!(reply.error(), (502, "failed to read key".to_owned()));
+        server.wait_for_stderr(&format!(
+            "level=WARN msg=\"key store: vault: not available: no connection to {}: Connection refused",
+            world.bao.url()
+        ));
         server.wait_for_stderr("key 'uncached' of the configuration");
         let log = server.stderr();
         let line = log.lines().find(|line| line.contains("of the configuration")).unwrap();

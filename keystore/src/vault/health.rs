@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use http::Method;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::{Notify, watch};
 use tokio::time;
@@ -29,6 +30,8 @@ pub(super) struct Health {
     state: watch::Sender<State>,
     /// Whether Vault answers and refuses to log us in.
     login_refused: AtomicBool,
+    /// What the log was told last: whether Vault is there.
+    told: Mutex<Option<bool>>,
     /// Wakes the watch.
     doubt: Notify,
 }
@@ -38,6 +41,7 @@ impl Health {
         Self {
             state: watch::Sender::new(State::Unreachable),
             login_refused: AtomicBool::new(false),
+            told: Mutex::new(None),
             doubt: Notify::new(),
         }
     }
@@ -65,19 +69,15 @@ impl Health {
 
     /// Notes that Vault did what it was asked, in this time.
     pub(super) fn note_success(&self, latency: Duration) {
-        self.state.send_if_modified(|state| {
-            let changed = !matches!(state, State::Reachable { .. });
-            if changed {
-                *state = State::Reachable { latency };
-            }
-            changed
-        });
+        if !self.is_reachable() {
+            self.set(State::Reachable { latency }, None);
+        }
     }
 
     /// Notes what an ordinary call met.
     pub(super) fn note_fault(&self, fault: &Fault) {
         if fault.is_unreachable() {
-            self.set(State::Unreachable);
+            self.set(State::Unreachable, Some(fault));
             self.doubt.notify_one();
         } else if fault.status().is_some_and(|status| status.is_server_error()) {
             // It may be this call's alone: the watch finds out.
@@ -106,24 +106,28 @@ impl Health {
     pub(super) async fn ping(&self, client: &Client) {
         let start = Instant::now();
         let result = ask(client).await;
-        self.set(match result {
-            Ok(true) => State::Reachable { latency: start.elapsed() },
-            Ok(false) => State::Unavailable,
-            Err(fault) if fault.is_unreachable() => State::Unreachable,
-            Err(_) => State::Unavailable,
-        });
+        match result {
+            Ok(true) => self.set(State::Reachable { latency: start.elapsed() }, None),
+            Ok(false) => self.set(State::Unavailable, None),
+            Err(fault) if fault.is_unreachable() => self.set(State::Unreachable, Some(&fault)),
+            Err(fault) => self.set(State::Unavailable, Some(&fault)),
+        }
     }
 
-    fn set(&self, state: State) {
-        let before = self.state.send_replace(state);
-        match (before, state) {
-            (State::Reachable { .. }, State::Unreachable | State::Unavailable) => {
-                tracing::warn!("key store: vault: not available");
-            }
-            (State::Unreachable | State::Unavailable, State::Reachable { .. }) => {
-                tracing::info!("key store: vault: available");
-            }
-            _ => {}
+    fn set(&self, state: State, cause: Option<&Fault>) {
+        self.state.send_replace(state);
+        let is_there = matches!(state, State::Reachable { .. });
+        // Once for each change, and once at the start: an operator who mistyped the endpoint must
+        // not have to guess.
+        if self.told.lock().replace(is_there) == Some(is_there) {
+            return;
+        }
+        match cause {
+            _ if is_there => tracing::info!("key store: vault: available"),
+            Some(cause) => tracing::warn!("key store: vault: not available: {cause}"),
+            None => tracing::warn!(
+                "key store: vault: not available: it is sealed, not initialised, or has no leader"
+            ),
         }
     }
 }
