@@ -34,7 +34,7 @@ const LINGER: Duration = Duration::from_millis(500);
 /// What a connection is doing. Times are milliseconds since [`epoch`].
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
-    /// Requests whose answer is not yet handed over.
+    /// Requests that have no answer yet, and streams that go on.
     requests: AtomicUsize,
     idle_since: AtomicU64,
     /// When the first byte of a head arrived; 0 while none is due.
@@ -65,6 +65,11 @@ impl Activity {
         }
     }
 
+    /// Whether a head has begun to arrive and is not complete.
+    pub(crate) fn head_is_due(&self) -> bool {
+        self.head_since.load(Ordering::Relaxed) != 0
+    }
+
     /// When the connection is to be closed, as things are.
     fn deadline(&self) -> Option<Instant> {
         if self.requests.load(Ordering::Relaxed) > 0 {
@@ -78,7 +83,7 @@ impl Activity {
     }
 }
 
-/// A request that is being answered, the body of the answer included.
+/// A request that is being answered; of a stream, the answer included.
 pub(crate) struct InRequest(Arc<Activity>);
 
 impl Drop for InRequest {
@@ -201,15 +206,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     }
 }
 
-/// The body of an answer, with the request that it answers: a stream goes on after its handler.
+/// The body of an answer. A stream goes on after its handler, and its request with it. Any other
+/// answer is only to be sent: a client that does not read it is idle.
 pub(crate) struct Answer {
     body: Body,
-    _request: InRequest,
+    _stream: Option<InRequest>,
 }
 
 impl Answer {
     pub(crate) fn new(body: Body, request: InRequest) -> Self {
-        Self { body, _request: request }
+        use hyper::body::Body as _;
+        let is_stream = body.size_hint().exact().is_none();
+        Self { body, _stream: is_stream.then_some(request) }
     }
 }
 
@@ -241,4 +249,28 @@ fn epoch() -> Instant {
 
 fn now() -> u64 {
     u64::try_from(epoch().elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_read_an_answer_is_idle_and_who_follows_a_stream_is_not() {
+        let activity = Activity::new(false);
+        assert!(activity.deadline().is_some());
+        let request = activity.begin();
+        assert!(activity.deadline().is_none());
+        let answer = Answer::new(Body::from("all of it"), request);
+        assert!(activity.deadline().is_some());
+        drop(answer);
+
+        let lines = http_body_util::StreamBody::new(futures_util::stream::pending::<
+            Result<Frame<Bytes>, std::convert::Infallible>,
+        >());
+        let stream = Answer::new(Body::new(lines), activity.begin());
+        assert!(activity.deadline().is_none());
+        drop(stream);
+        assert!(activity.deadline().is_some());
+    }
 }

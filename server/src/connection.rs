@@ -170,19 +170,25 @@ async fn drive<C: GracefulConnection>(
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut connection = pin!(connection);
-    let expired = pin!(Expiry::of(activity));
+    let mut expired = pin!(Expiry::of(activity));
     let stopping = pin!(async move { stopping.wait_for(|stopping| *stopping).await.map(drop) });
-    let expired = tokio::select! {
+    let stopped = tokio::select! {
         biased;
         _ = connection.as_mut() => return,
-        () = expired => true,
-        _ = stopping => false,
+        () = expired.as_mut() => false,
+        _ = stopping => true,
     };
-    connection.as_mut().graceful_shutdown();
-    if expired {
+    if stopped {
+        connection.as_mut().graceful_shutdown();
+        // The server's own deadline ends this, and a head is due as ever.
+        tokio::select! {
+            biased;
+            _ = connection => {}
+            () = expired => {}
+        }
+    } else if !activity.head_is_due() {
+        connection.as_mut().graceful_shutdown();
         let _ = tokio::time::timeout(FAREWELL, connection).await;
-    } else {
-        // The server's own deadline ends this.
-        let _ = connection.await;
     }
+    // Of a request whose head did not come in time nothing is answered.
 }
