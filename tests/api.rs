@@ -4,6 +4,7 @@ mod answers;
 mod bodies;
 mod bulk;
 mod identity;
+mod limits;
 mod metrics;
 mod names;
 mod order;
