@@ -8,6 +8,8 @@ mod harness;
 mod api;
 mod authz;
 mod cli;
+mod config;
+mod keys_at_rest;
 mod minio;
 mod readme;
 mod vault;
