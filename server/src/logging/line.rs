@@ -70,15 +70,29 @@ fn is_word(value: &str) -> bool {
     !value.is_empty()
         && value
             .chars()
-            .all(|c| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '=' | '\\'))
+            .all(|c| !c.is_whitespace() && !is_obeyed(c) && !matches!(c, '"' | '=' | '\\'))
 }
 
-/// A JSON string: for text it is as good as any other quoting, and easy to read back.
+/// A JSON string: for text it is as good as any other quoting, and easy to read back. JSON lets
+/// characters stand that a terminal obeys; here they are escaped as well.
 fn quote(out: &mut String, value: &str) {
-    match serde_json::to_string(value) {
-        Ok(quoted) => out.push_str(&quoted),
-        Err(_) => out.push_str("\"\""),
+    let quoted = serde_json::to_string(value).unwrap_or_else(|_| "\"\"".to_owned());
+    for c in quoted.chars() {
+        if is_obeyed(c) {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
     }
+}
+
+/// Whether a terminal or an editor does something else with a character than show it: control
+/// characters (C1 as well), ends of lines and paragraphs, invisible ones, and those that change
+/// the direction of writing. None of them needs more than four hex digits.
+fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A duration as Go prints it: `2.437816ms`, `1.5s`, `812ns`.
