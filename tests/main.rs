@@ -10,6 +10,7 @@ mod authz;
 mod cli;
 mod config;
 mod keys_at_rest;
+mod logs;
 mod minio;
 mod readme;
 mod vault;

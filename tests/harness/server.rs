@@ -204,6 +204,12 @@ impl Server {
         });
     }
 
+    /// Sets an environment variable for the next start.
+    pub(crate) fn set_env(&mut self, name: &str, value: &str) {
+        self.env.retain(|(other, _)| other != name);
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Kills the server and starts it again with what is in its folder, on another port.
     pub(crate) fn restart(&mut self) {
         self.process.kill();
