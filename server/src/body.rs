@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use kes_api::SecretBytes;
-use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroize as _;
 
 use crate::error::Error;
@@ -21,17 +20,8 @@ enum Pieces {
 impl RequestBody {
     /// Reads a body of at most `limit` bytes. What is over the limit is not kept, and the rest
     /// of it not read.
-    pub(crate) async fn read(
-        incoming: Incoming,
-        limit: u64,
-        deadline: Option<Instant>,
-    ) -> Result<Self, Error> {
-        match deadline {
-            Some(deadline) => timeout_at(deadline, collect(incoming, limit))
-                .await
-                .unwrap_or(Err(Error::BodyTimeout)),
-            None => collect(incoming, limit).await,
-        }
+    pub(crate) async fn read(incoming: Incoming, limit: u64) -> Result<Self, Error> {
+        collect(incoming, limit).await
     }
 
     /// The bytes.
@@ -44,7 +34,9 @@ impl RequestBody {
 }
 
 async fn collect(mut incoming: Incoming, limit: u64) -> Result<RequestBody, Error> {
-    let mut pieces: Vec<Bytes> = Vec::new();
+    // Most bodies arrive in one piece, which takes no list.
+    let mut first = Bytes::new();
+    let mut more: Vec<Bytes> = Vec::new();
     let mut length = 0;
     let result = loop {
         match incoming.frame().await {
@@ -54,23 +46,23 @@ async fn collect(mut incoming: Incoming, limit: u64) -> Result<RequestBody, Erro
                 let Ok(piece) = frame.into_data() else { continue }; // trailers
                 length += piece.len() as u64;
                 if length > limit {
-                    pieces.push(piece);
+                    wipe(piece);
                     break Err(Error::BodyTooLarge);
                 }
-                if !piece.is_empty() {
-                    pieces.push(piece);
+                if first.is_empty() {
+                    first = piece;
+                } else if !piece.is_empty() {
+                    more.push(piece);
                 }
             }
         }
     };
-    let joined = match (result, pieces.len()) {
-        (Ok(()), 0 | 1) => {
-            return Ok(RequestBody(Pieces::One(pieces.pop().unwrap_or_default())));
-        }
-        (Ok(()), _) => Ok(SecretBytes::new(pieces.concat())),
-        (Err(error), _) => Err(error),
-    };
-    pieces.into_iter().for_each(wipe);
+    if result.is_ok() && more.is_empty() {
+        return Ok(RequestBody(Pieces::One(first)));
+    }
+    more.insert(0, first);
+    let joined = result.map(|()| SecretBytes::new(more.concat()));
+    more.into_iter().for_each(wipe);
     joined.map(|bytes| RequestBody(Pieces::Joined(bytes)))
 }
 

@@ -112,7 +112,10 @@ impl Keys {
 
     /// A page of the names that match.
     pub(crate) async fn list(&self, _: &Permit, pattern: &ListPattern<'_>) -> Result<Page, Error> {
-        let page = self.metrics.store_call(Doing::List, self.store.list(pattern, PAGE)).await;
+        // Boxed, as everything that waits for the key store: the future of a request has room for
+        // the largest of its branches, and is moved several times.
+        let list = Box::pin(self.store.list(pattern, PAGE));
+        let page = self.metrics.store_call(Doing::List, list).await;
         page.map_err(|source| Error::Store { doing: Doing::List, source })
     }
 
@@ -204,7 +207,7 @@ impl Keys {
     async fn key(&self, name: KeyName) -> Result<Arc<cache::Entry>, Error> {
         let found = match self.cache.get(&name) {
             Some(entry) => return Ok(entry),
-            None => self.cache.read(name).await,
+            None => Box::pin(self.cache.read(name)).await,
         };
         found.map_err(|source| Error::Store { doing: Doing::Read, source })
     }
@@ -228,13 +231,16 @@ impl Keys {
 
 /// Runs what changes the key store in a task of its own. A request is dropped where it stands
 /// when its client goes away or its time is over; a change is not left half done.
-async fn to_the_end(
+fn to_the_end(
     doing: Doing,
     change: impl Future<Output = Result<(), kes_keystore::Error>> + Send + 'static,
-) -> Result<(), Error> {
-    match tokio::spawn(change).await {
-        Ok(changed) => changed.map_err(|source| Error::Store { doing, source }),
-        Err(_) => Err(Error::Panic),
+) -> impl Future<Output = Result<(), Error>> {
+    let task = tokio::spawn(change);
+    async move {
+        match task.await {
+            Ok(changed) => changed.map_err(|source| Error::Store { doing, source }),
+            Err(_) => Err(Error::Panic),
+        }
     }
 }
 

@@ -8,7 +8,9 @@
 //! 5. audit it and count the answer.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use axum::body::Body;
@@ -73,18 +75,20 @@ async fn run(
     let permit = admit(state, peer, target, &head.method, body.size_hint().exact())?;
     let limit = state.apis[target.route.operation.index()].timeout;
     let deadline = limit.map(|limit| tokio::time::Instant::from_std(arrived + limit));
-    let call = Call { shared, state, permit, target, body, deadline };
+    let reading = AtomicBool::new(false);
+    let call = Call { shared, state, permit, target, body, reading: &reading };
 
     // A panic is a fault of ours; it must not take the connection's other requests along.
-    let operation = AssertUnwindSafe(handlers::run(call)).catch_unwind();
+    let mut operation = pin!(AssertUnwindSafe(handlers::run(call)).catch_unwind());
     let result = match deadline {
-        Some(deadline) => match tokio::time::timeout_at(deadline, operation).await {
-            Ok(result) => result,
-            Err(_) => return Err(Error::Timeout),
-        },
-        None => operation.await,
+        Some(deadline) => tokio::time::timeout_at(deadline, operation.as_mut()).await,
+        None => Ok(operation.await),
     };
-    result.unwrap_or(Err(Error::Panic))
+    match result {
+        Ok(result) => result.unwrap_or(Err(Error::Panic)),
+        Err(_) if reading.load(Ordering::Relaxed) => Err(Error::BodyTimeout),
+        Err(_) => Err(Error::Timeout),
+    }
 }
 
 /// Turns what an operation came to into an answer, and logs it.

@@ -56,8 +56,8 @@ impl<'de, T: Object> Visitor<'de> for ObjectVisitor<T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<T, A::Error> {
-        while let Some(name) = map.next_key_seed(FieldName)? {
-            match self.0.field(&name) {
+        while let Some(name) = map.next_key_seed(FieldName::default())? {
+            match self.0.field(name.as_str()) {
                 Some(slot) => map.next_value_seed(slot)?,
                 None => {
                     map.next_value::<IgnoredAny>()?;
@@ -95,38 +95,49 @@ impl<'de, T: Object> Visitor<'de> for ArrayVisitor<T> {
     }
 }
 
-/// A field's name in lower case. Names that are longer than any of ours come out empty, so that
-/// a long name costs nothing.
-struct FieldName;
+/// A field's name in lower case, held inline. Names that are longer than any of ours come out
+/// empty, so that a long name costs nothing.
+#[derive(Default)]
+struct FieldName {
+    bytes: [u8; Self::MAX_LEN],
+    len: usize,
+}
 
-const MAX_FIELD_NAME_LEN: usize = 32;
+impl FieldName {
+    const MAX_LEN: usize = 32;
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for FieldName {
-    type Value = String;
+    type Value = Self;
 
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Self, D::Error> {
         // As bytes: an unknown field may have a name that is no text.
         deserializer.deserialize_bytes(self)
     }
 }
 
 impl Visitor<'_> for FieldName {
-    type Value = String;
+    type Value = Self;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a field name")
     }
 
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<String, E> {
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Self, E> {
         self.visit_bytes(name.as_bytes())
     }
 
-    fn visit_bytes<E: de::Error>(self, name: &[u8]) -> Result<String, E> {
-        if name.len() > MAX_FIELD_NAME_LEN {
-            return Ok(String::new());
+    fn visit_bytes<E: de::Error>(mut self, name: &[u8]) -> Result<Self, E> {
+        if let Some(bytes) = self.bytes.get_mut(..name.len()) {
+            bytes.copy_from_slice(name);
+            bytes.make_ascii_lowercase();
+            self.len = name.len();
         }
-        let Ok(name) = std::str::from_utf8(name) else { return Ok(String::new()) };
-        Ok(name.to_ascii_lowercase())
+        Ok(self)
     }
 }
 

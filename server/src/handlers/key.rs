@@ -15,7 +15,7 @@ pub(super) async fn create(call: Call<'_>) -> Result<Response, Error> {
 
 pub(super) async fn import(call: Call<'_>) -> Result<Response, Error> {
     let name = call.key_name()?;
-    let body = read(call.target, call.body, call.deadline).await?;
+    let body = read(call.target, call.body, call.reading).await?;
     let request = ImportRequest::from_json(body.expose()).map_err(|_| Error::ImportBody)?;
     call.state.keys.import(&call.permit, name, &request.cipher, &request.key).await?;
     Ok(empty())
@@ -50,7 +50,7 @@ pub(super) async fn list(call: Call<'_>) -> Result<Response, Error> {
 
 pub(super) async fn generate(call: Call<'_>) -> Result<Response, Error> {
     let name = call.key_name()?;
-    let body = read(call.target, call.body, call.deadline).await?;
+    let body = read(call.target, call.body, call.reading).await?;
     // No body at all is a request without a context.
     let request = match body.expose() {
         [] => GenerateRequest::default(),
@@ -63,7 +63,7 @@ pub(super) async fn generate(call: Call<'_>) -> Result<Response, Error> {
 
 pub(super) async fn encrypt(call: Call<'_>) -> Result<Response, Error> {
     let name = call.key_name()?;
-    let body = read(call.target, call.body, call.deadline).await?;
+    let body = read(call.target, call.body, call.reading).await?;
     let request = EncryptRequest::from_json(body.expose()).map_err(|_| Error::Body)?;
     let (plaintext, context) = (request.plaintext.expose(), request.context.expose());
     let ciphertext = call.state.keys.encrypt(&call.permit, name, plaintext, context).await?;
@@ -72,7 +72,7 @@ pub(super) async fn encrypt(call: Call<'_>) -> Result<Response, Error> {
 
 pub(super) async fn decrypt(call: Call<'_>) -> Result<Response, Error> {
     let name = call.key_name()?;
-    let body = read(call.target, call.body, call.deadline).await?;
+    let body = read(call.target, call.body, call.reading).await?;
     let request = DecryptRequest::from_json(body.expose()).map_err(|_| Error::Body)?;
     let (ciphertext, context) = (request.ciphertext.expose(), request.context.expose());
     let plaintext = call.state.keys.decrypt(&call.permit, name, ciphertext, context).await?;
@@ -82,7 +82,7 @@ pub(super) async fn decrypt(call: Call<'_>) -> Result<Response, Error> {
 /// All or nothing: one ciphertext that is not authentic fails the request.
 pub(super) async fn bulk_decrypt(call: Call<'_>) -> Result<Response, Error> {
     let name = call.key_name()?;
-    let body = read(call.target, call.body, call.deadline).await?;
+    let body = read(call.target, call.body, call.reading).await?;
     let requests = body::bulk_decrypt_from_json(body.expose()).map_err(|_| Error::Body)?;
     let plaintexts = call.state.keys.bulk_decrypt(&call.permit, name, &requests).await?;
     Ok(secret_json(body::plaintexts_json(plaintexts.iter().map(|plaintext| plaintext.expose()))))
@@ -90,7 +90,7 @@ pub(super) async fn bulk_decrypt(call: Call<'_>) -> Result<Response, Error> {
 
 pub(super) async fn hmac(call: Call<'_>) -> Result<Response, Error> {
     let name = call.key_name()?;
-    let body = read(call.target, call.body, call.deadline).await?;
+    let body = read(call.target, call.body, call.reading).await?;
     let request = HmacRequest::from_json(body.expose()).map_err(|_| Error::Body)?;
     let hmac = call.state.keys.hmac(&call.permit, name, request.message.expose()).await?;
     Ok(secret_json(body::hmac_json(&hmac)))
