@@ -7,6 +7,7 @@ mod harness;
 
 mod api;
 mod authz;
+mod cache;
 mod cli;
 mod config;
 mod keys_at_rest;
