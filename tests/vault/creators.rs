@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::Barrier;
 
 use super::work::{generate, open};
-use super::world::{Layout, World, told_nothing_of};
+use super::world::{Layout, World, tell, told_nothing_of};
 use crate::harness::{self, Protocol, Who};
 
 const ROUNDS: usize = 20;
@@ -63,7 +63,7 @@ fn one_succeeds(layout: Layout) {
             open(a, &key, &by_b).await;
             open(b, &key, &by_a).await;
         }
-        eprintln!("{ROUNDS} rounds took {:?}", start.elapsed());
+        tell(&format!("{ROUNDS} rounds took {:?}", start.elapsed()));
     });
     assert_eq!(world.names(), (0..ROUNDS).map(|n| format!("key-{n:02}")).collect::<Vec<_>>());
     for server in &servers {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::work::{generate, open};
-use super::world::{Layout, World, told_nothing_of};
+use super::world::{Layout, World, tell, told_nothing_of};
 use crate::harness::{self, Client, Protocol, Server, Who};
 
 /// Every route of a key has 15 s.
@@ -20,14 +20,8 @@ const DEADLINE: Duration = Duration::from_secs(15);
 /// A Vault that answers, and says no, keeps nobody waiting. With room for a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
-/// From Vault's return to the first key that is read; some 0.5 s on an idle machine.
+/// From Vault's return until all is well; some 0.5 s on an idle machine.
 const RECOVERY: Duration = Duration::from_secs(5);
-
-/// Keys leave the memory after 2 s, whatever happens to them.
-const SHORT: &str = "{ expiry: { any: 2s, unused: 2s } }";
-
-/// The same, and they stay through an outage.
-const SHORT_AND_OFFLINE: &str = "{ expiry: { any: 2s, unused: 2s, offline: 10m } }";
 
 #[test]
 fn sealed() {
@@ -36,6 +30,7 @@ fn sealed() {
         end: |bao| bao.unseal(),
         cause: "sealed",
         answer: AT_ONCE,
+        life: "2s",
     };
     goes_on(&outage);
 }
@@ -50,6 +45,7 @@ fn killed() {
         },
         cause: "refused",
         answer: AT_ONCE,
+        life: "2s",
     };
     goes_on(&outage);
 }
@@ -61,6 +57,8 @@ fn frozen() {
         end: |bao| bao.thaw(),
         cause: "timed out",
         answer: DEADLINE,
+        // It takes 2 s to see that a connection is not answered.
+        life: "5s",
     };
     goes_on(&outage);
 }
@@ -72,13 +70,19 @@ struct Outage {
     cause: &'static str,
     /// How long an answer may take.
     answer: Duration,
+    /// How long keys stay in memory, whatever happens to them.
+    life: &'static str,
 }
 
 fn goes_on(outage: &Outage) {
     let mut world = World::new(Layout::V1);
-    let config = |cache: &str| world.config().with("cache", cache);
-    let server = Server::with(&config(SHORT_AND_OFFLINE));
-    let forgetful = Server::with(&config(SHORT));
+    let life = outage.life;
+    let config = |offline: &str| {
+        let cache = format!("{{ expiry: {{ any: {life}, unused: {life}, offline: {offline} }} }}");
+        world.config().with("cache", &cache)
+    };
+    let server = Server::with(&config("10m"));
+    let forgetful = Server::with(&config("0s"));
 
     harness::run(async {
         let mut minio = server.client(Who::Minio, Protocol::H2).await;
@@ -92,7 +96,7 @@ fn goes_on(outage: &Outage) {
         let use_of_cached = Use::start(minio.share());
 
         (outage.begin)(&mut world.bao);
-        keys_fail(&server, outage).await;
+        keys_fail(&server, outage.answer).await;
         says_so(&server).await;
         log_names_the_cause(&server, "uncached", outage.cause);
 
@@ -114,7 +118,7 @@ fn goes_on(outage: &Outage) {
 }
 
 /// All that needs Vault is answered in time, in the contract's words.
-async fn keys_fail(server: &Server, outage: &Outage) {
+async fn keys_fail(server: &Server, limit: Duration) {
     let key = json!({ "key": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=", "cipher": "AES256" });
     let operations = [
         (Who::Minio, "PUT", "/v1/key/generate/uncached", "failed to read key"),
@@ -128,7 +132,6 @@ async fn keys_fail(server: &Server, outage: &Outage) {
     for (who, method, path, message) in operations {
         let mut client = server.client(who, Protocol::H2).await;
         let body = if path.contains("import") { key.to_string() } else { String::new() };
-        let limit = outage.answer;
         tasks.push(tokio::spawn(async move {
             let start = Instant::now();
             let reply = client.send(method, path, &body).await;
@@ -180,15 +183,16 @@ fn log_names_the_cause(server: &Server, key: &str, cause: &str) {
 pub(super) async fn recovers(server: &Server) {
     let minio = server.client(Who::Minio, Protocol::H2).await;
     let operator = server.client(Who::Other, Protocol::H2).await;
-    let read = wait::eventually_async(RECOVERY, "a key is read", async || {
-        minio.share().send("PUT", "/v1/key/generate/uncached", "").await.status == 200
-    })
-    .await;
+    // Without any call that needs Vault, it finds out by itself.
     let ready = wait::eventually_async(RECOVERY, "it is ready", async || {
         operator.share().send("GET", "/v1/ready", "").await.status == 200
     })
     .await;
-    eprintln!("a key is read {read:?} after Vault's return; ready {ready:?} later");
+    let read = wait::eventually_async(RECOVERY, "a key is read", async || {
+        minio.share().send("PUT", "/v1/key/generate/uncached", "").await.status == 200
+    })
+    .await;
+    tell(&format!("ready {ready:?} after Vault's return, a key is read {read:?} later"));
     let status = status(&mut minio.share()).await;
     assert_eq!(status["keystore_unreachable"], Value::Null);
     assert!(status["keystore_latency"].as_u64() >= Some(1), "{status}");
@@ -236,9 +240,8 @@ fn hanging_from_the_start() {
     let world = World::new(Layout { tls: false, ..Layout::V1 });
     let vault = Faulty::start(|_| Reply::Hang);
     let server = Server::with(&world.config_at(&vault.url()));
-    let outage = Outage { begin: |_| {}, end: |_| {}, cause: "within", answer: DEADLINE };
     harness::run(async {
-        keys_fail(&server, &outage).await;
+        keys_fail(&server, DEADLINE).await;
         says_so(&server).await;
     });
 }
@@ -247,7 +250,7 @@ fn hanging_from_the_start() {
 #[test]
 fn a_revoked_token_fails_no_request() {
     let world = World::new(Layout::V2);
-    let server = Server::with(&world.config().with("cache", SHORT));
+    let server = world.serve();
     let tokens = || world.space().list("sys/leases/lookup/auth/approle/login").len();
     wait::eventually(DEADLINE, "the server has logged in", || tokens() == 1);
     harness::run(async {

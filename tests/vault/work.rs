@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 
-use super::world::text;
+use super::world::{tell, text};
 use crate::harness::{Client, Protocol, Server, Who};
 
 /// A data key as the server gave it.
@@ -85,14 +85,13 @@ impl Streams {
         self.tell("opened", made.len(), start.elapsed());
     }
 
-    /// Shown with `--nocapture`.
     fn tell(&self, what: &str, requests: usize, took: Duration) {
         let rate = requests as f64 / took.as_secs_f64();
-        eprintln!(
+        tell(&format!(
             "{} connections with {} streams: {what}, {requests} requests, {rate:.0}/s",
             self.connections.len(),
             self.streams
-        );
+        ));
     }
 }
 

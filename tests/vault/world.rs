@@ -222,3 +222,9 @@ pub(super) fn told_nothing_of(server: &Server, secrets: &[&str]) {
 pub(super) fn text(value: &Value, field: &str) -> String {
     value[field].as_str().unwrap_or_else(|| panic!("no text '{field}': {value}")).to_owned()
 }
+
+/// A figure, shown with `--nocapture`.
+#[expect(clippy::print_stderr, reason = "what a test measured is for who runs it")]
+pub(super) fn tell(figure: &str) {
+    eprintln!("{figure}");
+}
