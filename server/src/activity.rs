@@ -9,7 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,6 +26,10 @@ const HEAD: Duration = Duration::from_secs(5);
 /// A connection without a request is closed after this long (contract `api.md`, Transport).
 const IDLE: Duration = Duration::from_secs(90);
 
+/// A connection without a single request may take this long for one when the server stops: it
+/// may be on its way. hyper would wait for the first bytes of HTTP/2 without a limit.
+const FIRST: Duration = Duration::from_secs(1);
+
 /// A connection that the server closes is read from for this long. A client that still sends
 /// the body of a request that was refused would make the system reset the connection, and the
 /// answer could be lost on its way.
@@ -39,6 +43,10 @@ pub(crate) struct Activity {
     idle_since: AtomicU64,
     /// When the first byte of a head arrived; 0 while none is due.
     head_since: AtomicU64,
+    /// Whether there was a request.
+    was_used: AtomicBool,
+    /// When the server began to stop; 0 while it does not.
+    stopping_since: AtomicU64,
     /// Whether bytes outside a request begin a head. In HTTP/2 they may be anything.
     watch_heads: bool,
 }
@@ -52,6 +60,7 @@ impl Activity {
     /// A request's head is complete.
     pub(crate) fn begin(self: &Arc<Self>) -> InRequest {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.was_used.store(true, Ordering::Relaxed);
         self.head_since.store(0, Ordering::Relaxed);
         InRequest(Arc::clone(self))
     }
@@ -65,6 +74,11 @@ impl Activity {
         }
     }
 
+    /// The server stops.
+    pub(crate) fn stop(&self) {
+        self.stopping_since.store(now(), Ordering::Relaxed);
+    }
+
     /// Whether a head has begun to arrive and is not complete.
     pub(crate) fn head_is_due(&self) -> bool {
         self.head_since.load(Ordering::Relaxed) != 0
@@ -75,9 +89,14 @@ impl Activity {
         if self.requests.load(Ordering::Relaxed) > 0 {
             return None;
         }
-        let (since, limit) = match self.head_since.load(Ordering::Relaxed) {
-            0 => (self.idle_since.load(Ordering::Relaxed), IDLE),
-            since => (since, HEAD),
+        let head_since = self.head_since.load(Ordering::Relaxed);
+        let stopping_since = self.stopping_since.load(Ordering::Relaxed);
+        let (since, limit) = if head_since != 0 {
+            (head_since, HEAD)
+        } else if stopping_since != 0 && !self.was_used.load(Ordering::Relaxed) {
+            (stopping_since, FIRST)
+        } else {
+            (self.idle_since.load(Ordering::Relaxed), IDLE)
         };
         Some(epoch() + Duration::from_millis(since) + limit)
     }

@@ -43,8 +43,19 @@ const MAX_STREAMS: u32 = 256;
 const MAX_RESETS: usize = 64;
 
 /// Serves a connection until it ends. `stopping` turns true when the server stops.
-pub(crate) async fn serve(shared: Arc<Shared>, socket: TcpStream, stopping: watch::Receiver<bool>) {
-    let Some((tls, peer)) = handshake(&shared, socket).await else { return };
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    socket: TcpStream,
+    mut stopping: watch::Receiver<bool>,
+) {
+    // Who has not finished its handshake when the server stops comes too late.
+    let Some((tls, peer)) = (tokio::select! {
+        biased;
+        _ = stopping.wait_for(|stopping| *stopping) => None,
+        connected = handshake(&shared, socket) => connected,
+    }) else {
+        return;
+    };
     shared.metrics.connections.inc();
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     if is_h2 {
@@ -179,8 +190,9 @@ async fn drive<C: GracefulConnection>(
         _ = stopping => true,
     };
     if stopped {
+        activity.stop();
         connection.as_mut().graceful_shutdown();
-        // The server's own deadline ends this, and a head is due as ever.
+        // The server's own deadline ends this, if the client does not owe something.
         tokio::select! {
             biased;
             _ = connection => {}
