@@ -11,6 +11,7 @@ mod cache;
 mod cli;
 mod config;
 mod keys_at_rest;
+mod layout;
 mod logs;
 mod minio;
 mod readme;
