@@ -26,6 +26,7 @@ pub(crate) async fn reload(shared: &Arc<Shared>, path: &Path) {
 }
 
 async fn apply(shared: &Arc<Shared>, path: &Path) -> Result<(), SetupError> {
+    let _alone = shared.replacing.lock().await;
     let setup = Setup::of_file(path)?;
     let tls = setup.tls.load().map_err(SetupError::Tls)?;
     let log = setup.log;
@@ -40,13 +41,13 @@ async fn apply(shared: &Arc<Shared>, path: &Path) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// Applies certificate files as they change. Never returns.
-pub(crate) async fn follow_certificates(shared: Arc<Shared>) {
-    let mut seen = Fingerprint::of(&shared.state.load().tls.files());
+/// Applies certificate files as they change from what was `seen`. Never returns.
+pub(crate) async fn follow_certificates(shared: Arc<Shared>, mut seen: Fingerprint) {
+    let files = || shared.state.load().tls.files();
     loop {
-        let files = shared.state.load().tls.files();
-        let now = changed(&files, &seen).await;
-        // Of now: a reload may have changed them while this waited.
+        let now = changed(files, &seen).await;
+        // A reload that came between must not be undone with what stood before it.
+        let _alone = shared.replacing.lock().await;
         let settings = shared.state.load().tls.clone();
         let loaded = tokio::task::spawn_blocking(move || settings.load()).await;
         let Ok(loaded) = loaded else { continue };

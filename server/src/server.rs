@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::setup::{Setup, SetupError};
 use crate::signals::{Signal, Signals};
 use crate::state::{BuildInfo, Shared};
+use crate::tls::watch::Fingerprint;
 use crate::{reload, setup};
 
 /// How long requests that run when the server is told to stop may go on (contract `config.md`,
@@ -77,6 +78,7 @@ pub struct Server {
     source: Option<PathBuf>,
     info: Info,
     pending: setup::PendingKeys,
+    certificates: Fingerprint,
 }
 
 /// What the start-up message tells.
@@ -124,6 +126,8 @@ impl Server {
         };
         logs.set(setup.log);
         let address = options.address.unwrap_or_else(|| setup.address.clone());
+        // Looked at before they are read: a change after that is seen.
+        let certificates = Fingerprint::of(&setup.tls.files());
         let tls = setup.tls.load().map_err(SetupError::Tls)?;
         let listen = |reason| Error::Listen { address: address.clone(), reason };
         let listener = Listener::bind(&address).await.map_err(listen)?;
@@ -143,13 +147,14 @@ impl Server {
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
             tls: ArcSwap::new(tls),
+            replacing: tokio::sync::Mutex::new(()),
             metrics,
             logs,
             started: Instant::now(),
             started_at: Timestamp::now(),
             build: options.build,
         });
-        Ok(Self { shared, listener, signals, source, info, pending })
+        Ok(Self { shared, listener, signals, source, info, pending, certificates })
     }
 
     /// What the start-up message tells.
@@ -159,10 +164,11 @@ impl Server {
 
     /// Serves until SIGTERM or SIGINT. SIGHUP reads the configuration again.
     pub async fn run(self) {
-        let Self { shared, listener, mut signals, source, pending, .. } = self;
+        let Self { shared, listener, mut signals, source, pending, certificates, .. } = self;
         let (stop, stopping) = watch::channel(false);
         let accepting = tokio::spawn(listener.serve(Arc::clone(&shared), stopping));
-        let certificates = tokio::spawn(reload::follow_certificates(Arc::clone(&shared)));
+        let following = reload::follow_certificates(Arc::clone(&shared), certificates);
+        let certificates = tokio::spawn(following);
         pending.create(&shared);
         notify(&[NotifyState::Ready]);
 

@@ -18,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) state: ArcSwap<State>,
     /// The TLS configuration for the next connection.
     pub(crate) tls: tls::Current,
+    /// Held by whoever replaces one of these two, from reading files to storing.
+    pub(crate) replacing: tokio::sync::Mutex<()>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) logs: Arc<Logs>,
     pub(crate) started: Instant,

@@ -49,14 +49,14 @@ fn state(file: &std::path::Path) -> Option<FileState> {
 }
 
 /// Waits until the files' states differ from `seen`, or until it is time to read them anyway.
-/// Returns what was seen then.
-pub(crate) async fn changed(files: &[PathBuf], seen: &Fingerprint) -> Fingerprint {
+/// Returns what was seen then. A reload may name other files while this waits: it asks each time.
+pub(crate) async fn changed(files: impl Fn() -> Vec<PathBuf>, seen: &Fingerprint) -> Fingerprint {
     let reread = Instant::now() + REREAD;
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.tick().await; // the first is immediate
     loop {
         ticks.tick().await;
-        let files = files.to_vec();
+        let files = files();
         // A network mount may hang; the runtime must not.
         let now = tokio::task::spawn_blocking(move || Fingerprint::of(&files)).await;
         let now = now.unwrap_or_default();
