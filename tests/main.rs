@@ -9,6 +9,7 @@ mod api;
 mod authz;
 mod cache;
 mod cli;
+mod lifecycle;
 mod config;
 mod keys_at_rest;
 mod layout;

@@ -1,0 +1,22 @@
+//! Start, reload and stop (contract `config.md`, While it runs).
+
+use crate::harness::{Client, Protocol, Server, Who};
+
+/// Certificate files that change under a running server.
+mod certificates;
+
+/// SIGHUP.
+mod reload;
+
+/// What keeps a server from starting.
+mod start;
+
+/// SIGTERM and SIGINT.
+mod stop;
+
+/// A key `k`, and a client that may use it.
+async fn with_key(server: &Server, protocol: Protocol) -> Client {
+    let mut admin = server.client(Who::Admin, protocol).await;
+    assert_eq!(admin.send("PUT", "/v1/key/create/k", "").await.status, 200);
+    admin
+}

@@ -1,0 +1,195 @@
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http_body_util::BodyExt as _;
+use hyper::body::{Bytes, Frame};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use kes_testkit::wait;
+use rustix::process::Signal;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::with_key;
+use crate::harness::{self, Protocol, Server, Who, tls_config, tls_connect};
+
+const SIGNALS: [Signal; 2] = [Signal::TERM, Signal::INT];
+
+const HEAD: &str = "PUT /v1/key/encrypt/k HTTP/1.1\r\nhost: kes\r\ncontent-length: 20\r\n\r\n";
+
+/// Waits for the server's end, which has to come soon and with status 0.
+fn assert_ends(server: &mut Server, within: Duration) {
+    let mut status = None;
+    wait::eventually(within, "the server ends", || {
+        status = server.process().exit_status();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(0), "{}", server.stderr());
+    assert!(!server.stderr().contains("panicked"), "{}", server.stderr());
+}
+
+/// Sends a signal and waits until nobody can connect any more.
+async fn stop(server: &mut Server, signal: Signal) {
+    server.process().signal(signal);
+    let address = &server.address;
+    wait::eventually_async(Duration::from_secs(10), "no new connection is taken", || async move {
+        TcpStream::connect(address).await.is_err()
+    })
+    .await;
+}
+
+#[test]
+fn a_request_under_way_gets_its_answer_over_http1() {
+    for signal in SIGNALS {
+        harness::run(async {
+            let mut server = Server::start();
+            drop(with_key(&server, Protocol::H1).await);
+            let config = tls_config(&server.tls.certificate, Some(&server.admin), Protocol::H1);
+            let mut stream = tls_connect(&server.address, config).await.unwrap();
+            stream.write_all(HEAD.as_bytes()).await.unwrap();
+            stream.write_all(br#"{"plaintext""#).await.unwrap();
+            wait_for_requests(&server, 2).await;
+
+            stop(&mut server, signal).await;
+            assert!(server.process().is_running(), "the server did not wait");
+            stream.write_all(br#":"aGk="}"#).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            assert!(answer.contains("ciphertext"), "{answer}");
+            assert_ends(&mut server, Duration::from_secs(4));
+        });
+    }
+}
+
+#[test]
+fn a_request_under_way_gets_its_answer_over_http2() {
+    for signal in SIGNALS {
+        harness::run(async {
+            let mut server = Server::start();
+            drop(with_key(&server, Protocol::H1).await);
+            let config = tls_config(&server.tls.certificate, Some(&server.admin), Protocol::H2);
+            let stream = tls_connect(&server.address, config).await.unwrap();
+            let (mut sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                    .await
+                    .unwrap();
+            tokio::spawn(connection);
+            let (pieces, body) = mpsc::channel(4);
+            pieces.send(Bytes::from_static(br#"{"plaintext""#)).await.unwrap();
+            let request =
+                http::Request::put(format!("https://{}/v1/key/encrypt/k", server.address));
+            let answer = tokio::spawn(sender.send_request(request.body(Fed(body)).unwrap()));
+            wait_for_requests(&server, 2).await;
+
+            stop(&mut server, signal).await;
+            assert!(server.process().is_running(), "the server did not wait");
+            pieces.send(Bytes::from_static(br#":"aGk="}"#)).await.unwrap();
+            drop(pieces);
+            let answer = answer.await.unwrap().unwrap();
+            assert_eq!(answer.status(), 200);
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            assert!(String::from_utf8_lossy(&body).contains("ciphertext"));
+            assert_ends(&mut server, Duration::from_secs(4));
+        });
+    }
+}
+
+#[test]
+fn who_follows_a_log_is_told_of_its_end() {
+    for signal in SIGNALS {
+        harness::run(async {
+            let mut server = Server::start();
+            let mut streams = Vec::new();
+            for protocol in [Protocol::H1, Protocol::H2] {
+                for path in ["/v1/log/audit", "/v1/log/error"] {
+                    let mut client = server.client(Who::Admin, protocol).await;
+                    let answer = client.open("GET", path, &[], "".into()).await.unwrap();
+                    assert_eq!(answer.status(), 200);
+                    streams.push((client, answer.into_body()));
+                }
+            }
+            server.process().signal(signal);
+            for (_client, stream) in streams {
+                // The end of a stream, not of its connection.
+                let end = tokio::time::timeout(Duration::from_secs(5), stream.collect()).await;
+                end.expect("the stream ends").expect("it ends as a stream does");
+            }
+            assert_ends(&mut server, Duration::from_secs(4));
+        });
+    }
+}
+
+#[test]
+fn connections_without_a_request_delay_nothing() {
+    harness::run(async {
+        for protocol in [Protocol::H1, Protocol::H2] {
+            let mut server = Server::start();
+            let mut used = server.client(Who::Admin, protocol).await;
+            assert_eq!(used.send("GET", "/version", "").await.status, 200);
+            server.process().signal(Signal::TERM);
+            assert_ends(&mut server, Duration::from_secs(4));
+
+            // One that has shaken hands and says nothing.
+            let mut server = Server::start();
+            let config = tls_config(&server.tls.certificate, Some(&server.admin), protocol);
+            let _shaken = tls_connect(&server.address, config).await.unwrap();
+            server.process().signal(Signal::TERM);
+            assert_ends(&mut server, Duration::from_secs(4));
+
+            // One that has not even done that.
+            let mut server = Server::start();
+            let _silent = TcpStream::connect(&server.address).await.unwrap();
+            server.process().signal(Signal::TERM);
+            assert_ends(&mut server, Duration::from_secs(4));
+        }
+    });
+}
+
+#[test]
+fn a_request_that_does_not_end_gets_ten_seconds() {
+    harness::run(async {
+        let mut server = Server::start();
+        let config = tls_config(&server.tls.certificate, Some(&server.admin), Protocol::H1);
+        let mut stream = tls_connect(&server.address, config).await.unwrap();
+        stream.write_all(HEAD.as_bytes()).await.unwrap();
+        wait_for_requests(&server, 2).await;
+        let start = Instant::now();
+        server.process().signal(Signal::TERM);
+        assert_ends(&mut server, Duration::from_secs(14));
+        let took = start.elapsed().as_secs_f32();
+        assert!((9.0..14.0).contains(&took), "the server ended after {took} s");
+    });
+}
+
+/// Waits until so many requests are being served: those of a test, and the one that asks.
+async fn wait_for_requests(server: &Server, count: u32) {
+    let mut admin = server.client(Who::Admin, Protocol::H1).await;
+    let line = format!("kes_http_request_active {count}");
+    let start = Instant::now();
+    loop {
+        let metrics = admin.send("GET", "/v1/metrics", "").await;
+        if String::from_utf8_lossy(&metrics.body).lines().any(|found| found == line) {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "not served: '{line}'");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A body that comes when the test says so.
+struct Fed(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Fed {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
