@@ -19,14 +19,17 @@ use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit, KeySizeUser};
 use chacha20::variants::Ietf;
 use chacha20::{ChaChaCore, R20, hchacha};
 use chacha20poly1305::ChaCha20Poly1305;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::ciphertext::{Ciphertext, IV_LEN, NONCE_LEN, TAG_LEN};
 use crate::mac::Mac;
 use crate::{Cipher, Secret, random, stack};
 
 /// How many bytes longer than its plaintext a ciphertext is: tag, iv and nonce.
-pub const OVERHEAD: usize = TAG_LEN + IV_LEN + NONCE_LEN;
+pub const OVERHEAD: usize = TAG_LEN + RANDOM_LEN;
+
+/// Fresh random bytes in each ciphertext: iv, then nonce.
+const RANDOM_LEN: usize = IV_LEN + NONCE_LEN;
 
 /// A ciphertext that this key did not seal, or not for this context; or no ciphertext at all.
 ///
@@ -89,8 +92,32 @@ impl Envelope {
     }
 
     pub(crate) fn seal_into(&self, plaintext: &[u8], context: &[u8], out: &mut Vec<u8>) {
-        let mut random = [0; IV_LEN + NONCE_LEN];
+        let mut random = [0; RANDOM_LEN];
         random::fill(&mut random);
+        self.seal_with(&random, plaintext, context, out);
+    }
+
+    /// A fresh secret and its ciphertext. The system's generator is asked once for both, because
+    /// a system call is a good part of what a small message costs.
+    pub(crate) fn seal_fresh(&self, context: &[u8]) -> (Secret, Vec<u8>) {
+        let mut random = Zeroizing::new([0; Secret::LEN + RANDOM_LEN]);
+        random::fill(random.as_mut_slice());
+        let (plaintext, random) = random.split_first_chunk().expect("the lengths add up");
+        let random = random.first_chunk().expect("the lengths add up");
+        let plaintext: &[u8; Secret::LEN] = plaintext;
+        let mut ciphertext = Vec::with_capacity(Secret::LEN + OVERHEAD);
+        self.seal_with(random, plaintext, context, &mut ciphertext);
+        (Secret::from_slice(plaintext).expect("a secret has this length"), ciphertext)
+    }
+
+    /// `random` is fresh: bytes that were used before give both plaintexts away.
+    fn seal_with(
+        &self,
+        random: &[u8; RANDOM_LEN],
+        plaintext: &[u8],
+        context: &[u8],
+        out: &mut Vec<u8>,
+    ) {
         let mut iv = [0; IV_LEN];
         let mut nonce = [0; NONCE_LEN];
         iv.copy_from_slice(&random[..IV_LEN]);
@@ -103,7 +130,7 @@ impl Envelope {
             .expect("`out` was made as long as the plaintext");
         let tag = stack::wiped(|| self.encrypt(&iv, &nonce, context, body));
         out.extend_from_slice(&tag);
-        out.extend_from_slice(&random);
+        out.extend_from_slice(random);
     }
 
     pub(crate) fn open(&self, bytes: &[u8], context: &[u8]) -> Result<Plaintext, NotAuthentic> {

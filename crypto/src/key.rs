@@ -81,6 +81,16 @@ impl Key {
         self.envelope.seal_into(plaintext, context, out);
     }
 
+    /// Makes a data key: a secret from the system's generator, and what [`Key::seal`] makes of it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Key::seal_into`].
+    #[must_use]
+    pub fn data_key(&self, context: &[u8]) -> (Secret, Vec<u8>) {
+        self.envelope.seal_fresh(context)
+    }
+
     /// Decrypts what [`Key::seal`] made, or one of the older formats.
     ///
     /// # Errors
@@ -106,6 +116,22 @@ mod tests {
     use super::*;
 
     fn assert_shared<T: Send + Sync>() {}
+
+    #[test]
+    fn a_data_key_opens_to_itself_and_to_nothing_else() {
+        for cipher in [Cipher::Aes256, Cipher::ChaCha20] {
+            let key = Key::import(cipher, Secret::generate());
+            let (first, ciphertext) = key.data_key(b"context");
+            let opened = key.open(&ciphertext, b"context").unwrap();
+            assert_eq!(opened.expose(), first.expose());
+            assert!(key.open(&ciphertext, b"").is_err());
+            let (second, other) = key.data_key(b"context");
+            assert_ne!(first.expose(), second.expose());
+            // Neither iv nor nonce is part of the data key or used again.
+            assert_ne!(ciphertext[ciphertext.len() - 28..], other[other.len() - 28..]);
+            assert_ne!(ciphertext[ciphertext.len() - 28..], first.expose()[..28]);
+        }
+    }
 
     #[test]
     fn is_shared_between_threads() {

@@ -126,9 +126,7 @@ impl Keys {
         name: KeyName,
         context: &[u8],
     ) -> Result<DataKey, Error> {
-        let entry = self.key(name).await?;
-        let plaintext = Secret::generate();
-        let ciphertext = entry.key().seal(plaintext.expose(), context);
+        let (plaintext, ciphertext) = self.key(name).await?.key().data_key(context);
         Ok(DataKey { plaintext, ciphertext })
     }
 

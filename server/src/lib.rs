@@ -75,4 +75,4 @@ pub use process::harden;
 pub use server::{Error, Info, Options, Server, Source};
 pub use setup::SetupError;
 pub use state::BuildInfo;
-pub use tls::Error as TlsError;
+pub use tls::{Error as TlsError, check as check_tls};

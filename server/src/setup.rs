@@ -67,24 +67,9 @@ impl Setup {
             let timeout = route.timeout.map(|usual| changed.timeout.unwrap_or(usual));
             Api { skip_auth: changed.skip_auth, timeout }
         });
-        if !config.tls.proxy.identities.is_empty() {
-            tracing::warn!(
-                "tls.proxy is not supported: requests from a proxy count as its own, and the \
-                 certificate that it forwards is not looked at"
-            );
-        }
         Self {
             address: config.address,
-            tls: tls::Settings {
-                identity: tls::ServerIdentity::Files {
-                    key: config.tls.key,
-                    cert: config.tls.cert,
-                    password: config.tls.password.map(Arc::new),
-                },
-                auth: config.tls.auth,
-                ca: config.tls.ca,
-                optional: config.api.any_skips_auth(),
-            },
+            tls: tls::Settings::of_config(config.tls, config.api.any_skips_auth()),
             log: logging::Settings {
                 error: config.log.error,
                 audit: config.log.audit,

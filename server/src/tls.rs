@@ -75,7 +75,21 @@ pub(crate) enum ServerIdentity {
     Memory(Arc<CertifiedKey>),
 }
 
+/// Reads the files that a configuration names for TLS, as a server does when it starts.
+///
+/// # Errors
+/// What would keep the server from starting.
+pub fn check(tls: kes_config::Tls) -> Result<(), Error> {
+    Settings::of_config(tls, false).load().map(drop)
+}
+
 impl Settings {
+    pub(crate) fn of_config(tls: kes_config::Tls, optional: bool) -> Self {
+        let kes_config::Tls { key, cert, password, auth, ca, proxy: _ } = tls;
+        let password = password.map(Arc::new);
+        Self { identity: ServerIdentity::Files { key, cert, password }, auth, ca, optional }
+    }
+
     /// Reads the files and makes a configuration of them.
     ///
     /// Session storage and ticket keys are new each time, so that no session outlives the trust

@@ -1,6 +1,6 @@
 //! Reads that many callers wait for (contract `config.md`, Cache: one read for many requests).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -73,6 +73,11 @@ impl Flights {
             }
         }
         pilot.outcome.send_replace(Some(outcome));
+    }
+
+    /// The keys that are being read.
+    pub(super) fn names(&self) -> HashSet<KeyName> {
+        self.under_way.lock().keys().copied().collect()
     }
 
     /// What is being read of this key no longer counts; `also` is run under the lock.

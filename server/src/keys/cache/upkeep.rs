@@ -7,6 +7,7 @@
 //! While the key store cannot be reached, and `offline` is set, all stay; what is still there
 //! when it has been away for `offline` goes then.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -73,6 +74,11 @@ impl Cache {
         let settings = &self.settings;
         let refresh_at = settings.any.saturating_sub(ahead(settings));
         let offline = away_since.filter(|_| !settings.offline.is_zero());
+        // A key whose re-read hangs may be the first to find out that the key store is away: it
+        // stays until that is decided. (Taken before the shards are locked: a read that lands
+        // locks in the other order.)
+        let undecided =
+            if settings.offline.is_zero() { HashSet::new() } else { self.flights.names() };
         let mut ending = Vec::new();
         for shard in &self.shards {
             shard.write().retain(|name, entry| {
@@ -85,7 +91,8 @@ impl Cache {
                     return now.duration_since(since) < settings.offline;
                 }
                 let age = now.duration_since(entry.read_at);
-                let stays = age < settings.any && now.duration_since(*last_used) < settings.unused;
+                let fresh = age < settings.any || undecided.contains(name);
+                let stays = fresh && now.duration_since(*last_used) < settings.unused;
                 if stays && age >= refresh_at {
                     ending.push(*name);
                 }
