@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use pkcs8::der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
+use pkcs8::der::asn1::{AnyRef, GeneralizedTime, ObjectIdentifier, OctetStringRef, UtcTime};
 use pkcs8::der::{self, Decode, Reader, SliceReader, Tag, TagNumber, Tagged};
 use pkcs8::spki::SubjectPublicKeyInfoRef;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
@@ -97,9 +98,44 @@ pub fn check_server_certificate(leaf: &CertificateDer<'_>) -> Result<(), Fault> 
     if leaf.has_server_name { Ok(()) } else { Err(Fault::NoServerName) }
 }
 
+/// When a certificate holds (RFC 5280, 4.1.2.5): both ends belong to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Not before this.
+    pub from: SystemTime,
+    /// Not after this.
+    pub until: SystemTime,
+}
+
+/// When a certificate holds.
+///
+/// # Errors
+/// [`Fault::InvalidCertificate`] if it does not say so, or names a time before 1970.
+pub fn validity(certificate: &CertificateDer<'_>) -> Result<Validity, Fault> {
+    let parse = |der| Leaf::parse(der).and_then(|leaf| read_validity(leaf.validity));
+    parse(certificate).map_err(|_| Fault::InvalidCertificate { number: 1 })
+}
+
+fn read_validity(validity: AnyRef<'_>) -> der::Result<Validity> {
+    validity.tag().assert_eq(Tag::Sequence)?;
+    match elements(validity.value())?.as_slice() {
+        [from, until] => Ok(Validity { from: time(from)?, until: time(until)? }),
+        _ => Err(Tag::Sequence.value_error().into()),
+    }
+}
+
+fn time(time: &AnyRef<'_>) -> der::Result<SystemTime> {
+    match time.tag() {
+        Tag::UtcTime => time.decode_as::<UtcTime>().map(|time| time.to_system_time()),
+        _ => time.decode_as::<GeneralizedTime>().map(|time| time.to_system_time()),
+    }
+}
+
 /// What is looked at in a certificate (RFC 5280, 4.1). The parser of the TLS library refuses
 /// X.509 v1, which clients may show, so it is not asked.
 struct Leaf<'a> {
+    /// Both times, as they stand there.
+    validity: AnyRef<'a>,
     /// DER of the `SubjectPublicKeyInfo`.
     public_key: &'a [u8],
     /// Whether a DNS name or IP address stands among the subject alternative names.
@@ -122,9 +158,11 @@ impl<'a> Leaf<'a> {
         let mut tbs = SliceReader::new(tbs.value())?;
         // The version, which X.509 v1 leaves out, or else the serial number.
         let version = AnyRef::decode(&mut tbs)?.tag().is_context_specific();
-        for _ in 0..(if version { 5 } else { 4 }) {
-            AnyRef::decode(&mut tbs)?; // to the subject
+        for _ in 0..(if version { 3 } else { 2 }) {
+            AnyRef::decode(&mut tbs)?; // to the issuer
         }
+        let validity = AnyRef::decode(&mut tbs)?;
+        AnyRef::decode(&mut tbs)?; // subject
         let public_key = tbs.tlv_bytes()?;
         let mut has_server_name = false;
         while !tbs.is_finished() {
@@ -133,7 +171,7 @@ impl<'a> Leaf<'a> {
                 has_server_name = names_server(field.value())?;
             }
         }
-        Ok(Self { public_key, has_server_name })
+        Ok(Self { validity, public_key, has_server_name })
     }
 }
 

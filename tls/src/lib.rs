@@ -2,6 +2,7 @@
 //!
 //! - [`provider`]: the one implementation of cryptography that TLS uses here.
 //! - [`load_certificates`], [`load_private_key`]: PEM files, encrypted private keys included.
+//! - [`validity`]: when a certificate holds.
 //! - [`match_key`], [`load_certified_key`]: a certificate chain with its private key.
 //! - [`load_roots`]: the CAs to trust, from files, folders and the system.
 //! - [`server_verifier`]: what a client asks whether a server is who it says it is.
@@ -41,7 +42,8 @@ mod roots;
 mod verifier;
 
 pub use certificate::{
-    check_server_certificate, load_certificates, load_certified_key, match_key, parse_certificates,
+    Validity, check_server_certificate, load_certificates, load_certified_key, match_key,
+    parse_certificates, validity,
 };
 pub use error::{Error, Fault};
 pub use file::MAX_FILE_LEN;

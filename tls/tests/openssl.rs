@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use kes_tls::{
     Error, Fault, Roots, check_server_certificate, is_encrypted, load_certificates,
     load_certified_key, load_private_key, load_roots, match_key, parse_certificates,
-    parse_private_key, server_verifier,
+    parse_private_key, server_verifier, validity,
 };
 use proptest::prelude::*;
 use rustls_pki_types::{ServerName, UnixTime};
@@ -365,6 +365,46 @@ fn a_server_certificate_needs_a_name_or_an_address() {
 }
 
 #[test]
+fn a_certificate_tells_when_it_holds() {
+    const DAY: u64 = 24 * 60 * 60;
+    let folder = Folder::new();
+    folder.pair("short", ED25519);
+    // Beyond 2049 times are written in another form.
+    folder.openssl(&[
+        "req",
+        "-x509",
+        "-key",
+        "short.key",
+        "-out",
+        "long.crt",
+        "-subj",
+        "/CN=test",
+        "-days",
+        "40000",
+    ]);
+    // X.509 v1 has one field less before the times.
+    folder.openssl(&["req", "-new", "-key", "short.key", "-out", "old.csr", "-subj", "/CN=test"]);
+    folder.openssl(&[
+        "x509",
+        "-req",
+        "-in",
+        "old.csr",
+        "-signkey",
+        "short.key",
+        "-out",
+        "old.crt",
+        "-days",
+        "7",
+    ]);
+    for (name, days) in [("short", 1), ("long", 40_000), ("old", 7)] {
+        let chain = load_certificates(&folder.path(&format!("{name}.crt"))).unwrap();
+        let validity = validity(&chain[0]).unwrap();
+        assert_eq!(validity.until.duration_since(validity.from).unwrap().as_secs(), days * DAY);
+        assert!(validity.from.elapsed().unwrap().as_secs() < 600, "{name}: {validity:?}");
+    }
+}
+
+#[test]
 fn a_certificate_of_the_first_version_is_matched_with_its_key() {
     let folder = Folder::new();
     folder.openssl(&[
@@ -567,6 +607,9 @@ proptest! {
         let end = begin.replace("BEGIN", "END");
         let pem = format!("{begin}\n{}\n{}\n{end}\n", headers.join("\n"), Base64::encode_string(&der));
         let _ = parse_private_key(pem.as_bytes(), Some(PASSWORD));
-        let _ = parse_certificates(pem.as_bytes()).map(|chain| check_server_certificate(&chain[0]));
+        let _ = parse_certificates(pem.as_bytes()).map(|chain| {
+            let _ = validity(&chain[0]);
+            check_server_certificate(&chain[0])
+        });
     }
 }
