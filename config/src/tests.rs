@@ -544,7 +544,9 @@ fn tls_in_full() {
              header: {{cert: X-Client}}}}}}"
         ),
     );
-    let tls = loaded(&head).config.tls;
+    let Loaded { config: Config { tls, .. }, warnings: odd } = loaded(&head);
+    assert_eq!(odd.len(), 1, "{odd:?}");
+    assert!(odd[0].to_string().starts_with("line 2: tls.proxy.identities: not supported: "));
     assert_eq!(tls.password.unwrap().expose(), "pw");
     assert_eq!((tls.auth, tls.ca), (ClientAuth::Verify, Some(PathBuf::from("/ca"))));
     assert_eq!(tls.proxy.identities, [ONES.parse().unwrap()]);

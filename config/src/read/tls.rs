@@ -37,10 +37,18 @@ fn auth(value: &Value<'_>) -> Result<ClientAuth, Noted> {
 
 fn proxy(value: &Value<'_>, roles: &mut Roles) -> Result<Proxy, Noted> {
     let mut section = value.section()?;
-    let identities = super::identities(&section.take("identities"), roles, "a TLS proxy");
+    let list = section.take("identities");
+    let identities = super::identities(&list, roles, "a TLS proxy");
     let cert_header = header(&section.take("header"));
     section.end();
-    Ok(Proxy { identities: identities?, cert_header: cert_header? })
+    let identities = identities?;
+    if !identities.is_empty() {
+        list.warn(
+            "not supported: requests from a proxy count as its own, and the certificate that it \
+             forwards is not looked at",
+        );
+    }
+    Ok(Proxy { identities, cert_header: cert_header? })
 }
 
 fn header(value: &Value<'_>) -> Result<String, Noted> {
