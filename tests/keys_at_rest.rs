@@ -46,6 +46,12 @@ struct Timestamp {
     nanos: i32,
 }
 
+/// The secret key and the HMAC key of a key that a server has written.
+pub(crate) fn secrets(server: &Server, name: &str) -> [Vec<u8>; 2] {
+    let version = decoded(server, name);
+    [version.key.unwrap().key, version.hmac_key.unwrap().key]
+}
+
 fn server() -> Server {
     Server::prepared(&Config::usual(), |folder| Vectors::read().store(folder))
 }

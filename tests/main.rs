@@ -16,4 +16,5 @@ mod lifecycle;
 mod logs;
 mod minio;
 mod readme;
+mod secrets;
 mod vault;
