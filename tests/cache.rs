@@ -50,7 +50,7 @@ async fn server(config: &Config) -> (Server, Client) {
 }
 
 /// A Vault in little that takes its time to read a key.
-fn slow_vault(took: Duration) -> Faulty {
+pub(crate) fn slow_vault(took: Duration) -> Faulty {
     Faulty::start(move |request| match request.path() {
         "/v1/sys/health" => Reply::json(200, json!({ "initialized": true, "sealed": false })),
         "/v1/auth/approle/login" => {
@@ -72,7 +72,7 @@ fn slow_vault(took: Duration) -> Faulty {
     })
 }
 
-fn reads(vault: &Faulty, name: &str) -> usize {
+pub(crate) fn reads(vault: &Faulty, name: &str) -> usize {
     let path = format!("/v1/kv/{name}");
     vault.requests().iter().filter(|request| request.path() == path).count()
 }

@@ -52,6 +52,9 @@ pub const STORE_UNAVAILABLE: Message = message(502, "key store is unavailable");
 pub const TIMEOUT: Message = message(503, "request timed out");
 /// More clients follow the logs than the server serves.
 pub const TOO_MANY_STREAMS: Message = message(429, "too many clients follow the log");
+/// The client went away before it was answered: nobody reads this but the audit log. The status
+/// is the one that nginx made usual.
+pub const CLIENT_GONE: Message = message(499, "client closed the connection");
 /// A fault of ours. The cause stands in the error log.
 pub const INTERNAL: Message = message(500, "internal server error");
 

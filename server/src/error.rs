@@ -52,6 +52,8 @@ pub(crate) enum Error {
     TooManyStreams,
     /// The operation did not end in time.
     Timeout,
+    /// The client went away before it was answered.
+    ClientGone,
     /// The operation panicked.
     Panic,
 }
@@ -102,6 +104,7 @@ impl Error {
             Self::StoreUnavailable => message::STORE_UNAVAILABLE,
             Self::TooManyStreams => message::TOO_MANY_STREAMS,
             Self::Timeout => message::TIMEOUT,
+            Self::ClientGone => message::CLIENT_GONE,
             Self::Panic => message::INTERNAL,
         }
     }
@@ -133,7 +136,8 @@ impl Error {
             | Self::IdentityNotFound
             | Self::StoreUnreachable
             | Self::StoreUnavailable
-            | Self::TooManyStreams => None,
+            | Self::TooManyStreams
+            | Self::ClientGone => None,
         }
     }
 }

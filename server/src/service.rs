@@ -78,12 +78,15 @@ async fn run(
     let reading = AtomicBool::new(false);
     let call = Call { shared, state, permit, target, body, reading: &reading };
 
+    let unanswered = Unanswered { shared, peer, target, head, arrived, armed: true };
+
     // A panic is a fault of ours; it must not take the connection's other requests along.
     let mut operation = pin!(AssertUnwindSafe(handlers::run(call)).catch_unwind());
     let result = match deadline {
         Some(deadline) => tokio::time::timeout_at(deadline, operation.as_mut()).await,
         None => Ok(operation.await),
     };
+    unanswered.answered();
     match result {
         Ok(result) => result.unwrap_or(Err(Error::Panic)),
         Err(_) if reading.load(Ordering::Relaxed) => Err(Error::BodyTimeout),
@@ -190,6 +193,35 @@ fn not_found() -> Response {
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
     response
+}
+
+/// A request whose operation runs. When its client goes away it is dropped where it stands; what
+/// it asked for may be done all the same, so that it is audited and counted.
+struct Unanswered<'a> {
+    shared: &'a Shared,
+    peer: &'a Peer,
+    target: &'a Target<'a>,
+    head: &'a http::request::Parts,
+    arrived: Instant,
+    armed: bool,
+}
+
+impl Unanswered<'_> {
+    /// The operation has ended.
+    fn answered(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            let Self { shared, peer, target, head, arrived, .. } = *self;
+            let response = finish(shared, peer, target, head, arrived, Err(Error::ClientGone));
+            let (operation, status) = (target.route.operation, response.status().as_u16());
+            shared.metrics.answered(Some(operation), status, arrived.elapsed());
+        }
+    }
 }
 
 /// Counts a request while it is being served.

@@ -114,6 +114,37 @@ fn every_request_that_reached_a_route_is_streamed_at_once() {
     });
 }
 
+/// What was asked for may be done all the same, so that going away hides nothing.
+#[test]
+fn a_request_whose_client_goes_away_is_streamed_too() {
+    harness::run(async {
+        let vault = crate::cache::slow_vault(Duration::from_millis(500));
+        let keystore = format!(
+            "{{ vault: {{ endpoint: \"{}\", approle: {{ id: i, secret: s }} }} }}",
+            vault.url()
+        );
+        let server = Server::with(&Config::usual().with("keystore", &keystore));
+        let mut audit = Follower::new(&server, Who::Minio, Protocol::H2, "/v1/log/audit").await;
+        for (protocol, key) in [(Protocol::H1, "k1"), (Protocol::H2, "k2")] {
+            let mut client = server.client(Who::Admin, protocol).await;
+            let path = format!("/v1/key/generate/{key}");
+            let asked = path.clone();
+            let call = tokio::spawn(async move { client.send("PUT", &asked, "").await });
+            eventually_async(PATIENCE, "the key is read", || async {
+                crate::cache::reads(&vault, key) == 1
+            })
+            .await;
+            call.abort();
+            let line = audit.next_of(&path).await;
+            assert_eq!(line["response"]["code"], 499, "{protocol:?} {line}");
+            assert_eq!(line["request"]["identity"], server.admin.identity);
+        }
+        let metrics = Exposition::from(&server).await;
+        assert_eq!(metrics.value(r#"kes_http_request_error{code="499"}"#), 2.0);
+        assert_eq!(metrics.value("kes_http_request_active"), 1.0);
+    });
+}
+
 #[test]
 fn the_error_stream_carries_what_goes_wrong() {
     harness::run(async {
