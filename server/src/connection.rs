@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -165,12 +166,10 @@ fn service(
 + use<> {
     let activity = Arc::clone(activity);
     service_fn(move |request| {
-        let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
         let in_request = activity.begin();
-        async move {
-            let response = service::serve(&shared, &peer, request).await;
-            Ok::<_, Infallible>(response.map(|body| Answer::new(body, in_request)))
-        }
+        let response = service::serve(Arc::clone(&shared), Arc::clone(&peer), request);
+        response
+            .map(|response| Ok::<_, Infallible>(response.map(|body| Answer::new(body, in_request))))
     })
 }
 

@@ -122,20 +122,3 @@ fn text(content_type: &'static str, body: impl Into<Body>) -> Response {
 }
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn size_of_future<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    /// The future of a request is moved several times on its way into a task: with the futures
-    /// of all key stores inside it once had 17 KiB, and copying them was a seventh of all work.
-    #[test]
-    fn the_future_of_a_request_is_small() {
-        let size = size_of_future(run);
-        assert!(size <= 2048, "{size} bytes");
-    }
-}
