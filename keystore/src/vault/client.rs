@@ -356,9 +356,11 @@ fn location(response: &reqwest::Response) -> Option<String> {
 
 /// The cause at the bottom: the layers above only say that sending failed, and name the URL.
 fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    let mut advice = None;
     while let Some(next) = cause.source() {
         cause = next;
+        advice = advice.or_else(|| super::tls::explain(cause));
     }
-    cause.to_string()
+    advice.unwrap_or_else(|| cause.to_string())
 }

@@ -1,7 +1,11 @@
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kes_api::Timestamp;
 use kes_tls::Roots;
-use rustls::ClientConfig;
+use rustls::{AlertDescription, CertificateError, ClientConfig, InvalidMessage, PeerIncompatible};
 
 use crate::OpenError;
 use crate::config::VaultTls;
@@ -29,7 +33,7 @@ pub(super) fn load(config: &VaultTls) -> Result<ClientConfig, OpenError> {
 }
 
 /// The whole chain of causes: the texts of the causes name what to repair.
-fn unusable(error: &dyn std::error::Error) -> OpenError {
+fn unusable(error: &dyn Error) -> OpenError {
     let mut reason = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -38,4 +42,124 @@ fn unusable(error: &dyn std::error::Error) -> OpenError {
         cause = next.source();
     }
     OpenError::Vault { reason }
+}
+
+/// What an operator can do about a failed handshake; `None` for an error that is none, or that
+/// says enough by itself.
+pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut error = error;
+    // The error within an I/O error is not its source.
+    while let Some(within) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        error = within;
+    }
+    Some(match error.downcast_ref()? {
+        rustls::Error::InvalidCertificate(fault) => explain_certificate(fault)?,
+        rustls::Error::AlertReceived(
+            AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure,
+        ) => "it refuses the TLS handshake; it may want a client certificate: set `tls.key` and \
+              `tls.cert` of the key store"
+            .to_owned(),
+        rustls::Error::AlertReceived(
+            AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired
+            | AlertDescription::UnsupportedCertificate,
+        ) => "it refuses the client certificate in `tls.cert` of the key store".to_owned(),
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "it does not speak TLS: if it speaks plain HTTP, write http://".to_owned()
+        }
+        rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
+        | rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
+            "it speaks neither TLS 1.2 nor TLS 1.3".to_owned()
+        }
+        _ => return None,
+    })
+}
+
+fn explain_certificate(fault: &CertificateError) -> Option<String> {
+    let day = |since: u64| Timestamp::from(UNIX_EPOCH + Duration::from_secs(since)).to_table();
+    let clock = || Timestamp::from(SystemTime::now()).to_table();
+    Some(match fault {
+        CertificateError::UnknownIssuer => {
+            "its certificate is not of a CA that is trusted here: name the CA in `tls.ca` of the \
+             key store"
+                .to_owned()
+        }
+        CertificateError::NotValidForName => {
+            "its certificate is for another host name: use a name of the certificate in `endpoint`"
+                .to_owned()
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            // They come as `DnsName("vault")` and `IpAddress(::1)`.
+            let plain = |name: &String| {
+                let (_, name) = name.split_once('(').unwrap_or(("", name));
+                name.trim_matches(['"', ')']).to_owned()
+            };
+            let mut names = presented.iter().map(plain).collect::<Vec<_>>().join(", ");
+            if names.is_empty() {
+                names = "no name".to_owned();
+            }
+            format!(
+                "its certificate is for {names} and not for '{}': use a name of the certificate \
+                 in `endpoint`, or a certificate for this name",
+                expected.to_str()
+            )
+        }
+        CertificateError::Expired => "its certificate has expired".to_owned(),
+        CertificateError::ExpiredContext { not_after, .. } => format!(
+            "its certificate has expired, at {} UTC; the clock here says {}",
+            day(not_after.as_secs()),
+            clock()
+        ),
+        CertificateError::NotValidYet => "its certificate is not valid yet".to_owned(),
+        CertificateError::NotValidYetContext { not_before, .. } => format!(
+            "its certificate is not valid before {} UTC; the clock here says {}",
+            day(not_before.as_secs()),
+            clock()
+        ),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::{ServerName, UnixTime};
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_a_sentence_with_names_and_times() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        for (fault, start) in [
+            (
+                CertificateError::ExpiredContext { time: at(200_000), not_after: at(86_400) },
+                "its certificate has expired, at 1970-01-02 00:00:00 UTC; the clock here says 2",
+            ),
+            (
+                CertificateError::NotValidYetContext { time: at(0), not_before: at(86_400) },
+                "its certificate is not valid before 1970-01-02 00:00:00 UTC; the clock here says 2",
+            ),
+            (
+                CertificateError::NotValidForNameContext {
+                    expected: ServerName::try_from("vault").unwrap(),
+                    presented: vec!["DnsName(\"a\")".to_owned(), "IpAddress(::1)".to_owned()],
+                },
+                "its certificate is for a, ::1 and not for 'vault': use",
+            ),
+            (
+                CertificateError::UnknownIssuer,
+                "its certificate is not of a CA that is trusted here",
+            ),
+        ] {
+            let error = rustls::Error::InvalidCertificate(fault);
+            // As it comes: within the errors of those who read.
+            let within = io::Error::other(io::Error::other(error.clone()));
+            for error in [&error as &(dyn Error + 'static), &within] {
+                let text = explain(error).unwrap();
+                assert!(text.starts_with(start), "{text}");
+            }
+        }
+        assert_eq!(explain(&io::Error::other("something else")), None);
+    }
 }
