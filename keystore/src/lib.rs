@@ -14,6 +14,9 @@ pub mod config;
 /// Why a key store did not do as asked.
 mod error;
 
+/// Proof that a key store can be used as it is configured.
+pub mod check;
+
 /// What every backend owes its caller, and the choice of backends.
 mod store;
 

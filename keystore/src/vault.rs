@@ -5,6 +5,9 @@
 //! ([`session`]), connections and time limits ([`client`]). Vault being down, sealed or started
 //! anew is never an end: two tasks watch its health and keep a token at hand.
 
+/// Proof that Vault can be used as it is configured.
+pub(crate) mod check;
+
 /// Buffers that are wiped, and the little JSON that is spoken.
 mod body;
 

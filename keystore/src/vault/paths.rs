@@ -7,7 +7,7 @@ use crate::config::{KvVersion, Vault};
 
 /// The folder below the prefix that holds the claims of creators on KV v1. No key can have this
 /// name, because of the dot.
-const CLAIMS: &str = ".kes-claims";
+pub(super) const CLAIMS: &str = ".kes-claims";
 
 /// The paths of the KV engine.
 pub(super) struct Paths {

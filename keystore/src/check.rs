@@ -1,0 +1,300 @@
+//! Proof that a server could work with a key store as it is configured, before the server is
+//! started.
+//!
+//! What a server does with its key store is done once, with a scratch key whose name nobody
+//! uses and whose value is no key: created, read, listed, deleted. The scratch key goes again,
+//! whatever happens on the way.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kes_api::{KeyName, ListPattern};
+use tokio::time;
+
+use crate::config::{self, Config};
+use crate::fs::FsStore;
+use crate::{Error, KeyStore, Value, vault};
+
+/// Until the key store is open and its rights are known. With the two limits below a check ends
+/// within 30 s, whatever the key store does.
+const PREPARE_LIMIT: Duration = Duration::from_secs(13);
+
+/// For what is done with the scratch key. A single create may take 12 s by itself.
+const SCRATCH_LIMIT: Duration = Duration::from_secs(12);
+
+/// For taking the scratch key away.
+const CLEAN_LIMIT: Duration = Duration::from_secs(4);
+
+/// What the scratch key holds: no key, so that nobody can use one that was left behind.
+pub(crate) const SCRATCH_VALUE: &str = "scratch value of kes check";
+
+/// What was found out of one thing that a server needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at.
+    pub step: Step,
+    /// How it is.
+    pub verdict: Verdict,
+    /// One line for an operator: what was found, and what to do about it. No secret.
+    pub text: String,
+}
+
+/// Something that a server needs of its key store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// What the configuration names: folder, certificates, private keys.
+    Open,
+    /// A connection, and whoever answers at its other end being well.
+    Connection,
+    /// A login.
+    Login,
+    /// The engine that holds keys.
+    Engine,
+    /// The right to do something.
+    Right(Right),
+    /// A key from create to delete.
+    ScratchKey,
+}
+
+/// A right that a server needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// To read keys.
+    Read,
+    /// To list keys.
+    List,
+    /// To delete keys.
+    Delete,
+    /// To create keys.
+    Create,
+    /// To have keys wrapped.
+    Encrypt,
+    /// To have keys unwrapped.
+    Decrypt,
+}
+
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it has to be.
+    Ok,
+    /// A server works with it, and it is surely not meant so.
+    Warning,
+    /// A server does not work with it.
+    Failed,
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Connection => "connection",
+            Self::Login => "login",
+            Self::Engine => "engine",
+            Self::Right(Right::Read) => "right to read keys",
+            Self::Right(Right::List) => "right to list keys",
+            Self::Right(Right::Delete) => "right to delete keys",
+            Self::Right(Right::Create) => "right to create keys",
+            Self::Right(Right::Encrypt) => "right to encrypt keys",
+            Self::Right(Right::Decrypt) => "right to decrypt keys",
+            Self::ScratchKey => "scratch key",
+        })
+    }
+}
+
+/// Takes findings, one by one as they are made.
+pub(crate) struct Report<'a> {
+    sink: &'a mut (dyn FnMut(Finding) + Send),
+    /// What is looked at now.
+    step: Step,
+    failed: bool,
+}
+
+impl Report<'_> {
+    pub(crate) fn begin(&mut self, step: Step) {
+        self.step = step;
+    }
+
+    pub(crate) fn ok(&mut self, text: impl Into<String>) {
+        self.add(Verdict::Ok, text.into());
+    }
+
+    pub(crate) fn warning(&mut self, text: impl Into<String>) {
+        self.add(Verdict::Warning, text.into());
+    }
+
+    pub(crate) fn failed(&mut self, text: impl Into<String>) {
+        self.failed = true;
+        self.add(Verdict::Failed, text.into());
+    }
+
+    /// Whether anything has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    fn add(&mut self, verdict: Verdict, text: String) {
+        (self.sink)(Finding { step: self.step, verdict, text });
+    }
+}
+
+/// Checks the key store of a configuration, and reports each finding as it is made. It ends
+/// within 30 s, and soon after `stop` does; nothing of it stays in the key store. A server may
+/// run on the same configuration. Must be called within a tokio runtime, whose threads may be
+/// left hanging by a key store that hangs.
+pub async fn check(
+    config: Config,
+    stop: impl Future<Output = ()>,
+    report: &mut (dyn FnMut(Finding) + Send),
+) {
+    let mut report = Report { sink: report, step: Step::Open, failed: false };
+    match config {
+        Config::Fs(fs) => check_fs(&fs, stop, &mut report).await,
+        Config::Vault(vault) => check_vault(*vault, stop, &mut report).await,
+    }
+}
+
+async fn check_fs(fs: &config::Fs, stop: impl Future<Output = ()>, report: &mut Report<'_>) {
+    // One that is made here would belong to whoever checks, and not to the server.
+    let missing = missing_folders(&fs.path);
+    let mut store = None;
+    within(stop, report, async |report| match FsStore::open(&fs.path).await {
+        Ok(opened) => {
+            let found = if missing.is_empty() { "is there" } else { "can be made" };
+            report.ok(format!("folder '{}' {found}", fs.path.display()));
+            store = Some(opened);
+        }
+        Err(error) => report.failed(with_causes(&error)),
+    })
+    .await;
+    if let Some(store) = &store
+        && !report.has_failed()
+    {
+        let scratch = scratch_name();
+        use_scratch_key(store, &scratch, report).await;
+        let gone = async {
+            match store.delete(&scratch).await {
+                Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        clean(gone, &scratch, report).await;
+    }
+    for folder in &missing {
+        // One that somebody uses by now stays.
+        let _ = std::fs::remove_dir(folder);
+    }
+}
+
+async fn check_vault(
+    config: config::Vault,
+    stop: impl Future<Output = ()>,
+    report: &mut Report<'_>,
+) {
+    let scratch = scratch_name();
+    let mut check = vault::check::Check::default();
+    within(stop, report, async |report| check.prepare(config, &scratch, report).await).await;
+    if let Some(store) = check.store() {
+        // Without a right to delete the scratch key would stay.
+        if !report.has_failed() {
+            use_scratch_key(store, &scratch, report).await;
+            clean(check.clean(&scratch), &scratch, report).await;
+        }
+        let _ = time::timeout(CLEAN_LIMIT / 4, check.log_out()).await;
+    }
+}
+
+/// Does what can be broken off at any time.
+async fn within(
+    stop: impl Future<Output = ()>,
+    report: &mut Report<'_>,
+    work: impl AsyncFnOnce(&mut Report<'_>),
+) {
+    enum End {
+        Done,
+        Stopped,
+        Late,
+    }
+    let end = tokio::select! {
+        () = work(report) => End::Done,
+        () = stop => End::Stopped,
+        () = time::sleep(PREPARE_LIMIT) => End::Late,
+    };
+    match end {
+        End::Done => {}
+        End::Stopped => report.failed("the check was stopped"),
+        End::Late => {
+            report.failed(format!("the key store did not do it within {PREPARE_LIMIT:?}"));
+        }
+    }
+}
+
+/// The life of a key, with the scratch key.
+async fn use_scratch_key(store: &impl KeyStore, scratch: &KeyName, report: &mut Report<'_>) {
+    report.begin(Step::ScratchKey);
+    let mut doing = "create";
+    let life = async {
+        store.create(scratch, &Value::new(SCRATCH_VALUE.to_owned())).await?;
+        doing = "read";
+        let value = store.read(scratch).await?;
+        let same = value.expose() == SCRATCH_VALUE;
+        doing = "list";
+        let name = scratch.as_str();
+        let pattern = ListPattern::parse(name).expect("a name is a pattern");
+        let listed = store.list(&pattern, 1).await?.names.contains(scratch);
+        doing = "delete";
+        store.delete(scratch).await?;
+        Ok::<_, Error>((same, listed))
+    };
+    let result = time::timeout(SCRATCH_LIMIT, life).await;
+    match result {
+        Ok(Ok((true, true))) => report.ok("created, read, listed and deleted"),
+        Ok(Ok((false, _))) => report.failed("what was read is not what was written"),
+        Ok(Ok((true, false))) => report.failed("a key that was just created is not listed"),
+        Ok(Err(error)) => report.failed(format!("cannot {doing} it: {error}")),
+        Err(_) => report.failed(format!("cannot {doing} it: no answer within {SCRATCH_LIMIT:?}")),
+    }
+}
+
+/// Takes the scratch key away if it is still there, and says so if that fails.
+async fn clean(
+    gone: impl Future<Output = Result<(), String>>,
+    scratch: &KeyName,
+    report: &mut Report<'_>,
+) {
+    let result = time::timeout(CLEAN_LIMIT, gone).await;
+    let reason = match result {
+        Ok(Ok(())) => return,
+        Ok(Err(reason)) => reason,
+        Err(_) => format!("no answer within {CLEAN_LIMIT:?}"),
+    };
+    report.failed(format!("'{scratch}' may stay behind, delete it: {reason}"));
+}
+
+/// A name that no user has.
+fn scratch_name() -> KeyName {
+    let mut bytes = [0; 16];
+    kes_crypto::random::fill(&mut bytes);
+    let name = format!("kes-check-{:032x}", u128::from_be_bytes(bytes));
+    KeyName::parse(&name).expect("letters, digits and '-' are a name")
+}
+
+/// The folders of a path that do not exist, the deepest first.
+fn missing_folders(path: &Path) -> Vec<PathBuf> {
+    path.ancestors()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .take_while(|folder| folder.symlink_metadata().is_err())
+        .map(Path::to_owned)
+        .collect()
+}
+
+/// An error with its causes, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
