@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod check;
 mod identity;
 mod key;
 mod server;
 
+pub(crate) use check::CheckArgs;
 pub(crate) use identity::{IdentityArgs, IdentityCommand, NewIdentity};
 pub(crate) use key::{KeyCommand, Names};
 pub(crate) use server::{OldServerFlags, ServerArgs};
@@ -41,6 +43,10 @@ pub(crate) enum Command {
     /// Run a key server
     #[command(override_usage = "kes server [options]")]
     Server(ServerArgs),
+
+    /// Check a configuration and all that it names, before a server is started with it
+    #[command(override_usage = "kes check [options]")]
+    Check(CheckArgs),
 
     /// Manage keys
     #[command(subcommand, override_usage = "kes key <command>")]

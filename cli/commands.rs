@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 mod about;
+mod check;
 mod connect;
 mod identity;
 mod key;
@@ -27,8 +28,9 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         return about::completion();
     }
     match cli.command {
-        // The server has a runtime of its own.
+        // These two have a runtime of their own.
         Some(Command::Server(args)) => server::run(args),
+        Some(Command::Check(args)) => check::run(args),
         Some(Command::Key(command)) => wait(key::run(command)),
         Some(Command::Policy(command)) => wait(policy::run(command)),
         Some(Command::Identity(args)) => wait(identity::run(args)),

@@ -1,0 +1,216 @@
+//! `kes check`: a line for each thing that was looked at, in the order in which a server comes
+//! to need it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Error, Result, bail};
+use kes_api::Timestamp;
+use kes_config::{ClientAuth, Loaded, Tls, Warning};
+use kes_keystore::check::{Finding, Verdict};
+use kes_tls::{Roots, Validity};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::CheckArgs;
+use crate::error::usage;
+use crate::output::{BAD, GOOD, Output, WARN, clean};
+
+/// A certificate that ends within this time is warned of, unless it is a short-lived one that has
+/// more than a third of its life left.
+const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Checks a configuration.
+pub(super) fn run(args: CheckArgs) -> Result<()> {
+    let Some(path) = args.config else {
+        return Err(usage("no configuration file specified: --config", "kes check"));
+    };
+    // Before anything secret is there.
+    kes_server::harden();
+    let Loaded { config, warnings } = kes_config::load(&path, &|name| std::env::var(name).ok())?;
+    let mut report = Report::new();
+    report.line(Verdict::Ok, &format!("{}: can be read", path.display()));
+    for warning in &warnings {
+        report.line(Verdict::Warning, &place(&path, warning));
+    }
+    check_tls(config.tls, &mut report);
+    check_keystore(config.keystore, &mut report)?;
+    report.end(args.strict)
+}
+
+/// As mistakes of the file are told: `config.yml:12: policy.minio: …`.
+fn place(file: &Path, Warning { line, path, text }: &Warning) -> String {
+    let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
+    format!("{}:{line}: {path}{text}", file.display())
+}
+
+/// The files of `tls`.
+fn check_tls(tls: Tls, report: &mut Report) {
+    let (cert, auth, ca) = (tls.cert.clone(), tls.auth, tls.ca.clone());
+    match kes_server::check_tls(tls) {
+        Ok(()) => report.line(Verdict::Ok, "tls: private key and certificate belong together"),
+        Err(error) => report.line(Verdict::Failed, &format!("tls: {error}")),
+    }
+    // What is wrong with the file was just said.
+    let chain = kes_tls::load_certificates(&cert).unwrap_or_default();
+    let now = SystemTime::now();
+    for (index, certificate) in chain.iter().enumerate() {
+        let name = match index {
+            0 => format!("tls: {}", cert.display()),
+            _ => format!("tls: certificate number {} of {}", index + 1, cert.display()),
+        };
+        match kes_tls::validity(certificate) {
+            Ok(validity) => {
+                let (verdict, text) = judge(validity, now);
+                report.line(verdict, &format!("{name}: {text}"));
+            }
+            Err(_) => {
+                report.line(Verdict::Warning, &format!("{name}: does not say how long it holds"))
+            }
+        }
+    }
+    if let (ClientAuth::Any, Some(ca)) = (auth, ca) {
+        let fault = match kes_tls::load_roots(Some(&ca), Roots::Only) {
+            Ok(_) => String::new(),
+            Err(error) => format!("; it could not be used: {error}"),
+        };
+        let text = format!("tls: ca is not used, since auth is off{fault}");
+        report.line(Verdict::Warning, &text);
+    }
+}
+
+/// What a certificate's life means for who serves with it.
+fn judge(Validity { from, until }: Validity, now: SystemTime) -> (Verdict, String) {
+    let time = |time: SystemTime| Timestamp::from(time).to_table();
+    let life = until.duration_since(from).unwrap_or_default();
+    match until.duration_since(now) {
+        Err(_) => (Verdict::Failed, format!("expired at {} UTC", time(until))),
+        Ok(_) if from > now => {
+            let text =
+                format!("not valid before {} UTC; the clock here says {}", time(from), time(now));
+            (Verdict::Failed, text)
+        }
+        Ok(left) if left < SOON.min(life / 3) => {
+            (Verdict::Warning, format!("expires soon, at {} UTC", time(until)))
+        }
+        Ok(_) => (Verdict::Ok, format!("valid until {} UTC", time(until))),
+    }
+}
+
+fn check_keystore(config: kes_keystore::Config, report: &mut Report) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("failed to start")?;
+    let checked = runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let stop = async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        let mut sink = |Finding { step, verdict, text }: Finding| {
+            report.line(verdict, &format!("keystore: {step}: {text}"));
+        };
+        kes_keystore::check::check(config, stop, &mut sink).await;
+        Ok::<_, std::io::Error>(())
+    });
+    // A disk or a name server that hangs holds threads for longer than anybody waits.
+    runtime.shutdown_background();
+    checked.context("failed to listen for signals")
+}
+
+/// The lines, as they are printed, and their count.
+struct Report {
+    output: Output,
+    failed: usize,
+    warnings: usize,
+    /// Why nothing more is printed. The check goes on: it has to clean up.
+    broken: Option<Error>,
+}
+
+impl Report {
+    fn new() -> Self {
+        Self { output: Output::new(), failed: 0, warnings: 0, broken: None }
+    }
+
+    fn line(&mut self, verdict: Verdict, text: &str) {
+        let (word, style) = match verdict {
+            Verdict::Ok => ("ok", GOOD),
+            Verdict::Warning => ("warning", WARN),
+            Verdict::Failed => ("FAILED", BAD),
+        };
+        match verdict {
+            Verdict::Ok => {}
+            Verdict::Warning => self.warnings += 1,
+            Verdict::Failed => self.failed += 1,
+        }
+        if self.broken.is_none() {
+            let line = format!("{style}{word:9}{style:#}{}", clean(text));
+            self.broken = self.output.print(&line).err();
+        }
+    }
+
+    /// The result of all.
+    fn end(self, strict: bool) -> Result<()> {
+        let mut text = String::new();
+        if self.failed > 0 {
+            let _ = write!(text, "{} failed", count(self.failed, "check"));
+        }
+        if strict && self.warnings > 0 {
+            let and = if text.is_empty() { "" } else { ", and " };
+            let _ = write!(text, "{and}--strict forbids {}", count(self.warnings, "warning"));
+        }
+        if !text.is_empty() {
+            bail!(text);
+        }
+        self.broken.map_or(Ok(()), Err)
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_judged_by_what_is_left_of_its_life() {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let now = SystemTime::now();
+        // Days since it began, days until it ends.
+        for (age, left, verdict, word) in [
+            (10, 355, Verdict::Ok, "valid until"),
+            (340, 25, Verdict::Warning, "expires soon"),
+            // A short-lived one, renewed when a third of its life is left.
+            (1, 6, Verdict::Ok, "valid until"),
+            (5, 2, Verdict::Warning, "expires soon"),
+        ] {
+            let validity = Validity { from: now - DAY * age, until: now + DAY * left };
+            let (found, text) = judge(validity, now);
+            assert_eq!(found, verdict, "{age} {left}: {text}");
+            assert!(text.starts_with(word), "{text}");
+        }
+        let past = Validity { from: now - DAY * 2, until: now - DAY };
+        assert_eq!(judge(past, now).0, Verdict::Failed);
+        let future = Validity { from: now + DAY, until: now + DAY * 2 };
+        assert_eq!(judge(future, now).0, Verdict::Failed);
+        assert!(judge(future, now).1.starts_with("not valid before"));
+    }
+
+    #[test]
+    fn warnings_fail_where_they_are_forbidden() {
+        let report = |failed, warnings| Report { failed, warnings, ..Report::new() };
+        assert!(report(0, 2).end(false).is_ok());
+        assert!(report(0, 0).end(true).is_ok());
+        let text = |report: Report, strict| report.end(strict).unwrap_err().to_string();
+        assert_eq!(text(report(0, 2), true), "--strict forbids 2 warnings");
+        assert_eq!(text(report(1, 2), false), "1 check failed");
+        assert_eq!(text(report(2, 1), true), "2 checks failed, and --strict forbids 1 warning");
+    }
+}
