@@ -8,6 +8,7 @@ mod harness;
 mod api;
 mod authz;
 mod cache;
+mod check;
 mod cli;
 mod config;
 mod keys_at_rest;

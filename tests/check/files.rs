@@ -1,0 +1,144 @@
+//! The configuration file, the files that it names, and keys in a folder.
+
+use std::process::Output;
+
+use super::Place;
+use super::world::HEAD;
+use crate::harness::Openssl;
+
+const FS: &str = "keystore: { fs: { path: keys } }\n";
+
+fn place() -> Place {
+    Place::new(&format!("{HEAD}{FS}"))
+}
+
+#[test]
+fn a_folder_is_proved_and_stays_as_it_was() {
+    let place = place();
+    let keys = place.path().join("keys");
+    std::fs::create_dir(&keys).unwrap();
+    std::fs::write(keys.join("mine"), "text").unwrap();
+    let ran = place.check();
+    ran.is_good();
+    ran.tells("keystore: open: folder 'keys' is there");
+    ran.tells("keystore: scratch key: created, read, listed and deleted");
+    let names: Vec<_> = keys.read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["mine"]);
+}
+
+/// Whoever checks may be root, and the server is not: it could not use a folder of root's.
+#[test]
+fn a_missing_folder_is_not_made() {
+    let place = place();
+    place.write(&format!("{HEAD}keystore: {{ fs: {{ path: new/keys }} }}\n"));
+    let ran = place.check();
+    ran.is_good();
+    ran.tells("keystore: open: folder 'new/keys' can be made");
+    assert!(!place.path().join("new").exists());
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_fails() {
+    let place = place();
+    std::fs::write(place.path().join("keys"), "a file").unwrap();
+    place.check().fails(&[&["keystore: open: cannot open folder 'keys' as key store: "]]);
+    place.write(&format!("{HEAD}keystore: {{ fs: {{ path: keys/below }} }}\n"));
+    place.check().fails(&[&["keystore: open: cannot open folder 'keys/below'"]]);
+    assert_eq!(std::fs::read(place.path().join("keys")).unwrap(), b"a file");
+}
+
+#[test]
+fn mistakes_of_the_file_are_told_as_the_server_tells_them() {
+    let place = place();
+    place.write(
+        "admin: {}\ntls: { key: k, cert: c, auth: maybe }\nlog: { error: loud }\nkeystore: {}\n",
+    );
+    let run = |args: &[&str]| {
+        let Output { status, stdout, stderr } = place.command(args).output().unwrap();
+        assert_eq!((status.code(), stdout.as_slice()), (Some(1), &b""[..]));
+        String::from_utf8(stderr).unwrap()
+    };
+    let said = run(&["check", "--config", "config.yml"]);
+    assert_eq!(said, run(&["server", "--config", "config.yml"]));
+    for text in ["Error: config.yml:", "tls.auth", "log.error", "admin.identity"] {
+        assert!(said.contains(text), "{text}: {said}");
+    }
+    let said = run(&["check", "--config", "nope.yml"]);
+    assert_eq!(said, "Error: open nope.yml: no such file or directory\n");
+    let said = run(&["check"]);
+    assert_eq!(said, "Error: no configuration file specified: --config. See 'kes check --help'\n");
+}
+
+#[test]
+fn warnings_have_file_line_and_path_and_fail_if_they_are_to() {
+    let place = place();
+    let identity = "1".repeat(64);
+    place.write(&format!(
+        "admin: {{ identity: disabled }}\n\
+         tls:\n  key: server.key\n  cert: server.crt\n  ca: server.crt\n  \
+         proxy: {{ identities: [{identity}] }}\n\
+         cach: {{}}\n\
+         policy:\n  minio:\n    allow: [/v1/key/generate/*, /v1/key/decrypt/*]\n    \
+         deny: [/v1/key/*/x, /v1/nothing]\n\
+         {FS}"
+    ));
+    let ran = place.check();
+    assert_eq!((ran.status, ran.stderr.as_str()), (0, ""), "{ran:#?}");
+    let starts = [
+        "config.yml:6: tls.proxy.identities: not supported",
+        "config.yml:7: cach: ",
+        "config.yml:9: policy.minio: allows generate and decrypt but not",
+        "config.yml:11: policy.minio.deny[0]: ",
+        "config.yml:11: policy.minio.deny[1]: '/v1/nothing' matches",
+        "tls: ca is not used, since auth is off",
+    ];
+    let warnings = ran.warnings();
+    assert_eq!(warnings.len(), starts.len(), "{ran:#?}");
+    for (warning, start) in warnings.iter().zip(starts) {
+        assert!(warning.starts_with(start), "{start}: {ran:#?}");
+    }
+    let strict = place.check_with(&["--strict"]);
+    assert_eq!(strict.lines, ran.lines);
+    assert_eq!(
+        (strict.status, strict.stderr.as_str()),
+        (1, "Error: --strict forbids 6 warnings\n")
+    );
+}
+
+#[test]
+fn the_servers_certificate_is_looked_at() {
+    let place = place();
+    let openssl = Openssl::new();
+    openssl.key("ca", "P-256");
+    openssl.certificate("ca", "-addext basicConstraints=critical,CA:TRUE");
+    openssl.issue("ca", "past", -1, "subjectAltName=IP:127.0.0.1");
+    openssl.issue("ca", "nameless", 90, "basicConstraints=CA:FALSE");
+    openssl.issue("ca", "good", 90, "subjectAltName=IP:127.0.0.1");
+    let section = |key: &str, cert: &str, more: &str| {
+        let path = |file: &str| openssl.path(file).display().to_string();
+        let (key, cert) = (path(key), path(cert));
+        place.write(&format!(
+            "admin: {{ identity: disabled }}\ntls: {{ key: \"{key}\", cert: \"{cert}\"{more} }}\n{FS}"
+        ));
+        place.check()
+    };
+    section("good.key", "good.crt", "").is_good();
+    section("past.key", "past.crt", "").fails(&[&["tls: ", "past.crt: expired at 20"]]);
+    section("nameless.key", "nameless.crt", "").fails(&[&["nameless.crt", "alternative name"]]);
+    section("past.key", "good.crt", "").fails(&[&["private key does not belong"]]);
+    section("nope.key", "good.crt", "").fails(&[&["nope.key", "cannot be read"]]);
+    section("good.key", "good.crt", ", auth: on, ca: nope.pem").fails(&[&["nope.pem"]]);
+
+    openssl.run("pkey -in good.key -aes256 -passout pass:hunter2 -out locked.key");
+    section("locked.key", "good.crt", "").fails(&[&["encrypted", "no password"]]);
+    section("locked.key", "good.crt", ", password: hunter2").is_good();
+    let wrong = section("locked.key", "good.crt", ", password: hunter3");
+    wrong.fails(&[&["the password does not fit"]]);
+    assert!(!wrong.lines.concat().contains("hunter3"));
+
+    // A chain with a CA that has ended.
+    let chain = openssl.read("good.crt") + &openssl.read("past.crt");
+    openssl.write("chain.crt", &chain);
+    section("good.key", "chain.crt", "")
+        .fails(&[&["certificate number 2 of ", "chain.crt: expired at"]]);
+}
