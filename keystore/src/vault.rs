@@ -26,6 +26,9 @@ mod fault;
 /// What is known of Vault's health.
 mod health;
 
+/// Reading what is, not what was.
+mod latest;
+
 /// The requests that get and keep a token.
 mod login;
 

@@ -16,6 +16,7 @@ use url::Url;
 
 use super::body::Buffer;
 use super::fault::{Detail, Fault};
+use super::latest::Latest;
 
 /// A connection that takes longer counts as none. In a data centre it takes milliseconds.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -56,6 +57,7 @@ pub(super) struct Client {
     /// Makes a new connection for each request.
     fresh: reqwest::Client,
     tls: ClientConfig,
+    pub(super) latest: Latest,
 }
 
 struct Endpoint {
@@ -74,6 +76,8 @@ pub(super) struct Call {
     pub(super) body: Option<Bytes>,
     /// Whether doing it twice is the same as doing it once.
     pub(super) repeatable: bool,
+    /// Whether it must see the latest state, also at a node that lags behind.
+    pub(super) latest: bool,
     /// The longest answer that is taken in, in bytes.
     pub(super) max_len: usize,
     /// From sending to the last byte of the answer.
@@ -105,6 +109,7 @@ impl Client {
             pooled: ArcSwap::from_pointee(build(tls.clone(), MAX_IDLE)?),
             fresh: build(tls.clone(), 0)?,
             tls,
+            latest: Latest::default(),
         })
     }
 
@@ -187,6 +192,11 @@ impl Client {
         if let Some(token) = who.token {
             request = request.header(TOKEN, token);
         }
+        if call.latest {
+            for (name, value) in self.latest.headers().into_iter().flatten() {
+                request = request.header(name, value);
+            }
+        }
         if let Some(body) = &call.body {
             request = request
                 .header(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
@@ -236,6 +246,7 @@ impl Client {
         who: Credentials<'_>,
     ) -> Result<Answer, Fault> {
         let status = response.status();
+        self.latest.learn(response.headers());
         let max_len = if status.is_success() { call.max_len } else { MAX_ERROR_LEN };
         let endpoint = &self.endpoints[at].origin;
         let announced = response.content_length().unwrap_or(0);

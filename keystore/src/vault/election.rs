@@ -4,8 +4,9 @@
 //! claim of its own in a folder that belongs to the key, then lists the folder:
 //!
 //! 1. Two creators never both find themselves alone: each lists after its own claim stands, so
-//!    whoever claimed last sees the other. A creator whose own claim is missing from the list
-//!    (it was read from a node that lags, or somebody took the creator for dead) starts again.
+//!    whoever claimed last sees the other. All is read in the latest state ([`super::latest`]). A
+//!    creator whose own claim is missing from the list waits for it (the node lags all the same)
+//!    or starts again (somebody took the creator for dead).
 //! 2. Who is alone looks for the key once more, because another may have finished in between,
 //!    writes it, reads it back, and takes its claim away. Until then nobody else is alone.
 //! 3. Of several, the one with the smallest claim waits to be alone; the others take theirs away
@@ -51,6 +52,10 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// A creator that waits to be alone looks this often.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// A creator that does not see its own claim goes on looking for this time. Nodes lag for some
+/// 100 ms.
+const MAX_LAG: Duration = Duration::from_secs(2);
 
 /// A creator that stepped back comes again after this time: that of a create, and of twice as
 /// many each time.
@@ -182,7 +187,11 @@ impl Vault {
         while claim.since.elapsed() < MAX_HOLD {
             let claims = self.names(&folder).await?;
             if !claims.contains(&claim.id) {
-                return Ok(false);
+                if claim.since.elapsed() > MAX_LAG {
+                    return Ok(false);
+                }
+                time::sleep(jitter(LOOK)).await;
+                continue;
             }
             let mut smallest = true;
             let mut alone = true;
@@ -233,9 +242,10 @@ impl Vault {
             }
         }
         // A program that takes no part in elections may have written over it.
-        Written::Settled(match self.holds(name, stored).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Error::Exists { name: *name }),
+        Written::Settled(match self.held(name, stored).await {
+            // What Vault took and does not show was deleted since, or the node lags.
+            Ok(Some(true) | None) => Ok(()),
+            Ok(Some(false)) => Err(Error::Exists { name: *name }),
             Err(fault) => Err(fault.into_error()),
         })
     }

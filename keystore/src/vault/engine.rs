@@ -81,14 +81,23 @@ impl Vault {
         }
     }
 
-    /// The text that stands for a key; `None` if something else stands there.
+    /// The text that stands for a key; `None` if something else stands there. Any node that has
+    /// the key may answer: it is never written over.
     pub(super) async fn stored(&self, name: &KeyName) -> Result<Option<Zeroizing<String>>, Fault> {
+        self.stored_at(name, false).await
+    }
+
+    async fn stored_at(
+        &self,
+        name: &KeyName,
+        latest: bool,
+    ) -> Result<Option<Zeroizing<String>>, Fault> {
         let call = match self.version {
             KvVersion::V1 => read(self.paths.data(name)),
             // A key is written once. What others write over it is not it.
             KvVersion::V2 => Call { query: Some("version=1"), ..read(self.paths.data(name)) },
         };
-        let answer = self.session.call(&call).await?;
+        let answer = self.session.call(&Call { latest, ..call }).await?;
         let path = match self.version {
             KvVersion::V1 => &["data", name.as_str()][..],
             KvVersion::V2 => &["data", "data", name.as_str()],
@@ -116,11 +125,15 @@ impl Vault {
 
     /// Whether a text is what stands for a key.
     pub(super) async fn holds(&self, name: &KeyName, text: &str) -> Result<bool, Fault> {
-        match self.stored(name).await {
-            Ok(found) => {
-                Ok(found.is_some_and(|found| found.as_bytes().ct_eq(text.as_bytes()).into()))
-            }
-            Err(fault) if fault.is_not_found() => Ok(false),
+        Ok(self.held(name, text).await? == Some(true))
+    }
+
+    /// As [`Vault::holds`]; `None` if nothing stands there.
+    pub(super) async fn held(&self, name: &KeyName, text: &str) -> Result<Option<bool>, Fault> {
+        match self.stored_at(name, true).await {
+            Ok(Some(found)) => Ok(Some(found.as_bytes().ct_eq(text.as_bytes()).into())),
+            Ok(None) => Ok(Some(false)),
+            Err(fault) if fault.is_not_found() => Ok(None),
             Err(fault) => Err(fault),
         }
     }
@@ -134,6 +147,7 @@ pub(super) fn read(path: String) -> Call {
         query: None,
         body: None,
         repeatable: true,
+        latest: true,
         max_len: MAX_VALUE_ANSWER,
         limit: ANSWER_LIMIT,
     }
@@ -147,6 +161,7 @@ pub(super) fn write(path: String, secret: &impl Serialize) -> Call {
         query: None,
         body: Some(body::to_json(secret)),
         repeatable: false,
+        latest: true,
         max_len: MAX_VALUE_ANSWER,
         limit: ANSWER_LIMIT,
     }

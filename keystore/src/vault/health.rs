@@ -170,6 +170,7 @@ fn question(path: &str, query: Option<&'static str>) -> Call {
         query,
         body: None,
         repeatable: true,
+        latest: false,
         max_len: MAX_LEN,
         limit: PING_LIMIT,
     }

@@ -123,6 +123,8 @@ fn call(path: String, body: Option<Bytes>) -> Call {
         body,
         // A second login would leave a token that nobody uses; a secret ID may be good for one.
         repeatable: false,
+        // A node that lags does not know a secret ID that was just made.
+        latest: true,
         max_len: MAX_LEN,
         limit: ANSWER_LIMIT,
     }

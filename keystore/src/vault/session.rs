@@ -6,6 +6,7 @@
 //! one repeat at once, unless the token is so young that another node of the cluster may not have
 //! heard of it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -141,6 +142,7 @@ impl Session {
             Some(token) => token,
             None => self.log_in(0).await?,
         };
+        let mut call = Cow::Borrowed(call);
         let mut repeats = 0;
         let mut logins = 0;
         loop {
@@ -148,7 +150,12 @@ impl Session {
                 token: Some(&token.grant.header),
                 namespace: self.namespace.as_ref(),
             };
-            let fault = match self.client.send(call, who).await {
+            let fault = match self.client.send(&call, who).await {
+                // The node may lag behind.
+                Err(fault) if !call.latest && self.may_be_outdated(&fault) => {
+                    call.to_mut().latest = true;
+                    continue;
+                }
                 Err(fault) if fault.is_forbidden() => fault,
                 Err(fault) => return Err(fault),
                 Ok(answer) => {
@@ -169,6 +176,12 @@ impl Session {
             };
             repeats += 1;
         }
+    }
+
+    /// Whether the latest state may have another answer: to "not there" and "not allowed".
+    fn may_be_outdated(&self, fault: &Fault) -> bool {
+        self.client.latest.matters()
+            && fault.status().is_some_and(|status| status.is_client_error())
     }
 
     /// What to do after a 403.

@@ -68,6 +68,7 @@ async fn call(
         query: None,
         body: Some(body::to_json(&Field(field, text))),
         repeatable: true,
+        latest: false,
         max_len: MAX_VALUE_ANSWER,
         limit: ANSWER_LIMIT,
     };

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::world::{STORED, World, config, create, list, name, open, read, value};
 
 /// Creates one key with every store at once, `each` times each, and returns the winner's value.
-async fn race(stores: &[Arc<VaultStore>], key: &str, each: usize) -> String {
+pub(super) async fn race(stores: &[Arc<VaultStore>], key: &str, each: usize) -> String {
     let mut creators = JoinSet::new();
     for (at, store) in stores.iter().enumerate() {
         for again in 0..each {

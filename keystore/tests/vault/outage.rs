@@ -70,6 +70,8 @@ async fn killed_and_started_again() {
     }
     world.bao.kill();
     is_unreachable(&store).await;
+    // Down for longer than the look that the failure caused.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     world.bao.start_again();
     world.bao.unseal();
     notices_recovery(&store).await;

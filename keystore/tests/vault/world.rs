@@ -38,14 +38,7 @@ impl World {
     }
 
     fn on(bao: Bao, version: KvVersion, ttl: Duration) -> Self {
-        let root = bao.root();
-        let number = number(version);
-        root.enable_kv("kv", number);
-        root.enable_transit("transit", "wrap");
-        let policy = minimal_kv_policy("kv", number) + &minimal_transit_policy("transit", "wrap");
-        root.write_policy("kes", &policy);
-        root.enable_app_role("approle");
-        let role = root.create_role("approle", "kes", "kes", ttl);
+        let role = set_up(&bao, version, ttl);
         Self { bao, role, version }
     }
 
@@ -65,6 +58,18 @@ impl World {
         let transit = transit.then(transit_key);
         open(Vault { prefix, transit, ..self.config() }).await
     }
+}
+
+/// The engines, and the role.
+pub(crate) fn set_up(bao: &Bao, version: KvVersion, ttl: Duration) -> RoleCredentials {
+    let root = bao.root();
+    let number = number(version);
+    root.enable_kv("kv", number);
+    root.enable_transit("transit", "wrap");
+    let policy = minimal_kv_policy("kv", number) + &minimal_transit_policy("transit", "wrap");
+    root.write_policy("kes", &policy);
+    root.enable_app_role("approle");
+    root.create_role("approle", "kes", "kes", ttl)
 }
 
 pub(crate) fn number(version: KvVersion) -> u8 {

@@ -13,8 +13,10 @@ use crate::plain_http::{self, Answer};
 use crate::process::{Process, dying_with_parent};
 use crate::{fetch, wait};
 
+mod cluster;
 mod space;
 
+pub use cluster::Cluster;
 pub use space::{RoleCredentials, Space, minimal_kv_policy, minimal_transit_policy};
 
 /// A cold start takes about 0.4 s; a machine that is busy with a build may need far more.
@@ -43,10 +45,15 @@ pub struct ServerTls {
     pub clients: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Storage {
     Durable,
     Memory,
+    /// A node of a cluster, with its name and the node that it joins.
+    Node {
+        id: String,
+        leader: Option<SocketAddr>,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +69,7 @@ impl Bao {
     /// # Panics
     /// If it does not come up within a minute.
     pub fn start() -> Self {
-        Self::start_with(Storage::Durable, None)
+        Self::start_with(&Storage::Durable, None)
     }
 
     /// As [`Bao::start`], with storage in memory: a write takes no time, and a kill loses all.
@@ -70,7 +77,7 @@ impl Bao {
     /// # Panics
     /// If it does not come up within a minute.
     pub fn start_in_memory() -> Self {
-        Self::start_with(Storage::Memory, None)
+        Self::start_with(&Storage::Memory, None)
     }
 
     /// Starts a server that speaks TLS with a certificate of `authority`; clients need one of
@@ -81,12 +88,19 @@ impl Bao {
     pub fn start_tls(authority: &Authority, mutual: bool) -> Self {
         let clients = mutual.then(|| authority.certificate().to_path_buf());
         Self::start_with(
-            Storage::Durable,
+            &Storage::Durable,
             Some(&ServerTls { pair: authority.server("bao"), clients }),
         )
     }
 
-    fn start_with(storage: Storage, tls: Option<&ServerTls>) -> Self {
+    fn start_with(storage: &Storage, tls: Option<&ServerTls>) -> Self {
+        let mut bao = Self::start_sealed(storage, tls);
+        bao.initialise();
+        bao.unseal();
+        bao
+    }
+
+    fn start_sealed(storage: &Storage, tls: Option<&ServerTls>) -> Self {
         // A port that was free may be taken before the server binds it.
         for _ in 0..5 {
             let folder = tempfile::tempdir().expect("a temporary folder can be made");
@@ -96,7 +110,7 @@ impl Bao {
             if !comes_up(&mut process, ports.admin) {
                 continue;
             }
-            let mut bao = Self {
+            return Self {
                 process,
                 folder,
                 ports,
@@ -104,9 +118,6 @@ impl Bao {
                 root_token: String::new(),
                 unseal_key: String::new(),
             };
-            bao.initialise();
-            bao.unseal();
-            return bao;
         }
         panic!("OpenBao finds no free port");
     }
@@ -274,7 +285,7 @@ fn health(port: u16) -> Option<u16> {
         .map(|answer| answer.status)
 }
 
-fn write_config(folder: &TempDir, ports: Ports, storage: Storage, tls: Option<&ServerTls>) {
+fn write_config(folder: &TempDir, ports: Ports, storage: &Storage, tls: Option<&ServerTls>) {
     let data = folder.path().join("data");
     fs::create_dir_all(&data).expect("a folder can be made");
     let mut client = json!({
@@ -294,12 +305,19 @@ fn write_config(folder: &TempDir, ports: Ports, storage: Storage, tls: Option<&S
     }
     let admin = json!({ "address": format!("127.0.0.1:{}", ports.admin), "tls_disable": true });
     let scheme = if tls.is_some() { "https" } else { "http" };
+    // A multiplier of 1 makes the one voter its own leader within 0.1 s, and another node of a
+    // cluster leader within some seconds.
+    let raft = |id: &str| json!({ "path": data, "node_id": id, "performance_multiplier": 1 });
     let storage = match storage {
-        // A multiplier of 1 makes the one voter its own leader within 0.1 s.
-        Storage::Durable => {
-            json!({ "raft": { "path": data, "node_id": "n1", "performance_multiplier": 1 } })
-        }
+        Storage::Durable => json!({ "raft": raft("n1") }),
         Storage::Memory => json!({ "inmem": {} }),
+        Storage::Node { id, leader } => {
+            let mut raft = raft(id);
+            if let Some(leader) = leader {
+                raft["retry_join"] = json!([{ "leader_api_addr": format!("http://{leader}") }]);
+            }
+            json!({ "raft": raft })
+        }
     };
     let config = json!({
         "storage": storage,

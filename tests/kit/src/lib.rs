@@ -25,7 +25,7 @@ mod fetch;
 mod plain_http;
 mod process;
 
-pub use bao::{Bao, Space};
+pub use bao::{Bao, Cluster, Space};
 pub use certs::Authority;
 pub use plain_http::Answer;
 pub use process::Process;
@@ -47,6 +47,20 @@ mod tests {
         assert_eq!(bao.root().request("GET", "kv/a", None).status, 503);
         bao.unseal();
         assert_eq!(bao.root().list("kv"), ["a"]);
+    }
+
+    #[test]
+    fn a_cluster_goes_on_without_its_active_node() {
+        let mut cluster = Cluster::start();
+        let active = cluster.wait_for_active();
+        cluster.nodes()[active].root().enable_kv("kv", 1);
+        cluster.nodes()[active].root().write("kv/a", &json!({ "x": "1" }));
+        cluster.kill(active);
+        let next = cluster.wait_for_active();
+        assert_ne!(next, active);
+        assert_eq!(cluster.nodes()[next].root().read("kv/a"), Some(json!({ "x": "1" })));
+        cluster.start_again(active);
+        assert!(cluster.active().is_some());
     }
 
     #[test]

@@ -1,4 +1,3 @@
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// Pause between two looks: short beside every bound that a test asserts.
@@ -21,14 +20,11 @@ pub fn eventually(limit: Duration, what: &str, mut condition: impl FnMut() -> bo
 ///
 /// # Panics
 /// If it does not hold within `limit`; the text says `what` was waited for.
-pub async fn eventually_async<F>(
+pub async fn eventually_async(
     limit: Duration,
     what: &str,
-    mut condition: impl FnMut() -> F,
-) -> Duration
-where
-    F: Future<Output = bool>,
-{
+    mut condition: impl AsyncFnMut() -> bool,
+) -> Duration {
     let start = Instant::now();
     while !condition().await {
         assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
