@@ -46,6 +46,13 @@ fn a_certificate_that_cannot_be_trusted_is_told_with_what_to_do() {
         world.place.write(&format!("{HEAD}{}", keystore(&url, 1, more)));
         (world.place.check(), url)
     };
+    // As `openssl req -x509` makes one, which says that it is a CA: trusted by its own file.
+    openssl.key("own", "P-256");
+    openssl.certificate("own", "-addext subjectAltName=IP:127.0.0.1");
+    let own = format!(", tls: {{ ca: \"{}\" }}", openssl.path("own.crt").display());
+    let (ran, url) = check("own", &own);
+    ran.fails(&[&[&format!("keystore: connection: no answer from {url}")]]);
+
     let (ran, url) = check("good", "");
     ran.fails(&[&[
         &format!("keystore: connection: no connection to {url}: "),

@@ -14,12 +14,14 @@ use crate::config::VaultTls;
 /// certificate if there is one. Also for plain HTTP, where it has no meaning.
 pub(super) fn load(config: &VaultTls) -> Result<ClientConfig, OpenError> {
     let mode = if config.ca.is_some() { Roots::Only } else { Roots::AndSystem };
-    let roots =
-        kes_tls::load_roots(config.ca.as_deref(), mode).map_err(|error| unusable(&error))?;
+    // A self-signed certificate that is named as `tls.ca` is taken as other TLS libraries do.
+    let verifier =
+        kes_tls::server_verifier(config.ca.as_deref(), mode).map_err(|error| unusable(&error))?;
     let builder = ClientConfig::builder_with_provider(kes_tls::provider())
         .with_safe_default_protocol_versions()
         .expect("the provider knows TLS 1.2 and 1.3")
-        .with_root_certificates(roots);
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
     let mut tls = match &config.client {
         None => builder.with_no_client_auth(),
         Some((key, certificate)) => {
