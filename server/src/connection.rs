@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,21 +76,28 @@ async fn handshake(
     // Answers are small and written whole: nothing is gained by waiting for more.
     socket.set_nodelay(true).ok()?;
     let accept = TlsAcceptor::from(shared.tls.load_full()).accept(socket).into_fallible();
-    let failed = match tokio::time::timeout(HANDSHAKE, accept).await {
+    match tokio::time::timeout(HANDSHAKE, accept).await {
         Ok(Ok(tls)) => {
             let peer = Arc::new(Peer::of_connection(address, tls.get_ref().1));
             explain_nobody(&peer);
             return Some((tls, peer));
         }
         Ok(Err((error, socket))) => {
+            // Before the last words: the server may stop while they are read.
+            note_failure(shared, address, &error.to_string());
             let _ = tokio::time::timeout(LAST_WORDS, last_words(socket)).await;
-            error.to_string()
         }
-        Err(_) => format!("not finished within {} s", HANDSHAKE.as_secs()),
-    };
-    shared.metrics.handshake_errors.inc();
-    tracing::debug!(req.ip = %address.ip(), "TLS handshake failed: {failed}");
+        Err(_) => {
+            let reason = format!("not finished within {} s", HANDSHAKE.as_secs());
+            note_failure(shared, address, &reason);
+        }
+    }
     None
+}
+
+fn note_failure(shared: &Shared, address: SocketAddr, reason: &str) {
+    shared.metrics.handshake_errors.inc();
+    tracing::debug!(req.ip = %address.ip(), "TLS handshake failed: {reason}");
 }
 
 /// A certificate that names nobody is told once a connection: the client only reads that it has
