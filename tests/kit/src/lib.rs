@@ -15,6 +15,9 @@ pub mod certs;
 /// connections to a real one.
 pub mod faulty;
 
+/// A real load balancer.
+pub mod haproxy;
+
 /// The one question that Vault asks of Kubernetes.
 pub mod kubernetes;
 
@@ -23,11 +26,14 @@ pub mod wait;
 
 mod fetch;
 mod plain_http;
+mod ports;
 mod process;
 
 pub use bao::{Bao, Cluster, Space};
 pub use certs::Authority;
+pub use haproxy::Haproxy;
 pub use plain_http::Answer;
+pub use ports::stable_port;
 pub use process::Process;
 
 #[cfg(test)]

@@ -1,0 +1,181 @@
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::process::Process;
+use crate::{stable_port, wait};
+
+mod program;
+
+use program::Program;
+
+/// It listens within milliseconds; a machine that is busy with a build may need far more.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A real HAProxy in front of some servers: TCP, so that TLS passes through, each connection to
+/// the server that has the fewest, and a server that takes no connections left out. It goes with
+/// its owner.
+#[derive(Debug)]
+pub struct Haproxy {
+    process: Process,
+    folder: TempDir,
+    address: SocketAddr,
+}
+
+/// What HAProxy knows of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// Whether its health check succeeds.
+    pub is_up: bool,
+    /// Connections that it was given so far.
+    pub connections: u64,
+}
+
+impl Haproxy {
+    /// Starts HAProxy and waits until it listens.
+    ///
+    /// # Panics
+    /// If it is not on this machine and cannot be fetched, or does not start.
+    pub fn start(servers: &[SocketAddr]) -> Self {
+        let program = Program::find();
+        // A port that was free may be taken before it is bound.
+        for _ in 0..5 {
+            let folder = tempfile::tempdir().expect("a temporary folder can be made");
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, stable_port()));
+            let config = folder.path().join("haproxy.cfg");
+            fs::write(&config, configuration(&folder, address, servers))
+                .expect("it can be written");
+            let log = File::create(folder.path().join("log")).expect("the log can be made");
+            let mut command = program.command();
+            command
+                .arg("-db")
+                .arg("-f")
+                .arg(&config)
+                .stdin(Stdio::null())
+                .stderr(log.try_clone().expect("a file can be opened twice"))
+                .stdout(log);
+            let mut process = Process::start(command);
+            wait::eventually(START_LIMIT, "HAProxy listens", || {
+                TcpStream::connect(address).is_ok() || !process.is_running()
+            });
+            let haproxy = Self { process, folder, address };
+            if haproxy.is_running() {
+                return haproxy;
+            }
+        }
+        panic!("HAProxy does not start")
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The servers, in the order of [`Haproxy::start`].
+    ///
+    /// # Panics
+    /// If HAProxy does not say.
+    pub fn servers(&self) -> Vec<Behind> {
+        let statistics = self.ask("show stat");
+        let mut lines = statistics.lines();
+        let names: Vec<&str> =
+            lines.next().unwrap_or_default().trim_start_matches("# ").split(',').collect();
+        let column = |name| names.iter().position(|other| *other == name).expect("it has a name");
+        let (server, status, total) = (column("svname"), column("status"), column("stot"));
+        lines
+            .map(|line| line.split(',').collect::<Vec<_>>())
+            .filter(|cells| cells.get(server).is_some_and(|name| name.starts_with("server-")))
+            .map(|cells| Behind {
+                is_up: cells[status].starts_with("UP"),
+                connections: cells[total].parse().expect("a number of connections"),
+            })
+            .collect()
+    }
+
+    /// Whether it answers on its own socket: another program may have the port.
+    fn is_running(&self) -> bool {
+        UnixStream::connect(self.socket()).is_ok()
+    }
+
+    fn ask(&self, question: &str) -> String {
+        let mut answer = String::new();
+        UnixStream::connect(self.socket())
+            .and_then(|mut socket| {
+                writeln!(socket, "{question}")?;
+                socket.read_to_string(&mut answer)
+            })
+            .unwrap_or_else(|error| panic!("HAProxy {}: {error}", self.process.id()));
+        answer
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+}
+
+/// What an operator writes. A check connects and hangs up: a server that lives takes connections,
+/// and what it cannot do without Vault no other could do either.
+fn configuration(folder: &TempDir, address: SocketAddr, servers: &[SocketAddr]) -> String {
+    let mut text = format!(
+        "\
+global
+    nbthread 1
+    maxconn 2000
+    stats socket {}/socket mode 600
+
+defaults
+    mode tcp
+    timeout connect 2s
+    timeout client 5m
+    timeout server 5m
+    retries 3
+    option redispatch 1
+
+frontend kes
+    bind {address}
+    default_backend kes
+
+backend kes
+    balance leastconn
+    default-server check inter 500ms fall 2 rise 2 on-marked-down shutdown-sessions
+",
+        folder.path().display()
+    );
+    for (number, server) in servers.iter().enumerate() {
+        writeln!(text, "    server server-{number} {server}").expect("a text grows");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn connections_go_to_servers_that_are_there() {
+        let servers = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let gone = SocketAddr::from((Ipv4Addr::LOCALHOST, stable_port()));
+        let addresses = [servers[0].local_addr().unwrap(), gone, servers[1].local_addr().unwrap()];
+        let haproxy = Haproxy::start(&addresses);
+        wait::eventually(START_LIMIT, "the check has found out", || {
+            let up: Vec<bool> = haproxy.servers().iter().map(|server| server.is_up).collect();
+            up == [true, false, true]
+        });
+        let held: Vec<_> = (0..4).map(|_| TcpStream::connect(haproxy.address()).unwrap()).collect();
+        wait::eventually(START_LIMIT, "each server has its part", || {
+            let counts: Vec<u64> = haproxy.servers().iter().map(|one| one.connections).collect();
+            // The one that waited for HAProxy to listen may have been served as well.
+            counts[0] >= 2 && counts[1] == 0 && counts[2] >= 2
+        });
+        drop(held);
+    }
+}
