@@ -11,10 +11,18 @@ mod output;
 mod parse;
 mod password;
 
+use std::alloc::System;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use error::Failure;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes all memory that is given back. Secrets wipe themselves when they are dropped; this is for
+/// the buffers of TLS, HTTP and JSON that requests with keys and plaintexts passed through, which
+/// their libraries do not wipe.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
