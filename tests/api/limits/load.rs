@@ -10,6 +10,8 @@ use crate::harness::{self, Protocol, Raw, Server, Who, tls_config, tls_connect};
 /// Lets this process have as many open files as the system allows.
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
+    let enough = limit.maximum.is_none_or(|maximum| maximum >= 2_500);
+    assert!(enough, "the test needs 2500 open files, and the system allows {limit:?}");
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
 }
 
