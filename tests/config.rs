@@ -223,7 +223,7 @@ fn what_a_file_surely_did_not_mean_is_told_once_at_start() {
         (line("- /v1/key/bulk/decrypt"), "policy.minio.allow[3]", "/v1/key/bulk/decrypt/*"),
         (line("- /v1/key/*/internal"), "policy.minio.deny[0]", "/v1/key/*/internal"),
     ] {
-        let start = format!("line {line}: {field}: ");
+        let start = format!("config.yml:{line}: {field}: ");
         server.wait_for_stderr(&start);
         let stderr = server.stderr();
         let told: Vec<&str> = stderr.lines().filter(|line| line.contains(&start)).collect();

@@ -2,12 +2,11 @@
 //! to need it.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Error, Result, bail};
 use kes_api::Timestamp;
-use kes_config::{ClientAuth, Loaded, Tls, Warning};
+use kes_config::{ClientAuth, Loaded, Tls};
 use kes_keystore::check::{Finding, Verdict};
 use kes_tls::{Roots, Validity};
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,17 +30,11 @@ pub(super) fn run(args: CheckArgs) -> Result<()> {
     let mut report = Report::new();
     report.line(Verdict::Ok, &format!("{}: can be read", path.display()));
     for warning in &warnings {
-        report.line(Verdict::Warning, &place(&path, warning));
+        report.line(Verdict::Warning, &warning.in_file(&path).to_string());
     }
     check_tls(config.tls, &mut report);
     check_keystore(config.keystore, &mut report)?;
     report.end(args.strict)
-}
-
-/// As mistakes of the file are told: `config.yml:12: policy.minio: …`.
-fn place(file: &Path, Warning { line, path, text }: &Warning) -> String {
-    let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
-    format!("{}:{line}: {path}{text}", file.display())
 }
 
 /// The files of `tls`.

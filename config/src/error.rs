@@ -110,6 +110,15 @@ impl fmt::Display for Errors {
     }
 }
 
+impl Warning {
+    /// The warning with the file's name, as mistakes are told: `config.yml:12: policy.minio: …`.
+    pub fn in_file(&self, file: &Path) -> impl fmt::Display {
+        let Self { line, path, text } = self;
+        let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
+        format!("{}:{line}: {path}{text}", file.display())
+    }
+}
+
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: ", self.line)?;

@@ -55,7 +55,7 @@ impl Setup {
         let env = |name: &str| std::env::var(name).ok();
         let loaded = kes_config::load(path, &env).map_err(SetupError::Config)?;
         for warning in &loaded.warnings {
-            tracing::warn!("{}: {warning}", path.display());
+            tracing::warn!("{}", warning.in_file(path));
         }
         Ok(Self::of_config(loaded.config))
     }
