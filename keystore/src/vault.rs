@@ -182,7 +182,7 @@ impl KeyStore for VaultStore {
 }
 
 impl Vault {
-    async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
+    async fn create(self: &Arc<Self>, name: &KeyName, value: &Value) -> Result<(), Error> {
         // Most often the key is there: who creates it at start asks each time.
         if self.stands(name).await.map_err(Fault::into_error)? {
             return Err(Error::Exists { name: *name });

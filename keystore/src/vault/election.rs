@@ -14,20 +14,26 @@
 //! 4. The claim of a creator that died would block the key. It is removed after it has been seen
 //!    for [`DEAD`]: by then nothing that its creator sent can still be carried out.
 //!
-//! A write without an answer may yet be carried out: its claim is left where it is.
+//! A write without an answer may yet be carried out: its claim is left where it is until that is
+//! known ([`behind`]).
 //!
 //! What is left: a creator whose machine is stopped for minutes between its last look at the
 //! clock and its write, and another program that writes without a claim, such as the reference
 //! server. Where the policy grants no `update`, as the documentation says, Vault itself refuses
 //! both unless they hit the same instant; the window is one round trip.
 
+/// What is put in order later.
+mod behind;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::Method;
 use kes_api::KeyName;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time;
 
 use super::body::{Field, text_at};
@@ -78,6 +84,8 @@ pub(super) struct Elections {
     hasher: RandomState,
     /// Claims of others, and when each was seen first.
     seen: Mutex<HashMap<String, Instant>>,
+    /// What is put in order later.
+    behind: Arc<Semaphore>,
 }
 
 impl Default for Elections {
@@ -86,6 +94,7 @@ impl Default for Elections {
             places: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hasher: RandomState::new(),
             seen: Mutex::default(),
+            behind: Arc::new(Semaphore::new(behind::MAX_BEHIND)),
         }
     }
 }
@@ -108,7 +117,7 @@ enum Written {
 impl Vault {
     /// Creates a key as the one creator of it.
     pub(super) async fn create_by_election(
-        &self,
+        self: &Arc<Self>,
         name: &KeyName,
         stored: &str,
     ) -> Result<(), Error> {
@@ -130,16 +139,22 @@ impl Vault {
             outdated = true;
             let claim = self.claim(name).await?;
             match self.win(name, &claim).await {
-                Ok(true) => match self.write_alone(name, stored, &claim).await {
-                    Written::Settled(result) => {
-                        self.withdraw(&claim).await;
-                        return result;
-                    }
-                    Written::Open(error) => return Err(error),
-                },
-                Ok(false) => self.withdraw(&claim).await,
+                Ok(true) => {
+                    let call = write(self.paths.data(name), &Field(name.as_str(), stored));
+                    return match self.write_alone(name, stored, &call, &claim).await {
+                        Written::Settled(result) => {
+                            self.withdraw(claim).await;
+                            result
+                        }
+                        Written::Open(error) => {
+                            self.settle(*name, stored, call, claim);
+                            Err(error)
+                        }
+                    };
+                }
+                Ok(false) => self.withdraw(claim).await,
                 Err(fault) => {
-                    self.withdraw(&claim).await;
+                    self.withdraw(claim).await;
                     return Err(fault.into_error());
                 }
             }
@@ -156,7 +171,7 @@ impl Vault {
     }
 
     /// Puts a new claim up.
-    async fn claim(&self, name: &KeyName) -> Result<Claim, Error> {
+    async fn claim(self: &Arc<Self>, name: &KeyName) -> Result<Claim, Error> {
         let id = unique();
         let path = format!("{}/{id}", self.paths.claims(name));
         let call = write(path.clone(), &Field(CREATED, now().to_string()));
@@ -173,9 +188,8 @@ impl Vault {
                 ),
             }),
             Err(fault) => {
-                if fault.is_unsure() {
-                    self.withdraw(&claim).await;
-                }
+                // Of several endpoints the last one may not have got it, and one before it may.
+                self.withdraw(claim).await;
                 Err(fault.into_error())
             }
         }
@@ -213,20 +227,25 @@ impl Vault {
     }
 
     /// Writes the key, while nobody else may.
-    async fn write_alone(&self, name: &KeyName, stored: &str, claim: &Claim) -> Written {
+    async fn write_alone(
+        &self,
+        name: &KeyName,
+        stored: &str,
+        call: &Call,
+        claim: &Claim,
+    ) -> Written {
         match self.stands(name).await {
             Ok(false) => {}
             Ok(true) => return Written::Settled(Err(Error::Exists { name: *name })),
             Err(fault) => return Written::Settled(Err(fault.into_error())),
         }
-        let call = write(self.paths.data(name), &Field(name.as_str(), stored));
         let mut unsure = false;
         loop {
             if claim.since.elapsed() > MAX_HOLD {
                 let error = Error::Unreachable { reason: "Vault is too slow".to_owned() };
                 return if unsure { Written::Open(error) } else { Written::Settled(Err(error)) };
             }
-            match self.session.call(&call).await {
+            match self.session.call(call).await {
                 Ok(_) => break,
                 Err(fault) if fault.is_unsure() && !unsure => unsure = true,
                 Err(fault) if unsure => {
@@ -248,14 +267,6 @@ impl Vault {
             Ok(Some(false)) => Err(Error::Exists { name: *name }),
             Err(fault) => Err(fault.into_error()),
         })
-    }
-
-    /// Takes a claim away. If that fails it is a dead one.
-    async fn withdraw(&self, claim: &Claim) {
-        let call = Call { method: Method::DELETE, ..read(claim.path.clone()) };
-        if let Err(fault) = self.session.call(&call).await {
-            tracing::warn!("key store: vault: claim '{}' stays behind: {fault}", claim.path);
-        }
     }
 
     /// Removes somebody else's claim if it is dead; whether it was.
