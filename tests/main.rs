@@ -11,6 +11,7 @@ mod cache;
 mod check;
 mod cli;
 mod config;
+mod distributed;
 mod keys_at_rest;
 mod layout;
 mod lifecycle;

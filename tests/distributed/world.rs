@@ -1,0 +1,189 @@
+//! Three nodes of OpenBao, three servers of ours, one HAProxy.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kes_testkit::bao::minimal_kv_policy;
+use kes_testkit::{Authority, Cluster, Haproxy, stable_port, wait};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde_json::json;
+
+use super::LIMIT;
+use crate::harness::{Client, Config, Credentials, Protocol, Server, tls_config, tls_connect};
+
+/// Keys that no server has met when the load begins.
+pub(super) const COLD: usize = 1200;
+
+/// A key that is in use.
+pub(super) const USED: [&str; 3] = ["used-0", "used-1", "used-2"];
+
+const POLICY: &str = "
+  client:
+    allow: [/v1/key/create/*, /v1/key/generate/*, /v1/key/decrypt/*]
+    identities: [\"${CLIENT}\"]";
+
+/// What the new configuration allows beside that.
+const NEW_POLICY: &str = "
+  client:
+    allow: [/v1/key/create/*, /v1/key/generate/*, /v1/key/decrypt/*, /v1/key/describe/*]
+    identities: [\"${CLIENT}\"]";
+
+pub(super) struct World {
+    pub(super) cluster: Cluster,
+    pub(super) servers: Vec<Server>,
+    pub(super) haproxy: Haproxy,
+    pub(super) client: Arc<Credentials>,
+    pub(super) trusted: CertificateDer<'static>,
+    version: u8,
+    new: Config,
+    new_certificate: CertificateDer<'static>,
+}
+
+impl World {
+    pub(super) fn new(version: u8) -> Self {
+        let cluster = Cluster::start();
+        let (endpoint, reversed) = endpoints(&cluster);
+        let space = cluster.nodes()[cluster.wait_for_active()].root();
+        space.enable_kv("kv", version);
+        space.write_policy("kes", &minimal_kv_policy("kv", version));
+        space.enable_app_role("approle");
+        let role = space.create_role("approle", "kes", "kes", Duration::from_secs(20 * 60));
+
+        let authority = Authority::new();
+        let client = Arc::new(Credentials::new(&["client"]));
+        let config = Config::usual()
+            .env("CLIENT", &client.identity)
+            .env("ROLE", &role.role_id)
+            .env("SECRET", &role.secret_id)
+            .with("address", "\"${ADDRESS}\"")
+            .with("admin", "{ identity: disabled }")
+            .with("policy", POLICY)
+            .with("cache", "{ expiry: { any: 3s, unused: 3s, offline: 1m } }")
+            .with("keystore", &keystore(&endpoint, version));
+        // All that a running server can be told: new files, rights, and ways to Vault.
+        let new = config
+            .clone()
+            .with("tls", "{ key: new.key, cert: new.crt }")
+            .with("policy", NEW_POLICY)
+            .with("keystore", &keystore(&reversed, version));
+        let (old_pair, new_pair) = (authority.server("server"), authority.server("new"));
+        let addresses = [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], stable_port())));
+        let servers = addresses.map(|address| {
+            let config = config.clone().env("ADDRESS", &address.to_string());
+            Server::prepared(&config, |folder| {
+                for (name, pair) in [("server", &old_pair), ("new", &new_pair)] {
+                    std::fs::copy(&pair.key, folder.join(format!("{name}.key"))).unwrap();
+                    std::fs::copy(&pair.certificate, folder.join(format!("{name}.crt"))).unwrap();
+                }
+            })
+        });
+        let world = Self {
+            haproxy: Haproxy::start(&addresses),
+            cluster,
+            servers: servers.into(),
+            client,
+            trusted: CertificateDer::from_pem_file(authority.certificate()).unwrap(),
+            version,
+            new,
+            new_certificate: CertificateDer::from_pem_file(&new_pair.certificate).unwrap(),
+        };
+        world.wait_for_up([true, true, true]);
+        crate::harness::run(world.create_used());
+        world.put_cold();
+        world
+    }
+
+    async fn create_used(&self) {
+        let mut client = self.connect(&self.servers[0].address, Protocol::H2).await.unwrap();
+        for name in USED {
+            let reply = client.send("PUT", &format!("/v1/key/create/{name}"), "").await;
+            assert_eq!((reply.status, reply.body.len()), (200, 0), "{name}");
+        }
+    }
+
+    /// Puts keys where they stand, past our servers. They hold the same key bytes.
+    fn put_cold(&self) {
+        let active = &self.cluster.nodes()[self.cluster.wait_for_active()];
+        let mut used = active.root().read(&self.path(USED[0])).unwrap();
+        let used = if self.version == 1 { used } else { used["data"].take() };
+        let stored = used[USED[0]].as_str().unwrap();
+        let names: Vec<String> = (0..COLD).map(cold).collect();
+        std::thread::scope(|scope| {
+            for part in names.chunks(COLD.div_ceil(8)) {
+                let space = active.root();
+                scope.spawn(move || {
+                    for name in part {
+                        let fields = json!({ name.as_str(): stored });
+                        let body =
+                            if self.version == 1 { fields } else { json!({ "data": fields }) };
+                        space.write(&self.path(name), &body);
+                    }
+                });
+            }
+        });
+    }
+
+    fn path(&self, name: &str) -> String {
+        if self.version == 1 { format!("kv/{name}") } else { format!("kv/data/{name}") }
+    }
+
+    /// Connects as the client, to HAProxy or to a server itself.
+    pub(super) async fn connect(
+        &self,
+        address: &str,
+        protocol: Protocol,
+    ) -> Result<Client, String> {
+        Client::connect(address, &self.trusted, Some(&self.client), protocol).await
+    }
+
+    /// Waits until HAProxy sees the servers so.
+    pub(super) fn wait_for_up(&self, expected: [bool; 3]) {
+        wait::eventually(LIMIT, "HAProxy knows which servers are there", || {
+            self.haproxy.servers().iter().map(|server| server.is_up).eq(expected)
+        });
+    }
+
+    /// Gives a server the new configuration.
+    pub(super) fn configure_anew(&self, number: usize) {
+        self.servers[number].reload_and_wait(&self.new);
+    }
+
+    /// Each server shows the new certificate and grants the new right.
+    pub(super) async fn all_are_configured_anew(&self) {
+        for server in &self.servers {
+            let config = tls_config(&self.trusted, Some(&self.client), Protocol::H1);
+            let tls = tls_connect(&server.address, config).await.unwrap();
+            let shown = tls.get_ref().1.peer_certificates().unwrap();
+            assert_eq!(shown[0], self.new_certificate);
+            let mut client = self.connect(&server.address, Protocol::H1).await.unwrap();
+            let path = format!("/v1/key/describe/{}", USED[0]);
+            assert_eq!(client.send("GET", &path, "").await.status, 200);
+        }
+    }
+}
+
+/// The name of a key that no server has met.
+pub(super) fn cold(number: usize) -> String {
+    format!("cold-{number:04}")
+}
+
+fn endpoints(cluster: &Cluster) -> (String, String) {
+    let mut urls: Vec<String> = cluster.nodes().iter().map(|node| node.url()).collect();
+    let endpoint = urls.join(",");
+    urls.reverse();
+    (endpoint, urls.join(","))
+}
+
+fn keystore(endpoint: &str, version: u8) -> String {
+    format!(
+        r#"
+  vault:
+    endpoint: "{endpoint}"
+    engine: kv
+    version: v{version}
+    approle: {{ id: "${{ROLE}}", secret: "${{SECRET}}" }}
+    status: {{ ping: 1s }}"#
+    )
+}
