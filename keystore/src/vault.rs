@@ -1,8 +1,8 @@
 //! Vault and OpenBao: one secret a key, in a KV engine of version 1 or 2 (contract `vault.md`).
 //!
 //! A call passes these layers: where the key lives and what its answer means (this file, with
-//! [`election`] for the exact create that KV v1 lacks and [`transit`] for wrapping), a token
-//! ([`session`]), connections and time limits ([`client`]). Vault being down, sealed or started
+//! `election` for the exact create that KV v1 lacks and `transit` for wrapping), a token
+//! (`session`), connections and time limits (`client`). Vault being down, sealed or started
 //! anew is never an end: two tasks watch its health and keep a token at hand.
 
 /// Proof that Vault can be used as it is configured.

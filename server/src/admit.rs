@@ -5,7 +5,7 @@
 //! 3. The announced body is within the route's limit.
 //! 4. The client is who it must be, and its policy allows the decoded path.
 //!
-//! What comes out is a [`Permit`], which every operation on keys demands. The name in the path
+//! What comes out is a `Permit`, which every operation on keys demands. The name in the path
 //! (5) and the body (6) are the operation's own, and read in that order by its handler.
 
 use kes_api::{Auth, Identity};

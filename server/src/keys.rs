@@ -1,4 +1,4 @@
-//! Operations on keys by name. Nothing here knows HTTP; every method takes a [`Permit`], so that
+//! Operations on keys by name. Nothing here knows HTTP; every method takes a `Permit`, so that
 //! no operation compiles without a decision.
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! Proof that a server could work with Vault as it is configured: connection, login, engine, and
-//! each right ([`rights`]).
+//! each right (`rights`).
 
 /// Each right alone, so that all that are missing are named at once.
 ///

@@ -4,7 +4,7 @@
 //! claim of its own in a folder that belongs to the key, then lists the folder:
 //!
 //! 1. Two creators never both find themselves alone: each lists after its own claim stands, so
-//!    whoever claimed last sees the other. All is read in the latest state ([`super::latest`]). A
+//!    whoever claimed last sees the other. All is read in the latest state (`latest`). A
 //!    creator whose own claim is missing from the list waits for it (the node lags all the same)
 //!    or starts again (somebody took the creator for dead).
 //! 2. Who is alone looks for the key once more, because another may have finished in between,
@@ -12,10 +12,10 @@
 //! 3. Of several, the one with the smallest claim waits to be alone; the others take theirs away
 //!    and come again a little later. Most often they then find the key.
 //! 4. The claim of a creator that died would block the key. It is removed after it has been seen
-//!    for [`DEAD`]: by then nothing that its creator sent can still be carried out.
+//!    for `DEAD`: by then nothing that its creator sent can still be carried out.
 //!
 //! A write without an answer may yet be carried out: its claim is left where it is until that is
-//! known ([`behind`]).
+//! known (`behind`).
 //!
 //! What is left: a creator whose machine is stopped for minutes between its last look at the
 //! clock and its write, and another program that writes without a claim, such as the reference

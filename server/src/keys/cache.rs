@@ -1,7 +1,7 @@
 //! Keys in memory between requests (contract `config.md`, Cache).
 //!
 //! A hit takes a shared lock on one of some shards and clones an `Arc`: nothing is written that
-//! another core reads. What is old or unused goes in the background (see [`upkeep`]). An entry
+//! another core reads. What is old or unused goes in the background (see `upkeep`). An entry
 //! that is dropped is wiped as soon as the last request that uses it ends; nothing defers it.
 
 use std::collections::HashMap;
