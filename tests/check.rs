@@ -8,6 +8,7 @@ use crate::harness::{Credentials, program};
 
 mod beside;
 mod files;
+mod guide;
 
 mod rights;
 mod transport;
