@@ -1,6 +1,7 @@
 //! Many creators of one key.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kes_keystore::config::{KvVersion, Vault};
@@ -132,11 +133,11 @@ async fn a_create_whose_answer_is_lost_knows_that_it_won() {
         let world = World::new(version);
         let server = world.bao.admin_address();
         let path = if version == KvVersion::V1 { "/v1/kv/k" } else { "/v1/kv/data/k" };
-        let lost = std::sync::atomic::AtomicBool::new(false);
+        let lost = AtomicBool::new(false);
         let node = Faulty::start(move |request: &Request| {
             let first = request.method == "POST"
                 && request.path() == path
-                && !lost.swap(true, std::sync::atomic::Ordering::Relaxed);
+                && !lost.swap(true, Ordering::Relaxed);
             if first { Reply::ForwardAndReset(server) } else { Reply::Forward(server) }
         });
         let store = open(config(&node.url(), version, &world.role)).await;
@@ -161,4 +162,51 @@ async fn an_abandoned_create_is_finished() {
         world.bao.root().list("kv/p/.kes-claims").is_empty() && list(&store).await.len() == 10
     })
     .await;
+}
+
+/// Vault goes away in the middle of a create, and comes back: the name is free again, or taken by
+/// the key, at once, and nothing else is left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_in_the_middle_of_a_create_keeps_no_name() {
+    // Where it goes away, whether it has done what it was asked, and whether the key stands then.
+    let claim = "/v1/kv/.kes-claims/k/";
+    for (path, is_done, stands) in [
+        (claim, true, false),
+        (claim, false, false),
+        ("/v1/kv/k", true, true),
+        ("/v1/kv/k", false, true),
+    ] {
+        let world = World::new(KvVersion::V1);
+        let server = world.bao.admin_address();
+        // Goes away once.
+        let (begun, ended) = (AtomicBool::new(false), Arc::new(AtomicBool::new(false)));
+        let is_back = Arc::clone(&ended);
+        let node = Faulty::start(move |request: &Request| {
+            let begins = request.method == "POST" && request.path().starts_with(path);
+            if begins && !begun.swap(true, Ordering::Relaxed) {
+                if is_done { Reply::ForwardAndReset(server) } else { Reply::Reset }
+            } else if begun.load(Ordering::Relaxed) && !is_back.load(Ordering::Relaxed) {
+                Reply::Reset
+            } else {
+                Reply::Forward(server)
+            }
+        });
+        let store = open(config(&node.url(), KvVersion::V1, &world.role)).await;
+        let error = create(&store, "k").await.unwrap_err();
+        assert!(matches!(error, Error::Unreachable { .. }), "{path}: {error:?}");
+        ended.store(true, Ordering::Relaxed);
+        let other = world.open().await;
+        kes_testkit::wait::eventually_async(
+            Duration::from_secs(5),
+            "all is in order",
+            async || world.bao.root().list("kv/.kes-claims").is_empty(),
+        )
+        .await;
+        match create(&other, "k").await {
+            Ok(()) => assert!(!stands, "{path}, {is_done}"),
+            Err(Error::Exists { .. }) => assert!(stands, "{path}, {is_done}"),
+            Err(error) => panic!("{path}, {is_done}: {error}"),
+        }
+        assert_eq!(read(&other, "k").await.unwrap(), STORED);
+    }
 }
