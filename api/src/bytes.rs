@@ -38,7 +38,7 @@ impl SecretBytes {
     pub fn from_base64(text: &[u8]) -> Result<Self, DecodeError> {
         // Reserved whole at first: a vector that grows leaves an unwiped copy behind.
         let mut bytes = Self(Vec::with_capacity(text.len() / 4 * 3 + 3));
-        if text.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+        if memchr::memchr2(b'\r', b'\n', text).is_some() {
             let mut joined = Self(Vec::with_capacity(text.len()));
             joined.0.extend(text.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')));
             BASE64.decode_vec(&joined.0, &mut bytes.0)?;
