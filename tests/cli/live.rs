@@ -172,8 +172,10 @@ fn the_password_of_a_private_key_is_asked_for_and_not_shown() {
     assert!(status == 1 && text.contains("the two passwords differ"), "{text}");
     assert!(!folder.path().join("b.key").exists());
 
-    // Ctrl-C ends it, and the terminal shows again what is typed.
-    let line = "sh -c 'trap : INT; $KES identity a.key; echo rc=$?; stty -a'";
+    // Ctrl-C ends it, and the terminal shows again what is typed. The signal is set back first:
+    // whoever runs these tests in the background of a script has it ignored, and so its children.
+    let line =
+        "env --default-signal=INT sh -c 'trap : INT; $KES identity a.key; echo rc=$?; stty -a'";
     let variables = [
         ("KES".to_owned(), env!("CARGO_BIN_EXE_kes").to_owned()),
         ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
