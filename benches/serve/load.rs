@@ -149,17 +149,11 @@ pub(crate) async fn run(
                 for _ in 0..work.streams {
                     let mut sender = sender.clone();
                     let (template, address) = (template.clone(), address.to_owned());
-                    tasks.push(tokio::spawn(async move {
-                        let mut done = Done::default();
-                        while Instant::now() < end {
-                            let start = Instant::now();
-                            sender.ready().await.unwrap();
-                            let request = template.request(&address, true);
-                            finish(sender.send_request(request).await.unwrap()).await;
-                            done.count(start);
-                        }
-                        done
-                    }));
+                    tasks.push(tokio::spawn(Done::until(end, async move || {
+                        sender.ready().await.unwrap();
+                        let request = template.request(&address, true);
+                        finish(sender.send_request(request).await.unwrap()).await;
+                    })));
                 }
             }
             Protocol::H1 => {
@@ -167,30 +161,18 @@ pub(crate) async fn run(
                 let (mut sender, connection) = http1::handshake(io).await.unwrap();
                 tokio::spawn(connection);
                 let (template, address) = (template.clone(), address.to_owned());
-                tasks.push(tokio::spawn(async move {
-                    let mut done = Done::default();
-                    while Instant::now() < end {
-                        let start = Instant::now();
-                        sender.ready().await.unwrap();
-                        let request = template.request(&address, false);
-                        finish(sender.send_request(request).await.unwrap()).await;
-                        done.count(start);
-                    }
-                    done
-                }));
+                tasks.push(tokio::spawn(Done::until(end, async move || {
+                    sender.ready().await.unwrap();
+                    let request = template.request(&address, false);
+                    finish(sender.send_request(request).await.unwrap()).await;
+                })));
             }
             Protocol::Connect => {
                 let (config, template) = (Arc::clone(config), template.clone());
                 let address = address.to_owned();
-                tasks.push(tokio::spawn(async move {
-                    let mut done = Done::default();
-                    while Instant::now() < end {
-                        let start = Instant::now();
-                        once(&address, &config, &template).await;
-                        done.count(start);
-                    }
-                    done
-                }));
+                tasks.push(tokio::spawn(Done::until(end, async move || {
+                    once(&address, &config, &template).await;
+                })));
             }
         }
     }
@@ -255,8 +237,15 @@ impl Template {
 }
 
 impl Done {
-    fn count(&mut self, start: Instant) {
-        self.requests += 1;
-        self.latencies.push(u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX));
+    /// Sends requests one after the other until `end`.
+    async fn until(end: Instant, mut request: impl AsyncFnMut()) -> Self {
+        let mut done = Self::default();
+        while Instant::now() < end {
+            let start = Instant::now();
+            request().await;
+            done.requests += 1;
+            done.latencies.push(u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX));
+        }
+        done
     }
 }

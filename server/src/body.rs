@@ -20,8 +20,37 @@ enum Pieces {
 impl RequestBody {
     /// Reads a body of at most `limit` bytes. What is over the limit is not kept, and the rest
     /// of it not read.
-    pub(crate) async fn read(incoming: Incoming, limit: u64) -> Result<Self, Error> {
-        collect(incoming, limit).await
+    pub(crate) async fn read(mut incoming: Incoming, limit: u64) -> Result<Self, Error> {
+        // Most bodies arrive in one piece, which takes no list.
+        let mut first = Bytes::new();
+        let mut more: Vec<Bytes> = Vec::new();
+        let mut length = 0;
+        let result = loop {
+            match incoming.frame().await {
+                None => break Ok(()),
+                Some(Err(_)) => break Err(Error::BodyIncomplete),
+                Some(Ok(frame)) => {
+                    let Ok(piece) = frame.into_data() else { continue }; // trailers
+                    length += piece.len() as u64;
+                    if length > limit {
+                        wipe(piece);
+                        break Err(Error::BodyTooLarge);
+                    }
+                    if first.is_empty() {
+                        first = piece;
+                    } else if !piece.is_empty() {
+                        more.push(piece);
+                    }
+                }
+            }
+        };
+        if result.is_ok() && more.is_empty() {
+            return Ok(Self(Pieces::One(first)));
+        }
+        more.insert(0, first);
+        let joined = result.map(|()| SecretBytes::new(more.concat()));
+        more.into_iter().for_each(wipe);
+        joined.map(|bytes| Self(Pieces::Joined(bytes)))
     }
 
     /// The bytes.
@@ -31,39 +60,6 @@ impl RequestBody {
             Pieces::Joined(bytes) => bytes.expose(),
         }
     }
-}
-
-async fn collect(mut incoming: Incoming, limit: u64) -> Result<RequestBody, Error> {
-    // Most bodies arrive in one piece, which takes no list.
-    let mut first = Bytes::new();
-    let mut more: Vec<Bytes> = Vec::new();
-    let mut length = 0;
-    let result = loop {
-        match incoming.frame().await {
-            None => break Ok(()),
-            Some(Err(_)) => break Err(Error::BodyIncomplete),
-            Some(Ok(frame)) => {
-                let Ok(piece) = frame.into_data() else { continue }; // trailers
-                length += piece.len() as u64;
-                if length > limit {
-                    wipe(piece);
-                    break Err(Error::BodyTooLarge);
-                }
-                if first.is_empty() {
-                    first = piece;
-                } else if !piece.is_empty() {
-                    more.push(piece);
-                }
-            }
-        }
-    };
-    if result.is_ok() && more.is_empty() {
-        return Ok(RequestBody(Pieces::One(first)));
-    }
-    more.insert(0, first);
-    let joined = result.map(|()| SecretBytes::new(more.concat()));
-    more.into_iter().for_each(wipe);
-    joined.map(|bytes| RequestBody(Pieces::Joined(bytes)))
 }
 
 impl Drop for RequestBody {
