@@ -4,15 +4,14 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -23,6 +22,7 @@ use crate::activity::{Activity, Answer, Expiry, Watched};
 use crate::peer::Peer;
 use crate::service;
 use crate::state::Shared;
+use crate::streams::{Arrivals, WithRequests};
 
 /// A TCP connection that has not finished its handshake by then is closed.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -137,7 +137,7 @@ async fn http1(
         .header_read_timeout(None) // see `activity`
         .max_header_size(MAX_HEAD as usize)
         .serve_connection(io, service(shared, peer, &activity));
-    drive(connection, &activity, stopping).await;
+    drive(connection, http1::Connection::graceful_shutdown, &activity, stopping).await;
 }
 
 async fn http2(
@@ -147,7 +147,8 @@ async fn http2(
     stopping: watch::Receiver<bool>,
 ) {
     let activity = Activity::new(false);
-    let connection = http2::Builder::new(TokioExecutor::new())
+    let arrivals = Arrivals::default();
+    let connection = http2::Builder::new(arrivals.clone())
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_pending_accept_reset_streams(MAX_RESETS)
@@ -157,7 +158,11 @@ async fn http2(
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(20))
         .serve_connection(TokioIo::new(tls), service(shared, peer, &activity));
-    drive(connection, &activity, stopping).await;
+    let connection = WithRequests::new(connection, arrivals);
+    let farewell = |connection: Pin<&mut WithRequests<http2::Connection<_, _, _>>>| {
+        Pin::new(connection.get_mut().connection()).graceful_shutdown();
+    };
+    drive(connection, farewell, &activity, stopping).await;
 }
 
 /// The service of one connection: the other end is known once, and does not change.
@@ -181,9 +186,11 @@ fn service(
     })
 }
 
-/// Runs a connection until it ends, expires, or the server stops.
-async fn drive<C: GracefulConnection>(
+/// Runs a connection until it ends, expires, or the server stops; `farewell` makes it end after
+/// the requests that it has.
+async fn drive<C: Future>(
     connection: C,
+    farewell: impl FnOnce(Pin<&mut C>),
     activity: &Arc<Activity>,
     mut stopping: watch::Receiver<bool>,
 ) {
@@ -198,7 +205,7 @@ async fn drive<C: GracefulConnection>(
     };
     if stopped {
         activity.stop();
-        connection.as_mut().graceful_shutdown();
+        farewell(connection.as_mut());
         // The server's own deadline ends this, if the client does not owe something.
         tokio::select! {
             biased;
@@ -206,7 +213,7 @@ async fn drive<C: GracefulConnection>(
             () = expired => {}
         }
     } else if !activity.head_is_due() {
-        connection.as_mut().graceful_shutdown();
+        farewell(connection.as_mut());
         let _ = tokio::time::timeout(FAREWELL, connection).await;
     }
     // Of a request whose head did not come in time nothing is answered.

@@ -23,6 +23,9 @@ mod peer;
 /// A connection from handshake to end.
 mod connection;
 
+/// The requests of an HTTP/2 connection.
+mod streams;
+
 /// Idle connections and slow heads.
 mod activity;
 
