@@ -42,9 +42,8 @@ const MAY_USE: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates that one place alone may know.
-const ONLY_IN: [(&str, &[&str]); 10] = [
+const ONLY_IN: [(&str, &[&str]); 9] = [
     ("aes-gcm", &["kes-crypto"]),
-    ("axum", &["kes-server"]),
     ("chacha20", &["kes-crypto"]),
     ("chacha20poly1305", &["kes-crypto"]),
     ("clap", &["kes"]),

@@ -4,7 +4,7 @@
 //! request, so that it cannot be 5 s while the idle time is 90 s. Here both are told apart: a
 //! connection is idle until bytes arrive, and from the first of them a head is due.
 
-use std::future::Future;
+use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,34 +13,36 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::Body;
-use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 use zeroize::Zeroizing;
 
 /// A head has to be complete this long after its first byte (contract `api.md`, Transport).
-const HEAD: Duration = Duration::from_secs(5);
+const HEAD: Millis = 5_000;
 
 /// A connection without a request is closed after this long (contract `api.md`, Transport).
-const IDLE: Duration = Duration::from_secs(90);
+const IDLE: Millis = 90_000;
 
 /// A connection without a single request may take this long for one when the server stops: it
 /// may be on its way. hyper would wait for the first bytes of HTTP/2 without a limit.
-const FIRST: Duration = Duration::from_secs(1);
+const FIRST: Millis = 1_000;
 
 /// A connection that the server closes is read from for this long. A client that still sends
 /// the body of a request that was refused would make the system reset the connection, and the
 /// answer could be lost on its way.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// What a connection is doing. Times are milliseconds since [`epoch`].
+/// Milliseconds since [`epoch`]; 0 never is a time.
+pub(crate) type Millis = u64;
+
+/// What a connection is doing.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
     /// Requests that have no answer yet, and streams that go on.
     requests: AtomicUsize,
     idle_since: AtomicU64,
+    /// Whether bytes arrived that may begin a head.
+    is_fresh: AtomicBool,
     /// When the first byte of a head arrived; 0 while none is due.
     head_since: AtomicU64,
     /// Whether there was a request.
@@ -61,16 +63,25 @@ impl Activity {
     pub(crate) fn begin(self: &Arc<Self>) -> InRequest {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.was_used.store(true, Ordering::Relaxed);
+        self.is_fresh.store(false, Ordering::Relaxed);
         self.head_since.store(0, Ordering::Relaxed);
         InRequest(Arc::clone(self))
     }
 
     fn bytes_arrived(&self) {
-        if self.watch_heads
-            && self.requests.load(Ordering::Relaxed) == 0
-            && self.head_since.load(Ordering::Relaxed) == 0
-        {
-            self.head_since.store(now(), Ordering::Relaxed);
+        if self.watch_heads && self.requests.load(Ordering::Relaxed) == 0 {
+            self.is_fresh.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The connection has done what it could. Bytes that did not come to a request begin a head;
+    /// the clock is read for them alone.
+    pub(crate) fn settle(&self) {
+        if self.is_fresh.load(Ordering::Relaxed) {
+            self.is_fresh.store(false, Ordering::Relaxed);
+            if self.head_since.load(Ordering::Relaxed) == 0 {
+                self.head_since.store(now(), Ordering::Relaxed);
+            }
         }
     }
 
@@ -85,20 +96,24 @@ impl Activity {
     }
 
     /// When the connection is to be closed, as things are.
-    fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Millis> {
         if self.requests.load(Ordering::Relaxed) > 0 {
             return None;
         }
         let head_since = self.head_since.load(Ordering::Relaxed);
         let stopping_since = self.stopping_since.load(Ordering::Relaxed);
-        let (since, limit) = if head_since != 0 {
-            (head_since, HEAD)
+        if head_since != 0 {
+            Some(head_since + HEAD)
         } else if stopping_since != 0 && !self.was_used.load(Ordering::Relaxed) {
-            (stopping_since, FIRST)
+            Some(stopping_since + FIRST)
         } else {
-            (self.idle_since.load(Ordering::Relaxed), IDLE)
-        };
-        Some(epoch() + Duration::from_millis(since) + limit)
+            Some(self.idle_since.load(Ordering::Relaxed) + IDLE)
+        }
+    }
+
+    /// When to look at the deadline again while there is none.
+    pub(crate) fn look_again_at(&self) -> Millis {
+        now() + HEAD
     }
 }
 
@@ -109,42 +124,6 @@ impl Drop for InRequest {
     fn drop(&mut self) {
         self.0.idle_since.store(now(), Ordering::Relaxed);
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Ends when a connection has been idle, or its head due, for too long.
-pub(crate) struct Expiry {
-    activity: Arc<Activity>,
-    timer: Pin<Box<Sleep>>,
-}
-
-impl Expiry {
-    pub(crate) fn of(activity: &Arc<Activity>) -> Self {
-        let timer = Box::pin(tokio::time::sleep(HEAD));
-        Self { activity: Arc::clone(activity), timer }
-    }
-}
-
-impl Future for Expiry {
-    type Output = ();
-
-    /// Polled with the connection, so that it sees what the connection's last poll did. The
-    /// timer is moved only to come earlier: a busy connection does not touch it.
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let deadline = self.activity.deadline();
-            if let Some(deadline) = deadline
-                && deadline < self.timer.deadline()
-            {
-                self.timer.as_mut().reset(deadline);
-            }
-            ready!(self.timer.as_mut().poll(cx));
-            match deadline {
-                Some(deadline) if deadline <= Instant::now() => return Poll::Ready(()),
-                Some(deadline) => self.timer.as_mut().reset(deadline),
-                None => self.timer.as_mut().reset(Instant::now() + HEAD),
-            }
-        }
     }
 }
 
@@ -225,49 +204,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     }
 }
 
-/// The body of an answer. A stream goes on after its handler, and its request with it. Any other
-/// answer is only to be sent: a client that does not read it is idle.
-pub(crate) struct Answer {
-    body: Body,
-    _stream: Option<InRequest>,
-}
-
-impl Answer {
-    pub(crate) fn new(body: Body, request: InRequest) -> Self {
-        use hyper::body::Body as _;
-        let is_stream = body.size_hint().exact().is_none();
-        Self { body, _stream: is_stream.then_some(request) }
-    }
-}
-
-impl hyper::body::Body for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 fn epoch() -> Instant {
     // A millisecond in the past, so that 0 never is a time.
     static EPOCH: LazyLock<Instant> = LazyLock::new(|| Instant::now() - Duration::from_millis(1));
     *EPOCH
 }
 
-fn now() -> u64 {
-    u64::try_from(epoch().elapsed().as_millis()).unwrap_or(u64::MAX)
+/// A time as the runtime's timers want it.
+pub(crate) fn instant(at: Millis) -> Instant {
+    epoch() + Duration::from_millis(at)
+}
+
+pub(crate) fn now() -> Millis {
+    Millis::try_from(epoch().elapsed().as_millis()).unwrap_or(Millis::MAX)
 }
 
 #[cfg(test)]
@@ -275,21 +224,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_does_not_read_an_answer_is_idle_and_who_follows_a_stream_is_not() {
+    fn a_connection_is_idle_unless_it_has_a_request() {
         let activity = Activity::new(false);
         assert!(activity.deadline().is_some());
         let request = activity.begin();
         assert!(activity.deadline().is_none());
-        let answer = Answer::new(Body::from("all of it"), request);
+        drop(request);
         assert!(activity.deadline().is_some());
-        drop(answer);
+    }
 
-        let lines = http_body_util::StreamBody::new(futures_util::stream::pending::<
-            Result<Frame<Bytes>, std::convert::Infallible>,
-        >());
-        let stream = Answer::new(Body::new(lines), activity.begin());
-        assert!(activity.deadline().is_none());
-        drop(stream);
-        assert!(activity.deadline().is_some());
+    #[test]
+    fn a_head_is_due_from_its_first_byte_until_it_is_complete() {
+        let activity = Activity::new(true);
+        let idle = activity.deadline().unwrap();
+        activity.bytes_arrived();
+        assert_eq!(activity.deadline(), Some(idle));
+        activity.settle();
+        assert!(activity.head_is_due());
+        assert!(activity.deadline().unwrap() < idle);
+
+        let request = activity.begin();
+        assert!(!activity.head_is_due());
+        // The body of a request is no head.
+        activity.bytes_arrived();
+        drop(request);
+        activity.settle();
+        assert!(!activity.head_is_due());
     }
 }

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use kes_api::SecretBytes;
-use zeroize::Zeroize as _;
+use zeroize::optimization_barrier;
 
 use crate::error::Error;
 
@@ -21,9 +21,10 @@ impl RequestBody {
     /// Reads a body of at most `limit` bytes. What is over the limit is not kept, and the rest
     /// of it not read.
     pub(crate) async fn read(mut incoming: Incoming, limit: u64) -> Result<Self, Error> {
-        // Most bodies arrive in one piece, which takes no list.
+        let announced = incoming.size_hint().lower().min(limit);
+        // Most bodies arrive in one piece, which stays where it is.
         let mut first = Bytes::new();
-        let mut more: Vec<Bytes> = Vec::new();
+        let mut joined: Option<Buffer> = None;
         let mut length = 0;
         let result = loop {
             match incoming.frame().await {
@@ -36,21 +37,26 @@ impl RequestBody {
                         wipe(piece);
                         break Err(Error::BodyTooLarge);
                     }
-                    if first.is_empty() {
-                        first = piece;
-                    } else if !piece.is_empty() {
-                        more.push(piece);
+                    match &mut joined {
+                        Some(buffer) => buffer.absorb(piece),
+                        None if first.is_empty() => first = piece,
+                        None => {
+                            // Each piece is given back at once: the connection reads the next
+                            // one into the same memory.
+                            let mut buffer = Buffer::with_capacity(announced);
+                            buffer.absorb(std::mem::take(&mut first));
+                            buffer.absorb(piece);
+                            joined = Some(buffer);
+                        }
                     }
                 }
             }
         };
-        if result.is_ok() && more.is_empty() {
-            return Ok(Self(Pieces::One(first)));
-        }
-        more.insert(0, first);
-        let joined = result.map(|()| SecretBytes::new(more.concat()));
-        more.into_iter().for_each(wipe);
-        joined.map(|bytes| Self(Pieces::Joined(bytes)))
+        let body = match joined {
+            Some(buffer) => Self(Pieces::Joined(buffer.0)),
+            None => Self(Pieces::One(first)),
+        };
+        result.map(|()| body)
     }
 
     /// The bytes.
@@ -70,10 +76,34 @@ impl Drop for RequestBody {
     }
 }
 
+/// Pieces as one. Where it has to grow it leaves nothing behind.
+struct Buffer(SecretBytes);
+
+impl Buffer {
+    fn with_capacity(capacity: u64) -> Self {
+        let capacity = usize::try_from(capacity).unwrap_or_default();
+        Self(SecretBytes::new(Vec::with_capacity(capacity)))
+    }
+
+    fn absorb(&mut self, piece: Bytes) {
+        let needed = self.0.expose().len() + piece.len();
+        let mut bytes = std::mem::take(&mut self.0).into_inner();
+        if needed > bytes.capacity() {
+            let mut grown = Vec::with_capacity(needed.max(2 * bytes.len()));
+            grown.extend_from_slice(&bytes);
+            drop(SecretBytes::new(std::mem::replace(&mut bytes, grown)));
+        }
+        bytes.extend_from_slice(&piece);
+        self.0 = SecretBytes::new(bytes);
+        wipe(piece);
+    }
+}
+
 /// Wipes a piece whose memory nobody else holds. What shares a connection's read buffer is
 /// overwritten by the requests that follow.
 fn wipe(piece: Bytes) {
     if let Ok(mut piece) = piece.try_into_mut() {
-        piece.as_mut().zeroize();
+        piece.fill(0);
+        optimization_barrier(piece.as_ref());
     }
 }

@@ -2,13 +2,14 @@
 //! it.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,9 +19,12 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::activity::{Activity, Answer, Expiry, Watched};
+use crate::activity::{Activity, Watched};
+use crate::answer::Content;
+use crate::interrupt::{Interrupt, Interrupts};
 use crate::peer::Peer;
 use crate::service;
+use crate::socket::Socket;
 use crate::state::Shared;
 use crate::streams::{Arrivals, WithRequests};
 
@@ -68,13 +72,9 @@ pub(crate) async fn serve(
     shared.metrics.connections.dec();
 }
 
-async fn handshake(
-    shared: &Shared,
-    socket: TcpStream,
-) -> Option<(TlsStream<TcpStream>, Arc<Peer>)> {
-    let address = socket.peer_addr().ok()?;
-    // Answers are small and written whole: nothing is gained by waiting for more.
-    socket.set_nodelay(true).ok()?;
+async fn handshake(shared: &Shared, socket: TcpStream) -> Option<(TlsStream<Socket>, Arc<Peer>)> {
+    let socket = Socket::new(socket).ok()?;
+    let address = socket.peer().ok()?;
     let accept = TlsAcceptor::from(shared.tls.load_full()).accept(socket).into_fallible();
     match tokio::time::timeout(HANDSHAKE, accept).await {
         Ok(Ok(tls)) => {
@@ -117,7 +117,7 @@ fn explain_nobody(peer: &Peer) {
 /// Lets the client read the alert that tells why its handshake failed. A socket that is closed
 /// with unread bytes is reset, and the alert is lost: so what it still sends is read, and thrown
 /// away.
-async fn last_words(mut socket: TcpStream) -> io::Result<()> {
+async fn last_words(mut socket: Socket) -> io::Result<()> {
     socket.shutdown().await?;
     let mut bytes = [0; 1024];
     while socket.read(&mut bytes).await? > 0 {}
@@ -126,7 +126,7 @@ async fn last_words(mut socket: TcpStream) -> io::Result<()> {
 
 async fn http1(
     shared: Arc<Shared>,
-    tls: TlsStream<TcpStream>,
+    tls: TlsStream<Socket>,
     peer: Arc<Peer>,
     stopping: watch::Receiver<bool>,
 ) {
@@ -142,7 +142,7 @@ async fn http1(
 
 async fn http2(
     shared: Arc<Shared>,
-    tls: TlsStream<TcpStream>,
+    tls: TlsStream<Socket>,
     peer: Arc<Peer>,
     stopping: watch::Receiver<bool>,
 ) {
@@ -172,17 +172,14 @@ fn service(
     activity: &Arc<Activity>,
 ) -> impl hyper::service::Service<
     http::Request<hyper::body::Incoming>,
-    Response = http::Response<Answer>,
+    Response = http::Response<Content>,
     Error = Infallible,
     Future: Send + 'static,
 > + Send
 + use<> {
     let activity = Arc::clone(activity);
     service_fn(move |request| {
-        let in_request = activity.begin();
-        let response = service::serve(Arc::clone(&shared), Arc::clone(&peer), request);
-        response
-            .map(|response| Ok::<_, Infallible>(response.map(|body| Answer::new(body, in_request))))
+        service::serve(Arc::clone(&shared), Arc::clone(&peer), request, activity.begin())
     })
 }
 
@@ -192,29 +189,33 @@ async fn drive<C: Future>(
     connection: C,
     farewell: impl FnOnce(Pin<&mut C>),
     activity: &Arc<Activity>,
-    mut stopping: watch::Receiver<bool>,
+    stopping: watch::Receiver<bool>,
 ) {
     let mut connection = pin!(connection);
-    let mut expired = pin!(Expiry::of(activity));
-    let stopping = pin!(async move { stopping.wait_for(|stopping| *stopping).await.map(drop) });
-    let stopped = tokio::select! {
-        biased;
-        _ = connection.as_mut() => return,
-        () = expired.as_mut() => false,
-        _ = stopping => true,
-    };
-    if stopped {
-        activity.stop();
-        farewell(connection.as_mut());
-        // The server's own deadline ends this, if the client does not owe something.
-        tokio::select! {
-            biased;
-            _ = connection => {}
-            () = expired => {}
+    let mut farewell = Some(farewell);
+    let mut interrupts = Interrupts::of(activity, stopping);
+    loop {
+        let interrupt = poll_fn(|cx| match connection.as_mut().poll(cx) {
+            Poll::Ready(_) => Poll::Ready(None),
+            Poll::Pending => interrupts.poll(cx).map(Some),
+        });
+        match interrupt.await {
+            None => return,
+            Some(Interrupt::Stopping) => {
+                activity.stop();
+                if let Some(farewell) = farewell.take() {
+                    farewell(connection.as_mut());
+                }
+                // The server's own deadline ends this, if the client does not owe something.
+            }
+            Some(Interrupt::Expired) => break,
         }
-    } else if !activity.head_is_due() {
+    }
+    // Of a request whose head did not come in time nothing is answered.
+    if let Some(farewell) = farewell.take()
+        && !activity.head_is_due()
+    {
         farewell(connection.as_mut());
         let _ = tokio::time::timeout(FAREWELL, connection).await;
     }
-    // Of a request whose head did not come in time nothing is answered.
 }

@@ -3,15 +3,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::body::Body;
-use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
-use http::{HeaderValue, header};
 use hyper::body::Incoming;
-use kes_api::{KeyName, ListPattern, Operation, SecretBytes};
+use kes_api::{KeyName, ListPattern, Operation};
 use kes_policy::Permit;
-use serde::Serialize;
 
+use crate::answer::Answer;
 use crate::body::RequestBody;
 use crate::error::{Error, NameKind};
 use crate::router::Target;
@@ -40,7 +36,7 @@ pub(crate) struct Call<'a> {
 }
 
 /// Runs the operation of a request.
-pub(crate) async fn run(call: Call<'_>) -> Result<Response, Error> {
+pub(crate) async fn run(call: Call<'_>) -> Result<Answer, Error> {
     match call.target.route.operation {
         Operation::Version => Ok(status::version(&call)),
         Operation::Ready => status::ready(&call),
@@ -92,33 +88,3 @@ async fn read(
     reading.store(false, Ordering::Relaxed);
     body
 }
-
-/// 200 without a body.
-fn empty() -> Response {
-    Response::new(Body::empty())
-}
-
-/// 200 with a JSON body.
-fn json(body: &impl Serialize) -> Response {
-    let mut text = serde_json::to_vec(body).expect("maps with text keys are JSON");
-    text.push(b'\n');
-    json_bytes(text.into())
-}
-
-/// 200 with a JSON body that may hold a plaintext. It is wiped once it is sent.
-fn secret_json(body: SecretBytes) -> Response {
-    json_bytes(Bytes::from_owner(body))
-}
-
-fn json_bytes(body: Bytes) -> Response {
-    let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-    response
-}
-
-/// 200 with a text of another type.
-fn text(content_type: &'static str, body: impl Into<Body>) -> Response {
-    ([(header::CONTENT_TYPE, content_type)], body.into()).into_response()
-}
-
-pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");

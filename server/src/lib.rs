@@ -17,6 +17,9 @@ mod listener;
 /// TLS, replaceable while it serves.
 mod tls;
 
+/// The transport under it.
+mod socket;
+
 /// Who is at the other end.
 mod peer;
 
@@ -29,6 +32,9 @@ mod streams;
 /// Idle connections and slow heads.
 mod activity;
 
+/// What ends a connection from outside.
+mod interrupt;
+
 /// One request from arrival to answer.
 mod service;
 
@@ -40,6 +46,9 @@ mod admit;
 
 /// What the APIs answer.
 mod handlers;
+
+/// What is sent of it.
+mod answer;
 
 /// Request bodies.
 mod body;

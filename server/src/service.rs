@@ -7,24 +7,24 @@
 //! 4. turn an error into the contract's answer and a line of the error log,
 //! 5. audit it and count the answer.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use axum::body::Body;
-use axum::response::Response;
 use futures_util::FutureExt as _;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{Request, Response};
 use hyper::body::{Body as _, Incoming};
-use kes_api::body::ErrorBody;
 use kes_api::message::{self, Message};
 use prometheus::IntGauge;
 
+use crate::activity::InRequest;
 use crate::admit::admit;
+use crate::answer::{Answer, Content};
 use crate::error::{Doing, Error};
-use crate::handlers::{self, Call, JSON};
+use crate::handlers::{self, Call};
 use crate::logging::audit::Audited;
 use crate::peer::Peer;
 use crate::router::{self, Routed, Target};
@@ -32,41 +32,32 @@ use crate::state::{Shared, State};
 
 /// Answers a request.
 ///
-/// Not an `async fn`: its future would hold each argument twice, and is moved into a task.
+/// Not an `async fn`: its future would hold each argument twice, and is moved about.
 pub(crate) fn serve(
     shared: Arc<Shared>,
     peer: Arc<Peer>,
     request: Request<Incoming>,
-) -> impl Future<Output = Response> + Send + 'static {
+    in_request: InRequest,
+) -> impl Future<Output = Result<Response<Content>, Infallible>> + Send + 'static {
     let arrived = Instant::now();
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     async move {
         let _active = Active::new(&shared.metrics.active);
-        let (operation, mut response) = match router::route(head.uri.path(), head.uri.query()) {
+        let (operation, answer) = match router::route(head.uri.path(), head.uri.query()) {
             Routed::Found(target) => {
                 let state = shared.state.load_full();
                 let result = run(&shared, &state, &peer, &target, &head, body, arrived).await;
-                let response = finish(&shared, &peer, &target, &head, arrived, result);
-                (Some(target.route.operation), response)
+                let answer = finish(&shared, &peer, &target, &head, arrived, result);
+                (Some(target.route.operation), answer)
             }
-            Routed::Redirect(location) => (None, redirect(&location)),
-            Routed::NotFound => (None, not_found()),
-            Routed::BadEscape => (None, refusal(&message::INVALID_ESCAPE)),
+            Routed::Redirect(location) => (None, Answer::redirect(&location)),
+            Routed::NotFound => (None, Answer::not_found()),
+            Routed::BadEscape => (None, Answer::refusal(&message::INVALID_ESCAPE)),
         };
-        shared.metrics.answered(operation, response.status().as_u16(), arrived.elapsed());
-        if head.method == http::Method::HEAD {
-            leave_out_body(&mut response);
-        }
-        response
-    }
-}
-
-/// An answer to HEAD has the head that it would have, and no body (RFC 9110, 9.3.2). Over HTTP/2
-/// hyper would send the body, and the client end the connection for it.
-fn leave_out_body(response: &mut Response) {
-    let body = std::mem::take(response.body_mut());
-    if let Some(length) = body.size_hint().exact() {
-        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        shared.metrics.answered(operation, answer.status.as_u16(), arrived.elapsed());
+        let is_head = head.method == http::Method::HEAD;
+        let headers = std::mem::take(&mut head.headers);
+        Ok(answer.into_response(headers, is_head, in_request))
     }
 }
 
@@ -79,7 +70,7 @@ async fn run(
     head: &http::request::Parts,
     body: Incoming,
     arrived: Instant,
-) -> Result<Response, Error> {
+) -> Result<Answer, Error> {
     let permit = admit(state, peer, target, &head.method, body.size_hint().exact())?;
     let limit = state.apis[target.route.operation.index()].timeout;
     let deadline = limit.map(|limit| tokio::time::Instant::from_std(arrived + limit));
@@ -109,27 +100,25 @@ fn finish(
     target: &Target<'_>,
     head: &http::request::Parts,
     arrived: Instant,
-    result: Result<Response, Error>,
-) -> Response {
-    let (response, error) = match result {
-        Ok(response) => (response, None),
+    result: Result<Answer, Error>,
+) -> Answer {
+    let (answer, error) = match result {
+        Ok(answer) => (answer, None),
         Err(error) => {
             let message = error.message();
-            let mut response = refusal(&message);
+            let mut answer = Answer::refusal(&message);
             if let Error::Method { expected, .. } = &error {
-                let expected = HeaderValue::from_static(expected);
-                response.headers_mut().insert(header::ACCEPT, expected.clone());
-                response.headers_mut().insert(header::ALLOW, expected);
+                answer = answer.with_method(expected);
             }
             if message.status >= 500 {
                 log(peer, target, head, &message, &error);
             }
-            (response, Some((error, message)))
+            (answer, Some((error, message)))
         }
     };
 
     let operation = target.route.operation;
-    let status = response.status().as_u16();
+    let status = answer.status.as_u16();
     shared.metrics.audit_events.inc();
     if shared.logs.wants_audit(operation, status) {
         let refusal = error.as_ref().map(|(error, message)| {
@@ -147,7 +136,7 @@ fn finish(
             refusal,
         });
     }
-    response
+    answer
 }
 
 /// A line of the error log for a request that failed through no fault of its sender.
@@ -176,33 +165,6 @@ fn log(
     );
 }
 
-fn refusal(message: &Message) -> Response {
-    let body = ErrorBody { message: message.text.to_string() };
-    let mut text = serde_json::to_vec(&body).expect("a text is JSON");
-    text.push(b'\n');
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() =
-        StatusCode::from_u16(message.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-    response
-}
-
-fn redirect(location: &str) -> Response {
-    let Ok(location) = HeaderValue::from_str(location) else { return not_found() };
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
-    response.headers_mut().insert(header::LOCATION, location);
-    response
-}
-
-fn not_found() -> Response {
-    let mut response = Response::new(Body::from("404 page not found\n"));
-    *response.status_mut() = StatusCode::NOT_FOUND;
-    let text = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, text);
-    response
-}
-
 /// A request whose operation runs. When its client goes away it is dropped where it stands; what
 /// it asked for may be done all the same, so that it is audited and counted.
 struct Unanswered<'a> {
@@ -225,8 +187,8 @@ impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if self.armed {
             let Self { shared, peer, target, head, arrived, .. } = *self;
-            let response = finish(shared, peer, target, head, arrived, Err(Error::ClientGone));
-            let (operation, status) = (target.route.operation, response.status().as_u16());
+            let answer = finish(shared, peer, target, head, arrived, Err(Error::ClientGone));
+            let (operation, status) = (target.route.operation, answer.status.as_u16());
             shared.metrics.answered(Some(operation), status, arrived.elapsed());
         }
     }
@@ -253,7 +215,7 @@ mod tests {
     use super::*;
 
     fn size_of_future<F: Future>(
-        _: impl FnOnce(Arc<Shared>, Arc<Peer>, Request<Incoming>) -> F,
+        _: impl FnOnce(Arc<Shared>, Arc<Peer>, Request<Incoming>, InRequest) -> F,
     ) -> usize {
         size_of::<F>()
     }

@@ -145,15 +145,27 @@ impl<'de> DeserializeSeed<'de> for Slot<'_> {
     type Value = ();
 
     fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+        match self {
+            // As bytes: whether base64 is UTF-8 is found out when it is decoded.
+            Self::Bytes(_) => deserializer.deserialize_option(self),
+            Self::Text(_) => deserializer.deserialize_any(self),
+        }
     }
 }
 
-impl Visitor<'_> for Slot<'_> {
+impl<'de> Visitor<'de> for Slot<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a string")
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<(), E> {
+        self.visit_unit()
+    }
+
+    fn visit_some<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_bytes(self)
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<(), E> {
@@ -164,14 +176,24 @@ impl Visitor<'_> for Slot<'_> {
         Ok(())
     }
 
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<(), E> {
+    fn visit_bytes<E: de::Error>(self, value: &[u8]) -> Result<(), E> {
         match self {
             Self::Bytes(bytes) => {
-                *bytes = SecretBytes::from_base64(value.as_bytes())
+                *bytes = SecretBytes::from_base64(value)
                     .map_err(|_| E::custom("a byte string is not standard base64"))?;
+                Ok(())
             }
-            Self::Text(text) => value.clone_into(text),
+            text @ Self::Text(_) => Err(E::invalid_type(de::Unexpected::Bytes(value), &text)),
         }
-        Ok(())
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<(), E> {
+        match self {
+            Self::Text(text) => {
+                value.clone_into(text);
+                Ok(())
+            }
+            bytes @ Self::Bytes(_) => bytes.visit_bytes(value.as_bytes()),
+        }
     }
 }

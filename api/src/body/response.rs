@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 
-use crate::bytes::BASE64;
+use crate::bytes::encode;
 use crate::{Identity, SecretBytes, Timestamp};
 
 /// The answer of `/version`.
@@ -247,17 +246,11 @@ enum Part<'a> {
 
 /// One buffer of the exact size: a vector that grows leaves an unwiped copy behind.
 fn write(parts: &[Part<'_>]) -> SecretBytes {
-    let len = parts.iter().map(Part::len).sum();
-    let mut out = vec![0; len];
-    let mut end = 0;
+    let mut out = Vec::with_capacity(parts.iter().map(Part::len).sum());
     for part in parts {
-        let start = end;
-        end += part.len();
         match part {
-            Part::Json(text) => out[start..end].copy_from_slice(text.as_bytes()),
-            Part::Bytes(bytes) => {
-                BASE64.encode_slice(bytes, &mut out[start..end]).expect("the length was computed");
-            }
+            Part::Json(text) => out.extend_from_slice(text.as_bytes()),
+            Part::Bytes(bytes) => encode(bytes, &mut out),
         }
     }
     SecretBytes::new(out)

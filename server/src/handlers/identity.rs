@@ -1,13 +1,13 @@
-use axum::response::Response;
 use kes_api::body::{DescribeIdentity, IdentityPage, SelfDescribe};
 use kes_api::{Identity, KeyName};
 
+use super::Call;
 use super::policy::patterns;
-use super::{Call, json};
+use crate::answer::Answer;
 use crate::error::{Error, NameKind};
 use crate::keys::PAGE;
 
-pub(super) fn describe(call: &Call<'_>) -> Result<Response, Error> {
+pub(super) fn describe(call: &Call<'_>) -> Result<Answer, Error> {
     let name = call.target.resource();
     // An identity is written as a name; what is one but no hash is unknown.
     if KeyName::parse(name).is_err() {
@@ -20,7 +20,7 @@ pub(super) fn describe(call: &Call<'_>) -> Result<Response, Error> {
     if !admin && policy.is_none() {
         return Err(Error::IdentityNotFound);
     }
-    Ok(json(&DescribeIdentity {
+    Ok(Answer::json(&DescribeIdentity {
         admin,
         policy: policy.map(|policy| policy.name().to_owned()),
         created_at: call.shared.started_at,
@@ -28,22 +28,22 @@ pub(super) fn describe(call: &Call<'_>) -> Result<Response, Error> {
     }))
 }
 
-pub(super) fn list(call: &Call<'_>) -> Result<Response, Error> {
+pub(super) fn list(call: &Call<'_>) -> Result<Answer, Error> {
     let pattern = call.pattern()?;
     let identities = call.state.policies.identities().map(Identity::to_string);
     let mut matching = identities.filter(|identity| pattern.matches(identity));
     let identities = matching.by_ref().take(PAGE).collect();
     let next = matching.next().map(|next| pattern.continue_at(&next));
-    Ok(json(&IdentityPage { identities, continue_at: next.unwrap_or_default() }))
+    Ok(Answer::json(&IdentityPage { identities, continue_at: next.unwrap_or_default() }))
 }
 
 /// Of the caller itself, also if no policy knows it.
-pub(super) fn self_describe(call: &Call<'_>) -> Result<Response, Error> {
+pub(super) fn self_describe(call: &Call<'_>) -> Result<Answer, Error> {
     let identity = call.permit.identity().ok_or(Error::IdentityNotFound)?;
     let policies = &call.state.policies;
     let admin = policies.is_admin(&identity);
     let policy = policies.policy_of(&identity);
-    Ok(json(&SelfDescribe {
+    Ok(Answer::json(&SelfDescribe {
         identity,
         admin,
         created_at: call.shared.started_at,

@@ -1,31 +1,31 @@
-use axum::response::Response;
 use kes_api::body::{
     self, DecryptRequest, DescribeKey, EncryptRequest, GenerateRequest, HmacRequest, ImportRequest,
     NamePage,
 };
 
-use super::{Call, empty, json, read, secret_json};
+use super::{Call, read};
+use crate::answer::Answer;
 use crate::error::Error;
 
-pub(super) async fn create(call: Call<'_>) -> Result<Response, Error> {
+pub(super) async fn create(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     call.state.keys.create(&call.permit, name).await?;
-    Ok(empty())
+    Ok(Answer::empty())
 }
 
-pub(super) async fn import(call: Call<'_>) -> Result<Response, Error> {
+pub(super) async fn import(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     let body = read(call.target, call.body, call.reading).await?;
     let request = ImportRequest::from_json(body.expose()).map_err(|_| Error::ImportBody)?;
     call.state.keys.import(&call.permit, name, &request.cipher, &request.key).await?;
-    Ok(empty())
+    Ok(Answer::empty())
 }
 
-pub(super) async fn describe(call: Call<'_>) -> Result<Response, Error> {
+pub(super) async fn describe(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     let entry = call.state.keys.describe(&call.permit, name).await?;
     let record = entry.record();
-    Ok(json(&DescribeKey {
+    Ok(Answer::json(&DescribeKey {
         name: name.to_string(),
         algorithm: record.key.cipher().name().to_owned(),
         created_at: record.created_at,
@@ -33,22 +33,22 @@ pub(super) async fn describe(call: Call<'_>) -> Result<Response, Error> {
     }))
 }
 
-pub(super) async fn delete(call: Call<'_>) -> Result<Response, Error> {
+pub(super) async fn delete(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     call.state.keys.delete(&call.permit, name).await?;
-    Ok(empty())
+    Ok(Answer::empty())
 }
 
-pub(super) async fn list(call: Call<'_>) -> Result<Response, Error> {
+pub(super) async fn list(call: Call<'_>) -> Result<Answer, Error> {
     let pattern = call.pattern()?;
     let page = call.state.keys.list(&call.permit, &pattern).await?;
-    Ok(json(&NamePage {
+    Ok(Answer::json(&NamePage {
         names: page.names.iter().map(ToString::to_string).collect(),
         continue_at: page.next.map(|next| pattern.continue_at(next.as_str())),
     }))
 }
 
-pub(super) async fn generate(call: Call<'_>) -> Result<Response, Error> {
+pub(super) async fn generate(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     let body = read(call.target, call.body, call.reading).await?;
     // No body at all is a request without a context.
@@ -58,40 +58,42 @@ pub(super) async fn generate(call: Call<'_>) -> Result<Response, Error> {
     };
     let keys = &call.state.keys;
     let key = keys.generate(&call.permit, name, request.context.expose()).await?;
-    Ok(secret_json(body::generate_json(key.plaintext.expose(), &key.ciphertext)))
+    Ok(Answer::secret_json(body::generate_json(key.plaintext.expose(), &key.ciphertext)))
 }
 
-pub(super) async fn encrypt(call: Call<'_>) -> Result<Response, Error> {
+pub(super) async fn encrypt(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     let body = read(call.target, call.body, call.reading).await?;
     let request = EncryptRequest::from_json(body.expose()).map_err(|_| Error::Body)?;
     let (plaintext, context) = (request.plaintext.expose(), request.context.expose());
     let ciphertext = call.state.keys.encrypt(&call.permit, name, plaintext, context).await?;
-    Ok(secret_json(body::ciphertext_json(&ciphertext)))
+    Ok(Answer::secret_json(body::ciphertext_json(&ciphertext)))
 }
 
-pub(super) async fn decrypt(call: Call<'_>) -> Result<Response, Error> {
+pub(super) async fn decrypt(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     let body = read(call.target, call.body, call.reading).await?;
     let request = DecryptRequest::from_json(body.expose()).map_err(|_| Error::Body)?;
     let (ciphertext, context) = (request.ciphertext.expose(), request.context.expose());
     let plaintext = call.state.keys.decrypt(&call.permit, name, ciphertext, context).await?;
-    Ok(secret_json(body::plaintext_json(plaintext.expose())))
+    Ok(Answer::secret_json(body::plaintext_json(plaintext.expose())))
 }
 
 /// All or nothing: one ciphertext that is not authentic fails the request.
-pub(super) async fn bulk_decrypt(call: Call<'_>) -> Result<Response, Error> {
+pub(super) async fn bulk_decrypt(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     let body = read(call.target, call.body, call.reading).await?;
     let requests = body::bulk_decrypt_from_json(body.expose()).map_err(|_| Error::Body)?;
     let plaintexts = call.state.keys.bulk_decrypt(&call.permit, name, &requests).await?;
-    Ok(secret_json(body::plaintexts_json(plaintexts.iter().map(|plaintext| plaintext.expose()))))
+    Ok(Answer::secret_json(body::plaintexts_json(
+        plaintexts.iter().map(|plaintext| plaintext.expose()),
+    )))
 }
 
-pub(super) async fn hmac(call: Call<'_>) -> Result<Response, Error> {
+pub(super) async fn hmac(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     let body = read(call.target, call.body, call.reading).await?;
     let request = HmacRequest::from_json(body.expose()).map_err(|_| Error::Body)?;
     let hmac = call.state.keys.hmac(&call.permit, name, request.message.expose()).await?;
-    Ok(secret_json(body::hmac_json(&hmac)))
+    Ok(Answer::secret_json(body::hmac_json(&hmac)))
 }

@@ -1,32 +1,32 @@
-use axum::response::Response;
 use kes_api::body::{DescribePolicy, NamePage, PolicyPatterns, ReadPolicy};
 use kes_api::{PolicyName, Timestamp};
 use kes_policy::Policy;
 
-use super::{Call, json};
+use super::Call;
+use crate::answer::Answer;
 use crate::error::{Error, NameKind};
 use crate::keys::PAGE;
 
-pub(super) fn describe(call: &Call<'_>) -> Result<Response, Error> {
+pub(super) fn describe(call: &Call<'_>) -> Result<Answer, Error> {
     let policy = find(call)?;
-    Ok(json(&DescribePolicy {
+    Ok(Answer::json(&DescribePolicy {
         name: policy.name().to_owned(),
         created_at: call.shared.started_at,
         created_by: call.state.author(),
     }))
 }
 
-pub(super) fn read(call: &Call<'_>) -> Result<Response, Error> {
-    Ok(json(&body(find(call)?, call.shared.started_at, call.state.author())))
+pub(super) fn read(call: &Call<'_>) -> Result<Answer, Error> {
+    Ok(Answer::json(&body(find(call)?, call.shared.started_at, call.state.author())))
 }
 
-pub(super) fn list(call: &Call<'_>) -> Result<Response, Error> {
+pub(super) fn list(call: &Call<'_>) -> Result<Answer, Error> {
     let pattern = call.pattern()?;
     let policies = call.state.policies.policies().map(Policy::name);
     let mut names = policies.filter(|name| pattern.matches(name));
     let page = names.by_ref().take(PAGE).map(str::to_owned).collect();
     let continue_at = names.next().map(|next| pattern.continue_at(next)).unwrap_or_default();
-    Ok(json(&NamePage { names: page, continue_at: Some(continue_at) }))
+    Ok(Answer::json(&NamePage { names: page, continue_at: Some(continue_at) }))
 }
 
 /// The body of a policy read.

@@ -1,34 +1,34 @@
-use axum::response::Response;
 use kes_api::body::{Api, Status, Version};
 use kes_api::route::ROUTES;
 use kes_keystore::State;
 
-use super::{Call, empty, json, text};
+use super::Call;
+use crate::answer::Answer;
 use crate::error::Error;
 use crate::metrics::{self, Gauges};
 use crate::process::Process;
 
-pub(super) fn version(call: &Call<'_>) -> Response {
+pub(super) fn version(call: &Call<'_>) -> Answer {
     let build = call.shared.build;
-    json(&Version { version: build.version.to_owned(), commit: build.commit.to_owned() })
+    Answer::json(&Version { version: build.version.to_owned(), commit: build.commit.to_owned() })
 }
 
-pub(super) fn ready(call: &Call<'_>) -> Result<Response, Error> {
+pub(super) fn ready(call: &Call<'_>) -> Result<Answer, Error> {
     match call.state.keys.state() {
-        State::Reachable { .. } => Ok(empty()),
+        State::Reachable { .. } => Ok(Answer::empty()),
         State::Unreachable => Err(Error::StoreUnreachable),
         State::Unavailable => Err(Error::StoreUnavailable),
     }
 }
 
 /// Answers at once, from what is known: MinIO's probes do not wait for a key store.
-pub(super) fn status(call: &Call<'_>) -> Response {
+pub(super) fn status(call: &Call<'_>) -> Answer {
     let process = Process::now();
     let latency = match call.state.keys.state() {
         State::Reachable { latency } => Some(latency),
         State::Unreachable | State::Unavailable => None,
     };
-    json(&Status {
+    Answer::json(&Status {
         version: call.shared.build.version.to_owned(),
         os: os().to_owned(),
         arch: arch().to_owned(),
@@ -43,7 +43,7 @@ pub(super) fn status(call: &Call<'_>) -> Response {
     })
 }
 
-pub(super) fn metrics(call: &Call<'_>) -> Response {
+pub(super) fn metrics(call: &Call<'_>) -> Answer {
     let keys = &call.state.keys;
     let text_format = call.shared.metrics.text(&Gauges {
         uptime: call.shared.started.elapsed(),
@@ -52,11 +52,11 @@ pub(super) fn metrics(call: &Call<'_>) -> Response {
         store_reachable: matches!(keys.state(), State::Reachable { .. }),
         logins: keys.logins(),
     });
-    text(metrics::CONTENT_TYPE, text_format)
+    Answer::text(metrics::CONTENT_TYPE, text_format)
 }
 
 /// The routes as they are served here: with the configured time limits.
-pub(super) fn apis(call: &Call<'_>) -> Response {
+pub(super) fn apis(call: &Call<'_>) -> Answer {
     let api = |route: &kes_api::Route| Api {
         method: route.method.as_str().to_owned(),
         path: route.path.to_owned(),
@@ -65,7 +65,7 @@ pub(super) fn apis(call: &Call<'_>) -> Response {
             .timeout
             .map_or(0, |timeout| timeout.as_secs()),
     };
-    json(&ROUTES.iter().map(api).collect::<Vec<_>>())
+    Answer::json(&ROUTES.iter().map(api).collect::<Vec<_>>())
 }
 
 /// Go's word for the operating system.

@@ -1,12 +1,9 @@
 //! The clients that follow a log.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame};
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -25,7 +22,7 @@ pub(crate) struct Stream {
     dropped: IntCounter,
 }
 
-/// The lines for one follower, as a response body that ends with the server.
+/// The lines for one follower, an answer that ends with the server.
 pub(crate) struct Lines(Receiver<Bytes>);
 
 impl Stream {
@@ -72,16 +69,10 @@ impl Stream {
     }
 }
 
-impl Body for Lines {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let line = ready!(self.0.poll_recv(cx));
-        Poll::Ready(line.map(|line| Ok(Frame::data(line))))
+impl Lines {
+    /// The next line; `None` when the server ends the stream.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.0.poll_recv(cx)
     }
 }
 
