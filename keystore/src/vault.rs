@@ -26,6 +26,9 @@ mod fault;
 /// What is known of Vault's health.
 mod health;
 
+/// Where answers go.
+mod intake;
+
 /// Reading what is, not what was.
 mod latest;
 

@@ -47,10 +47,6 @@ impl Buffer {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.0
     }

@@ -225,8 +225,11 @@ async fn ask(client: &Client, endpoint: &Url) -> Result<String, String> {
     let name = endpoint.origin().ascii_serialization();
     // Whatever state it is in, it is to say so in words.
     let query = "standbyok=true&perfstandbyok=true&sealedcode=200&uninitcode=200";
-    let call =
-        Call { query: Some(query), limit: HEALTH_LIMIT, ..read("/v1/sys/health".to_owned()) };
+    let call = Call {
+        query: Some(query.into()),
+        limit: HEALTH_LIMIT,
+        ..read("/v1/sys/health".to_owned())
+    };
     let answer = client.send(&call, Credentials::default()).await.map_err(|fault| {
         let hint = match fault.status() {
             Some(StatusCode::BAD_REQUEST) if endpoint.scheme() == "http" => {

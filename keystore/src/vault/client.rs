@@ -2,6 +2,7 @@
 //! limits, one repeat of what is safe to repeat, several endpoints in turn, redirects by hand,
 //! and answers of bounded size.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use url::Url;
 
 use super::body::Buffer;
 use super::fault::{Detail, Fault};
+use super::intake::Intake;
 use super::latest::Latest;
 
 /// A connection that takes longer counts as none. In a data centre it takes milliseconds.
@@ -72,7 +74,7 @@ pub(super) struct Call {
     pub(super) method: Method,
     /// From `/v1/` on, percent-encoded.
     pub(super) path: String,
-    pub(super) query: Option<&'static str>,
+    pub(super) query: Option<Cow<'static, str>>,
     pub(super) body: Option<Bytes>,
     /// Whether doing it twice is the same as doing it once.
     pub(super) repeatable: bool,
@@ -89,12 +91,6 @@ pub(super) struct Call {
 pub(super) struct Credentials<'a> {
     pub(super) token: Option<&'a HeaderValue>,
     pub(super) namespace: Option<&'a HeaderValue>,
-}
-
-/// A 2xx answer.
-pub(super) struct Answer {
-    pub(super) endpoint: String,
-    pub(super) body: Buffer,
 }
 
 impl Client {
@@ -115,18 +111,23 @@ impl Client {
 
     /// Sends a request. Endpoints are tried in turn, from the one that answered last, where the
     /// request cannot have been carried out or is safe to repeat; with one endpoint, what is safe
-    /// to repeat is sent once more on a new connection.
-    pub(super) async fn send(&self, call: &Call, who: Credentials<'_>) -> Result<Answer, Fault> {
+    /// to repeat is sent once more on a new connection. The endpoint that answered.
+    pub(super) async fn send_into(
+        &self,
+        call: &Call,
+        who: Credentials<'_>,
+        intake: &mut impl Intake,
+    ) -> Result<String, Fault> {
         let first = self.active.load(Ordering::Relaxed);
         let count = self.endpoints.len();
         let mut turn = 0;
         loop {
             let at = (first + turn) % count;
             let pool = if turn == 0 { Pool::Kept } else { Pool::Fresh };
-            let fault = match self.send_to(at, pool, call, who).await {
-                Ok((answer, at)) => {
+            let fault = match self.send_to(at, pool, call, who, intake).await {
+                Ok(at) => {
                     self.active.store(at, Ordering::Relaxed);
-                    return Ok(answer);
+                    return Ok(self.endpoints[at].origin.clone());
                 }
                 Err(fault) => fault,
             };
@@ -148,11 +149,13 @@ impl Client {
         pool: Pool,
         call: &Call,
         who: Credentials<'_>,
-    ) -> Result<(Answer, usize), Fault> {
+        intake: &mut impl Intake,
+    ) -> Result<usize, Fault> {
         let url = self.endpoints[at].url(call);
         let response = self.exchange(at, pool, &url, call, who).await?;
         if !response.status().is_redirection() {
-            return Ok((self.take(at, response, call, who).await?, at));
+            self.take(at, response, call, who, intake).await?;
+            return Ok(at);
         }
         let (at, url) = self.follow(at, &url, &response, call)?;
         let response = self.exchange(at, pool, &url, call, who).await?;
@@ -165,7 +168,8 @@ impl Client {
                 reason: "it is the second in a row",
             });
         }
-        Ok((self.take(at, response, call, who).await?, at))
+        self.take(at, response, call, who, intake).await?;
+        Ok(at)
     }
 
     /// Sends once and reads the head of the answer.
@@ -237,43 +241,60 @@ impl Client {
         }
     }
 
-    /// Reads the body of an answer.
+    /// Takes an answer: the body of a 2xx one goes to the intake, any other is a fault.
     async fn take(
         &self,
         at: usize,
-        mut response: reqwest::Response,
+        response: reqwest::Response,
         call: &Call,
         who: Credentials<'_>,
-    ) -> Result<Answer, Fault> {
+        intake: &mut impl Intake,
+    ) -> Result<(), Fault> {
         let status = response.status();
         self.latest.learn(response.headers());
-        let max_len = if status.is_success() { call.max_len } else { MAX_ERROR_LEN };
+        if status.is_success() {
+            return self.pour(at, response, call.max_len, call.limit, intake).await;
+        }
+        let mut body = Buffer::default();
+        self.pour(at, response, MAX_ERROR_LEN, call.limit, &mut body).await?;
+        let token = who.token.and_then(|token| token.to_str().ok());
+        let detail = Detail::parse(body.as_slice(), token);
+        Err(Fault::Refused { endpoint: self.endpoints[at].origin.clone(), status, detail })
+    }
+
+    /// Reads a body.
+    async fn pour(
+        &self,
+        at: usize,
+        mut response: reqwest::Response,
+        max_len: usize,
+        limit: Duration,
+        intake: &mut impl Intake,
+    ) -> Result<(), Fault> {
         let endpoint = &self.endpoints[at].origin;
         let announced = response.content_length().unwrap_or(0);
         let too_long = || Fault::BadAnswer {
             endpoint: endpoint.clone(),
             reason: format!("it is longer than {max_len} bytes"),
         };
-        let capacity = usize::try_from(announced).unwrap_or(usize::MAX);
-        if capacity > max_len {
+        let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+        if announced > max_len {
             return Err(too_long());
         }
-        let mut body = Buffer::with_capacity(capacity);
+        let bad = |bad| Fault::bad_answer(endpoint, bad);
+        intake.begin(announced);
         let pool = self.pooled.load_full();
+        let mut len = 0;
         while let Some(piece) =
-            response.chunk().await.map_err(|error| self.fault(at, &error, call.limit, &pool))?
+            response.chunk().await.map_err(|error| self.fault(at, &error, limit, &pool))?
         {
-            if body.len() + piece.len() > max_len {
+            len += piece.len();
+            if len > max_len {
                 return Err(too_long());
             }
-            body.absorb(piece);
+            intake.take(piece).map_err(bad)?;
         }
-        if status.is_success() {
-            return Ok(Answer { endpoint: endpoint.clone(), body });
-        }
-        let token = who.token.and_then(|token| token.to_str().ok());
-        let detail = Detail::parse(body.as_slice(), token);
-        Err(Fault::Refused { endpoint: endpoint.clone(), status, detail })
+        intake.end().map_err(bad)
     }
 
     fn fault(
@@ -315,7 +336,7 @@ impl Endpoint {
     fn url(&self, call: &Call) -> Url {
         let mut url = self.url.clone();
         url.set_path(&format!("{}{}", self.url.path().trim_end_matches('/'), call.path));
-        url.set_query(call.query);
+        url.set_query(call.query.as_deref());
         url
     }
 }

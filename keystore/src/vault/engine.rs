@@ -67,7 +67,7 @@ impl Vault {
         }
         // Not the method LIST: firewalls refuse it.
         let call = Call {
-            query: Some("list=true"),
+            query: Some("list=true".into()),
             max_len: MAX_LIST_ANSWER,
             limit: LIST_LIMIT,
             ..read(path.to_owned())
@@ -95,7 +95,9 @@ impl Vault {
         let call = match self.version {
             KvVersion::V1 => read(self.paths.data(name)),
             // A key is written once. What others write over it is not it.
-            KvVersion::V2 => Call { query: Some("version=1"), ..read(self.paths.data(name)) },
+            KvVersion::V2 => {
+                Call { query: Some("version=1".into()), ..read(self.paths.data(name)) }
+            }
         };
         let answer = self.session.call(&Call { latest, ..call }).await?;
         let path = match self.version {

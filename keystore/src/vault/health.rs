@@ -1,6 +1,7 @@
 //! What is known of Vault's health. Asking costs nothing; a task of its own finds it out, and
 //! every ordinary call adds what it met.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -173,7 +174,7 @@ fn question(path: &str, query: Option<&'static str>) -> Call {
     Call {
         method: Method::GET,
         path: path.to_owned(),
-        query,
+        query: query.map(Cow::Borrowed),
         body: None,
         repeatable: true,
         latest: false,

@@ -19,8 +19,9 @@ use vaultrs::api::{AuthInfo, EndpointResult};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::body::{self, wiped_bytes};
-use super::client::{ANSWER_LIMIT, Answer, Call, Client, Credentials};
+use super::client::{ANSWER_LIMIT, Call, Client, Credentials};
 use super::fault::Fault;
+use super::intake::Answer;
 use super::paths;
 use crate::config::{AppRoleSecret, Jwt, Login, SecretText};
 

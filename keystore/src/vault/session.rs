@@ -15,9 +15,10 @@ use http::header::HeaderValue;
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time;
 
-use super::client::{Answer, Call, Client, Credentials};
+use super::client::{Call, Client, Credentials};
 use super::fault::Fault;
 use super::health::Health;
+use super::intake::Intake;
 use super::jitter;
 use super::login::{self, Grant};
 use crate::config::Login;
@@ -124,11 +125,15 @@ impl Session {
         }
     }
 
-    /// Sends a request as ourselves.
-    pub(super) async fn call(&self, call: &Call) -> Result<Answer, Fault> {
+    /// Sends a request as ourselves; the endpoint that answered.
+    pub(super) async fn call_into(
+        &self,
+        call: &Call,
+        intake: &mut impl Intake,
+    ) -> Result<String, Fault> {
         let _permit = self.calls.acquire().await.expect("the semaphore is never closed");
         let start = Instant::now();
-        let result = self.call_with_token(call).await;
+        let result = self.call_with_token(call, intake).await;
         match &result {
             Ok(_) => self.health.note_success(start.elapsed()),
             Err(fault) => self.health.note_fault(fault),
@@ -136,7 +141,11 @@ impl Session {
         result
     }
 
-    async fn call_with_token(&self, call: &Call) -> Result<Answer, Fault> {
+    async fn call_with_token(
+        &self,
+        call: &Call,
+        intake: &mut impl Intake,
+    ) -> Result<String, Fault> {
         let current = self.token.borrow().clone();
         let mut token = match current {
             Some(token) => token,
@@ -150,7 +159,7 @@ impl Session {
                 token: Some(&token.grant.header),
                 namespace: self.namespace.as_ref(),
             };
-            let fault = match self.client.send(&call, who).await {
+            let fault = match self.client.send_into(&call, who, intake).await {
                 // The node may lag behind.
                 Err(fault) if !call.latest && self.may_be_outdated(&fault) => {
                     call.to_mut().latest = true;
@@ -158,9 +167,9 @@ impl Session {
                 }
                 Err(fault) if fault.is_forbidden() => fault,
                 Err(fault) => return Err(fault),
-                Ok(answer) => {
+                Ok(endpoint) => {
                     token.accepted.store(true, Ordering::Relaxed);
-                    return Ok(answer);
+                    return Ok(endpoint);
                 }
             };
             if repeats == MAX_REPEATS {

@@ -1,0 +1,60 @@
+//! Where the body of an answer goes while it comes.
+
+use bytes::Bytes;
+
+use super::body::{BadBody, Buffer};
+use super::client::{Call, Client, Credentials};
+use super::fault::Fault;
+use super::session::Session;
+
+/// What takes the body of a 2xx answer in, piece by piece.
+pub(super) trait Intake: Send {
+    /// Makes ready for a body of so many bytes, zero if nobody has said how many. A request that
+    /// is repeated begins again, whatever came before.
+    fn begin(&mut self, announced: usize);
+
+    /// Takes a piece in.
+    fn take(&mut self, piece: Bytes) -> Result<(), BadBody>;
+
+    /// Nothing more comes.
+    fn end(&mut self) -> Result<(), BadBody>;
+}
+
+impl Intake for Buffer {
+    fn begin(&mut self, announced: usize) {
+        *self = Self::with_capacity(announced);
+    }
+
+    fn take(&mut self, piece: Bytes) -> Result<(), BadBody> {
+        self.absorb(piece);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), BadBody> {
+        Ok(())
+    }
+}
+
+/// A 2xx answer as a whole.
+pub(super) struct Answer {
+    pub(super) endpoint: String,
+    pub(super) body: Buffer,
+}
+
+impl Client {
+    /// As [`Client::send_into`], for an answer that fits in memory.
+    pub(super) async fn send(&self, call: &Call, who: Credentials<'_>) -> Result<Answer, Fault> {
+        let mut body = Buffer::default();
+        let endpoint = self.send_into(call, who, &mut body).await?;
+        Ok(Answer { endpoint, body })
+    }
+}
+
+impl Session {
+    /// As [`Session::call_into`], for an answer that fits in memory.
+    pub(super) async fn call(&self, call: &Call) -> Result<Answer, Fault> {
+        let mut body = Buffer::default();
+        let endpoint = self.call_into(call, &mut body).await?;
+        Ok(Answer { endpoint, body })
+    }
+}
