@@ -61,7 +61,7 @@ impl PageBuilder {
 
     /// Whether a name would be part of the page, for who has to pay to find out if it is a key.
     pub(crate) fn wants(&self, name: &KeyName) -> bool {
-        self.names.len() <= self.limit || self.names.last().is_some_and(|last| name < last)
+        !self.is_full() || self.names.last().is_some_and(|last| name < last)
     }
 
     pub(crate) fn add(&mut self, name: KeyName) {
@@ -71,6 +71,11 @@ impl PageBuilder {
         {
             self.names.pop_last();
         }
+    }
+
+    /// Whether the page is complete, but for smaller names.
+    pub(crate) fn is_full(&self) -> bool {
+        self.names.len() > self.limit
     }
 
     pub(crate) fn finish(mut self) -> Page {

@@ -32,8 +32,14 @@ mod intake;
 /// Reading what is, not what was.
 mod latest;
 
+/// Listing keys.
+mod listing;
+
 /// The requests that get and keep a token.
 mod login;
+
+/// What an answer to LIST says.
+mod names;
 
 /// Where things stand.
 mod paths;
@@ -69,7 +75,6 @@ use self::paths::Paths;
 use self::session::Session;
 use self::transit::{Transit, is_wrapped};
 use crate::config::{self, KvVersion, Login};
-use crate::store::PageBuilder;
 use crate::{Error, KeyStore, Logins, OpenError, Page, State, Value};
 
 /// The longest time for an operation as a whole, whatever happens: less than the 15 s of its
@@ -287,16 +292,7 @@ impl Vault {
     }
 
     async fn list(&self, pattern: &ListPattern<'_>, limit: usize) -> Result<Page, Error> {
-        let mut page = PageBuilder::new(limit);
-        // What is no key name is a folder, or somebody else's.
-        for name in self.names(self.paths.all()).await.map_err(Fault::into_error)? {
-            if pattern.matches(&name)
-                && let Ok(name) = KeyName::parse(&name)
-            {
-                page.add(name);
-            }
-        }
-        Ok(page.finish())
+        self.page(pattern, limit).await.map_err(Fault::into_error)
     }
 }
 

@@ -21,6 +21,10 @@ pub(super) enum BadBody {
     Json { line: usize, column: usize },
     #[error("JSON that ends too soon")]
     Truncated,
+    #[error("JSON without a list of names")]
+    NoNames,
+    #[error("a text in it is longer than {max_len} bytes")]
+    LongText { max_len: usize },
 }
 
 impl Buffer {

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use http::Method;
 use kes_api::KeyName;
 use serde::de::IgnoredAny;
@@ -17,12 +15,6 @@ use crate::{Error, Value};
 /// An answer that holds a value: the longest value, with room for what JSON escapes and for the
 /// metadata beside it.
 pub(super) const MAX_VALUE_ANSWER: usize = 4 * Value::MAX_LEN;
-
-/// A listing: some 400,000 names.
-const MAX_LIST_ANSWER: usize = 32 << 20;
-
-/// A listing of that size takes its time.
-const LIST_LIMIT: Duration = Duration::from_secs(10);
 
 impl Vault {
     /// A version 1 engine takes the requests of version 2 for keys with odd names, and would
@@ -53,32 +45,6 @@ impl Vault {
                      `version` to v1"
                 .to_owned(),
         })
-    }
-
-    /// The names in a folder, in no order; none if it does not exist.
-    pub(super) async fn names(&self, path: &str) -> Result<Vec<String>, Fault> {
-        #[derive(Deserialize)]
-        struct Listing {
-            data: Keys,
-        }
-        #[derive(Deserialize)]
-        struct Keys {
-            keys: Vec<String>,
-        }
-        // Not the method LIST: firewalls refuse it.
-        let call = Call {
-            query: Some("list=true".into()),
-            max_len: MAX_LIST_ANSWER,
-            limit: LIST_LIMIT,
-            ..read(path.to_owned())
-        };
-        match self.session.call(&call).await {
-            Ok(answer) => body::from_json::<Listing>(answer.body.as_slice())
-                .map(|listing| listing.data.keys)
-                .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad)),
-            Err(fault) if fault.is_not_found() => Ok(Vec::new()),
-            Err(fault) => Err(fault),
-        }
     }
 
     /// The text that stands for a key; `None` if something else stands there. Any node that has

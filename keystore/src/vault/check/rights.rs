@@ -184,7 +184,7 @@ impl Vault {
     async fn prove(&self, act: Act) -> Proof {
         let result = match act {
             Act::Read(path) => self.session.call(&read(path)).await.map(drop),
-            Act::List(path) => self.names(&path).await.map(drop),
+            Act::List(path) => self.may_list(&path).await,
             Act::Delete(path) => self.remove(path).await,
             Act::Create(path) => {
                 let result = self.session.call(&write(path.clone(), &Nothing {})).await;

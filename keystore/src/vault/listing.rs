@@ -1,0 +1,230 @@
+//! Listing keys, in pages.
+//!
+//! OpenBao takes the name that a listing goes on after, and the most names that it may have
+//! (`after`, `limit`), and answers in the order of bytes. Vault, and the KV v1 engine of OpenBao
+//! as well, have never heard of them and answer with all names in whatever order. So both are
+//! always asked for, and the answer is looked at: it has all names if it says that parameters
+//! were ignored, or has more names than were asked for, or one that should not be there. Either
+//! way the names are taken out of the answer while it comes, and none is kept but those of the
+//! page.
+//!
+//! An answer with fewer names than were asked for need not be the last: OpenBao takes names out
+//! that a policy hides (`list_scan_response_keys_filter_path`) after it has counted them. So what
+//! comes after it is asked for without a limit, and nothing is what the end looks like. The same
+//! goes where a policy forbids the limit (`pagination_limit`): OpenBao then sets its own.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use kes_api::{KeyName, ListPattern};
+use url::form_urlencoded;
+
+use super::Vault;
+use super::client::Call;
+use super::engine::read;
+use super::fault::Fault;
+use super::names::{Names, Taker};
+use crate::Page;
+use crate::store::PageBuilder;
+
+/// An answer, in bytes: some 400,000 of the longest names, where all come at once.
+const MAX_ANSWER: usize = 32 << 20;
+
+/// A listing of that size takes its time.
+const LIST_LIMIT: Duration = Duration::from_secs(10);
+
+/// Names that are asked for at least, because some may be no keys; and at most, to bound the time
+/// of an answer.
+const NAMES: [usize; 2] = [1025, 16 * 1025];
+
+/// The bytes of key names, in order.
+const NAME_BYTES: &[u8] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
+
+impl Vault {
+    /// All names in a folder that is known to be small, in no order; none if it does not exist.
+    pub(super) async fn names(&self, path: &str) -> Result<Vec<String>, Fault> {
+        self.ask(path, "list=true".into(), Vec::new()).await
+    }
+
+    /// Whether the names in a folder may be listed, which may be many: the fault if not.
+    pub(super) async fn may_list(&self, path: &str) -> Result<(), Fault> {
+        struct Nobody;
+        impl Taker for Nobody {
+            fn begin(&mut self) {}
+            fn name(&mut self, _: &str) {}
+        }
+        self.ask(path, query("", Some(1)), Nobody).await.map(drop)
+    }
+
+    /// The keys that match, in order, at most `limit`.
+    pub(super) async fn page(
+        &self,
+        pattern: &ListPattern<'_>,
+        limit: usize,
+    ) -> Result<Page, Fault> {
+        let mut page = PageBuilder::new(limit);
+        let mut after = before(pattern.prefix().max(pattern.from()));
+        let mut size = Some(limit.saturating_add(1).clamp(NAMES[0], NAMES[1]));
+        loop {
+            let part = Part {
+                page: &mut page,
+                pattern,
+                after: &after,
+                count: 0,
+                last: None,
+                unpaged: false,
+            };
+            let part = match self.ask(self.paths.all(), query(&after, size), part).await {
+                Err(fault) if fault.is_forbidden() && size.is_some() => {
+                    size = None;
+                    continue;
+                }
+                part => part?,
+            };
+            let Part { count, last, unpaged, .. } = part;
+            let is_past = last
+                .as_deref()
+                .is_some_and(|last| last > pattern.prefix() && !last.starts_with(pattern.prefix()));
+            let is_end = match size {
+                Some(size) => count > size,
+                None => count == 0,
+            };
+            if is_end || is_past || unpaged || page.is_full() {
+                return Ok(page.finish());
+            }
+            size = size.filter(|size| count == *size);
+            after = last.unwrap_or(after);
+        }
+    }
+
+    async fn ask<T: Taker>(
+        &self,
+        path: &str,
+        query: Cow<'static, str>,
+        taker: T,
+    ) -> Result<T, Fault> {
+        // Not the method LIST: firewalls refuse it.
+        let call = Call {
+            query: Some(query),
+            max_len: MAX_ANSWER,
+            limit: LIST_LIMIT,
+            ..read(path.to_owned())
+        };
+        let mut names = Names::new(taker);
+        let result = self.session.call_into(&call, &mut names).await;
+        let mut taker = names.into_taker();
+        match result {
+            Ok(_) => Ok(taker),
+            Err(fault) if fault.is_not_found() => {
+                taker.begin();
+                Ok(taker)
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+}
+
+/// What one answer adds to a page.
+struct Part<'a> {
+    page: &'a mut PageBuilder,
+    pattern: &'a ListPattern<'a>,
+    after: &'a str,
+    /// Names in the answer.
+    count: usize,
+    /// The greatest of them.
+    last: Option<String>,
+    /// Whether it has all names, whatever was asked for.
+    unpaged: bool,
+}
+
+impl Taker for Part<'_> {
+    /// Names stay in the page: they are there, whatever broke off.
+    fn begin(&mut self) {
+        (self.count, self.last, self.unpaged) = (0, None, false);
+    }
+
+    fn name(&mut self, name: &str) {
+        self.count += 1;
+        self.unpaged |= !self.after.is_empty() && name <= self.after;
+        match &mut self.last {
+            Some(last) if name > last.as_str() => {
+                last.clear();
+                last.push_str(name);
+            }
+            Some(_) => {}
+            None => self.last = Some(name.to_owned()),
+        }
+        // What is no key name is a folder, or somebody else's.
+        if self.pattern.matches(name)
+            && let Ok(name) = KeyName::parse(name)
+        {
+            self.page.add(name);
+        }
+    }
+
+    fn warning(&mut self, text: &str) {
+        // "Endpoint ignored these unrecognized parameters: [after limit]"
+        self.unpaged |= text.contains("unrecognized parameters") && text.contains("limit");
+    }
+}
+
+fn query(after: &str, limit: Option<usize>) -> Cow<'static, str> {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("list", "true");
+    if !after.is_empty() {
+        query.append_pair("after", after);
+    }
+    if let Some(limit) = limit {
+        query.append_pair("limit", &limit.to_string());
+    }
+    query.finish().into()
+}
+
+/// What comes before `start` and all greater key names, and after all smaller ones, in the order
+/// of bytes. `start` is a key name, or the beginning of one.
+fn before(start: &str) -> String {
+    let Some((&last, stem)) = start.as_bytes().split_last() else { return String::new() };
+    let stem = &start[..stem.len()];
+    match NAME_BYTES.iter().rev().find(|byte| **byte < last) {
+        Some(byte) => format!("{stem}{}~", char::from(*byte)),
+        // Whatever begins with the stem and comes before has a byte there that no name has.
+        None => stem.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_listing_begins_right_before_what_is_asked_for() {
+        for (start, expected) in [
+            ("", ""),
+            ("a", "_~"),
+            ("key-0", "key--~"),
+            ("key-", "key"),
+            ("-", ""),
+            ("A", "9~"),
+            ("_", "Z~"),
+        ] {
+            assert_eq!(before(start), expected, "{start}");
+        }
+        assert_eq!(query("", None), "list=true");
+        assert_eq!(query("a b/&\u{e9}", Some(3)), "list=true&after=a+b%2F%26%C3%A9&limit=3");
+    }
+
+    proptest! {
+        #[test]
+        fn no_key_is_left_out_and_none_is_too_much(
+            start in "[a-c0_-]{0,4}",
+            names in prop::collection::vec("[a-cz0_-]{1,5}", 1..50),
+        ) {
+            let before = before(&start);
+            for name in names {
+                prop_assert_eq!(name > before, name >= start, "{:?} {:?}", name, before);
+            }
+        }
+    }
+}
