@@ -61,7 +61,7 @@ impl PageBuilder {
 
     /// Whether a name would be part of the page, for who has to pay to find out if it is a key.
     pub(crate) fn wants(&self, name: &KeyName) -> bool {
-        !self.is_full() || self.names.last().is_some_and(|last| name < last)
+        self.names.len() <= self.limit || self.names.last().is_some_and(|last| name < last)
     }
 
     pub(crate) fn add(&mut self, name: KeyName) {
@@ -73,13 +73,20 @@ impl PageBuilder {
         }
     }
 
-    /// Whether the page is complete, but for smaller names.
-    pub(crate) fn is_full(&self) -> bool {
-        self.names.len() > self.limit
+    /// How many names there are, with the one after the page.
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
     }
 
     pub(crate) fn finish(mut self) -> Page {
         let next = if self.names.len() > self.limit { self.names.pop_last() } else { None };
+        Page { names: self.names.into_iter().collect(), next }
+    }
+
+    /// As [`PageBuilder::finish`], where more names may follow the greatest so far: that one is
+    /// left for the next page.
+    pub(crate) fn finish_early(mut self) -> Page {
+        let next = self.names.pop_last();
         Page { names: self.names.into_iter().collect(), next }
     }
 }

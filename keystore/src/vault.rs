@@ -5,6 +5,9 @@
 //! (`session`), connections and time limits (`client`). Vault being down, sealed or started
 //! anew is never an end: two tasks watch its health and keep a token at hand.
 
+/// Names for the next pages.
+mod ahead;
+
 /// Proof that Vault can be used as it is configured.
 pub(crate) mod check;
 
@@ -66,6 +69,7 @@ use tokio::time;
 use url::Url;
 use zeroize::Zeroizing;
 
+use self::ahead::Ahead;
 use self::body::Field;
 use self::client::{Call, Client};
 use self::election::Elections;
@@ -98,6 +102,7 @@ struct Vault {
     paths: Paths,
     transit: Option<Transit>,
     elections: Elections,
+    ahead: Ahead,
     /// Whether the engine is of the version that is configured, once it is known.
     engine: OnceCell<bool>,
 }
@@ -131,6 +136,7 @@ impl VaultStore {
             paths,
             transit: config.transit.as_ref().map(Transit::new),
             elections: Elections::default(),
+            ahead: Ahead::default(),
             engine: OnceCell::new(),
         });
 
@@ -195,6 +201,7 @@ impl Vault {
         if self.stands(name).await.map_err(Fault::into_error)? {
             return Err(Error::Exists { name: *name });
         }
+        let _change = self.ahead.change();
         self.check_engine().await?;
         let wrapped;
         let stored = match &self.transit {
@@ -286,13 +293,20 @@ impl Vault {
         if !self.stands(name).await.map_err(Fault::into_error)? {
             return Err(Error::NotFound { name: *name });
         }
+        let _change = self.ahead.change();
         let call = Call { method: Method::DELETE, ..read(self.paths.metadata(name)) };
         self.session.call(&call).await.map_err(Fault::into_error)?;
         Ok(())
     }
 
     async fn list(&self, pattern: &ListPattern<'_>, limit: usize) -> Result<Page, Error> {
-        self.page(pattern, limit).await.map_err(Fault::into_error)
+        if let Some(page) = self.ahead.page(pattern, limit) {
+            return Ok(page);
+        }
+        let reading = self.ahead.read();
+        let all = reading.limit(limit);
+        let read = self.page(pattern, limit, all).await.map_err(Fault::into_error)?;
+        Ok(reading.done(pattern.prefix(), read, limit))
     }
 }
 

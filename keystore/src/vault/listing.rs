@@ -35,7 +35,7 @@ const LIST_LIMIT: Duration = Duration::from_secs(10);
 
 /// Names that are asked for at least, because some may be no keys; and at most, to bound the time
 /// of an answer.
-const NAMES: [usize; 2] = [1025, 16 * 1025];
+const NAMES: [usize; 2] = [1024 + 1, 16 * 1024 + 1];
 
 /// The bytes of key names, in order.
 const NAME_BYTES: &[u8] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
@@ -56,10 +56,11 @@ impl Vault {
         self.ask(path, query("", Some(1)), Nobody).await.map(drop)
     }
 
-    /// The keys that match, in order, at most `limit`.
+    /// The keys that match, in order: at most `limit`, and at least `enough` if there are so many.
     pub(super) async fn page(
         &self,
         pattern: &ListPattern<'_>,
+        enough: usize,
         limit: usize,
     ) -> Result<Page, Fault> {
         let mut page = PageBuilder::new(limit);
@@ -89,10 +90,15 @@ impl Vault {
                 Some(size) => count > size,
                 None => count == 0,
             };
-            if is_end || is_past || unpaged || page.is_full() {
+            if is_end || is_past || unpaged {
                 return Ok(page.finish());
             }
-            size = size.filter(|size| count == *size);
+            // Where this is the end most likely, it is made sure of at once.
+            let is_short = size.is_some_and(|size| count < size);
+            if page.len() > enough && !is_short {
+                return Ok(page.finish_early());
+            }
+            size = size.filter(|_| !is_short);
             after = last.unwrap_or(after);
         }
     }

@@ -6,6 +6,7 @@ mod battery;
 mod cluster;
 mod content;
 mod creators;
+mod listing;
 mod outage;
 mod token;
 mod transport;

@@ -44,6 +44,7 @@ impl Vault {
         let Some(permit) = self.behind(&claim) else { return };
         let (vault, stored) = (Arc::clone(self), Zeroizing::new(stored.to_owned()));
         tokio::spawn(async move {
+            let _change = vault.ahead.change();
             while claim.since.elapsed() < MAX_UNSURE {
                 time::sleep(jitter(AGAIN)).await;
                 let settled = match vault.session.call(&call).await {

@@ -1,6 +1,6 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ struct Shared {
     ended: AtomicBool,
     mode: AtomicU8,
     accepted: AtomicUsize,
+    answered: AtomicU64,
     /// Raised by each change of mode.
     epoch: AtomicUsize,
     delay: Mutex<Duration>,
@@ -49,6 +50,7 @@ impl Relay {
             ended: AtomicBool::new(false),
             mode: AtomicU8::new(Mode::Pass as u8),
             accepted: AtomicUsize::new(0),
+            answered: AtomicU64::new(0),
             epoch: AtomicUsize::new(0),
             delay: Mutex::new(Duration::ZERO),
         });
@@ -86,6 +88,11 @@ impl Relay {
     /// How many connections it has taken.
     pub fn connections(&self) -> usize {
         self.shared.accepted.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes of the server's answers it has passed on.
+    pub fn answered(&self) -> u64 {
+        self.shared.answered.load(Ordering::Relaxed)
     }
 }
 
@@ -138,7 +145,7 @@ fn wait_to_connect(server: SocketAddr, shared: &Shared) -> Option<TcpStream> {
     if shared.cuts() { None } else { TcpStream::connect(server).ok() }
 }
 
-fn pump(mut from: &TcpStream, mut to: &TcpStream, delayed: bool, epoch: usize, shared: &Shared) {
+fn pump(mut from: &TcpStream, mut to: &TcpStream, is_answer: bool, epoch: usize, shared: &Shared) {
     let mut block = vec![0; 64 << 10];
     while !shared.cuts() {
         if shared.holds(epoch) {
@@ -148,12 +155,15 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, delayed: bool, epoch: usize, s
         match from.read(&mut block) {
             Ok(0) => break,
             Ok(read) => {
-                if delayed {
+                if is_answer {
                     std::thread::sleep(*lock(&shared.delay));
                 }
                 // What was read just before the relay was told to hold is held too.
                 while shared.holds(epoch) && !shared.cuts() {
                     std::thread::sleep(TICK);
+                }
+                if is_answer {
+                    shared.answered.fetch_add(read as u64, Ordering::Relaxed);
                 }
                 if shared.cuts() || to.write_all(&block[..read]).is_err() {
                     break;

@@ -1,0 +1,231 @@
+//! Names that were read along with a page, for the pages after it.
+//!
+//! To list some of the names costs Vault as much as to list all: KV v2 decrypts every name to
+//! find those that are asked for, and others know no pages at all. So one listing there is made
+//! to do for many pages here, while its names are fresh. What our own server creates or deletes
+//! shows at once; what others do in the middle of a listing may not.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use kes_api::{KeyName, ListPattern};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use crate::Page;
+
+/// Names that are read for one page and those after it: 16 pages, 1.3 MB.
+const NAMES: usize = 16 * 1024;
+
+/// Listings whose names are kept, and that may be read at one time. Of more, each page is read
+/// for itself.
+const RUNS: usize = 4;
+
+/// Names are told for this time after they were read.
+const MAX_AGE: Duration = Duration::from_secs(10);
+
+/// What was read ahead.
+pub(super) struct Ahead {
+    kept: Mutex<Kept>,
+    readers: Semaphore,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// Changes to keys, so far.
+    changes: u64,
+    /// The oldest first.
+    runs: VecDeque<Run>,
+}
+
+/// All names with a prefix from one on, up to another.
+struct Run {
+    prefix: String,
+    names: Vec<KeyName>,
+    /// Whether there are more, from the last one on.
+    more: bool,
+    read: Instant,
+}
+
+/// A listing that is being read.
+pub(super) struct Reading<'a> {
+    ahead: &'a Ahead,
+    /// None where there are too many.
+    permit: Option<SemaphorePermit<'a>>,
+    changes: u64,
+}
+
+/// A change to a key, about to be made.
+pub(super) struct Change<'a>(&'a Ahead);
+
+impl Default for Ahead {
+    fn default() -> Self {
+        Self { kept: Mutex::default(), readers: Semaphore::new(RUNS) }
+    }
+}
+
+impl Ahead {
+    /// A page that goes on where another one ended, if its names are at hand.
+    pub(super) fn page(&self, pattern: &ListPattern<'_>, limit: usize) -> Option<Page> {
+        let mut kept = self.kept.lock();
+        kept.runs.retain(|run| run.read.elapsed() < MAX_AGE);
+        kept.runs.iter().rev().find_map(|run| run.page(pattern, limit))
+    }
+
+    /// Says that names are about to be read.
+    pub(super) fn read(&self) -> Reading<'_> {
+        let permit = self.readers.try_acquire().ok();
+        Reading { ahead: self, permit, changes: self.kept.lock().changes }
+    }
+
+    /// Says that a key is about to be created or deleted. When that is done, or given up, nothing
+    /// that was read before it has ended is told any more.
+    pub(super) fn change(&self) -> Change<'_> {
+        Change(self)
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        let mut kept = self.0.kept.lock();
+        kept.changes += 1;
+        kept.runs.clear();
+    }
+}
+
+impl Run {
+    fn page(&self, pattern: &ListPattern<'_>, limit: usize) -> Option<Page> {
+        if self.prefix != pattern.prefix() {
+            return None;
+        }
+        // A page goes on at a name that its client was told. At any other name we may have to
+        // ask anew, for something may have come in between.
+        let from = self.names.binary_search_by(|name| name.as_str().cmp(pattern.from())).ok()?;
+        let end = from.saturating_add(limit);
+        let next = self.names.get(end).copied();
+        if next.is_none() && self.more {
+            return None;
+        }
+        let names = &self.names[from..end.min(self.names.len())];
+        Some(Page { names: names.to_vec(), next })
+    }
+}
+
+impl Reading<'_> {
+    /// How many names to read, for a page of `limit`.
+    pub(super) fn limit(&self, limit: usize) -> usize {
+        if self.permit.is_some() { limit.max(NAMES) } else { limit }
+    }
+
+    /// Keeps what was read for the pages to come, and returns the first `limit` of it.
+    pub(super) fn done(self, prefix: &str, mut read: Page, limit: usize) -> Page {
+        if read.names.len() <= limit {
+            return read;
+        }
+        let next = read.names[limit];
+        let page = Page { names: read.names[..limit].to_vec(), next: Some(next) };
+        let mut kept = self.ahead.kept.lock();
+        if kept.changes == self.changes && self.permit.is_some() {
+            let more = read.next.is_some();
+            read.names.drain(..limit);
+            read.names.extend(read.next);
+            while kept.runs.len() >= RUNS {
+                kept.runs.pop_front();
+            }
+            let (prefix, names) = (prefix.to_owned(), read.names);
+            kept.runs.push_back(Run { prefix, names, more, read: Instant::now() });
+        }
+        page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Vault has, from a name on.
+    fn stored(from: usize, count: usize) -> Page {
+        let name = |at| KeyName::parse(&format!("key-{at:06}")).unwrap();
+        Page { names: (from..from + count).map(name).collect(), next: Some(name(from + count)) }
+    }
+
+    fn page(ahead: &Ahead, pattern: &str, limit: usize) -> Option<Page> {
+        ahead.page(&ListPattern::parse(pattern).unwrap(), limit)
+    }
+
+    fn read(ahead: &Ahead, prefix: &str) {
+        let page = ahead.read().done(prefix, stored(0, 100), 10);
+        assert_eq!(page, stored(0, 10));
+    }
+
+    #[tokio::test]
+    async fn only_what_goes_on_at_a_known_name_is_told() {
+        let ahead = Ahead::default();
+        read(&ahead, "key-");
+        for (pattern, limit, expected) in [
+            ("key-*key-000010", 10, Some(stored(10, 10))),
+            ("key-*key-000010", 90, Some(stored(10, 90))),
+            ("key-*key-000010", 91, None), // nobody knows what comes after it
+            ("key-*key-000100", 1, None),
+            ("key-*key-000099", 1, Some(stored(99, 1))),
+            ("key-*key-00001", 10, None), // there may be such a key by now
+            ("key-*key-000009", 10, None), // told before
+            ("key-*", 10, None),
+            ("*key-000010", 10, None),
+            ("key-0*key-000010", 10, None),
+        ] {
+            assert_eq!(page(&ahead, pattern, limit), expected, "{pattern} {limit}");
+        }
+        // The end is known where there is nothing after it.
+        let end = Page { next: None, ..stored(0, 20) };
+        let _ = ahead.read().done("k", end.clone(), 10);
+        let found = page(&ahead, "k*key-000015", 1024).unwrap();
+        assert_eq!((&found.names[..], found.next), (&end.names[15..], None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_are_told_for_a_while() {
+        let ahead = Ahead::default();
+        read(&ahead, "key-");
+        tokio::time::advance(MAX_AGE - Duration::from_millis(1)).await;
+        assert!(page(&ahead, "key-*key-000010", 10).is_some());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(page(&ahead, "key-*key-000010", 10).is_none());
+        assert!(ahead.kept.lock().runs.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_change_ends_what_was_read_before_it_was_done() {
+        let ahead = Ahead::default();
+        read(&ahead, "key-");
+        let change = ahead.change();
+        assert!(page(&ahead, "key-*key-000010", 10).is_some());
+        let reading = ahead.read();
+        drop(change);
+        assert!(page(&ahead, "key-*key-000010", 10).is_none());
+        reading.done("key-", stored(0, 100), 10);
+        assert!(page(&ahead, "key-*key-000010", 10).is_none(), "it was read before the change");
+        read(&ahead, "key-");
+        assert!(page(&ahead, "key-*key-000010", 10).is_some());
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_bounded() {
+        let ahead = Ahead::default();
+        let readings: Vec<_> = (0..=RUNS).map(|_| ahead.read()).collect();
+        let limits: Vec<_> = readings.iter().map(|reading| reading.limit(10)).collect();
+        assert_eq!(limits, [&[NAMES; RUNS][..], &[10]].concat());
+        for reading in readings {
+            let limit = reading.limit(10);
+            assert_eq!(reading.done("key-", stored(0, limit), 10), stored(0, 10));
+        }
+        assert_eq!(ahead.read().limit(NAMES + 1), NAMES + 1);
+        for prefix in ["a", "b", "c", "d", "e", "f"] {
+            read(&ahead, prefix);
+        }
+        assert_eq!(ahead.kept.lock().runs.len(), RUNS);
+        assert!(page(&ahead, "f*key-000010", 10).is_some());
+        assert!(page(&ahead, "b*key-000010", 10).is_none());
+    }
+}
