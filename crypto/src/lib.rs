@@ -23,10 +23,10 @@
 //!
 //! # What is wiped, and what is not
 //!
-//! Secrets, message keys, key schedules, HMAC and Poly1305 states and opened plaintexts are
-//! overwritten when they are dropped, and the stack that the ciphers used is overwritten after
-//! each operation. That is best effort: registers, and copies that the compiler or the kernel
-//! (swap, core dumps) makes, are out of reach of a library.
+//! Secrets, message keys, key schedules, HMAC states and opened plaintexts are overwritten when they
+//! are dropped, and the stack that the ciphers used, with the states of GCM and Poly1305, is
+//! overwritten after each operation. That is best effort: registers, and copies that the compiler
+//! or the kernel (swap, core dumps) makes, are out of reach of a library.
 
 mod secret;
 
@@ -36,11 +36,15 @@ mod key;
 
 mod envelope;
 
+mod aead;
+
 mod ciphertext;
 
 mod mac;
 
 mod stack;
+
+mod wipe;
 
 pub mod random;
 

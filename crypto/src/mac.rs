@@ -15,9 +15,7 @@ pub(crate) struct Mac(Box<Hmac<Sha256>>);
 
 impl Mac {
     pub(crate) fn new(secret: &Secret) -> Self {
-        Self(stack::wiped(|| {
-            Hmac::new_from_slice(secret.expose()).expect("HMAC takes secrets of any length").into()
-        }))
+        Self(stack::wiped(|| prepared(secret)))
     }
 
     /// Writes the tag of `message`, in place: it may be a key. What it leaves on the stack is for
@@ -27,6 +25,10 @@ impl Mac {
         mac.update(message);
         mac.finalize_into(tag.into());
     }
+}
+
+fn prepared(secret: &Secret) -> Box<Hmac<Sha256>> {
+    Hmac::new_from_slice(secret.expose()).expect("HMAC takes secrets of any length").into()
 }
 
 #[cfg(test)]
@@ -74,6 +76,21 @@ mod tests {
                 mac.tag_into(&message, &mut computed);
                 assert_eq!(computed[..], unhex(tag), "key {key:?}");
             }
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_is_wiped_of_the_stack_is_all_that_was_used() {
+        use stack::tests::depth;
+
+        let secret = Secret::generate();
+        let mac = Mac::new(&secret);
+        let mut tag = [0; 32];
+        assert!(depth(|| drop(prepared(&secret))) <= stack::DEPTH);
+        for len in [0, 16, 64, 1000, 100_000] {
+            let message = vec![7; len];
+            assert!(depth(|| mac.tag_into(&message, &mut tag)) <= stack::DEPTH, "{len} bytes");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! 32 bytes that nobody sees by accident.
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::ZeroizeOnDrop;
 
-use crate::random;
+use crate::{random, wipe};
 
 /// A secret key of 32 bytes, wiped when dropped.
 ///
@@ -52,7 +52,7 @@ impl Secret {
 
 impl Drop for Secret {
     fn drop(&mut self) {
-        self.0.zeroize();
+        wipe::bytes(self.0.as_mut_slice());
     }
 }
 

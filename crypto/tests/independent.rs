@@ -1,40 +1,29 @@
-//! The envelope against a second implementation of its ciphers, AWS-LC; HChaCha20, which that does
-//! not have, against one written out here from the draft and itself checked against AWS-LC.
+//! The envelope against second implementations of all that it is made of: the plain ciphers of
+//! RustCrypto, HMAC of AWS-LC, and HChaCha20 written out here from the draft and itself checked
+//! against AWS-LC.
 
-use aws_lc_rs::aead::{
-    AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
-};
+use aes_gcm::aead::{Aead, Payload};
+use aes_gcm::{Aes256Gcm, KeyInit as _};
+use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
+use chacha20poly1305::ChaCha20Poly1305;
 use kes_crypto::Cipher;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::{key, open};
 
-struct Other {
-    algorithm: &'static Algorithm,
-    message_key: fn(&[u8; 32], &[u8; 16]) -> [u8; 32],
-}
+struct Other(Cipher);
 
 impl Other {
-    fn of(cipher: Cipher) -> Self {
-        match cipher {
-            Cipher::Aes256 => Self { algorithm: &AES_256_GCM, message_key: hmac_sha256 },
-            Cipher::ChaCha20 => Self { algorithm: &CHACHA20_POLY1305, message_key: hchacha20 },
-        }
-    }
-
-    fn aead(&self, secret: &[u8; 32], iv: &[u8; 16]) -> LessSafeKey {
-        let message_key = (self.message_key)(secret, iv);
-        LessSafeKey::new(UnboundKey::new(self.algorithm, &message_key).unwrap())
-    }
-
     fn seal(&self, secret: &[u8; 32], random: &[u8; 28], context: &[u8], plain: &[u8]) -> Vec<u8> {
         let (iv, nonce) = split(random);
-        let mut out = plain.to_vec();
-        self.aead(secret, &iv)
-            .seal_in_place_append_tag(nonce, Aad::from(context), &mut out)
-            .unwrap();
+        let payload = Payload { msg: plain, aad: context };
+        let mut out = match self.0 {
+            Cipher::Aes256 => aes(secret, &iv).encrypt(&nonce.into(), payload),
+            Cipher::ChaCha20 => chacha(secret, &iv).encrypt(&nonce.into(), payload),
+        }
+        .unwrap();
         out.extend(random);
         out
     }
@@ -42,16 +31,26 @@ impl Other {
     fn open(&self, secret: &[u8; 32], ciphertext: &[u8], context: &[u8]) -> Option<Vec<u8>> {
         let (sealed, random) = ciphertext.split_last_chunk().unwrap();
         let (iv, nonce) = split(random);
-        let mut sealed = sealed.to_vec();
-        let plaintext =
-            self.aead(secret, &iv).open_in_place(nonce, Aad::from(context), &mut sealed);
-        plaintext.ok().map(|plaintext| plaintext.to_vec())
+        let payload = Payload { msg: sealed, aad: context };
+        match self.0 {
+            Cipher::Aes256 => aes(secret, &iv).decrypt(&nonce.into(), payload),
+            Cipher::ChaCha20 => chacha(secret, &iv).decrypt(&nonce.into(), payload),
+        }
+        .ok()
     }
 }
 
-fn split(random: &[u8; 28]) -> ([u8; 16], Nonce) {
+fn split(random: &[u8; 28]) -> ([u8; 16], [u8; 12]) {
     let (iv, nonce) = random.split_at(16);
-    (iv.try_into().unwrap(), Nonce::try_assume_unique_for_key(nonce).unwrap())
+    (iv.try_into().unwrap(), nonce.try_into().unwrap())
+}
+
+fn aes(secret: &[u8; 32], iv: &[u8; 16]) -> Aes256Gcm {
+    Aes256Gcm::new(&hmac_sha256(secret, iv).into())
+}
+
+fn chacha(secret: &[u8; 32], iv: &[u8; 16]) -> ChaCha20Poly1305 {
+    ChaCha20Poly1305::new(&hchacha20(secret, iv).into())
 }
 
 fn hmac_sha256(secret: &[u8; 32], iv: &[u8; 16]) -> [u8; 32] {
@@ -122,7 +121,7 @@ proptest! {
         context in vec(any::<u8>(), 0..100),
     ) {
         let ciphertext = key(cipher, secret).seal(&plaintext, &context);
-        let opened = Other::of(cipher).open(&secret, &ciphertext, &context);
+        let opened = Other(cipher).open(&secret, &ciphertext, &context);
         prop_assert_eq!(opened, Some(plaintext));
     }
 
@@ -134,7 +133,7 @@ proptest! {
         plaintext in plaintext(),
         context in vec(any::<u8>(), 0..100),
     ) {
-        let ciphertext = Other::of(cipher).seal(&secret, &random, &context, &plaintext);
+        let ciphertext = Other(cipher).seal(&secret, &random, &context, &plaintext);
         prop_assert_eq!(open(&key(cipher, secret), &ciphertext, &context), Some(plaintext));
     }
 

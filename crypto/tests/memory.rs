@@ -111,13 +111,14 @@ mod search {
         let mut held = vec![
             ("encryption secret", secret.clone()),
             ("HMAC secret", hmac_secret.clone()),
-            ("plaintext", plaintext),
+            ("plaintext", plaintext.clone()),
             ("inner state of HMAC", state(&hmac_secret, 0x36)),
             ("outer state of HMAC", state(&hmac_secret, 0x5c)),
         ];
         let mut passing = vec![
             ("HMAC secret with inner padding", xor(&hmac_secret, 0x36)),
             ("HMAC secret with outer padding", xor(&hmac_secret, 0x5c)),
+            ("key stream", plaintext.iter().zip(&ciphertext).map(|(a, b)| a ^ b).collect()),
         ];
         match cipher {
             Cipher::Aes256 => {
