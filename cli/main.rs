@@ -11,18 +11,21 @@ mod output;
 mod parse;
 mod password;
 
-use std::alloc::System;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use error::Failure;
+use tikv_jemallocator::Jemalloc;
 use zeroizing_alloc::ZeroAlloc;
 
 /// Wipes all memory that is given back. Secrets wipe themselves when they are dropped; this is for
 /// the buffers of TLS, HTTP and JSON that requests with keys and plaintexts passed through, which
 /// their libraries do not wipe.
+///
+/// The allocator under it gives memory back to the system: that of glibc keeps what a burst of
+/// connections left behind.
 #[global_allocator]
-static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
+static ALLOCATOR: ZeroAlloc<Jemalloc> = ZeroAlloc(Jemalloc);
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();

@@ -90,6 +90,11 @@ impl Activity {
         self.stopping_since.store(now(), Ordering::Relaxed);
     }
 
+    /// Whether it does.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping_since.load(Ordering::Relaxed) != 0
+    }
+
     /// Whether a head has begun to arrive and is not complete.
     pub(crate) fn head_is_due(&self) -> bool {
         self.head_since.load(Ordering::Relaxed) != 0

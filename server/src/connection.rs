@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufRead as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -55,19 +55,25 @@ pub(crate) async fn serve(
     mut stopping: watch::Receiver<bool>,
 ) {
     // Who has not finished its handshake when the server stops comes too late.
-    let Some((tls, peer)) = (tokio::select! {
+    let Some((mut tls, peer)) = (tokio::select! {
         biased;
         _ = stopping.wait_for(|stopping| *stopping) => None,
-        connected = handshake(&shared, socket) => connected,
+        // In a box, as everything that a connection is in turn: the task would have room for the
+        // largest of them until it ends.
+        connected = Box::pin(handshake(&shared, socket)) => connected,
     }) else {
         return;
     };
     shared.metrics.connections.inc();
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-    if is_h2 {
-        http2(Arc::clone(&shared), tls, peer, stopping).await;
-    } else {
-        http1(Arc::clone(&shared), tls, peer, stopping).await;
+    let activity = Activity::new(!is_h2);
+    let mut interrupts = Interrupts::of(&activity, stopping);
+    if first_bytes(&mut tls, &activity, &mut interrupts).await {
+        if is_h2 {
+            http2(Arc::clone(&shared), tls, peer, &activity, interrupts).await;
+        } else {
+            http1(Arc::clone(&shared), tls, peer, &activity, interrupts).await;
+        }
     }
     shared.metrics.connections.dec();
 }
@@ -124,29 +130,55 @@ async fn last_words(mut socket: Socket) -> io::Result<()> {
     Ok(())
 }
 
+/// Waits until the client says something; `false` if the connection was ended for not doing so.
+/// Until then there are none of HTTP's buffers, which are most of what a connection takes.
+async fn first_bytes(
+    tls: &mut TlsStream<Socket>,
+    activity: &Activity,
+    interrupts: &mut Interrupts,
+) -> bool {
+    loop {
+        let interrupt = poll_fn(|cx| match Pin::new(&mut *tls).poll_fill_buf(cx) {
+            // An end or an error is found again by who reads.
+            Poll::Ready(_) => Poll::Ready(None),
+            Poll::Pending => interrupts.poll(cx).map(Some),
+        });
+        match interrupt.await {
+            None => return true,
+            Some(Interrupt::Stopping) => activity.stop(),
+            Some(Interrupt::Expired) => {
+                let _ = tokio::time::timeout(LAST_WORDS, tls.shutdown()).await;
+                return false;
+            }
+        }
+    }
+}
+
 async fn http1(
     shared: Arc<Shared>,
     tls: TlsStream<Socket>,
     peer: Arc<Peer>,
-    stopping: watch::Receiver<bool>,
+    activity: &Arc<Activity>,
+    interrupts: Interrupts,
 ) {
-    let activity = Activity::new(true);
-    let io = TokioIo::new(Watched::new(tls, &activity));
+    let io = TokioIo::new(Watched::new(tls, activity));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(None) // see `activity`
         .max_header_size(MAX_HEAD as usize)
-        .serve_connection(io, service(shared, peer, &activity));
-    drive(connection, http1::Connection::graceful_shutdown, &activity, stopping).await;
+        .keep_alive(!activity.is_stopping())
+        .serve_connection(io, service(shared, peer, activity));
+    let farewell = http1::Connection::graceful_shutdown;
+    drive(Box::pin(connection), farewell, activity, interrupts).await;
 }
 
 async fn http2(
     shared: Arc<Shared>,
     tls: TlsStream<Socket>,
     peer: Arc<Peer>,
-    stopping: watch::Receiver<bool>,
+    activity: &Arc<Activity>,
+    interrupts: Interrupts,
 ) {
-    let activity = Activity::new(false);
     let arrivals = Arrivals::default();
     let connection = http2::Builder::new(arrivals.clone())
         .timer(TokioTimer::new())
@@ -157,12 +189,15 @@ async fn http2(
         // A client that is gone without a word is found out.
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(20))
-        .serve_connection(TokioIo::new(tls), service(shared, peer, &activity));
-    let connection = WithRequests::new(connection, arrivals);
+        .serve_connection(TokioIo::new(tls), service(shared, peer, activity));
+    let mut connection = Box::pin(WithRequests::new(connection, arrivals));
     let farewell = |connection: Pin<&mut WithRequests<http2::Connection<_, _, _>>>| {
         Pin::new(connection.get_mut().connection()).graceful_shutdown();
     };
-    drive(connection, farewell, &activity, stopping).await;
+    if activity.is_stopping() {
+        farewell(connection.as_mut());
+    }
+    drive(connection, farewell, activity, interrupts).await;
 }
 
 /// The service of one connection: the other end is known once, and does not change.
@@ -186,14 +221,12 @@ fn service(
 /// Runs a connection until it ends, expires, or the server stops; `farewell` makes it end after
 /// the requests that it has.
 async fn drive<C: Future>(
-    connection: C,
+    mut connection: Pin<Box<C>>,
     farewell: impl FnOnce(Pin<&mut C>),
-    activity: &Arc<Activity>,
-    stopping: watch::Receiver<bool>,
+    activity: &Activity,
+    mut interrupts: Interrupts,
 ) {
-    let mut connection = pin!(connection);
     let mut farewell = Some(farewell);
-    let mut interrupts = Interrupts::of(activity, stopping);
     loop {
         let interrupt = poll_fn(|cx| match connection.as_mut().poll(cx) {
             Poll::Ready(_) => Poll::Ready(None),
