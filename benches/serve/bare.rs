@@ -32,7 +32,7 @@ pub(crate) fn serve() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(tls()));
         let router = Router::new().fallback(routing::any(answer));
-        eprintln!("https://{} ", listener.local_addr().unwrap());
+        println!("https://{}", listener.local_addr().unwrap());
         loop {
             let Ok((socket, _)) = listener.accept().await else { continue };
             let (acceptor, router) = (acceptor.clone(), router.clone());

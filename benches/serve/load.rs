@@ -3,60 +3,53 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http::{Request, Uri};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
-/// One row of the table.
+use crate::client::{Kind, Protocol, Sender, Template};
+use crate::cpu;
+use crate::servers::{Servers, Subject};
+
+/// What clients do at once.
+#[derive(Clone)]
 pub(crate) struct Work {
+    /// The row of the table.
     pub(crate) name: &'static str,
     pub(crate) protocol: Protocol,
     pub(crate) connections: usize,
-    /// Requests at once on each connection.
+    /// Requests at once on each connection; one with HTTP/1.1.
     pub(crate) streams: usize,
     pub(crate) request: Kind,
+    /// How many keys the requests go round.
+    pub(crate) keys: usize,
+    /// Whether each request has a connection of its own.
+    pub(crate) anew: bool,
 }
 
-/// What is spoken.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    H1,
-    H2,
-    /// A connection for each request, HTTP/1.1.
-    Connect,
-}
+/// The work of the rows that differ in what ours is started with.
+pub(crate) const GENERATE: Work = Work {
+    name: "generate, h2, 1 x 64",
+    protocol: Protocol::H2,
+    connections: 1,
+    streams: 64,
+    request: Kind::Generate,
+    keys: 1,
+    anew: false,
+};
 
-/// What is asked for.
-#[derive(Clone, Copy)]
-pub(crate) enum Kind {
-    Generate,
-    Decrypt,
-    Encrypt(usize),
-    Describe,
-}
-
-/// The rows.
+/// The rows of the plain server.
 pub(crate) fn works() -> Vec<Work> {
     use Kind::{Decrypt, Describe, Encrypt, Generate};
-    use Protocol::{Connect, H1, H2};
+    use Protocol::{H1, H2};
     let work = |name, protocol, connections, streams, request| Work {
         name,
         protocol,
         connections,
         streams,
         request,
+        ..GENERATE
     };
     vec![
-        work("generate, h2, 1 x 64", H2, 1, 64, Generate),
+        GENERATE,
         work("decrypt, h2, 1 x 64", H2, 1, 64, Decrypt),
         work("encrypt 32 B, h2, 1 x 64", H2, 1, 64, Encrypt(32)),
         work("describe, h2, 1 x 64", H2, 1, 64, Describe),
@@ -64,188 +57,108 @@ pub(crate) fn works() -> Vec<Work> {
         work("generate, h1, 32", H1, 32, 1, Generate),
         work("decrypt, h1, 32", H1, 32, 1, Decrypt),
         work("encrypt 700 kB, h1, 4", H1, 4, 1, Encrypt(700_000)),
-        work("new connection each", Connect, 4, 1, Describe),
+        Work { anew: true, ..work("new connection each", H1, 4, 1, Describe) },
     ]
+}
+
+/// A work made ready for one server: its requests, and what they are sent with.
+pub(crate) struct Load {
+    work: Work,
+    config: Arc<ClientConfig>,
+    requests: Arc<[Template]>,
 }
 
 /// What a server did in a while.
 #[derive(Default)]
 pub(crate) struct Done {
     pub(crate) requests: u64,
-    /// Of each request, in microseconds.
+    /// CPU time of the server.
+    pub(crate) cpu_ns: u64,
+    pub(crate) elapsed: Duration,
+    /// Of each request, in microseconds, from sending to the end of the answer; with `anew` from
+    /// the start of the connection.
     pub(crate) latencies: Vec<u32>,
 }
 
-/// A request that is sent again and again.
-#[derive(Clone)]
-pub(crate) struct Template {
-    method: &'static str,
-    path: &'static str,
-    body: Bytes,
-}
+impl Load {
+    /// Sends each request once and looks into the answer; the keys are in memory then.
+    pub(crate) async fn prepare(work: &Work, servers: &Servers, subject: &Subject) -> Self {
+        let config = servers.client(work.protocol.alpn());
+        let mut sender = Sender::open(&subject.address, &config).await;
+        let requests = work.request.templates(&mut sender, subject, work.keys).await;
+        Self { work: work.clone(), config, requests: requests.into() }
+    }
 
-/// The key that all requests use.
-const KEY: &str = "bench";
-
-impl Kind {
-    /// Makes the request; a decryption needs a ciphertext of the server.
-    pub(crate) async fn template(self, address: &str, config: &Arc<ClientConfig>) -> Template {
-        let json = |body: String| Bytes::from(body);
-        match self {
-            Self::Generate => Template {
-                method: "PUT",
-                path: "/v1/key/generate/bench",
-                body: json(r#"{"context":"YnVja2V0L29iamVjdA=="}"#.to_owned()),
-            },
-            Self::Describe => {
-                Template { method: "GET", path: "/v1/key/describe/bench", body: Bytes::new() }
-            }
-            Self::Encrypt(size) => {
-                let plaintext = STANDARD.encode(vec![7; size]);
-                let body = format!(r#"{{"plaintext":"{plaintext}","context":"Y3R4"}}"#);
-                Template { method: "PUT", path: "/v1/key/encrypt/bench", body: json(body) }
-            }
-            Self::Decrypt => {
-                let plaintext = STANDARD.encode([7; 32]);
-                let encrypt = Template {
-                    method: "PUT",
-                    path: "/v1/key/encrypt/bench",
-                    body: json(format!(r#"{{"plaintext":"{plaintext}","context":"Y3R4"}}"#)),
-                };
-                let answer = once(address, config, &encrypt).await;
-                let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
-                let ciphertext = answer["ciphertext"].as_str().unwrap();
-                let body = format!(r#"{{"ciphertext":"{ciphertext}","context":"Y3R4"}}"#);
-                Template { method: "PUT", path: "/v1/key/decrypt/bench", body: json(body) }
-            }
+    /// Loads the server for a while. The connections are made before the time starts.
+    pub(crate) async fn run(&self, subject: &Subject, time: Duration) -> Done {
+        let mut senders = Vec::new();
+        for _ in 0..self.work.connections {
+            let sender = Sender::open(&subject.address, &self.config).await;
+            let more: Vec<Sender> =
+                (1..self.work.streams).map_while(|_| sender.another()).collect();
+            senders.push(sender);
+            senders.extend(more);
         }
-    }
-}
-
-/// Makes the key, if it is not there.
-pub(crate) async fn prepare(address: &str, config: &Arc<ClientConfig>) {
-    let path = "/v1/key/create/bench";
-    assert!(path.ends_with(KEY));
-    once(address, config, &Template { method: "PUT", path, body: Bytes::new() }).await;
-}
-
-/// Loads a server for a while.
-pub(crate) async fn run(
-    work: &Work,
-    address: &str,
-    config: &Arc<ClientConfig>,
-    template: &Template,
-    time: Duration,
-) -> Done {
-    let end = Instant::now() + time;
-    let mut tasks = Vec::new();
-    for _ in 0..work.connections {
-        match work.protocol {
-            Protocol::H2 => {
-                let io = TokioIo::new(connect(address, config).await);
-                let (sender, connection) =
-                    http2::handshake(TokioExecutor::new(), io).await.unwrap();
-                tokio::spawn(connection);
-                for _ in 0..work.streams {
-                    let mut sender = sender.clone();
-                    let (template, address) = (template.clone(), address.to_owned());
-                    tasks.push(tokio::spawn(Done::until(end, async move || {
-                        sender.ready().await.unwrap();
-                        let request = template.request(&address, true);
-                        finish(sender.send_request(request).await.unwrap()).await;
-                    })));
-                }
-            }
-            Protocol::H1 => {
-                let io = TokioIo::new(connect(address, config).await);
-                let (mut sender, connection) = http1::handshake(io).await.unwrap();
-                tokio::spawn(connection);
-                let (template, address) = (template.clone(), address.to_owned());
-                tasks.push(tokio::spawn(Done::until(end, async move || {
-                    sender.ready().await.unwrap();
-                    let request = template.request(&address, false);
-                    finish(sender.send_request(request).await.unwrap()).await;
-                })));
-            }
-            Protocol::Connect => {
-                let (config, template) = (Arc::clone(config), template.clone());
-                let address = address.to_owned();
-                tasks.push(tokio::spawn(Done::until(end, async move || {
-                    once(&address, &config, &template).await;
-                })));
-            }
+        let count = senders.len();
+        let before = cpu::time_ns(subject.pid);
+        let start = Instant::now();
+        let tasks: Vec<_> = senders
+            .into_iter()
+            .enumerate()
+            .map(|(n, sender)| {
+                // Each starts at another key.
+                let first = self.requests.len() * n / count;
+                let turn = Turn { requests: Arc::clone(&self.requests), next: first };
+                let anew = self.work.anew;
+                let (address, config) = (subject.address.clone(), Arc::clone(&self.config));
+                tokio::spawn(async move {
+                    let again = anew.then_some((&*address, &config));
+                    until(start + time, sender, turn, again).await
+                })
+            })
+            .collect();
+        let mut all = Done::default();
+        for task in tasks {
+            let latencies = task.await.unwrap();
+            all.latencies.extend(latencies);
         }
-    }
-    let mut all = Done::default();
-    for task in tasks {
-        let done = task.await.unwrap();
-        all.requests += done.requests;
-        all.latencies.extend(done.latencies);
-    }
-    all
-}
-
-/// Opens connections that do nothing, and hands them over to be kept.
-pub(crate) async fn idle(
-    address: &str,
-    config: &Arc<ClientConfig>,
-    count: usize,
-) -> Vec<TlsStream<TcpStream>> {
-    let mut connections = Vec::with_capacity(count);
-    for _ in 0..count {
-        connections.push(connect(address, config).await);
-    }
-    connections
-}
-
-async fn once(address: &str, config: &Arc<ClientConfig>, template: &Template) -> Bytes {
-    let mut h1 = (**config).clone();
-    h1.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let io = TokioIo::new(connect(address, &Arc::new(h1)).await);
-    let (mut sender, connection) = http1::handshake(io).await.unwrap();
-    tokio::spawn(connection);
-    let response = sender.send_request(template.request(address, false)).await.unwrap();
-    response.into_body().collect().await.unwrap().to_bytes()
-}
-
-async fn connect(address: &str, config: &Arc<ClientConfig>) -> TlsStream<TcpStream> {
-    let socket = TcpStream::connect(address).await.unwrap();
-    socket.set_nodelay(true).unwrap();
-    let name = ServerName::try_from("127.0.0.1").unwrap();
-    TlsConnector::from(Arc::clone(config)).connect(name, socket).await.unwrap()
-}
-
-async fn finish(response: http::Response<hyper::body::Incoming>) {
-    assert_eq!(response.status(), 200);
-    let mut body = response.into_body();
-    while let Some(frame) = body.frame().await {
-        frame.unwrap();
+        all.requests = all.latencies.len() as u64;
+        all.elapsed = start.elapsed();
+        all.cpu_ns = cpu::time_ns(subject.pid) - before;
+        all
     }
 }
 
-impl Template {
-    fn request(&self, address: &str, absolute: bool) -> Request<Full<Bytes>> {
-        let builder = Request::builder().method(self.method);
-        let builder = if absolute {
-            let uri = Uri::builder().scheme("https").authority(address).path_and_query(self.path);
-            builder.uri(uri.build().unwrap())
-        } else {
-            builder.uri(self.path).header("host", address)
-        };
-        builder.body(Full::new(self.body.clone())).unwrap()
+/// Requests one after the other, from the start again after the last.
+struct Turn {
+    requests: Arc<[Template]>,
+    next: usize,
+}
+
+impl Turn {
+    fn next(&mut self) -> &Template {
+        let template = &self.requests[self.next];
+        self.next = (self.next + 1) % self.requests.len();
+        template
     }
 }
 
-impl Done {
-    /// Sends requests one after the other until `end`.
-    async fn until(end: Instant, mut request: impl AsyncFnMut()) -> Self {
-        let mut done = Self::default();
-        while Instant::now() < end {
-            let start = Instant::now();
-            request().await;
-            done.requests += 1;
-            done.latencies.push(u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX));
+/// Sends requests until `end`, each when the one before is answered. With `anew` each has a
+/// connection of its own.
+async fn until(
+    end: Instant,
+    mut sender: Sender,
+    mut turn: Turn,
+    anew: Option<(&str, &Arc<ClientConfig>)>,
+) -> Vec<u32> {
+    let mut latencies = Vec::new();
+    while Instant::now() < end {
+        let start = Instant::now();
+        if let Some((address, config)) = anew {
+            sender = Sender::open(address, config).await;
         }
-        done
+        sender.finish(turn.next()).await;
+        latencies.push(u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX));
     }
+    latencies
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::load::{self, Protocol, Work};
+use crate::client;
+use crate::cpu;
+use crate::load::{Done, Load, Work};
 use crate::servers::{Servers, Subject};
-use crate::{cpu, load::Done};
 
 /// A row of the table: a figure for each server.
 pub(crate) struct Row {
@@ -24,26 +25,21 @@ struct Cell {
 
 /// Loads each server in turn, for several rounds.
 pub(crate) async fn measure(servers: &Servers, work: &Work, rounds: usize, brief: bool) -> Row {
-    let alpn = if work.protocol == Protocol::H2 { "h2" } else { "http/1.1" };
-    let config = servers.client(alpn);
     let time = Duration::from_millis(if brief { 300 } else { 1_500 });
     let mut cells: Vec<(Vec<f64>, Vec<f64>, Done)> = Vec::new();
-    let mut templates = Vec::new();
+    let mut loads = Vec::new();
     for subject in &servers.subjects {
-        load::prepare(&subject.address, &config).await;
-        let template = work.request.template(&subject.address, &config).await;
-        // Warm: the key is in memory, the allocator has its pages.
-        load::run(work, &subject.address, &config, &template, time / 3).await;
-        templates.push(template);
+        let load = Load::prepare(work, servers, subject).await;
+        // Warm: the allocator has its pages.
+        load.run(subject, time / 3).await;
+        loads.push(load);
         cells.push((Vec::new(), Vec::new(), Done::default()));
     }
     for _ in 0..rounds {
-        for ((subject, template), cell) in servers.subjects.iter().zip(&templates).zip(&mut cells) {
-            let before = cpu::time_ns(subject.pid);
-            let done = load::run(work, &subject.address, &config, template, time).await;
-            let spent = cpu::time_ns(subject.pid) - before;
-            cell.0.push(spent as f64 / 1_000.0 / done.requests as f64);
-            cell.1.push(done.requests as f64 / time.as_secs_f64());
+        for ((subject, load), cell) in servers.subjects.iter().zip(&loads).zip(&mut cells) {
+            let done = load.run(subject, time).await;
+            cell.0.push(done.cpu_ns as f64 / 1_000.0 / done.requests as f64);
+            cell.1.push(done.requests as f64 / done.elapsed.as_secs_f64());
             cell.2.latencies.extend(done.latencies);
         }
     }
@@ -85,7 +81,10 @@ pub(crate) async fn memory(servers: &Servers, connections: usize) {
     let config = servers.client("h2");
     for subject in &servers.subjects {
         let before = cpu::resident_kib(subject.pid);
-        let open = load::idle(&subject.address, &config, connections).await;
+        let mut open = Vec::with_capacity(connections);
+        for _ in 0..connections {
+            open.push(client::connect(&subject.address, &config).await);
+        }
         let after = cpu::resident_kib(subject.pid);
         let each = after.saturating_sub(before) as f64 / connections as f64;
         println!(

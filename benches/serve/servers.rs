@@ -1,116 +1,113 @@
 //! The servers that are compared, as processes of their own.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kes_testkit::{Process, wait};
-use rcgen::{CertificateParams, KeyPair};
+use kes_testkit::Process;
 use rustls::ClientConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::client::Resumption;
 
-/// A server under measurement.
+use crate::cpu::{self, LOAD, SERVERS};
+use crate::setup::Setup;
+
+/// A server under measurement. It ends with this value.
 pub(crate) struct Subject {
+    /// `bare`, `kes` or `other`.
     pub(crate) name: &'static str,
+    /// `127.0.0.1:<port>`
     pub(crate) address: String,
     pub(crate) pid: u32,
     /// From the start of the process until it said where it listens.
     pub(crate) start: Option<Duration>,
+    /// What it writes to standard output: the audit log of ours.
+    pub(crate) stdout: Option<PathBuf>,
     _process: Option<Process>,
 }
 
 /// All of them, and what a client needs.
 pub(crate) struct Servers {
+    /// The bare server, ours, and perhaps another one, in this order.
     pub(crate) subjects: Vec<Subject>,
     client: ClientConfig,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Servers {
-    /// Starts the bare server and ours, on the cores that this thread is on.
-    pub(crate) fn start() -> Self {
+    /// Starts the bare server and ours, on the servers' core.
+    pub(crate) fn start(setup: &Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path();
-        let server_key = KeyPair::generate().unwrap();
-        let names = vec!["127.0.0.1".to_owned()];
-        let server = CertificateParams::new(names).unwrap().self_signed(&server_key).unwrap();
-        std::fs::write(path.join("server.key"), server_key.serialize_pem()).unwrap();
-        std::fs::write(path.join("server.crt"), server.pem()).unwrap();
-
-        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-        let certificate = CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap();
-        let identity = kes_api::Identity::of_certificate(certificate.der()).unwrap();
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(server.der().clone()).unwrap();
-        let client = ClientConfig::builder_with_provider(kes_tls::provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(
-                vec![certificate.der().clone()],
-                PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
-            )
-            .unwrap();
-
-        std::fs::write(path.join("config.yml"), config(&identity.to_string())).unwrap();
-        let mut bare = Command::new(std::env::current_exe().unwrap());
-        bare.env(crate::bare::ENV, path);
-        let mut ours = Process::command(Path::new(env!("CARGO_BIN_EXE_kes")));
-        ours.args(["server", "--config", "config.yml"]);
-        let mut subjects = vec![started("bare", bare, path), started("kes", ours, path)];
-        if let (Ok(address), Ok(pid)) =
-            (std::env::var("KES_BENCH_ADDRESS"), std::env::var("KES_BENCH_PID"))
-        {
-            let pid = pid.parse().expect("KES_BENCH_PID is a process ID");
-            subjects.push(Subject { name: "other", address, pid, start: None, _process: None });
-        }
-        Self { subjects, client, _folder: folder }
+        let (client, _) = setup.write(folder.path());
+        let mut servers = Self { subjects: Vec::new(), client, folder };
+        servers.subjects = vec![servers.start_bare(), servers.start_ours()];
+        servers
     }
 
-    /// TLS of a client that offers one protocol, without resumption.
+    /// The limit.
+    pub(crate) fn bare(&self) -> &Subject {
+        &self.subjects[0]
+    }
+
+    /// Ours.
+    pub(crate) fn ours(&self) -> &Subject {
+        &self.subjects[1]
+    }
+
+    /// Starts one more bare server.
+    pub(crate) fn start_bare(&self) -> Subject {
+        let mut command = Process::command(&std::env::current_exe().unwrap());
+        command.env(crate::bare::ENV, self.folder.path());
+        started("bare", command, self.folder.path())
+    }
+
+    /// Starts one more of ours, with the same configuration and the same keys.
+    pub(crate) fn start_ours(&self) -> Subject {
+        let mut command = Process::command(Path::new(env!("CARGO_BIN_EXE_kes")));
+        command.args(["server", "--config", "config.yml"]);
+        started("kes", command, self.folder.path())
+    }
+
+    /// TLS of a client that offers one protocol (`h2` or `http/1.1`), without resumption.
     pub(crate) fn client(&self, alpn: &str) -> Arc<ClientConfig> {
         let mut config = self.client.clone();
         config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-        config.resumption = rustls::client::Resumption::disabled();
+        config.resumption = Resumption::disabled();
         Arc::new(config)
     }
 }
 
-fn config(identity: &str) -> String {
-    let policies: String = (0..1_000)
-        .map(|n| {
-            format!(
-                "  p{n}:\n    allow: [/v1/key/create/*, /v1/key/generate/*, /v1/key/decrypt/*]\n"
-            )
-        })
-        .collect();
-    format!(
-        "address: 127.0.0.1:0\n\
-         admin: {{ identity: disabled }}\n\
-         tls: {{ key: server.key, cert: server.crt }}\n\
-         policy:\n{policies}  bench:\n    allow: [/v1/key/*, /v1/status]\n    \
-         identities: [{identity}]\n\
-         keystore: {{ fs: {{ path: keys }} }}\n"
-    )
-}
-
+/// Starts a server and waits until it says where it listens.
 fn started(name: &'static str, mut command: Command, folder: &Path) -> Subject {
-    let log = folder.join(format!("{name}.log"));
-    let output = || File::options().create(true).append(true).open(&log).unwrap();
-    command.current_dir(folder).stdin(Stdio::null()).stdout(output()).stderr(output());
+    let own = tempfile::Builder::new().prefix(name).tempdir_in(folder).unwrap().keep();
+    let [stdout, stderr] = ["stdout", "stderr"].map(|name| own.join(name));
+    // Appended to: the audit log may be emptied while it is written.
+    let append = |path| File::options().create(true).append(true).open(path).unwrap();
+    command.current_dir(folder).stdin(Stdio::null());
+    command.stdout(append(&stdout)).stderr(append(&stderr));
+
+    // It inherits the core, and counts its worker threads by it.
+    cpu::pin(SERVERS);
     let begin = Instant::now();
-    let process = Process::start(command);
-    let mut address = None;
-    wait::eventually(Duration::from_secs(30), "the server listens", || {
-        let printed = std::fs::read_to_string(&log).unwrap();
-        address = printed.split_once("https://").and_then(|(_, after)| {
-            let (address, _) = after.split_once([' ', '\n'])?;
-            Some(address.to_owned())
-        });
-        address.is_some()
-    });
+    let mut process = Process::start(command);
+    cpu::pin(LOAD);
+    let address = loop {
+        let printed = std::fs::read_to_string(&stdout).unwrap();
+        // Whole lines alone: the address may be half written.
+        let whole = printed.rsplit_once('\n').map_or("", |(lines, _)| lines);
+        if let Some((_, after)) = whole.split_once("https://") {
+            break after.split_ascii_whitespace().next().unwrap().to_owned();
+        }
+        if !process.is_running() || begin.elapsed() > Duration::from_secs(30) {
+            let said = std::fs::read_to_string(&stderr).unwrap();
+            panic!("{name} does not start: {printed}{said}");
+        }
+        // Short beside the milliseconds of a start.
+        std::thread::sleep(Duration::from_micros(200));
+    };
     let start = Some(begin.elapsed());
-    Subject { name, address: address.unwrap(), pid: process.id(), start, _process: Some(process) }
+    assert!(cpu::is_pinned(process.id(), SERVERS), "{name} is not on the servers' core");
+    let pid = process.id();
+    Subject { name, address, pid, start, stdout: Some(stdout), _process: Some(process) }
 }
