@@ -1,7 +1,7 @@
 //! The limit: axum, hyper and rustls, answering a constant.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -9,6 +9,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, routing};
 use http_body_util::BodyExt as _;
+use hyper::body::Bytes;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
@@ -62,15 +63,23 @@ async fn answer(request: Request) -> Result<Response, Infallible> {
     const ENCRYPT: &str = r#"{"ciphertext":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=="}"#;
     const DESCRIBE: &str = r#"{"name":"bench","algorithm":"AES256","created_at":"2026-11-22T08:24:41.123456789Z","created_by":"0000000000000000000000000000000000000000000000000000000000000000"}"#;
     let path = request.uri().path();
-    let body = match path {
+    let answer = match path {
         _ if path.contains("/generate/") => GENERATE,
         _ if path.contains("/decrypt/") => DECRYPT,
         _ if path.contains("/encrypt/") => ENCRYPT,
         _ => DESCRIBE,
     };
-    let _ = request.into_body().collect().await;
-    Ok(([(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response())
+    let asked = request.into_body().collect().await.map(|body| body.to_bytes().len());
+    let is_large = asked.is_ok_and(|len| len > LARGE.len() / 2);
+    let body = if is_large { Body::from(LARGE.clone()) } else { Body::from(answer) };
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
+
+/// The answer to a plaintext of 700 kB: a ciphertext of 60 bytes more, in base64.
+static LARGE: LazyLock<Bytes> = LazyLock::new(|| {
+    let ciphertext = "A".repeat((700_000_usize + 60).div_ceil(3) * 4);
+    format!(r#"{{"ciphertext":"{ciphertext}"}}"#).into()
+});
 
 fn tls() -> ServerConfig {
     let folder = std::env::var(ENV).unwrap();
