@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{Method, Request, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
@@ -172,7 +172,11 @@ pub(crate) enum Sender {
 impl Sender {
     /// Connects; `config` offers the protocol that is to be spoken.
     pub(crate) async fn open(address: &str, config: &Arc<ClientConfig>) -> Self {
-        let tls = connect(address, config).await;
+        Self::over(connect(address, config).await).await
+    }
+
+    /// Speaks HTTP over a connection that is there.
+    pub(crate) async fn over(tls: Tls) -> Self {
         let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
         let io = TokioIo::new(tls);
         if is_h2 {
@@ -202,8 +206,8 @@ impl Sender {
         }
     }
 
-    /// Sends a request and hands over the answer, which has to be 200.
-    pub(crate) async fn send(&mut self, template: &Template) -> Incoming {
+    /// Sends a request.
+    pub(crate) async fn exchange(&mut self, template: &Template) -> Response<Incoming> {
         let request = template.request();
         let response = match self {
             Self::H1(sender) => {
@@ -215,8 +219,13 @@ impl Sender {
                 sender.send_request(request).await
             }
         };
-        let response = response.unwrap();
-        assert_eq!(response.status(), 200, "{}", template.uri);
+        response.unwrap()
+    }
+
+    /// Sends a request and hands over the body of the answer, which has to be 200.
+    pub(crate) async fn send(&mut self, template: &Template) -> Incoming {
+        let response = self.exchange(template).await;
+        assert_eq!(response.status(), StatusCode::OK, "{}", template.uri);
         response.into_body()
     }
 
@@ -242,7 +251,10 @@ impl Sender {
 }
 
 /// A connection on which TLS alone was spoken.
-pub(crate) async fn connect(address: &str, config: &Arc<ClientConfig>) -> TlsStream<TcpStream> {
+pub(crate) type Tls = TlsStream<TcpStream>;
+
+/// Connects.
+pub(crate) async fn connect(address: &str, config: &Arc<ClientConfig>) -> Tls {
     let socket = TcpStream::connect(address).await.unwrap();
     socket.set_nodelay(true).unwrap();
     let name = ServerName::try_from("127.0.0.1").unwrap();

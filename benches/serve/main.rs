@@ -1,13 +1,28 @@
 //! What a request costs: ours beside the bare server of the same parts, side by side in one run.
 //!
-//! `cargo bench --bench serve` runs all rows; a word filters them (`cargo bench --bench serve --
-//! generate`). The bare server is axum, hyper and rustls answering a constant of the same size
-//! to the same clients over the same TLS: no server made of these parts can cost less. Servers
-//! run on one core, the load on another, in turn for several rounds; what counts is the server's
-//! CPU time for each request, which does not depend on how fast the load is.
+//! The bare server is axum, hyper and rustls answering a constant of the same size to the same
+//! clients over the same TLS: no server made of these parts can cost less. Servers run on one
+//! core, the load on another, in turn for several rounds. What counts is the server's CPU time
+//! for each request, which does not depend on how fast the load is, and our ratio to the bare
+//! server.
 //!
-//! `KES_BENCH_CHECK=1` runs for seconds and fails where our ratio to the bare server is more than
-//! twice the recorded one (`recorded.json`). No absolute time is asserted anywhere.
+//! | `cargo bench --bench serve -- …` | |
+//! | --- | --- |
+//! | | all rows, then start and memory |
+//! | `generate` | the rows whose name has the word in it; several words are one |
+//! | `memory` | start and memory alone |
+//! | `soak 5000000` | whether memory grows over so many requests of mixed work |
+//! | `other <folder>` | what another server needs to be measured beside them (see `other`) |
+//! | `--record` | writes the ratios to `recorded.json` as well; for a quiet machine |
+//!
+//! Latencies are those of a closed loop: a client sends its next request when it has the answer
+//! to the last. While a server stalls, nothing is sent that would have had to wait, so p99 and
+//! p99.9 are lower than what clients with a rate of their own would see (coordinated omission),
+//! and all latencies are those of a full queue: they follow from the rate. They are there to be
+//! compared with the line above, no more.
+//!
+//! `KES_BENCH_CHECK=1` runs for seconds and fails where a ratio is more than twice the recorded
+//! one, several times over: the machine may be busy. No absolute time is asserted anywhere.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its table")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot measure ends")]
@@ -16,42 +31,54 @@ mod bare;
 mod client;
 mod cpu;
 mod load;
+mod memory;
+mod other;
 mod report;
-#[allow(dead_code, reason = "rows to come start servers of their own")]
+mod rows;
 mod servers;
 mod setup;
+mod soak;
+mod table;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use report::Row;
-use setup::Setup;
+use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     if std::env::var_os(bare::ENV).is_some() {
         bare::serve();
         return ExitCode::SUCCESS;
     }
-    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
-    let check = std::env::var_os("KES_BENCH_CHECK").is_some();
-    let rounds = if check { 2 } else { 5 };
-
-    if !cpu::has_two() {
-        println!("One core for servers and load: rates and latencies are of no use.");
-    }
-    let servers = servers::Servers::start(&Setup::default());
+    // Cargo adds `--bench`.
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let rows: Vec<Row> = runtime.block_on(async {
-        if filter.as_ref().is_none_or(|filter| "memory".contains(filter.as_str())) {
-            report::memory(&servers, if check { 50 } else { 1_000 }).await;
+    runtime.block_on(async {
+        // Servers and folders go with the values that own them, so the run has to be left.
+        let mut interrupted = signal(SignalKind::interrupt()).unwrap();
+        let mut terminated = signal(SignalKind::terminate()).unwrap();
+        tokio::select! {
+            done = run(&args) => done,
+            _ = interrupted.recv() => ExitCode::from(130),
+            _ = terminated.recv() => ExitCode::from(143),
         }
-        let mut rows = Vec::new();
-        for work in load::works() {
-            if filter.as_ref().is_none_or(|filter| work.name.contains(filter.as_str())) {
-                rows.push(report::measure(&servers, &work, rounds, check).await);
-            }
+    })
+}
+
+async fn run(args: &[String]) -> ExitCode {
+    let is_recorded = args.iter().any(|arg| arg == "--record");
+    let words: Vec<&str> = args.iter().map(|arg| &**arg).filter(|arg| *arg != "--record").collect();
+    if !cpu::has_two() {
+        println!("One core for servers and load: rates and latencies are of no use.\n");
+    }
+    match &*words {
+        // A mode is an arm here.
+        ["soak", count @ ..] => {
+            let count = count.first().map_or(soak::REQUESTS, |count| count.parse().unwrap());
+            soak::run(count).await;
         }
-        rows
-    });
-    report::print(&rows, &servers);
-    if check && !report::within_recorded(&rows) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        ["other", folder] => other::prepare(Path::new(folder)),
+        words => return table::run(&words.join(" "), is_recorded).await,
+    }
+    ExitCode::SUCCESS
 }

@@ -1,150 +1,157 @@
-//! Measurements, and the table of them.
+//! What was measured, as tables, and beside what is recorded.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use crate::client;
-use crate::cpu;
-use crate::load::{Done, Load, Work};
-use crate::servers::{Servers, Subject};
+use crate::servers::{BARE, OURS};
 
-/// A row of the table: a figure for each server.
+/// A row of load: what it cost each server.
 pub(crate) struct Row {
-    name: &'static str,
-    cells: Vec<Cell>,
+    pub(crate) name: &'static str,
+    pub(crate) cells: Vec<Cell>,
+    /// What else is to be known of it.
+    pub(crate) note: Option<String>,
 }
 
-struct Cell {
-    subject: &'static str,
+/// What a load cost one server.
+pub(crate) struct Cell {
+    pub(crate) subject: &'static str,
     /// CPU time of the server for each request, µs: the median of the rounds.
-    cpu_us: f64,
-    per_second: f64,
-    p50: u32,
-    p99: u32,
-    p999: u32,
+    pub(crate) cpu_us: f64,
+    pub(crate) per_second: f64,
+    /// 50, 99 and 99.9 % of the requests took no longer, in µs.
+    pub(crate) latencies: [u32; 3],
+    /// Resident after it, in MiB.
+    pub(crate) memory: f64,
 }
 
-/// Loads each server in turn, for several rounds.
-pub(crate) async fn measure(servers: &Servers, work: &Work, rounds: usize, brief: bool) -> Row {
-    let time = Duration::from_millis(if brief { 300 } else { 1_500 });
-    let mut cells: Vec<(Vec<f64>, Vec<f64>, Done)> = Vec::new();
-    let mut loads = Vec::new();
-    for subject in &servers.subjects {
-        let load = Load::prepare(work, servers, subject).await;
-        // Warm: the allocator has its pages.
-        load.run(subject, time / 3).await;
-        loads.push(load);
-        cells.push((Vec::new(), Vec::new(), Done::default()));
-    }
-    for _ in 0..rounds {
-        for ((subject, load), cell) in servers.subjects.iter().zip(&loads).zip(&mut cells) {
-            let done = load.run(subject, time).await;
-            cell.0.push(done.cpu_ns as f64 / 1_000.0 / done.requests as f64);
-            cell.1.push(done.requests as f64 / done.elapsed.as_secs_f64());
-            cell.2.latencies.extend(done.latencies);
-        }
-    }
-    let cells = cells.into_iter().zip(&servers.subjects).map(cell).collect();
-    Row { name: work.name, cells }
+/// A row of another kind: one value for each server.
+pub(crate) struct Figure {
+    pub(crate) name: String,
+    pub(crate) unit: &'static str,
+    pub(crate) values: Vec<(&'static str, f64)>,
 }
 
-fn cell(((mut cpu, mut rate, mut done), subject): ((Vec<f64>, Vec<f64>, Done), &Subject)) -> Cell {
-    done.latencies.sort_unstable();
-    let at = |per_mille: usize| {
-        let last = done.latencies.len().saturating_sub(1);
-        done.latencies.get(last * per_mille / 1_000).copied().unwrap_or_default()
-    };
-    Cell {
-        subject: subject.name,
-        cpu_us: median(&mut cpu),
-        per_second: median(&mut rate),
-        p50: at(500),
-        p99: at(990),
-        p999: at(999),
+/// What is compared with what is recorded.
+pub(crate) trait Compared {
+    /// The name that it is recorded under.
+    fn name(&self) -> &str;
+
+    /// A server's value, if there is one.
+    fn value(&self, subject: &str) -> Option<f64>;
+
+    /// A server's value as a multiple of the bare server's.
+    fn ratio(&self, subject: &str) -> Option<f64> {
+        Some(self.value(subject)? / self.value(BARE)?)
     }
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
+impl Compared for Row {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn value(&self, subject: &str) -> Option<f64> {
+        let cell = self.cells.iter().find(|cell| cell.subject == subject)?;
+        Some(cell.cpu_us)
+    }
+}
+
+impl Compared for Figure {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn value(&self, subject: &str) -> Option<f64> {
+        self.values.iter().find(|(name, _)| *name == subject).map(|(_, value)| *value)
+    }
+}
+
+fn shown(ratio: Option<f64>) -> String {
+    ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"))
+}
+
+/// The head of a table of rows.
+pub(crate) fn print_head() {
+    println!(
+        "{:34} {:6} {:>11} {:>10} {:>9} {:>9} {:>9} {:>9} {:>6}",
+        "load", "server", "CPU/request", "requests/s", "p50", "p99", "p99.9", "memory", "ratio"
+    );
 }
 
 impl Row {
-    /// Our CPU time as a multiple of the bare server's.
-    fn ratio(&self) -> f64 {
-        let of = |name| self.cells.iter().find(|cell| cell.subject == name).map(|cell| cell.cpu_us);
-        of("kes").unwrap_or_default() / of("bare").unwrap_or(f64::NAN)
-    }
-}
-
-/// Memory of each server: at rest, and for each idle connection.
-pub(crate) async fn memory(servers: &Servers, connections: usize) {
-    let config = servers.client("h2");
-    for subject in &servers.subjects {
-        let before = cpu::resident_kib(subject.pid);
-        let mut open = Vec::with_capacity(connections);
-        for _ in 0..connections {
-            open.push(client::connect(&subject.address, &config).await);
-        }
-        let after = cpu::resident_kib(subject.pid);
-        let each = after.saturating_sub(before) as f64 / connections as f64;
-        println!(
-            "{:6} {:.1} MiB at rest, {each:.1} KiB for each of {connections} idle connections",
-            subject.name,
-            before as f64 / 1024.0,
-        );
-        drop(open);
-    }
-    println!();
-}
-
-/// Prints the table.
-pub(crate) fn print(rows: &[Row], servers: &Servers) {
-    println!(
-        "{:28} {:6} {:>11} {:>10} {:>8} {:>8} {:>8} {:>7}",
-        "work", "server", "CPU/request", "requests/s", "p50", "p99", "p99.9", "ratio"
-    );
-    for row in rows {
-        for cell in &row.cells {
-            let ratio =
-                if cell.subject == "kes" { format!("{:.2}", row.ratio()) } else { String::new() };
+    pub(crate) fn print(&self) {
+        for cell in &self.cells {
+            let ratio = if cell.subject == BARE { None } else { self.ratio(cell.subject) };
+            let [p50, p99, p999] = cell.latencies;
             println!(
-                "{:28} {:6} {:>8.1} µs {:>10.0} {:>5} µs {:>5} µs {:>5} µs {:>7}",
-                row.name,
+                "{:34} {:6} {:>8.1} µs {:>10.0} {p50:>6} µs {p99:>6} µs {p999:>6} µs {:>5.1} MiB {:>6}",
+                self.name,
                 cell.subject,
                 cell.cpu_us,
                 cell.per_second,
-                cell.p50,
-                cell.p99,
-                cell.p999,
-                ratio
+                cell.memory,
+                shown(ratio),
             );
         }
-    }
-    println!();
-    for subject in &servers.subjects {
-        let start = subject.start.map(|start| format!(", listening after {start:.0?}"));
-        println!(
-            "{:6} {:.1} MiB resident after the run{}",
-            subject.name,
-            cpu::resident_kib(subject.pid) as f64 / 1024.0,
-            start.unwrap_or_default()
-        );
+        if let Some(note) = &self.note {
+            println!("    {note}");
+        }
     }
 }
 
-/// Whether no ratio is more than twice the recorded one.
-pub(crate) fn within_recorded(rows: &[Row]) -> bool {
-    let recorded: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(include_str!("recorded.json")).unwrap();
-    let mut good = true;
-    for row in rows {
-        let Some(limit) = recorded.get(row.name).and_then(serde_json::Value::as_f64) else {
-            continue;
-        };
-        if row.ratio() > 2.0 * limit {
-            println!("{}: ratio {:.2}, recorded {limit:.2}", row.name, row.ratio());
-            good = false;
+impl Figure {
+    pub(crate) fn print(&self) {
+        for (subject, value) in &self.values {
+            let ratio = if *subject == BARE { None } else { self.ratio(subject) };
+            let value = format!("{value:.1} {}", self.unit);
+            println!("{:58} {subject:6} {value:>10} {:>6}", self.name, shown(ratio));
         }
     }
-    good
+}
+
+/// The ratios of an earlier run on a quiet machine (`recorded.json`).
+pub(crate) struct Recorded {
+    path: PathBuf,
+    ratios: BTreeMap<String, f64>,
+}
+
+impl Recorded {
+    pub(crate) fn read() -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/serve/recorded.json");
+        let ratios = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        Self { path, ratios }
+    }
+
+    /// What is wrong with a measurement: our ratio to the bare server is more than twice the
+    /// recorded one, or none is recorded.
+    pub(crate) fn fault(&self, measured: &dyn Compared) -> Option<String> {
+        let name = measured.name();
+        let ratio = measured.ratio(OURS)?;
+        match self.ratios.get(name) {
+            None => Some(format!("{name}: no ratio is recorded, --record does that")),
+            Some(recorded) if ratio > 2.0 * recorded => {
+                Some(format!("{name}: ratio {ratio:.2}, recorded {recorded:.2}"))
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// Takes over a ratio.
+    pub(crate) fn set(&mut self, measured: &dyn Compared) {
+        if let Some(ratio) = measured.ratio(OURS) {
+            self.ratios.insert(measured.name().to_owned(), ratio);
+        }
+    }
+
+    /// Writes what was taken over, beside what was recorded before.
+    pub(crate) fn write(&self) {
+        let lines: Vec<String> = self
+            .ratios
+            .iter()
+            .map(|(name, ratio)| format!("  {}: {ratio:.2}", serde_json::json!(name)))
+            .collect();
+        fs::write(&self.path, format!("{{\n{}\n}}\n", lines.join(",\n"))).unwrap();
+    }
 }

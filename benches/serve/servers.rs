@@ -1,6 +1,7 @@
 //! The servers that are compared, as processes of their own.
 
 use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -11,11 +12,13 @@ use rustls::ClientConfig;
 use rustls::client::Resumption;
 
 use crate::cpu::{self, LOAD, SERVERS};
-use crate::setup::Setup;
+use crate::rows::count_lines;
+use crate::setup::{self, Setup};
+use crate::{bare, other};
 
 /// A server under measurement. It ends with this value.
 pub(crate) struct Subject {
-    /// `bare`, `kes` or `other`.
+    /// [`BARE`], [`OURS`] or `other`.
     pub(crate) name: &'static str,
     /// `127.0.0.1:<port>`
     pub(crate) address: String,
@@ -24,11 +27,41 @@ pub(crate) struct Subject {
     pub(crate) start: Option<Duration>,
     /// What it writes to standard output: the audit log of ours.
     pub(crate) stdout: Option<PathBuf>,
-    _process: Option<Process>,
+    #[expect(dead_code, reason = "it ends the process when dropped")]
+    process: Option<Process>,
 }
+
+impl Subject {
+    /// How many lines it has written to standard output.
+    pub(crate) fn lines(&self) -> u64 {
+        let Some(path) = &self.stdout else { return 0 };
+        let mut file = BufReader::new(File::open(path).unwrap());
+        let mut lines = 0;
+        loop {
+            let text = file.fill_buf().unwrap();
+            if text.is_empty() {
+                return lines;
+            }
+            lines += count_lines(text);
+            let read = text.len();
+            file.consume(read);
+        }
+    }
+}
+
+/// The name of the bare server.
+pub(crate) const BARE: &str = "bare";
+
+/// The name of ours.
+pub(crate) const OURS: &str = "kes";
+
+/// The name of another server, which runs already.
+const OTHER: &str = "other";
 
 /// All of them, and what a client needs.
 pub(crate) struct Servers {
+    /// What ours was started with.
+    pub(crate) setup: Setup,
     /// The bare server, ours, and perhaps another one, in this order.
     pub(crate) subjects: Vec<Subject>,
     client: ClientConfig,
@@ -36,18 +69,17 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Starts the bare server and ours, on the servers' core.
+    /// Starts the bare server and ours, on the servers' core. The server that the environment
+    /// names (see [`other`](crate::other)) is beside them if `setup` is the plain one.
     pub(crate) fn start(setup: &Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        if let Some(files) = other::files() {
+            setup::copy_credentials(&files, folder.path());
+        }
         let (client, _) = setup.write(folder.path());
-        let mut servers = Self { subjects: Vec::new(), client, folder };
-        servers.subjects = vec![servers.start_bare(), servers.start_ours()];
+        let mut servers = Self { setup: setup.clone(), subjects: Vec::new(), client, folder };
+        servers.subjects = servers.again();
         servers
-    }
-
-    /// The limit.
-    pub(crate) fn bare(&self) -> &Subject {
-        &self.subjects[0]
     }
 
     /// Ours.
@@ -55,18 +87,22 @@ impl Servers {
         &self.subjects[1]
     }
 
-    /// Starts one more bare server.
-    pub(crate) fn start_bare(&self) -> Subject {
-        let mut command = Process::command(&std::env::current_exe().unwrap());
-        command.env(crate::bare::ENV, self.folder.path());
-        started("bare", command, self.folder.path())
-    }
-
-    /// Starts one more of ours, with the same configuration and the same keys.
-    pub(crate) fn start_ours(&self) -> Subject {
-        let mut command = Process::command(Path::new(env!("CARGO_BIN_EXE_kes")));
-        command.args(["server", "--config", "config.yml"]);
-        started("kes", command, self.folder.path())
+    /// The same servers once more, started anew with the same configuration and keys. The other
+    /// one is still the same process.
+    pub(crate) fn again(&self) -> Vec<Subject> {
+        let folder = self.folder.path();
+        let mut bare = Process::command(&std::env::current_exe().unwrap());
+        bare.env(bare::ENV, folder);
+        let mut ours = Process::command(Path::new(env!("CARGO_BIN_EXE_kes")));
+        ours.args(["server", "--config", "config.yml"]);
+        let mut subjects = vec![started(BARE, bare, folder), started(OURS, ours, folder)];
+        if self.setup == Setup::default()
+            && let Some((address, pid)) = other::server()
+        {
+            let (start, stdout, process) = (None, None, None);
+            subjects.push(Subject { name: OTHER, address, pid, start, stdout, process });
+        }
+        subjects
     }
 
     /// TLS of a client that offers one protocol (`h2` or `http/1.1`), without resumption.
@@ -82,7 +118,6 @@ impl Servers {
 fn started(name: &'static str, mut command: Command, folder: &Path) -> Subject {
     let own = tempfile::Builder::new().prefix(name).tempdir_in(folder).unwrap().keep();
     let [stdout, stderr] = ["stdout", "stderr"].map(|name| own.join(name));
-    // Appended to: the audit log may be emptied while it is written.
     let append = |path| File::options().create(true).append(true).open(path).unwrap();
     command.current_dir(folder).stdin(Stdio::null());
     command.stdout(append(&stdout)).stderr(append(&stderr));
@@ -109,5 +144,5 @@ fn started(name: &'static str, mut command: Command, folder: &Path) -> Subject {
     let start = Some(begin.elapsed());
     assert!(cpu::is_pinned(process.id(), SERVERS), "{name} is not on the servers' core");
     let pid = process.id();
-    Subject { name, address, pid, start, stdout: Some(stdout), _process: Some(process) }
+    Subject { name, address, pid, start, stdout: Some(stdout), process: Some(process) }
 }

@@ -16,7 +16,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 /// What ours is started with. The default is a small server as MinIO has it beside it: one
 /// policy, one identity, one key, all else as when nothing is said of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Setup {
     /// Policies in all; the client's is one of them, and they are all alike.
     pub(crate) policies: usize,
@@ -77,6 +77,13 @@ impl Setup {
              {}\n",
             self.more
         )
+    }
+}
+
+/// Takes over the server's and the client's key and certificate.
+pub(crate) fn copy_credentials(from: &Path, to: &Path) {
+    for name in ["server.key", "server.crt", "client.key", "client.crt"] {
+        fs::copy(from.join(name), to.join(name)).unwrap();
     }
 }
 
