@@ -31,6 +31,8 @@ pub(crate) struct Figure {
     pub(crate) name: String,
     pub(crate) unit: &'static str,
     pub(crate) values: Vec<(&'static str, f64)>,
+    /// Whether its ratio is one that can be relied on.
+    pub(crate) is_compared: bool,
 }
 
 /// What is compared with what is recorded.
@@ -40,6 +42,11 @@ pub(crate) trait Compared {
 
     /// A server's value, if there is one.
     fn value(&self, subject: &str) -> Option<f64>;
+
+    /// Whether its ratio is recorded.
+    fn is_compared(&self) -> bool {
+        true
+    }
 
     /// A server's value as a multiple of the bare server's.
     fn ratio(&self, subject: &str) -> Option<f64> {
@@ -61,6 +68,10 @@ impl Compared for Row {
 impl Compared for Figure {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn is_compared(&self) -> bool {
+        self.is_compared
     }
 
     fn value(&self, subject: &str) -> Option<f64> {
@@ -125,22 +136,25 @@ impl Recorded {
     }
 
     /// What is wrong with a measurement: our ratio to the bare server is more than twice the
-    /// recorded one, or none is recorded.
-    pub(crate) fn fault(&self, measured: &dyn Compared) -> Option<String> {
+    /// recorded one.
+    pub(crate) fn fault(&self, measured: &impl Compared) -> Option<String> {
+        let (name, ratio) = (measured.name(), measured.ratio(OURS)?);
+        let recorded = self.ratios.get(name)?;
+        // So written, a ratio that is no number counts as bad.
+        let is_good = ratio <= 2.0 * recorded;
+        (!is_good).then(|| format!("{name}: ratio {ratio:.2}, recorded {recorded:.2}"))
+    }
+
+    /// A measurement that there is nothing to compare with.
+    pub(crate) fn missing(&self, measured: &impl Compared) -> Option<String> {
         let name = measured.name();
-        let ratio = measured.ratio(OURS)?;
-        match self.ratios.get(name) {
-            None => Some(format!("{name}: no ratio is recorded, --record does that")),
-            Some(recorded) if ratio > 2.0 * recorded => {
-                Some(format!("{name}: ratio {ratio:.2}, recorded {recorded:.2}"))
-            }
-            Some(_) => None,
-        }
+        let is_missing = measured.is_compared() && !self.ratios.contains_key(name);
+        is_missing.then(|| format!("{name}: no ratio is recorded (`-- --record` does that)"))
     }
 
     /// Takes over a ratio.
-    pub(crate) fn set(&mut self, measured: &dyn Compared) {
-        if let Some(ratio) = measured.ratio(OURS) {
+    pub(crate) fn set(&mut self, measured: &impl Compared) {
+        if let Some(ratio) = measured.ratio(OURS).filter(|_| measured.is_compared()) {
             self.ratios.insert(measured.name().to_owned(), ratio);
         }
     }

@@ -93,7 +93,7 @@ impl Scenario {
         };
         let before = self.lines(servers, follower.as_ref());
         let mut ours = 0;
-        for round in 0..effort.rounds {
+        for _ in 0..effort.rounds {
             for (subject, load, rounds) in &mut loads {
                 let done = load.run(subject, effort.time).await;
                 if subject.name == OURS {
@@ -102,9 +102,7 @@ impl Scenario {
                 rounds.add(done);
             }
             // Whoever comes second in a round may find another machine than who comes first.
-            if round % 2 == 0 {
-                loads.reverse();
-            }
+            loads.reverse();
         }
         loads.sort_by_key(|(subject, ..)| {
             servers.subjects.iter().position(|other| other.name == subject.name)
@@ -136,6 +134,12 @@ struct Rounds {
     latencies: Vec<u32>,
 }
 
+/// The middle one, or the upper of the two.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
 impl Rounds {
     fn add(&mut self, done: Done) {
         self.cpu_us.push(done.cpu_ns as f64 / 1_000.0 / done.requests as f64);
@@ -157,12 +161,6 @@ impl Rounds {
             memory: cpu::resident_kib(subject.pid) as f64 / 1024.0,
         }
     }
-}
-
-/// The middle one, or the upper of the two.
-pub(crate) fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 /// A client that reads the stream of the audit log; it goes with this value.

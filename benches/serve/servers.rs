@@ -23,8 +23,8 @@ pub(crate) struct Subject {
     /// `127.0.0.1:<port>`
     pub(crate) address: String,
     pub(crate) pid: u32,
-    /// From the start of the process until it said where it listens.
-    pub(crate) start: Option<Duration>,
+    /// When its process was started, and how long after that it said where it listens.
+    pub(crate) start: Option<(Instant, Duration)>,
     /// What it writes to standard output: the audit log of ours.
     pub(crate) stdout: Option<PathBuf>,
     #[expect(dead_code, reason = "it ends the process when dropped")]
@@ -78,7 +78,10 @@ impl Servers {
         }
         let (client, _) = setup.write(folder.path());
         let mut servers = Self { setup: setup.clone(), subjects: Vec::new(), client, folder };
-        servers.subjects = servers.again();
+        servers.subjects = vec![servers.start_bare(), servers.start_ours()];
+        if *setup == Setup::default() {
+            servers.subjects.extend(other());
+        }
         servers
     }
 
@@ -87,22 +90,26 @@ impl Servers {
         &self.subjects[1]
     }
 
-    /// The same servers once more, started anew with the same configuration and keys. The other
-    /// one is still the same process.
-    pub(crate) fn again(&self) -> Vec<Subject> {
-        let folder = self.folder.path();
-        let mut bare = Process::command(&std::env::current_exe().unwrap());
-        bare.env(bare::ENV, folder);
-        let mut ours = Process::command(Path::new(env!("CARGO_BIN_EXE_kes")));
-        ours.args(["server", "--config", "config.yml"]);
-        let mut subjects = vec![started(BARE, bare, folder), started(OURS, ours, folder)];
-        if self.setup == Setup::default()
-            && let Some((address, pid)) = other::server()
-        {
-            let (start, stdout, process) = (None, None, None);
-            subjects.push(Subject { name: OTHER, address, pid, start, stdout, process });
+    /// The same server in a process that has done nothing yet, with the same configuration and
+    /// keys. The other one cannot be started anew: its process stays.
+    pub(crate) fn anew(&self, subject: &Subject) -> Subject {
+        match subject.name {
+            BARE => self.start_bare(),
+            OURS => self.start_ours(),
+            _ => other().unwrap(),
         }
-        subjects
+    }
+
+    fn start_bare(&self) -> Subject {
+        let mut command = Process::command(&std::env::current_exe().unwrap());
+        command.env(bare::ENV, self.folder.path());
+        started(BARE, command, self.folder.path())
+    }
+
+    fn start_ours(&self) -> Subject {
+        let mut command = Process::command(Path::new(env!("CARGO_BIN_EXE_kes")));
+        command.args(["server", "--config", "config.yml"]);
+        started(OURS, command, self.folder.path())
     }
 
     /// TLS of a client that offers one protocol (`h2` or `http/1.1`), without resumption.
@@ -112,6 +119,12 @@ impl Servers {
         config.resumption = Resumption::disabled();
         Arc::new(config)
     }
+}
+
+/// The server that runs already, if there is one.
+fn other() -> Option<Subject> {
+    let (address, pid) = other::server()?;
+    Some(Subject { name: OTHER, address, pid, start: None, stdout: None, process: None })
 }
 
 /// Starts a server and waits until it says where it listens.
@@ -141,7 +154,7 @@ fn started(name: &'static str, mut command: Command, folder: &Path) -> Subject {
         // Short beside the milliseconds of a start.
         std::thread::sleep(Duration::from_micros(200));
     };
-    let start = Some(begin.elapsed());
+    let start = Some((begin, begin.elapsed()));
     assert!(cpu::is_pinned(process.id(), SERVERS), "{name} is not on the servers' core");
     let pid = process.id();
     Subject { name, address, pid, start, stdout: Some(stdout), process: Some(process) }

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::client::{Kind, Protocol, Sender, Template};
 use crate::cpu;
+use crate::memory::{QUIET, settled};
 use crate::servers::{Servers, Subject};
 use crate::setup::Setup;
 
@@ -58,7 +59,7 @@ pub(crate) async fn run(total: u64) {
     let configs = [Protocol::H1, Protocol::H2].map(|protocol| servers.client(protocol.alpn()));
     let world =
         Arc::new(World { address: ours.address.clone(), configs, total, next: AtomicU64::new(0) });
-    println!("memory at rest {:.1} MiB", memory(ours));
+    println!("memory at rest {:.1} MiB", memory(ours).await);
     let mut workers = JoinSet::new();
     for (protocol, connections, streams) in
         [(Protocol::H1, H1_CONNECTIONS, 1), (Protocol::H2, H2_CONNECTIONS, H2_STREAMS)]
@@ -81,8 +82,8 @@ pub(crate) async fn run(total: u64) {
         ended.unwrap();
     }
     println!("grown by {grown:+.1} MiB between {WARM} % and 100 % of the run");
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    println!("memory with all connections closed {:.1} MiB", memory(ours));
+    let left = settled(ours, QUIET).await / 1024.0;
+    println!("memory with all connections closed {left:.1} MiB");
 }
 
 /// Prints memory at each look until all requests are sent; how much it grew since it was warm.
@@ -100,7 +101,7 @@ async fn watch(world: &World, ours: &Subject, workers: &mut JoinSet<()>) -> f64 
                 ended.unwrap();
             }
         }
-        last = memory(ours);
+        last = memory(ours).await;
         let seconds = start.elapsed().as_secs_f64();
         println!("{due:>9} requests, {seconds:>6.1} s: {last:.1} MiB");
         if look * 100 >= WARM * LOOKS {
@@ -110,8 +111,17 @@ async fn watch(world: &World, ours: &Subject, workers: &mut JoinSet<()>) -> f64 
     last - warm.unwrap_or(last)
 }
 
-fn memory(ours: &Subject) -> f64 {
-    cpu::resident_kib(ours.pid) as f64 / 1024.0
+/// Resident MiB: the middle of some looks, since large bodies come and go.
+async fn memory(ours: &Subject) -> f64 {
+    const LOOKS: usize = 11;
+    const PAUSE: Duration = Duration::from_millis(10);
+    let mut seen = Vec::with_capacity(LOOKS);
+    for _ in 0..LOOKS {
+        seen.push(cpu::resident_kib(ours.pid));
+        tokio::time::sleep(PAUSE).await;
+    }
+    seen.sort_unstable();
+    seen[LOOKS / 2] as f64 / 1024.0
 }
 
 impl World {

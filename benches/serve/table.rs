@@ -15,20 +15,21 @@ const ATTEMPTS: u32 = 3;
 /// How thoroughly is measured.
 struct Effort {
     /// Seconds are enough: it is only to be seen that no ratio is far off.
-    is_check: bool,
+    is_brief: bool,
     rows: rows::Effort,
     memory: memory::Effort,
 }
 
 impl Effort {
     fn from_environment() -> Self {
-        let is_check = std::env::var_os("KES_BENCH_CHECK").is_some();
-        let (rounds, time) = if is_check { (2, 250) } else { (5, 1_500) };
-        let (connections, starts) = if is_check { (200, 3) } else { (1_000, 9) };
+        let is_brief = std::env::var_os("KES_BENCH_CHECK").is_some();
+        let (rounds, time) = if is_brief { (2, 250) } else { (5, 1_500) };
+        let (connections, starts, quiet) = if is_brief { (200, 3, 100) } else { (1_000, 9, 500) };
+        let quiet = Duration::from_millis(quiet);
         Self {
-            is_check,
+            is_brief,
             rows: rows::Effort { rounds, time: Duration::from_millis(time) },
-            memory: memory::Effort { connections, starts },
+            memory: memory::Effort { connections, starts, quiet },
         }
     }
 }
@@ -37,6 +38,8 @@ impl Effort {
 struct Table {
     effort: Effort,
     recorded: Recorded,
+    /// Whether ratios are written down; otherwise a brief run judges them.
+    is_record: bool,
     faults: Vec<String>,
 }
 
@@ -44,7 +47,7 @@ struct Table {
 /// selects all. With `is_record` the ratios are recorded.
 pub(crate) async fn run(filter: &str, is_record: bool) -> ExitCode {
     let (effort, recorded) = (Effort::from_environment(), Recorded::read());
-    let mut table = Table { effort, recorded, faults: Vec::new() };
+    let mut table = Table { effort, recorded, is_record, faults: Vec::new() };
     let scenarios: Vec<Scenario> = rows::scenarios()
         .into_iter()
         .filter(|scenario| scenario.work.name.contains(filter))
@@ -85,12 +88,12 @@ impl Table {
 
     async fn memory(&mut self) {
         for attempt in 1..=ATTEMPTS {
-            let mut figures = memory::starts(self.effort.memory);
+            let mut figures = memory::starts(self.effort.memory).await;
             let servers = Servers::start(&Setup::default());
             figures.extend(memory::figures(&servers, self.effort.memory).await);
             memory::print(&figures);
             if self.holds(&figures, attempt) {
-                if !self.effort.is_check {
+                if !self.effort.is_brief {
                     memory::burst(&servers).await;
                 }
                 break;
@@ -98,18 +101,21 @@ impl Table {
         }
     }
 
-    /// Whether what was measured is good, or was measured often enough.
+    /// Whether that is all: what was measured is good, or was measured often enough.
     fn holds<T: Compared>(&mut self, measured: &[T], attempt: u32) -> bool {
-        if !self.effort.is_check {
+        if self.is_record {
             measured.iter().for_each(|one| self.recorded.set(one));
+        }
+        if self.is_record || !self.effort.is_brief {
             return true;
         }
         let faults: Vec<String> =
             measured.iter().filter_map(|one| self.recorded.fault(one)).collect();
-        let is_last = faults.is_empty() || attempt == ATTEMPTS;
-        if is_last {
-            self.faults.extend(faults);
+        if !faults.is_empty() && attempt < ATTEMPTS {
+            return false;
         }
-        is_last
+        self.faults.extend(faults);
+        self.faults.extend(measured.iter().filter_map(|one| self.recorded.missing(one)));
+        true
     }
 }
