@@ -181,7 +181,11 @@ async fn describe(config: &Arc<ClientConfig>, protocol: Protocol, subject: &Subj
 /// Many connections, a request on each, and what is left when they are closed.
 pub(crate) async fn burst(servers: &Servers) {
     let count = BURST.min(files());
-    println!("\nmemory before, at the peak of and after {count} connections with a request each:");
+    println!("\n{count} connections with a request each, all open and then closed, in MiB:");
+    println!(
+        "    {:6} {:>8} {:>8} {:>8} {:>8} {:>13}",
+        "server", "before", "open", "highest", "after", "after/before"
+    );
     for subject in &servers.subjects {
         let subject = servers.anew(subject);
         let config = servers.client(Protocol::H2.alpn());
@@ -189,17 +193,13 @@ pub(crate) async fn burst(servers: &Servers) {
         let before = settled(&subject, QUIET).await;
         let idle = Idle { protocol: Protocol::H2, used: true };
         let open = idle.open(&config, &describe, &subject, count).await;
-        let peak = cpu::resident_kib(subject.pid) as f64;
+        let during = cpu::resident_kib(subject.pid) as f64;
         drop(open);
         let after = settled(&subject, QUIET).await;
-        println!(
-            "    {:6} {:>6.1} MiB, {:>6.1} MiB, {:>6.1} MiB: {:.2} of what it was before",
-            subject.name,
-            before / 1024.0,
-            peak / 1024.0,
-            after / 1024.0,
-            after / before,
-        );
+        let highest = cpu::peak_kib(subject.pid) as f64;
+        let [b, d, h, a] = [before, during, highest, after].map(|kib| kib / 1024.0);
+        let ratio = after / before;
+        println!("    {:6} {b:>8.1} {d:>8.1} {h:>8.1} {a:>8.1} {ratio:>13.2}", subject.name);
     }
 }
 

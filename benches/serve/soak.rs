@@ -4,7 +4,7 @@
 //! that do not exist, large plaintexts are encrypted, connections are opened and closed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
@@ -38,8 +38,10 @@ const H1_CONNECTIONS: usize = 8;
 struct World {
     address: String,
     configs: [Arc<ClientConfig>; 2],
-    total: u64,
+    /// The number of the next request.
     next: AtomicU64,
+    /// Set when all are sent.
+    is_over: AtomicBool,
 }
 
 /// The requests of one protocol.
@@ -57,8 +59,12 @@ pub(crate) async fn run(total: u64) {
     let servers = Servers::start(&Setup { keys: KEYS, ..Setup::default() });
     let ours = servers.ours();
     let configs = [Protocol::H1, Protocol::H2].map(|protocol| servers.client(protocol.alpn()));
-    let world =
-        Arc::new(World { address: ours.address.clone(), configs, total, next: AtomicU64::new(0) });
+    let world = Arc::new(World {
+        address: ours.address.clone(),
+        configs,
+        next: AtomicU64::new(0),
+        is_over: AtomicBool::new(false),
+    });
     println!("memory at rest {:.1} MiB", memory(ours).await);
     let mut workers = JoinSet::new();
     for (protocol, connections, streams) in
@@ -77,7 +83,9 @@ pub(crate) async fn run(total: u64) {
             workers.spawn(work(Arc::clone(&world), Arc::clone(&mix), sender));
         }
     }
-    let grown = watch(&world, ours, &mut workers).await;
+    let grown = watch(&world, total, ours, &mut workers).await;
+    // Not before the last look, which would find less at work than the others.
+    world.is_over.store(true, Ordering::Relaxed);
     while let Some(ended) = workers.join_next().await {
         ended.unwrap();
     }
@@ -87,13 +95,13 @@ pub(crate) async fn run(total: u64) {
 }
 
 /// Prints memory at each look until all requests are sent; how much it grew since it was warm.
-async fn watch(world: &World, ours: &Subject, workers: &mut JoinSet<()>) -> f64 {
+async fn watch(world: &World, total: u64, ours: &Subject, workers: &mut JoinSet<()>) -> f64 {
     const LOOK: Duration = Duration::from_millis(20);
     let start = Instant::now();
     let mut warm = None;
     let mut last = 0.0;
     for look in 1..=LOOKS {
-        let due = world.total * look / LOOKS;
+        let due = total * look / LOOKS;
         while world.next.load(Ordering::Relaxed) < due {
             tokio::time::sleep(LOOK).await;
             if let Some(ended) = workers.try_join_next() {
@@ -145,13 +153,10 @@ impl Mix {
     }
 }
 
-/// Sends requests until all are sent. What the next one is depends on its number alone.
+/// Sends requests until it is over. What the next one is depends on its number alone.
 async fn work(world: Arc<World>, mix: Arc<Mix>, mut sender: Sender) {
-    loop {
+    while !world.is_over.load(Ordering::Relaxed) {
         let number = world.next.fetch_add(1, Ordering::Relaxed);
-        if number >= world.total {
-            return;
-        }
         let one = |templates: &'_ [Template]| {
             let index = usize::try_from(number).unwrap() % templates.len();
             templates[index].clone()

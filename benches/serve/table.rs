@@ -24,7 +24,7 @@ impl Effort {
     fn from_environment() -> Self {
         let is_brief = std::env::var_os("KES_BENCH_CHECK").is_some();
         let (rounds, time) = if is_brief { (2, 250) } else { (5, 1_500) };
-        let (connections, starts, quiet) = if is_brief { (200, 3, 100) } else { (1_000, 9, 500) };
+        let (connections, starts, quiet) = if is_brief { (100, 3, 100) } else { (1_000, 9, 500) };
         let quiet = Duration::from_millis(quiet);
         Self {
             is_brief,
