@@ -47,13 +47,15 @@ impl SecretBytes {
     pub fn from_base64(text: &[u8]) -> Result<Self, DecodeError> {
         // Reserved whole at first: a vector that grows leaves an unwiped copy behind.
         let mut bytes = Self(Vec::with_capacity(text.len() / 4 * 3 + 3 + HEADROOM));
-        if memchr::memchr2(b'\r', b'\n', text).is_some() {
-            let mut joined = Self(Vec::with_capacity(text.len()));
-            joined.0.extend(text.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')));
-            decode(&joined.0, &mut bytes.0)?;
-        } else {
-            decode(text, &mut bytes.0)?;
+        // Hardly any text has line breaks, and none that is read without an error.
+        let Err(error) = decode(text, &mut bytes.0) else { return Ok(bytes) };
+        if memchr::memchr2(b'\r', b'\n', text).is_none() {
+            return Err(error);
         }
+        let mut joined = Self(Vec::with_capacity(text.len()));
+        joined.0.extend(text.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')));
+        bytes.zeroize();
+        decode(&joined.0, &mut bytes.0)?;
         Ok(bytes)
     }
 }

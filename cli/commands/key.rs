@@ -95,7 +95,7 @@ async fn encrypt(name: Option<String>, message: Option<String>, connect: &Connec
     if output.is_terminal() {
         return output.secret_fields(&[("ciphertext", &answer.ciphertext)]);
     }
-    output.secret(ciphertext_json(answer.ciphertext.expose()).expose())
+    output.secret(&ciphertext_json(answer.ciphertext.expose()))
 }
 
 async fn decrypt(

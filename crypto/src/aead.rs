@@ -32,24 +32,23 @@ impl Drop for MessageKey {
     }
 }
 
-/// Encrypts to `out`, which is as long as the plaintext.
+/// Encrypts `body` where it stands.
 ///
 /// # Panics
 ///
-/// If the plaintext has 64 GiB or more; see [`Key::seal_into`](crate::Key::seal_into).
+/// If the plaintext has 64 GiB or more; see [`Key::seal_in_place`](crate::Key::seal_in_place).
 pub(crate) fn seal(
     cipher: Cipher,
     key: &MessageKey,
     nonce: &[u8; NONCE_LEN],
     context: &[u8],
-    plaintext: &[u8],
-    out: &mut [u8],
+    body: &mut [u8],
     tag: &mut [u8; TAG_LEN],
 ) {
     let nonce = Nonce::assume_unique_for_key(*nonce);
     prepared(cipher, key)
-        .seal_out_of_place_scatter(nonce, Aad::from(context), plaintext, out, &[], tag)
-        .expect("a plaintext has less than 64 GiB, and as many bytes as its ciphertext");
+        .seal_in_place_scatter(nonce, Aad::from(context), body, &[], tag)
+        .expect("a plaintext has less than 64 GiB");
 }
 
 /// Decrypts to `out`, which is as long as the ciphertext. `false`, and zeros in `out`, unless it is
@@ -96,7 +95,20 @@ mod tests {
         fn(Cipher, &MessageKey, &[u8; NONCE_LEN], &[u8], &[u8], &[u8; TAG_LEN], &mut [u8]) -> bool;
 
     /// The product's and the plain one.
-    const IMPLEMENTATIONS: [(Seal, Open); 2] = [(seal, open), (plain_seal, plain_open)];
+    const IMPLEMENTATIONS: [(Seal, Open); 2] = [(seal_to, open), (plain_seal, plain_open)];
+
+    fn seal_to(
+        cipher: Cipher,
+        key: &MessageKey,
+        nonce: &[u8; NONCE_LEN],
+        context: &[u8],
+        plaintext: &[u8],
+        out: &mut [u8],
+        tag: &mut [u8; TAG_LEN],
+    ) {
+        out.copy_from_slice(plaintext);
+        seal(cipher, key, nonce, context, out, tag);
+    }
 
     fn plain_seal(
         cipher: Cipher,
@@ -250,8 +262,8 @@ mod tests {
         for cipher in [Cipher::Aes256, Cipher::ChaCha20] {
             for size in [1, 16, 32, 100, 1000, 5000, 70_000] {
                 let (key, nonce) = (MessageKey([8; 32]), [9; NONCE_LEN]);
-                let (mut body, mut tag) = (vec![0; size], [0; TAG_LEN]);
-                seal(cipher, &key, &nonce, b"context", &vec![0xaa; size], &mut body, &mut tag);
+                let (mut body, mut tag) = (vec![0xaa; size], [0; TAG_LEN]);
+                seal(cipher, &key, &nonce, b"context", &mut body, &mut tag);
                 tag[15] ^= 1;
                 let mut out = vec![0xbb; size];
                 assert!(!open(cipher, &key, &nonce, b"context", &body, &tag, &mut out));

@@ -84,10 +84,10 @@ impl Envelope {
         &self.secret
     }
 
-    pub(crate) fn seal_into(&self, plaintext: &[u8], context: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn seal_in_place(&self, body: &mut Vec<u8>, context: &[u8]) {
         let mut random = [0; RANDOM_LEN];
         random::fill(&mut random);
-        self.seal_with(&random, plaintext, context, out);
+        self.seal_with(&random, body, context);
     }
 
     /// A fresh secret and its ciphertext. The system's generator is asked once for both, because
@@ -98,29 +98,25 @@ impl Envelope {
         let (plaintext, random) = random.split_first_chunk().expect("the lengths add up");
         let random = random.first_chunk().expect("the lengths add up");
         let plaintext: &[u8; Secret::LEN] = plaintext;
-        let mut ciphertext = Vec::with_capacity(Secret::LEN + OVERHEAD);
-        self.seal_with(random, plaintext, context, &mut ciphertext);
-        (Secret::from_slice(plaintext).expect("a secret has this length"), ciphertext)
+        let mut body = Vec::with_capacity(Secret::LEN + OVERHEAD);
+        body.extend_from_slice(plaintext);
+        self.seal_with(random, &mut body, context);
+        (Secret::from_slice(plaintext).expect("a secret has this length"), body)
     }
 
     /// `random` is fresh: bytes that were used before give both plaintexts away.
-    fn seal_with(
-        &self,
-        random: &[u8; RANDOM_LEN],
-        plaintext: &[u8],
-        context: &[u8],
-        out: &mut Vec<u8>,
-    ) {
+    fn seal_with(&self, random: &[u8; RANDOM_LEN], body: &mut Vec<u8>, context: &[u8]) {
         let (iv, nonce) = random.split_first_chunk().expect("iv and nonce");
         let nonce = nonce.first_chunk().expect("iv and nonce");
 
-        let start = out.len();
-        out.resize(start + plaintext.len() + OVERHEAD, 0);
-        let (body, rest) = out[start..].split_at_mut(plaintext.len());
+        let len = body.len();
+        make_room(body);
+        body.resize(len + OVERHEAD, 0);
+        let (body, rest) = body.split_at_mut(len);
         let (tag, rest) = rest.split_first_chunk_mut().expect("the overhead");
         rest.copy_from_slice(random);
         stack::wiped_after(self.cipher(), || {
-            aead::seal(self.cipher(), &self.message_key(iv), nonce, context, plaintext, body, tag);
+            aead::seal(self.cipher(), &self.message_key(iv), nonce, context, body, tag);
         });
     }
 
@@ -145,6 +141,16 @@ impl Envelope {
             }
         }
         key
+    }
+}
+
+/// Room for the overhead. A vector that grows by itself leaves an unwiped copy behind.
+fn make_room(plaintext: &mut Vec<u8>) {
+    if plaintext.capacity() - plaintext.len() < OVERHEAD {
+        let mut roomy = Vec::with_capacity(plaintext.len() + OVERHEAD);
+        roomy.extend_from_slice(plaintext);
+        wipe::bytes(plaintext);
+        *plaintext = roomy;
     }
 }
 
@@ -203,11 +209,10 @@ mod tests {
             let envelope = envelope(cipher, &[8; 32]);
             let (iv, nonce, mut tag) = ([1; IV_LEN], [2; NONCE_LEN], [0; TAG_LEN]);
             for size in [0, 1, 32, 100, 200, 400, 1000, 10_000, 1 << 20].repeat(2) {
-                let (plaintext, mut sealed, mut out) =
-                    (vec![3; size], vec![0; size], vec![0; size]);
+                let (mut sealed, mut out) = (vec![3; size], vec![0; size]);
                 let seal = stack::tests::depth(|| {
                     let key = envelope.message_key(&iv);
-                    aead::seal(cipher, &key, &nonce, b"context", &plaintext, &mut sealed, &mut tag);
+                    aead::seal(cipher, &key, &nonce, b"context", &mut sealed, &mut tag);
                 });
                 let mut open = |context| {
                     stack::tests::depth(|| {

@@ -58,27 +58,29 @@ impl Key {
         self.hmac.as_ref().map(|hmac| &hmac.secret)
     }
 
-    /// Encrypts `plaintext` and binds it to `context`: who decrypts must name the same context.
+    /// Encrypts a copy of `plaintext`; see [`Key::seal_in_place`].
     ///
     /// # Panics
     ///
-    /// As [`Key::seal_into`].
+    /// As [`Key::seal_in_place`].
     #[must_use]
     pub fn seal(&self, plaintext: &[u8], context: &[u8]) -> Vec<u8> {
-        let mut ciphertext = Vec::with_capacity(plaintext.len() + OVERHEAD);
-        self.seal_into(plaintext, context, &mut ciphertext);
-        ciphertext
+        let mut body = Vec::with_capacity(plaintext.len() + OVERHEAD);
+        body.extend_from_slice(plaintext);
+        self.seal_in_place(&mut body, context);
+        body
     }
 
-    /// Like [`Key::seal`], but appends the `plaintext.len() + OVERHEAD` bytes to `out`. It
-    /// allocates only what `out` has to grow. The plaintext itself is never written to `out`.
+    /// Encrypts `body` where it stands and binds it to `context`: who decrypts must name the same
+    /// context. The body becomes the ciphertext, [`OVERHEAD`] bytes longer; without room for them
+    /// it moves, and what it leaves is wiped.
     ///
     /// # Panics
     ///
     /// If the plaintext has 64 GiB or more, which one message of AES-GCM cannot hold
     /// (NIST SP 800-38D); if the system's generator fails, see [`random::fill`](crate::random::fill).
-    pub fn seal_into(&self, plaintext: &[u8], context: &[u8], out: &mut Vec<u8>) {
-        self.envelope.seal_into(plaintext, context, out);
+    pub fn seal_in_place(&self, body: &mut Vec<u8>, context: &[u8]) {
+        self.envelope.seal_in_place(body, context);
     }
 
     /// Makes a data key: a secret from the system's generator, and what [`Key::seal`] makes of it.

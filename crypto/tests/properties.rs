@@ -107,16 +107,17 @@ proptest! {
     }
 
     #[test]
-    fn sealing_into_a_buffer_appends(
+    fn sealing_in_place_needs_no_room(
         cipher in cipher(),
-        before in bytes(100),
-        plaintext in bytes(100),
+        plaintext in bytes(200),
+        room in 0..100_usize,
     ) {
         let key = key(cipher, [3; 32]);
-        let mut out = before.clone();
-        key.seal_into(&plaintext, b"context", &mut out);
-        prop_assert_eq!(&out[..before.len()], &before[..]);
-        prop_assert_eq!(open(&key, &out[before.len()..], b"context"), Some(plaintext));
+        let mut body = Vec::with_capacity(plaintext.len() + room);
+        body.extend_from_slice(&plaintext);
+        key.seal_in_place(&mut body, b"context");
+        prop_assert_eq!(body.len(), plaintext.len() + OVERHEAD);
+        prop_assert_eq!(open(&key, &body, b"context"), Some(plaintext));
     }
 
     #[test]

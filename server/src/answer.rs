@@ -55,6 +55,11 @@ impl Answer {
     pub(crate) fn json(body: &impl Serialize) -> Self {
         let mut text = serde_json::to_vec(body).expect("maps with text keys are JSON");
         text.push(b'\n');
+        Self::json_text(text)
+    }
+
+    /// 200 with JSON that is written already.
+    pub(crate) fn json_text(text: Vec<u8>) -> Self {
         Self::of_bytes(JSON, text.into())
     }
 

@@ -130,15 +130,18 @@ impl Keys {
         Ok(DataKey { plaintext, ciphertext })
     }
 
-    /// Encrypts.
+    /// Encrypts a plaintext where it stands.
     pub(crate) async fn encrypt(
         &self,
         _: &Permit,
         name: KeyName,
-        plaintext: &[u8],
+        plaintext: SecretBytes,
         context: &[u8],
     ) -> Result<Vec<u8>, Error> {
-        Ok(self.key(name).await?.key().seal(plaintext, context))
+        let entry = self.key(name).await?;
+        let mut body = plaintext.into_inner();
+        entry.key().seal_in_place(&mut body, context);
+        Ok(body)
     }
 
     /// Decrypts.

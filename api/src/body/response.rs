@@ -204,27 +204,31 @@ pub struct Hmac {
 
 /// `{"plaintext":"…","ciphertext":"…"}`
 pub fn generate_json(plaintext: &[u8], ciphertext: &[u8]) -> SecretBytes {
-    write(&[
+    SecretBytes::new(write(&[
         Part::Json(r#"{"plaintext":""#),
         Part::Bytes(plaintext),
         Part::Json(r#"","ciphertext":""#),
         Part::Bytes(ciphertext),
         Part::Json("\"}\n"),
-    ])
+    ]))
 }
 
 /// `{"ciphertext":"…"}`
-pub fn ciphertext_json(ciphertext: &[u8]) -> SecretBytes {
+pub fn ciphertext_json(ciphertext: &[u8]) -> Vec<u8> {
     write(&[Part::Json(r#"{"ciphertext":""#), Part::Bytes(ciphertext), Part::Json("\"}\n")])
 }
 
 /// `{"plaintext":"…"}`
 pub fn plaintext_json(plaintext: &[u8]) -> SecretBytes {
-    write(&[Part::Json(r#"{"plaintext":""#), Part::Bytes(plaintext), Part::Json("\"}\n")])
+    SecretBytes::new(write(&[
+        Part::Json(r#"{"plaintext":""#),
+        Part::Bytes(plaintext),
+        Part::Json("\"}\n"),
+    ]))
 }
 
 /// `{"hmac":"…"}`
-pub fn hmac_json(hmac: &[u8]) -> SecretBytes {
+pub fn hmac_json(hmac: &[u8]) -> Vec<u8> {
     write(&[Part::Json(r#"{"hmac":""#), Part::Bytes(hmac), Part::Json("\"}\n")])
 }
 
@@ -236,7 +240,7 @@ pub fn plaintexts_json<'a>(plaintexts: impl IntoIterator<Item = &'a [u8]>) -> Se
         parts.extend([Part::Json(start), Part::Bytes(plaintext), Part::Json("\"}")]);
     }
     parts.push(Part::Json("]\n"));
-    write(&parts)
+    SecretBytes::new(write(&parts))
 }
 
 enum Part<'a> {
@@ -245,7 +249,7 @@ enum Part<'a> {
 }
 
 /// One buffer of the exact size: a vector that grows leaves an unwiped copy behind.
-fn write(parts: &[Part<'_>]) -> SecretBytes {
+fn write(parts: &[Part<'_>]) -> Vec<u8> {
     let mut out = Vec::with_capacity(parts.iter().map(Part::len).sum());
     for part in parts {
         match part {
@@ -253,7 +257,7 @@ fn write(parts: &[Part<'_>]) -> SecretBytes {
             Part::Bytes(bytes) => encode(bytes, &mut out),
         }
     }
-    SecretBytes::new(out)
+    out
 }
 
 impl Part<'_> {
@@ -277,9 +281,9 @@ mod tests {
     fn bodies_with_bytes() {
         let expected = "{\"plaintext\":\"aGVsbG8=\",\"ciphertext\":\"aGk=\"}\n";
         assert_eq!(text(&generate_json(b"hello", b"hi")), expected);
-        assert_eq!(text(&ciphertext_json(b"")), "{\"ciphertext\":\"\"}\n");
+        assert_eq!(ciphertext_json(b""), b"{\"ciphertext\":\"\"}\n");
         assert_eq!(text(&plaintext_json(b"abc")), "{\"plaintext\":\"YWJj\"}\n");
-        assert_eq!(text(&hmac_json(b"abcd")), "{\"hmac\":\"YWJjZA==\"}\n");
+        assert_eq!(hmac_json(b"abcd"), b"{\"hmac\":\"YWJjZA==\"}\n");
         assert_eq!(text(&plaintexts_json([])), "[]\n");
         let two = plaintexts_json([b"hi".as_slice(), b""]);
         assert_eq!(text(&two), "[{\"plaintext\":\"aGk=\"},{\"plaintext\":\"\"}]\n");

@@ -65,15 +65,18 @@ pub(super) async fn encrypt(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     let body = read(call.target, call.body, call.reading).await?;
     let request = EncryptRequest::from_json(body.expose()).map_err(|_| Error::Body)?;
-    let (plaintext, context) = (request.plaintext.expose(), request.context.expose());
-    let ciphertext = call.state.keys.encrypt(&call.permit, name, plaintext, context).await?;
-    Ok(Answer::secret_json(body::ciphertext_json(&ciphertext)))
+    drop(body); // its memory is that of the answer
+    let EncryptRequest { plaintext, context } = request;
+    let keys = &call.state.keys;
+    let ciphertext = keys.encrypt(&call.permit, name, plaintext, context.expose()).await?;
+    Ok(Answer::json_text(body::ciphertext_json(&ciphertext)))
 }
 
 pub(super) async fn decrypt(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     let body = read(call.target, call.body, call.reading).await?;
     let request = DecryptRequest::from_json(body.expose()).map_err(|_| Error::Body)?;
+    drop(body);
     let (ciphertext, context) = (request.ciphertext.expose(), request.context.expose());
     let plaintext = call.state.keys.decrypt(&call.permit, name, ciphertext, context).await?;
     Ok(Answer::secret_json(body::plaintext_json(plaintext.expose())))
@@ -95,5 +98,5 @@ pub(super) async fn hmac(call: Call<'_>) -> Result<Answer, Error> {
     let body = read(call.target, call.body, call.reading).await?;
     let request = HmacRequest::from_json(body.expose()).map_err(|_| Error::Body)?;
     let hmac = call.state.keys.hmac(&call.permit, name, request.message.expose()).await?;
-    Ok(Answer::secret_json(body::hmac_json(&hmac)))
+    Ok(Answer::json_text(body::hmac_json(&hmac)))
 }
