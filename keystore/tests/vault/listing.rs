@@ -243,6 +243,8 @@ async fn no_right_to_list_is_an_error() {
 enum Style {
     /// As OpenBao does.
     Pages,
+    /// As OpenBao does where a policy hides all names but some: it counts the others too.
+    HiddenPages,
     /// As Vault does: all names. Nobody has promised an order.
     All { warns: bool },
 }
@@ -250,7 +252,7 @@ enum Style {
 /// A stub with a folder of names.
 fn folder(mut names: Vec<String>, style: Style) -> Faulty {
     match style {
-        Style::Pages => names.sort(),
+        Style::Pages | Style::HiddenPages => names.sort(),
         Style::All { .. } => names.sort_by_key(|name| name.bytes().rev().collect::<Vec<_>>()),
     }
     Faulty::start(move |request: &Request| {
@@ -261,7 +263,7 @@ fn folder(mut names: Vec<String>, style: Style) -> Faulty {
         let limit = limit.map_or(usize::MAX, |limit| limit.parse().unwrap());
         let after = after.unwrap_or_default();
         let (keys, warnings) = match style {
-            Style::Pages => {
+            Style::Pages | Style::HiddenPages => {
                 let start = names.partition_point(|name| *name <= after);
                 (&names[start..names.len().min(start.saturating_add(limit))], Value::Null)
             }
@@ -271,6 +273,8 @@ fn folder(mut names: Vec<String>, style: Style) -> Faulty {
                 json!(["Endpoint ignored these unrecognized parameters: [after limit]"]),
             ),
         };
+        let is_hidden = |key: &String| matches!(style, Style::HiddenPages) && !key.contains("seen");
+        let keys: Vec<_> = keys.iter().filter(|key| !is_hidden(key)).collect();
         match style {
             Style::All { warns: true } if keys.is_empty() => {
                 Reply::json(200, json!({ "data": {}, "warnings": warnings }))
@@ -328,6 +332,21 @@ async fn a_server_that_knows_no_pages_is_understood() {
             assert!(requests <= most, "{warns} {count}: {requests}");
         }
     }
+}
+
+/// Among them whole answers of hidden names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_between_thousands_of_hidden_names_are_found() {
+    let mut names: Vec<_> = (0..60_000).map(|at| format!("key-{at:05}")).collect();
+    let seen = ["key-00007-seen", "key-39999-seen", "key-40000-seen", "key-59999-seen"];
+    names.extend(seen.map(str::to_owned));
+    let node = folder(names, Style::HiddenPages);
+    let store = stub(&node).await;
+    for limit in [1, 2, PAGE] {
+        assert_eq!(pages(&store, "", limit).await.concat(), seen);
+        assert_eq!(pages(&store, "key-4", limit).await.concat(), seen[2..3]);
+    }
+    assert!(pages(&store, "key-5999", PAGE).await.concat() == seen[3..]);
 }
 
 /// Names that are no keys, more than one answer holds.
