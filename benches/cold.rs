@@ -11,6 +11,8 @@
 //! has templates, and OpenBao fills them in and parses the whole anew for each request. So there
 //! are two roles: one with it and one without.
 //!
+//! `cargo bench --bench cold -- list` lists keys instead.
+//!
 //! `KES_BENCH_CHECK=1` runs for seconds and fails where the key store saves less than half of what
 //! it is recorded to. No absolute time is asserted.
 
@@ -20,7 +22,9 @@
 #[path = "serve/cpu.rs"]
 #[allow(dead_code, reason = "the other bench measures memory too")]
 mod cpu;
+mod list;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,6 +56,8 @@ path "auth/token/renew-self" { capabilities = ["update"] }
 
 const KEY: &str = "bench";
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 /// Who reads.
 #[derive(Clone)]
 enum Reader {
@@ -78,6 +84,10 @@ struct Cell {
 
 fn main() -> ExitCode {
     let check = std::env::var_os("KES_BENCH_CHECK").is_some();
+    if std::env::args().any(|argument| argument == "list") {
+        let good = list::run(check);
+        return if check && !good { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
     let authority = Authority::new();
     cpu::pin(0);
     let bao = Bao::start_tls(&authority, false);
@@ -86,7 +96,7 @@ fn main() -> ExitCode {
     space.enable_kv("kv", 1);
     space.write_policy("kes", &(minimal_kv_policy("kv", 1) + OWN_TOKEN));
     space.enable_app_role("approle");
-    let role = |name| space.create_role("approle", name, "kes", Duration::from_secs(3600));
+    let role = |name| space.create_role("approle", name, "kes", HOUR);
     let roles = [("with the policy `default`", role("usual")), ("without it", role("lean"))];
     let lean = json!({ "token_no_default_policy": true });
     space.change_role("approle", "lean", &lean);
@@ -114,24 +124,9 @@ async fn readers(
     authority: &Authority,
     role: &RoleCredentials,
 ) -> [(&'static str, Reader); 3] {
-    let store = VaultStore::open(Vault {
-        endpoints: vec![bao.url().parse().unwrap()],
-        engine: "kv".to_owned(),
-        version: KvVersion::V1,
-        namespace: String::new(),
-        prefix: String::new(),
-        transit: None,
-        login: Login::AppRole {
-            engine: "approle".to_owned(),
-            namespace: None,
-            id: role.role_id.clone(),
-            secret: AppRoleSecret::Literal(SecretText::new(role.secret_id.clone())),
-        },
-        tls: VaultTls { client: None, ca: Some(authority.certificate().to_path_buf()) },
-        ping: Duration::from_secs(15),
-    })
-    .await
-    .unwrap();
+    let ca = Some(authority.certificate().to_path_buf());
+    let settings = settings(&bao.url(), KvVersion::V1, role, ca);
+    let store = VaultStore::open(settings).await.unwrap();
     // As long as a stored key is.
     let value = Value::new("A".repeat(200));
     match store.create(&KeyName::parse(KEY).unwrap(), &value).await {
@@ -152,6 +147,26 @@ async fn readers(
         ("kes", Reader::Store(Arc::new(store))),
         ("bare, kept", http(64)),
     ]
+}
+
+/// What an operator writes.
+fn settings(url: &str, version: KvVersion, role: &RoleCredentials, ca: Option<PathBuf>) -> Vault {
+    Vault {
+        endpoints: vec![url.parse().unwrap()],
+        engine: "kv".to_owned(),
+        version,
+        namespace: String::new(),
+        prefix: String::new(),
+        transit: None,
+        login: Login::AppRole {
+            engine: "approle".to_owned(),
+            namespace: None,
+            id: role.role_id.clone(),
+            secret: AppRoleSecret::Literal(SecretText::new(role.secret_id.clone())),
+        },
+        tls: VaultTls { client: None, ca },
+        ping: Duration::from_secs(15),
+    }
 }
 
 fn client(authority: &Authority, max_idle: usize) -> reqwest::Client {
