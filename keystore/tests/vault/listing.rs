@@ -46,7 +46,7 @@ fn sorted(names: impl IntoIterator<Item = String>) -> Vec<String> {
 fn fill(bao: &Bao, version: KvVersion, names: &[String]) {
     let data = if number(version) == 2 { "kv/data" } else { "kv" };
     std::thread::scope(|scope| {
-        for part in names.chunks(names.len().div_ceil(8)) {
+        for part in names.chunks(names.len().div_ceil(4)) {
             scope.spawn(move || {
                 for name in part {
                     let secret = json!({ name: STORED });
@@ -185,14 +185,14 @@ async fn what_others_create_and_delete_disturbs_no_other_key() {
 async fn the_names_are_taken_from_openbao_once() {
     for version in [KvVersion::V1, KvVersion::V2] {
         let world = World::new(version);
-        let keys = many(3200);
+        let keys = many(1600);
         fill(&world.bao, version, &keys);
         let relay = Relay::to(world.bao.address());
         let url = format!("http://{}", relay.address());
         let store = open(config(&url, version, &world.role)).await;
         assert!(page(&store, "none", 1).await.0.is_empty());
         let before = relay.answered();
-        assert_eq!(pages(&store, "", 100).await.len(), 32);
+        assert_eq!(pages(&store, "", 100).await.len(), 16);
         let taken = relay.answered() - before;
         let names: usize = keys.iter().map(|key| key.len() + 3).sum();
         let names = u64::try_from(names).unwrap();
