@@ -112,13 +112,21 @@ impl World {
         let names: Vec<String> = (0..COLD).map(cold).collect();
         std::thread::scope(|scope| {
             for part in names.chunks(COLD.div_ceil(8)) {
-                let space = active.root();
                 scope.spawn(move || {
+                    let mut space = active.root();
                     for name in part {
                         let fields = json!({ name.as_str(): stored });
                         let body =
                             if self.version == 1 { fields } else { json!({ "data": fields }) };
-                        space.write(&self.path(name), &body);
+                        // On a busy machine another node may become the active one meanwhile.
+                        wait::eventually(LIMIT, "a key is put", || {
+                            let path = self.path(name);
+                            let is_put = space.request("POST", &path, Some(&body)).is_success();
+                            if !is_put {
+                                space = self.cluster.nodes()[self.cluster.wait_for_active()].root();
+                            }
+                            is_put
+                        });
                     }
                 });
             }
