@@ -306,7 +306,7 @@ impl Vault {
         let reading = self.ahead.read();
         let all = reading.limit(limit);
         let read = self.page(pattern, limit, all).await.map_err(Fault::into_error)?;
-        Ok(reading.done(pattern.prefix(), read, limit))
+        Ok(reading.done(pattern, read, limit))
     }
 }
 

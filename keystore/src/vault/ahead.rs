@@ -95,6 +95,10 @@ impl Drop for Change<'_> {
 }
 
 impl Run {
+    fn end(&self) -> &str {
+        self.names.last().map_or("", KeyName::as_str)
+    }
+
     fn page(&self, pattern: &ListPattern<'_>, limit: usize) -> Option<Page> {
         if self.prefix != pattern.prefix() {
             return None;
@@ -119,7 +123,7 @@ impl Reading<'_> {
     }
 
     /// Keeps what was read for the pages to come, and returns the first `limit` of it.
-    pub(super) fn done(self, prefix: &str, mut read: Page, limit: usize) -> Page {
+    pub(super) fn done(self, pattern: &ListPattern<'_>, mut read: Page, limit: usize) -> Page {
         if read.names.len() <= limit {
             return read;
         }
@@ -130,10 +134,12 @@ impl Reading<'_> {
             let more = read.next.is_some();
             read.names.drain(..limit);
             read.names.extend(read.next);
+            // The listing has come to the end of the run before.
+            kept.runs.retain(|run| run.prefix != pattern.prefix() || run.end() != pattern.from());
             while kept.runs.len() >= RUNS {
                 kept.runs.pop_front();
             }
-            let (prefix, names) = (prefix.to_owned(), read.names);
+            let (prefix, names) = (pattern.prefix().to_owned(), read.names);
             kept.runs.push_back(Run { prefix, names, more, read: Instant::now() });
         }
         page
@@ -154,9 +160,13 @@ mod tests {
         ahead.page(&ListPattern::parse(pattern).unwrap(), limit)
     }
 
+    fn done(reading: Reading<'_>, pattern: &str, read: Page) {
+        let first = Page { names: read.names[..10].to_vec(), next: Some(read.names[10]) };
+        assert_eq!(reading.done(&ListPattern::parse(pattern).unwrap(), read, 10), first);
+    }
+
     fn read(ahead: &Ahead, prefix: &str) {
-        let page = ahead.read().done(prefix, stored(0, 100), 10);
-        assert_eq!(page, stored(0, 10));
+        done(ahead.read(), prefix, stored(0, 100));
     }
 
     #[tokio::test]
@@ -179,7 +189,7 @@ mod tests {
         }
         // The end is known where there is nothing after it.
         let end = Page { next: None, ..stored(0, 20) };
-        let _ = ahead.read().done("k", end.clone(), 10);
+        done(ahead.read(), "k", end.clone());
         let found = page(&ahead, "k*key-000015", 1024).unwrap();
         assert_eq!((&found.names[..], found.next), (&end.names[15..], None));
     }
@@ -204,7 +214,7 @@ mod tests {
         let reading = ahead.read();
         drop(change);
         assert!(page(&ahead, "key-*key-000010", 10).is_none());
-        reading.done("key-", stored(0, 100), 10);
+        done(reading, "key-", stored(0, 100));
         assert!(page(&ahead, "key-*key-000010", 10).is_none(), "it was read before the change");
         read(&ahead, "key-");
         assert!(page(&ahead, "key-*key-000010", 10).is_some());
@@ -218,7 +228,8 @@ mod tests {
         assert_eq!(limits, [&[NAMES; RUNS][..], &[10]].concat());
         for reading in readings {
             let limit = reading.limit(10);
-            assert_eq!(reading.done("key-", stored(0, limit), 10), stored(0, 10));
+            let pattern = ListPattern::parse("key-").unwrap();
+            assert_eq!(reading.done(&pattern, stored(0, limit), 10), stored(0, 10));
         }
         assert_eq!(ahead.read().limit(NAMES + 1), NAMES + 1);
         for prefix in ["a", "b", "c", "d", "e", "f"] {
@@ -227,5 +238,11 @@ mod tests {
         assert_eq!(ahead.kept.lock().runs.len(), RUNS);
         assert!(page(&ahead, "f*key-000010", 10).is_some());
         assert!(page(&ahead, "b*key-000010", 10).is_none());
+        // Of a listing that goes on, the last run.
+        done(ahead.read(), "f*key-000100", stored(100, 100));
+        assert!(page(&ahead, "f*key-000010", 10).is_none());
+        for pattern in ["d*key-000010", "e*key-000010", "f*key-000110"] {
+            assert!(page(&ahead, pattern, 10).is_some(), "{pattern}");
+        }
     }
 }
