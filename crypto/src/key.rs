@@ -87,7 +87,7 @@ impl Key {
     ///
     /// # Panics
     ///
-    /// As [`Key::seal_into`].
+    /// As [`Key::seal_in_place`].
     #[must_use]
     pub fn data_key(&self, context: &[u8]) -> (Secret, Vec<u8>) {
         self.envelope.seal_fresh(context)
