@@ -78,3 +78,10 @@ fn status_kib(pid: u32, field: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
     line.split_ascii_whitespace().next().unwrap().parse().unwrap()
 }
+
+/// What the machine computes with.
+pub(crate) fn model() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = info.lines().find_map(|line| line.strip_prefix("model name"));
+    line.unwrap_or_default().trim_start_matches([' ', '\t', ':']).to_owned()
+}

@@ -11,11 +11,14 @@
 //! | | all rows, then start and memory |
 //! | `generate` | the rows whose name has the word in it; several words are one |
 //! | `memory` | start and memory alone |
+//! | `curve` | latency against load, on a schedule (see `open_loop`) |
+//! | `tail` | the slowest requests at half load, and what others beside them do to them |
+//! | `growth` | what a request costs as a server holds more |
 //! | `soak 5000000` | whether memory grows over so many requests of mixed work |
 //! | `other <folder>` | what another server needs to be measured beside them (see `other`) |
 //! | `--record` | writes the ratios to `recorded.json` as well; for a quiet machine |
 //!
-//! Latencies are those of a closed loop: a client sends its next request when it has the answer
+//! Latencies of the rows are those of a closed loop: a client sends its next request when it has the answer
 //! to the last. While a server stalls, nothing is sent that would have had to wait, so p99 and
 //! p99.9 are lower than what clients with a rate of their own would see (coordinated omission),
 //! and all latencies are those of a full queue: they follow from the rate. They are there to be
@@ -30,8 +33,11 @@
 mod bare;
 mod client;
 mod cpu;
+mod curve;
+mod growth;
 mod load;
 mod memory;
+mod open_loop;
 mod other;
 mod report;
 mod rows;
@@ -39,6 +45,8 @@ mod servers;
 mod setup;
 mod soak;
 mod table;
+mod tail;
+mod wire;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -77,6 +85,9 @@ async fn run(args: &[String]) -> ExitCode {
             let count = count.first().map_or(soak::REQUESTS, |count| count.parse().unwrap());
             soak::run(count).await;
         }
+        ["curve"] => curve::run(is_recorded).await,
+        ["tail"] => tail::run().await,
+        ["growth"] => growth::run(is_recorded).await,
         ["other", folder] => other::prepare(Path::new(folder)),
         words => return table::run(&words.join(" "), is_recorded).await,
     }

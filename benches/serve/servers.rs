@@ -90,6 +90,11 @@ impl Servers {
         &self.subjects[1]
     }
 
+    /// Where the servers run: ours has its keys in `keys`.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The same server in a process that has done nothing yet, with the same configuration and
     /// keys. The other one cannot be started anew: its process stays.
     pub(crate) fn anew(&self, subject: &Subject) -> Subject {
