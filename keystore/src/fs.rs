@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{self, JoinHandle};
 use tokio::time::{self, Instant};
 
-use self::folder::Folder;
+use self::folder::{Entries, Folder};
 use crate::{Error, KeyStore, OpenError, Page, State, Value};
 
 /// How long a caller waits for the disk: less than the 15 s of its route, so that its client is
@@ -31,6 +31,11 @@ const MAX_CALLS: usize = 64;
 
 /// How often the folder is looked at.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How many entries of the folder are looked at in one go for what creators left unfinished, and
+/// how long others have their turn then. A folder of a million keys takes some seconds: neither a
+/// start nor a reload waits for that, and requests beside it do not either.
+const SWEEP: (usize, Duration) = (200, Duration::from_millis(1));
 
 /// A look at the folder that takes longer counts as failed.
 const CHECK_DEADLINE: Duration = Duration::from_secs(5);
@@ -51,7 +56,8 @@ struct Health {
 
 impl FsStore {
     /// Opens a folder; it is made if it is missing, for this user alone. What a creator that
-    /// crashed over an hour ago left behind is removed. Must be called within a tokio runtime.
+    /// crashed over an hour ago left behind is removed soon after. Must be called within a tokio
+    /// runtime.
     ///
     /// # Errors
     /// [`OpenError::Folder`] if it cannot be made or read, or does not answer.
@@ -66,10 +72,11 @@ impl FsStore {
             Ok(Err(ended)) => Err(io::Error::other(ended)),
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
-        let (folder, state) = folder.map_err(|source| OpenError::Folder { path, source })?;
+        let (folder, state, entries) = folder.map_err(|source| OpenError::Folder { path, source })?;
         let folder = Arc::new(folder);
         let health = Arc::new(Mutex::new(Health { state, checking_since: None }));
-        let watch = task::spawn(watch(Arc::clone(&folder), Arc::clone(&health)));
+        let watch = watch(Arc::clone(&folder), Arc::clone(&health));
+        let watch = task::spawn(async { tokio::join!(sweep(entries), watch).1 });
         Ok(Self { folder, calls: Arc::new(Semaphore::new(MAX_CALLS)), health, watch })
     }
 
@@ -147,6 +154,16 @@ impl KeyStore for FsStore {
 impl Drop for FsStore {
     fn drop(&mut self) {
         self.watch.abort();
+    }
+}
+
+/// Removes what creators left unfinished long ago.
+async fn sweep(entries: Entries) {
+    let mut left = Some(entries);
+    while let Some(entries) = left.take() {
+        let piece = task::spawn_blocking(move || entries.remove_stale(SWEEP.0));
+        left = piece.await.ok().flatten();
+        time::sleep(SWEEP.1).await;
     }
 }
 

@@ -30,12 +30,12 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    pub(super) fn open(path: PathBuf) -> io::Result<(Self, State)> {
-        let folder = Self { path };
+    /// The folder, and its entries to look for unfinished files in.
+    pub(super) fn open(path: PathBuf) -> io::Result<(Self, State, Entries)> {
         let start = Instant::now();
-        make_folder(&folder.path)?;
-        folder.remove_stale()?;
-        Ok((folder, State::Reachable { latency: start.elapsed() }))
+        make_folder(&path)?;
+        let entries = Entries(fs::read_dir(&path)?);
+        Ok((Self { path }, State::Reachable { latency: start.elapsed() }, entries))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -143,17 +143,30 @@ impl Folder {
             failed(action, &self.path.join(name.as_str()), error)
         }
     }
+}
 
-    /// Unfinished files hold key material.
-    fn remove_stale(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
+/// The entries of a folder that were not looked at yet. An unfinished file holds key material.
+pub(super) struct Entries(fs::ReadDir);
+
+impl Entries {
+    /// Removes what is unfinished and stale among the next `count`; what is left, if anything.
+    pub(super) fn remove_stale(mut self, count: usize) -> Option<Self> {
+        for _ in 0..count {
+            let entry = match self.0.next()? {
+                Ok(entry) => entry,
+                Err(error) => {
+                    tracing::warn!(
+                        "cannot look for unfinished files, which hold key material: {error}"
+                    );
+                    return None;
+                }
+            };
             let unfinished = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes());
             if unfinished && is_stale(&entry) {
                 remove_unfinished(&entry.path());
             }
         }
-        Ok(())
+        Some(self)
     }
 }
 

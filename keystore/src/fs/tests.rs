@@ -146,13 +146,29 @@ async fn what_is_no_stored_key_is_refused_and_never_waited_for() {
 #[tokio::test]
 async fn what_a_crashed_creator_left_is_removed_after_an_hour() {
     let folder = temporary();
-    for (file, minutes) in [(".new-a", 61), (".new-b", 59), (".other", 61), ("key", 61)] {
+    let write = |file: &str, minutes: u64| {
         let file = fs::File::create(folder.path().join(file)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(minutes * 60)).unwrap();
+    };
+    for (file, minutes) in [(".new-young", 59), (".other", 61), ("key", 61)] {
+        write(file, minutes);
     }
-    let _store = FsStore::open(folder.path()).await.unwrap();
+    // More than are looked at in one go.
+    let stale: Vec<_> = (0..2 * SWEEP.0).map(|n| format!(".new-{n}")).collect();
+    stale.iter().for_each(|file| write(file, 61));
+    let (_, _, all) = Folder::open(folder.path().to_owned()).unwrap();
+    sweep(all).await;
     let left = entries(folder.path());
-    assert_eq!(left.iter().map(String::as_str).collect::<Vec<_>>(), [".new-b", ".other", "key"]);
+    assert_eq!(left.iter().collect::<Vec<_>>(), [".new-young", ".other", "key"]);
+
+    write(&stale[0], 61);
+    let _store = FsStore::open(folder.path()).await.unwrap();
+    let removed = async {
+        while folder.path().join(&stale[0]).exists() {
+            time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    time::timeout(Duration::from_secs(10), removed).await.expect("a store does that when opened");
 }
 
 #[tokio::test]
