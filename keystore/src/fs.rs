@@ -72,7 +72,8 @@ impl FsStore {
             Ok(Err(ended)) => Err(io::Error::other(ended)),
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
-        let (folder, state, entries) = folder.map_err(|source| OpenError::Folder { path, source })?;
+        let (folder, state, entries) =
+            folder.map_err(|source| OpenError::Folder { path, source })?;
         let folder = Arc::new(folder);
         let health = Arc::new(Mutex::new(Health { state, checking_since: None }));
         let watch = watch(Arc::clone(&folder), Arc::clone(&health));

@@ -12,6 +12,7 @@ use crate::body::RequestBody;
 use crate::error::{Error, NameKind};
 use crate::router::Target;
 use crate::state::{Shared, State};
+use crate::turn;
 
 /// `/v1/identity/…`
 mod identity;
@@ -86,5 +87,7 @@ async fn read(
     reading.store(true, Ordering::Relaxed);
     let body = RequestBody::read(body, target.route.max_body).await;
     reading.store(false, Ordering::Relaxed);
-    body
+    let body = body?;
+    turn::others(body.expose().len()).await;
+    Ok(body)
 }

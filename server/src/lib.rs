@@ -20,6 +20,9 @@ mod tls;
 /// The transport under it.
 mod socket;
 
+/// Large bodies beside small requests.
+mod turn;
+
 /// Who is at the other end.
 mod peer;
 

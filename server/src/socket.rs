@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::turn::Turn;
+
 /// How much of a large body is asked for at once: two TLS records.
 const AHEAD: usize = 32 * 1024;
 
@@ -17,8 +19,12 @@ const AHEAD: usize = 32 * 1024;
 /// Where it got all that it asked for, more is there, and is read ahead. And it always writes a
 /// list of records; a list of one, which nearly all answers are, takes the system less time as a
 /// plain buffer.
+///
+/// The runtime alone would not stop a connection before it has moved megabytes: each takes
+/// [turns](Turn) with the others.
 pub(crate) struct Socket {
     stream: TcpStream,
+    turn: Turn,
     /// Only while a large body comes.
     ahead: Option<Box<Ahead>>,
 }
@@ -34,7 +40,7 @@ impl Socket {
     /// Answers are small and written whole: nothing is gained by waiting for more.
     pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, ahead: None })
+        Ok(Self { stream, turn: Turn::default(), ahead: None })
     }
 
     /// Who is at the other end.
@@ -64,13 +70,13 @@ impl Ahead {
     }
 }
 
-impl AsyncRead for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+impl Socket {
+    fn read_ahead(
+        &mut self,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, ahead } = &mut *self;
+        let Self { stream, ahead, .. } = self;
         let mut stream = Pin::new(stream);
         if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
@@ -98,16 +104,30 @@ impl AsyncRead for Socket {
     }
 }
 
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.turn.poll(cx));
+        let before = buffer.filled().len();
+        let read = self.read_ahead(cx, buffer);
+        self.turn.after(read.is_ready(), buffer.filled().len() - before);
+        read
+    }
+}
+
 /// Who asks for less than this has asked for the rest of something.
 const WHOLE_READ: usize = 4096;
 
 impl AsyncWrite for Socket {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -123,10 +143,14 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match parts {
+        ready!(self.turn.poll(cx));
+        let written = match parts {
             [part] => Pin::new(&mut self.stream).poll_write(cx, part),
             parts => Pin::new(&mut self.stream).poll_write_vectored(cx, parts),
-        }
+        };
+        let len = if let Poll::Ready(Ok(len)) = written { len } else { 0 };
+        self.turn.after(written.is_ready(), len);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -6,7 +6,7 @@
 //! run first, and their answers leave together.
 //!
 //! A connection therefore keeps one core busy at most. What takes long does not run here: key
-//! stores are waited for, and large bodies are worked on elsewhere (see `handlers`).
+//! stores are waited for, and a large body is worked on in turns (see `turn`).
 
 use std::pin::Pin;
 use std::sync::Arc;
