@@ -2,12 +2,14 @@
 //!
 //! A task for each request looks natural and costs the most of all that a request costs: the
 //! runtime runs the connection as soon as the first of them has its answer, and so each answer
-//! becomes a TLS record and a system call of its own. Here all requests that arrived together
-//! run first, and their answers leave together.
+//! becomes a TLS record and a system call of its own. Here requests that arrived together run one
+//! after the other, and their answers leave together: not all of many, so that the client has
+//! something to do meanwhile.
 //!
 //! A connection therefore keeps one core busy at most. What takes long does not run here: key
 //! stores are waited for, and a large body is worked on in turns (see `turn`).
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,6 +17,9 @@ use std::task::{Context, Poll};
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use hyper::rt::Executor;
 use parking_lot::Mutex;
+
+/// How many answers leave together: enough that a system call is little to each of them.
+const TOGETHER: usize = 16;
 
 type Request = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -32,8 +37,8 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Arrivals {
 pub(crate) struct WithRequests<C> {
     connection: C,
     arrivals: Arrivals,
-    /// Taken in turn with `arrivals`, so that neither list is ever made anew.
-    arrived: Vec<Request>,
+    /// Taken from `arrivals`, in their order.
+    arrived: VecDeque<Request>,
     /// Requests that wait: for their body, or for the key store.
     waiting: FuturesUnordered<Request>,
 }
@@ -41,7 +46,7 @@ pub(crate) struct WithRequests<C> {
 impl<C> WithRequests<C> {
     /// `connection` has `arrivals` for its executor.
     pub(crate) fn new(connection: C, arrivals: Arrivals) -> Self {
-        Self { connection, arrivals, arrived: Vec::new(), waiting: FuturesUnordered::new() }
+        Self { connection, arrivals, arrived: VecDeque::new(), waiting: FuturesUnordered::new() }
     }
 
     /// The connection itself.
@@ -49,11 +54,11 @@ impl<C> WithRequests<C> {
         &mut self.connection
     }
 
-    /// Runs what can run; tells whether that was anything.
+    /// Runs some of what can run; tells whether that was anything.
     fn run_requests(&mut self, cx: &mut Context<'_>) -> bool {
-        std::mem::swap(&mut self.arrived, &mut *self.arrivals.0.lock());
-        let mut ran = !self.arrived.is_empty();
-        for mut request in self.arrived.drain(..) {
+        let some = self.arrived.len().min(TOGETHER);
+        let mut ran = some > 0;
+        for mut request in self.arrived.drain(..some) {
             // Most have their answer at once. One that waits is polled again in its new place,
             // where it gets a waker of its own.
             if request.as_mut().poll(cx).is_pending() {
@@ -76,15 +81,22 @@ impl<C: Future + Unpin> Future for WithRequests<C> {
         if let Poll::Ready(ended) = Pin::new(&mut self.connection).poll(cx) {
             return Poll::Ready(ended);
         }
-        if self.run_requests(cx) {
-            // All of their answers leave now.
+        {
+            let Self { arrivals, arrived, .. } = &mut *self;
+            arrived.extend(arrivals.0.lock().drain(..));
+        }
+        while self.run_requests(cx) {
+            // Their answers leave now.
             if let Poll::Ready(ended) = Pin::new(&mut self.connection).poll(cx) {
                 return Poll::Ready(ended);
             }
-            // What arrived meanwhile gives way to other connections first.
-            if !self.arrivals.0.lock().is_empty() {
-                cx.waker().wake_by_ref();
+            if self.arrived.is_empty() {
+                break;
             }
+        }
+        // What arrived meanwhile gives way to other connections first.
+        if !self.arrivals.0.lock().is_empty() {
+            cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
