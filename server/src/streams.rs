@@ -19,7 +19,7 @@ use hyper::rt::Executor;
 use parking_lot::Mutex;
 
 /// How many answers leave together: enough that a system call is little to each of them.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 32;
 
 type Request = Pin<Box<dyn Future<Output = ()> + Send>>;
 
