@@ -93,6 +93,13 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
     read::config(&tree, env)
 }
 
+/// Lets others have this core. A file of a thousand policies takes milliseconds, and a reload reads
+/// it beside requests: on few cores the system would let them wait until a whole time slice is
+/// over.
+fn give_way() {
+    std::thread::yield_now();
+}
+
 /// Wiped when dropped: the file may hold the credentials of the key store.
 fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let file = File::open(path)?;

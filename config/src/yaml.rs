@@ -14,6 +14,9 @@ const MAX_DEPTH: usize = 64;
 /// patterns, an alias bomb's ten lines stand for 10^10.
 const MAX_ALIASED_NODES: u64 = 1_000_000;
 
+/// So many events are read in one go: some ten microseconds of work.
+const UNBROKEN: u32 = 64;
+
 /// A node of the tree: aliases and merge keys are resolved.
 pub(crate) struct Node {
     /// Where it begins, from 1 on; for what an alias stands for, where the anchor is.
@@ -54,6 +57,7 @@ pub(crate) fn parse(text: &str) -> Result<Rc<Node>, Mistake> {
         events: Parser::new_from_str_with_options(text, options),
         anchors: HashMap::new(),
         aliased: 0,
+        unbroken: 0,
     };
     let empty = || Mistake::of_file(None, "the file is empty");
     loop {
@@ -77,10 +81,17 @@ struct Composer<'t> {
     /// By the parser's number of the anchor. It numbers them anew when a name is used again.
     anchors: HashMap<usize, Rc<Node>>,
     aliased: u64,
+    /// Events since requests had their turn.
+    unbroken: u32,
 }
 
 impl<'t> Composer<'t> {
     fn next(&mut self) -> Result<(Event<'t>, usize), Mistake> {
+        self.unbroken += 1;
+        if self.unbroken == UNBROKEN {
+            self.unbroken = 0;
+            crate::give_way();
+        }
         match self.events.next_event() {
             Some(Ok((event, span))) => Ok((event, span.start.line())),
             Some(Err(error)) => Err(not_yaml(&error)),

@@ -33,9 +33,9 @@ const MAX_CALLS: usize = 64;
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How many entries of the folder are looked at in one go for what creators left unfinished, and
-/// how long others have their turn then. A folder of a million keys takes some seconds: neither a
+/// how long others have their turn then. A folder of a million keys takes a minute: neither a
 /// start nor a reload waits for that, and requests beside it do not either.
-const SWEEP: (usize, Duration) = (200, Duration::from_millis(1));
+const SWEEP: (usize, Duration) = (200, Duration::from_millis(10));
 
 /// A look at the folder that takes longer counts as failed.
 const CHECK_DEADLINE: Duration = Duration::from_secs(5);

@@ -12,6 +12,7 @@ pub(super) fn read(
     let mut policies = Vec::new();
     let mut result = Ok(());
     for (name, value) in value.entries()? {
+        crate::give_way();
         match policy(name, &value, roles) {
             Ok(policy) => policies.push(policy),
             Err(noted) => result = Err(noted),
