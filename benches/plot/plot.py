@@ -64,7 +64,7 @@ def time_of(us, _=None):
 def latency():
     """Latency against load, for each server until it no longer keeps up."""
     data = json.loads((HERE / "latency.json").read_text())
-    figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8.6, 5.2), layout="constrained")
     colours = {"kes": BLUE, "bare": GREY}
     names = {"kes": "kes", "bare": "bare server (the limit)"}
     lines = {"p50": "solid", "p99": (0, (5, 2)), "p999": (0, (1, 1.5))}
@@ -83,7 +83,7 @@ def latency():
         most = server["saturation"] / 1e3
         axes.axvline(most, color=colour, linewidth=1, alpha=0.5)
         axes.annotate(
-            f"{names[server['server']].split(' (')[0]}: at most {most:.0f}",
+            f"{names[server['server']].split(' (')[0]} with 256 at once: {most:.0f}",
             (most, 0.02),
             xycoords=("data", "axes fraction"),
             xytext=(-4, 0),
@@ -105,7 +105,7 @@ def latency():
     labels = [names[s["server"]] for s in data["servers"]]
     handles += [Line2D([], [], color=INK, linestyle=style, lw=1.4) for style in lines.values()]
     labels += ["median", "99th percentile", "99.9th percentile"]
-    axes.legend(handles, labels, loc="lower left", ncols=2, framealpha=1, edgecolor=FAINT)
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, edgecolor=FAINT)
     save(figure, "latency.svg")
 
 
