@@ -97,9 +97,13 @@ struct Dependency {
     source: Option<String>,
 }
 
-/// What cargo says of the workspace.
+/// What cargo says of the workspace, and of all that is built of it on this system. What others
+/// would want as well was not fetched where nothing but this was ever built.
 static METADATA: LazyLock<Metadata> = LazyLock::new(|| {
-    serde_json::from_slice(&cargo(&["metadata", "--format-version", "1"])).unwrap()
+    let version = String::from_utf8(cargo(&["version", "--verbose"])).unwrap();
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    let metadata = cargo(&["metadata", "--format-version", "1", "--filter-platform", host]);
+    serde_json::from_slice(&metadata).unwrap()
 });
 
 /// What a command of cargo prints; nothing is fetched or changed.
