@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent.parent / "docs"
 
 INK, FAINT = "#24292f", "#d8dee4"
-BLUE, GREY, RED = "#0550ae", "#6e7781", "#bc4c00"
+BLUE, GREY = "#0550ae", "#6e7781"
 
 plt.rcParams.update(
     {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cpu;
 use crate::open_loop::{self, Arrivals, Flow, at};
+use crate::rows::median;
 use crate::servers::{Servers, Subject};
 use crate::setup::{Setup, key_name};
 use crate::wire::{Connection, Request};
@@ -84,8 +85,7 @@ impl<'a> Target<'a> {
         for _ in 0..effort.rounds {
             rates.push(self.measure(effort.time).await.reached);
         }
-        rates.sort_by(f64::total_cmp);
-        rates[rates.len() / 2]
+        median(&mut rates)
     }
 
     async fn measure(&mut self, time: Duration) -> Point {
@@ -112,7 +112,7 @@ impl<'a> Target<'a> {
 /// Measures the curves of all servers and prints them, and puts them into a file for the plot if
 /// they are to be recorded.
 pub(crate) async fn run(record: bool) {
-    let effort = if is_brief() {
+    let effort = if crate::is_brief() {
         Effort { rounds: 1, time: Duration::from_millis(300) }
     } else {
         Effort { rounds: 5, time: Duration::from_millis(800) }
@@ -161,11 +161,6 @@ pub(crate) async fn run(record: bool) {
     }
 }
 
-/// Whether it is only to be seen that all works.
-pub(crate) fn is_brief() -> bool {
-    std::env::var_os("KES_BENCH_CHECK").is_some()
-}
-
 fn print(points: &[Point]) {
     println!(
         "{:>10} {:>10} {:>10} {:>10} {:>10} {:>8} {:>8} {:>10}",
@@ -201,11 +196,8 @@ pub(crate) fn us(time: Duration) -> f64 {
 impl Point {
     /// Each figure for itself.
     fn median(rounds: &[Self]) -> Self {
-        let of = |figure: fn(&Self) -> f64| {
-            let mut figures: Vec<f64> = rounds.iter().map(figure).collect();
-            figures.sort_by(f64::total_cmp);
-            figures[figures.len() / 2]
-        };
+        let of =
+            |figure: fn(&Self) -> f64| median(&mut rounds.iter().map(figure).collect::<Vec<f64>>());
         Self {
             offered: of(|point| point.offered),
             reached: of(|point| point.reached),

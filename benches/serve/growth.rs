@@ -8,13 +8,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 
 use crate::cpu;
-use crate::curve::{is_brief, record_as, us};
+use crate::curve::{record_as, us};
+use crate::memory::files;
 use crate::open_loop::{self, Arrivals, Flow, Random, at};
+use crate::rows::median;
 use crate::servers::{Servers, Subject};
 use crate::setup::{Setup, key_name};
 use crate::wire::{Connection, Request};
@@ -55,12 +56,12 @@ struct Held {
 
 /// Measures and prints, and puts the figures into a file for the plot if they are to be recorded.
 pub(crate) async fn run(record: bool) {
-    let effort = if is_brief() {
+    let effort = if crate::is_brief() {
         Effort { rounds: 1, time: Duration::from_millis(200), most: 10_000 }
     } else {
         Effort { rounds: 7, time: Duration::from_millis(400), most: usize::MAX }
     };
-    allow_files();
+    files(); // as many as the system allows
     let curves = [
         stored(effort).await,
         cached(effort).await,
@@ -83,7 +84,7 @@ async fn stored(effort: Effort) -> Value {
         let mut list = Flow {
             connections: vec![Connection::open(&point.subject.address, &servers.client("h2"))],
             arrivals: Arrivals::Closed(1),
-            request: Box::new(|| get("/v1/key/list/*".to_owned())),
+            request: Box::new(|| Request::get("/v1/key/list/*".to_owned())),
         };
         let run = open_loop::run(&mut [&mut list], effort.time).await;
         let page = us(at(&run.outcomes[0].latencies, 0.5));
@@ -182,10 +183,6 @@ async fn point(count: usize, servers: &Servers, held: Held) -> Point {
     Point { count, subject, config, flow, idle, resident: 0, cpu_us: Vec::new() }
 }
 
-fn get(path: String) -> Request {
-    Request { method: "GET", path, body: Rc::from([]), repeats: false }
-}
-
 /// Gives one stored key many names: to a server they are as many keys, and a name takes less time
 /// than a file.
 fn name_keys(folder: &Path, count: usize) {
@@ -210,7 +207,7 @@ async fn read_keys(connection: &mut Connection, count: usize) {
         loop {
             while connection.pending() < AT_ONCE {
                 let Some(key) = keys.next() else { break };
-                connection.submit(get(format!("/v1/key/describe/{}", key_name(key))), 0);
+                connection.submit(Request::get(format!("/v1/key/describe/{}", key_name(key))), 0);
             }
             if connection.pending() == 0 {
                 break;
@@ -253,8 +250,7 @@ async fn measure(name: &str, points: &mut [Point], effort: Effort) -> Value {
     let mut first = None;
     let mut figures = Vec::new();
     for point in points {
-        point.cpu_us.sort_by(f64::total_cmp);
-        let cpu_us = point.cpu_us[point.cpu_us.len() / 2];
+        let cpu_us = median(&mut point.cpu_us);
         let ratio = cpu_us / *first.get_or_insert(cpu_us);
         println!(
             "{:>9} {cpu_us:>7.1} µs a request, x {ratio:.2}; {:.0} MiB, listening after {:.0?}",
@@ -266,11 +262,4 @@ async fn measure(name: &str, points: &mut [Point], effort: Effort) -> Value {
         figures.push(json!({ "count": point.count, "cpu_us": cpu_us }));
     }
     json!({ "of": name, "points": figures })
-}
-
-/// As many open files as the system allows.
-fn allow_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    setrlimit(Resource::Nofile, raised).unwrap();
 }

@@ -53,6 +53,11 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Whether it is only to be seen that all works, and that no ratio is far off.
+fn is_brief() -> bool {
+    std::env::var_os("KES_BENCH_CHECK").is_some()
+}
+
 fn main() -> ExitCode {
     if std::env::var_os(bare::ENV).is_some() {
         bare::serve();

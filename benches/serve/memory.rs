@@ -204,7 +204,7 @@ pub(crate) async fn burst(servers: &Servers) {
 }
 
 /// How many connections this process may have at once. The limit is raised first.
-fn files() -> usize {
+pub(crate) fn files() -> usize {
     const OWN: u64 = 100;
     let limit = getrlimit(Resource::Nofile);
     // Refused nowhere; where it is, the burst is smaller and says so.

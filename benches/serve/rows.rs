@@ -135,7 +135,8 @@ struct Rounds {
 }
 
 /// The middle one, or the upper of the two.
-fn median(values: &mut [f64]) -> f64 {
+/// The one in the middle; they are sorted. 0 of none.
+pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }

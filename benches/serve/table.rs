@@ -22,7 +22,7 @@ struct Effort {
 
 impl Effort {
     fn from_environment() -> Self {
-        let is_brief = std::env::var_os("KES_BENCH_CHECK").is_some();
+        let is_brief = crate::is_brief();
         let (rounds, time) = if is_brief { (2, 250) } else { (5, 1_500) };
         let (connections, starts, quiet) = if is_brief { (100, 3, 100) } else { (1_000, 9, 500) };
         let quiet = Duration::from_millis(quiet);

@@ -23,6 +23,7 @@ use rustls::ClientConfig;
 use crate::cpu;
 use crate::curve::{Effort, Target, us};
 use crate::open_loop::{self, Arrivals, Flow, at};
+use crate::rows;
 use crate::servers::{Servers, Subject};
 use crate::setup::{Setup, key_name};
 use crate::wire::{Connection, Request};
@@ -87,7 +88,7 @@ pub(crate) async fn run() {
     let many = Setup { policies: 1_000, identities: 1_000, ..Setup::default() };
     let many = Servers::start(&many);
     let (ours, other) = (small.ours(), &small.subjects[0]);
-    let rows = [
+    let all = [
         ("SIGHUP twice a second", &small, ours, reload),
         ("the same, 1,000 policies", &many, many.ours(), reload),
         ("500 cold reads a second", &small, ours, Beside::Cold(500.0)),
@@ -98,7 +99,7 @@ pub(crate) async fn run() {
         ("the same with the bare server", &small, other, Beside::Large(50.0)),
     ];
     let mut cold = 0;
-    for (name, servers, subject, what) in rows {
+    for (name, servers, subject, what) in all {
         let config = servers.client("h2");
         let mut target = Target::new(subject, &config);
         target.flow.arrivals = Arrivals::Open(rate);
@@ -108,16 +109,15 @@ pub(crate) async fn run() {
             alone.push(beside(&mut target.flow, None, BESIDE.time).await);
             disturbed.push(with(what, subject, &config, &mut target.flow, &mut cold).await);
         }
-        let [alone, disturbed] = [alone, disturbed].map(|rounds| us(median(&rounds, 0.99)));
+        let [alone, disturbed] = [alone, disturbed].map(|rounds| median(&rounds, 0.99));
         println!("{name:45} {alone:>7.0} µs {disturbed:>7.0} µs {:>7.2}", disturbed / alone);
     }
 }
 
-/// The median of a quantile of rounds, each of them sorted.
-fn median(rounds: &[Vec<Duration>], quantile: f64) -> Duration {
-    let mut quantiles: Vec<_> = rounds.iter().map(|round| at(round, quantile)).collect();
-    quantiles.sort_unstable();
-    at(&quantiles, 0.5)
+/// The median of a quantile of rounds, each of them sorted, in µs.
+fn median(rounds: &[Vec<Duration>], quantile: f64) -> f64 {
+    let mut quantiles: Vec<_> = rounds.iter().map(|round| us(at(round, quantile))).collect();
+    rows::median(&mut quantiles)
 }
 
 /// How many requests a second take half of the core, for a server that can do `most`.
@@ -146,9 +146,8 @@ async fn alone(target: &mut Target<'_>, rate: f64) {
         rounds.push(latencies);
         cores.push(core);
     }
-    cores.sort_by(f64::total_cmp);
-    let core = cores[cores.len() / 2] * 100.0;
-    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|quantile| us(median(&rounds, quantile)));
+    let core = rows::median(&mut cores) * 100.0;
+    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|quantile| median(&rounds, quantile));
     let name = target.subject.name;
     println!(
         "{name:6} {rate:>10.0} {core:>4.0} % {p50:>7.0} µs {p99:>7.0} µs {p999:>7.0} µs {:>10.1}",
@@ -195,14 +194,14 @@ async fn with(
                 arrivals: Arrivals::Open(rate),
                 request: Box::new(move || {
                     next += 1;
-                    get(format!("/v1/key/describe/{}", key_name(next % KEYS)))
+                    Request::get(format!("/v1/key/describe/{}", key_name(next % KEYS)))
                 }),
             };
             beside(flow, Some(&mut other), BESIDE.time).await
         }
         Beside::Reader => {
             let mut reader = open();
-            reader.submit(get("/v1/log/audit".to_owned()), 0);
+            reader.submit(Request::get("/v1/log/audit".to_owned()), 0);
             while reader.send() {}
             beside(flow, None, BESIDE.time).await
         }
@@ -223,8 +222,4 @@ async fn with(
             beside(flow, Some(&mut other), BESIDE.time).await
         }
     }
-}
-
-fn get(path: String) -> Request {
-    Request { method: "GET", path, body: Rc::from([]), repeats: false }
 }

@@ -23,6 +23,13 @@ pub(crate) struct Request {
     pub(crate) repeats: bool,
 }
 
+impl Request {
+    /// For a path that does not come again.
+    pub(crate) fn get(path: String) -> Self {
+        Self { method: "GET", path, body: Rc::from([]), repeats: false }
+    }
+}
+
 /// Requests at once on one connection: less than any server allows.
 const MAX_OPEN: usize = 200;
 
