@@ -32,13 +32,15 @@ const MAX_CALLS: usize = 64;
 /// How often the folder is looked at.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How many entries of the folder are looked at in one go for what creators left unfinished, and
-/// how long others have their turn then. A folder of a million keys takes a minute: neither a
-/// start nor a reload waits for that, and requests beside it do not either.
-const SWEEP: (usize, Duration) = (200, Duration::from_millis(10));
-
 /// A look at the folder that takes longer counts as failed.
 const CHECK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How many entries of the folder are looked at in one go for what creators left unfinished.
+const SWEEP_ENTRIES: usize = 200;
+
+/// How long others have their turn then. A folder of a million keys takes a minute: neither a
+/// start nor a reload waits for that, and requests beside it do not either.
+const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 
 /// A folder of keys.
 pub struct FsStore {
@@ -162,9 +164,9 @@ impl Drop for FsStore {
 async fn sweep(entries: Entries) {
     let mut left = Some(entries);
     while let Some(entries) = left.take() {
-        let piece = task::spawn_blocking(move || entries.remove_stale(SWEEP.0));
+        let piece = task::spawn_blocking(move || entries.remove_stale(SWEEP_ENTRIES));
         left = piece.await.ok().flatten();
-        time::sleep(SWEEP.1).await;
+        time::sleep(SWEEP_PAUSE).await;
     }
 }
 

@@ -154,7 +154,7 @@ async fn what_a_crashed_creator_left_is_removed_after_an_hour() {
         write(file, minutes);
     }
     // More than are looked at in one go.
-    let stale: Vec<_> = (0..2 * SWEEP.0).map(|n| format!(".new-{n}")).collect();
+    let stale: Vec<_> = (0..2 * SWEEP_ENTRIES).map(|n| format!(".new-{n}")).collect();
     stale.iter().for_each(|file| write(file, 61));
     let (_, _, all) = Folder::open(folder.path().to_owned()).unwrap();
     sweep(all).await;
