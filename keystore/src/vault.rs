@@ -8,6 +8,9 @@
 /// Names for the next pages.
 mod ahead;
 
+/// What a refused request asked for.
+mod asked;
+
 /// Proof that Vault can be used as it is configured.
 pub(crate) mod check;
 
@@ -60,7 +63,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 use kes_api::{KeyName, ListPattern};
 use serde::Serialize;
 use tokio::sync::OnceCell;
@@ -71,9 +74,9 @@ use zeroize::Zeroizing;
 
 use self::ahead::Ahead;
 use self::body::Field;
-use self::client::{Call, Client};
+use self::client::Client;
 use self::election::Elections;
-use self::engine::{read, write};
+use self::engine::{delete, write};
 use self::fault::Fault;
 use self::paths::Paths;
 use self::session::Session;
@@ -294,7 +297,7 @@ impl Vault {
             return Err(Error::NotFound { name: *name });
         }
         let _change = self.ahead.change();
-        let call = Call { method: Method::DELETE, ..read(self.paths.metadata(name)) };
+        let call = delete(self.paths.metadata(name));
         self.session.call(&call).await.map_err(Fault::into_error)?;
         Ok(())
     }

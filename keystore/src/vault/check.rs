@@ -11,7 +11,7 @@ mod rights;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use kes_api::KeyName;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -19,7 +19,7 @@ use url::Url;
 
 use super::body::{self, text_at};
 use super::client::{Call, Client, Credentials};
-use super::engine::{read, write};
+use super::engine::{delete, read, write};
 use super::fault::Fault;
 use super::{Vault, VaultStore, paths, tls};
 use crate::check::{Report, Step};
@@ -69,6 +69,11 @@ impl Check {
         let version = match answer {
             Err(fault @ Fault::Login { .. }) => return report.failed(fault.to_string()),
             Err(fault) if fault.is_unreachable() => return report.failed(fault.to_string()),
+            Err(fault) if fault.is_without_namespace() => {
+                report.ok(facts.login(store.logins().token_life));
+                report.begin(Step::Engine);
+                return report.failed(fault.to_string());
+            }
             Err(fault) => Err(fault),
             Ok(answer) => text_at(answer.body.as_slice(), &["data", "options", "version"])
                 .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad)),
@@ -123,7 +128,7 @@ impl Vault {
     }
 
     pub(super) async fn remove(&self, path: String) -> Result<(), Fault> {
-        self.session.call(&Call { method: Method::DELETE, ..read(path) }).await.map(drop)
+        self.session.call(&delete(path)).await.map(drop)
     }
 }
 
@@ -132,16 +137,16 @@ struct Facts {
     engine: String,
     version: KvVersion,
     method: &'static str,
-    transit: Option<[String; 3]>,
+    /// Engine and key.
+    transit: Option<[String; 2]>,
     scratch: KeyName,
     prefix: String,
 }
 
 impl Facts {
     fn new(config: &config::Vault, scratch: &KeyName) -> Self {
-        let transit = config.transit.as_ref().map(|config::Transit { engine, key }| {
-            [format!("{engine}/encrypt/{key}"), format!("{engine}/decrypt/{key}"), key.clone()]
-        });
+        let transit = config.transit.as_ref();
+        let transit = transit.map(|config::Transit { engine, key }| [engine.clone(), key.clone()]);
         Self {
             engine: config.engine.clone(),
             version: config.version,

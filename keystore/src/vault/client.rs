@@ -15,6 +15,7 @@ use reqwest::redirect::Policy;
 use rustls::ClientConfig;
 use url::Url;
 
+use super::asked::{Asked, Capability};
 use super::body::Buffer;
 use super::fault::{Detail, Fault};
 use super::intake::Intake;
@@ -76,6 +77,11 @@ pub(super) struct Call {
     pub(super) path: String,
     pub(super) query: Option<Cow<'static, str>>,
     pub(super) body: Option<Bytes>,
+    /// The right that it needs.
+    pub(super) right: Capability,
+    /// Whether a 403 may mean something else than a token that is no longer valid. The caller then
+    /// judges it: there is no new login and no repeat.
+    pub(super) judges_denial: bool,
     /// Whether doing it twice is the same as doing it once.
     pub(super) repeatable: bool,
     /// Whether it must see the latest state, also at a node that lags behind.
@@ -259,7 +265,8 @@ impl Client {
         self.pour(at, response, MAX_ERROR_LEN, call.limit, &mut body).await?;
         let token = who.token.and_then(|token| token.to_str().ok());
         let detail = Detail::parse(body.as_slice(), token);
-        Err(Fault::Refused { endpoint: self.endpoints[at].origin.clone(), status, detail })
+        let endpoint = self.endpoints[at].origin.clone();
+        Err(Fault::Refused { endpoint, status, asked: Asked::default(), detail })
     }
 
     /// Reads a body.

@@ -30,7 +30,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use http::Method;
 use kes_api::KeyName;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -38,7 +37,7 @@ use tokio::time;
 
 use super::body::{Field, text_at};
 use super::client::Call;
-use super::engine::{read, write};
+use super::engine::{delete, read, write};
 use super::fault::Fault;
 use super::{Vault, jitter};
 use crate::Error;
@@ -277,8 +276,7 @@ impl Vault {
             None => self.is_dead_by_clock(&path).await?,
         };
         if dead {
-            let call = Call { method: Method::DELETE, ..read(path.clone()) };
-            self.session.call(&call).await?;
+            self.session.call(&delete(path.clone())).await?;
             self.elections.seen.lock().remove(&path);
         }
         Ok(dead)

@@ -6,6 +6,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::Vault;
+use super::asked::Capability;
 use super::body::{self, text_at};
 use super::client::{ANSWER_LIMIT, Call};
 use super::fault::Fault;
@@ -114,11 +115,18 @@ pub(super) fn read(path: String) -> Call {
         path,
         query: None,
         body: None,
+        right: Capability::Read,
+        judges_denial: false,
         repeatable: true,
         latest: true,
         max_len: MAX_VALUE_ANSWER,
         limit: ANSWER_LIMIT,
     }
+}
+
+/// A request that deletes.
+pub(super) fn delete(path: String) -> Call {
+    Call { method: Method::DELETE, right: Capability::Delete, ..read(path) }
 }
 
 /// A request that writes; it is sent once.
@@ -128,6 +136,8 @@ pub(super) fn write(path: String, secret: &impl Serialize) -> Call {
         path,
         query: None,
         body: Some(body::to_json(secret)),
+        right: Capability::Create,
+        judges_denial: false,
         repeatable: false,
         latest: true,
         max_len: MAX_VALUE_ANSWER,

@@ -2,7 +2,9 @@ use std::fmt;
 
 use http::StatusCode;
 
+use super::asked::{Asked, Space};
 use super::body::BadBody;
+use super::client::Call;
 use crate::Error;
 
 /// Why a call to Vault did not do as asked. No text holds a secret.
@@ -17,8 +19,8 @@ pub(super) enum Fault {
     NoAnswer { endpoint: String, reason: String },
 
     /// An answer that is not 2xx.
-    #[error("{endpoint} answers {status}{detail}")]
-    Refused { endpoint: String, status: StatusCode, detail: Detail },
+    #[error("{endpoint} answers {status}{asked}{detail}{}", asked.advice(*status, detail.has_namespace()))]
+    Refused { endpoint: String, status: StatusCode, asked: Asked, detail: Detail },
 
     /// An answer that is 2xx and makes no sense.
     #[error("the answer of {endpoint} cannot be used: {reason}")]
@@ -39,7 +41,9 @@ pub(super) enum Fault {
 
 /// What Vault says of an error, made fit for a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Detail(Vec<String>);
+pub(super) struct Detail {
+    texts: Vec<String>,
+}
 
 /// What is shown of one text of Vault: whole for all that it says itself.
 const MAX_TEXT: usize = 300;
@@ -60,17 +64,23 @@ impl Detail {
         }
         let texts: Texts = serde_json::from_slice(body).unwrap_or_default();
         let all = texts.errors.into_iter().chain(texts.warnings).flatten();
-        Self(all.take(MAX_TEXTS).map(|text| clean(&text, secret)).collect())
+        let all = all.take(MAX_TEXTS).map(|text| clean(&text, secret)).collect();
+        Self { texts: all }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.texts.is_empty()
+    }
+
+    /// Whether the namespace exists, as far as Vault says.
+    fn has_namespace(&self) -> bool {
+        !self.texts.iter().any(|text| text.contains("namespace not found"))
     }
 }
 
 impl fmt::Display for Detail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, text) in self.0.iter().enumerate() {
+        for (at, text) in self.texts.iter().enumerate() {
             write!(f, "{}{text}", if at == 0 { ": " } else { "; " })?;
         }
         Ok(())
@@ -120,8 +130,28 @@ impl Fault {
         }
     }
 
+    /// The same with the request that was refused, for its text.
+    pub(super) fn about(mut self, call: &Call, space: &Space) -> Self {
+        if let Self::Refused { asked, .. } = &mut self {
+            *asked = Asked::new(call, space);
+        }
+        self
+    }
+
     pub(super) fn is_forbidden(&self) -> bool {
         self.status() == Some(StatusCode::FORBIDDEN)
+    }
+
+    /// Whether Vault knows the token, and the policies of the token do not grant what was asked.
+    /// A token that Vault does not know is refused with another text than this one.
+    pub(super) fn is_denied_by_policy(&self) -> bool {
+        matches!(self, Self::Refused { status: StatusCode::FORBIDDEN, detail, .. }
+            if detail.texts.iter().any(|text| text == "1 error occurred: * permission denied"))
+    }
+
+    /// Whether the namespace of the request does not exist.
+    pub(super) fn is_without_namespace(&self) -> bool {
+        matches!(self, Self::Refused { detail, .. } if !detail.has_namespace())
     }
 
     /// Whether nothing stands at a path. A 404 with a text is something else: no engine, or one
@@ -193,6 +223,7 @@ mod tests {
         let fault = |status, body: &[u8]| Fault::Refused {
             endpoint: "http://vault".to_owned(),
             status,
+            asked: Asked::default(),
             detail: Detail::parse(body, None),
         };
         assert!(fault(StatusCode::NOT_FOUND, br#"{"errors":[]}"#).is_not_found());

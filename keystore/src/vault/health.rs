@@ -11,6 +11,7 @@ use serde::Deserialize;
 use tokio::sync::{Notify, watch};
 use tokio::time;
 
+use super::asked::Capability;
 use super::body;
 use super::client::{Call, Client, Credentials};
 use super::fault::Fault;
@@ -176,6 +177,8 @@ fn question(path: &str, query: Option<&'static str>) -> Call {
         path: path.to_owned(),
         query: query.map(Cow::Borrowed),
         body: None,
+        right: Capability::Read,
+        judges_denial: false,
         repeatable: true,
         latest: false,
         max_len: MAX_LEN,

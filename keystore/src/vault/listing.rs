@@ -20,6 +20,7 @@ use kes_api::{KeyName, ListPattern};
 use url::form_urlencoded;
 
 use super::Vault;
+use super::asked::Capability;
 use super::client::Call;
 use super::engine::read;
 use super::fault::Fault;
@@ -112,6 +113,7 @@ impl Vault {
         // Not the method LIST: firewalls refuse it.
         let call = Call {
             query: Some(query),
+            right: Capability::List,
             max_len: MAX_ANSWER,
             limit: LIST_LIMIT,
             ..read(path.to_owned())

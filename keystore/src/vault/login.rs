@@ -18,6 +18,7 @@ use vaultrs::api::token::requests::RenewTokenSelfRequest;
 use vaultrs::api::{AuthInfo, EndpointResult};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::asked::Capability;
 use super::body::{self, wiped_bytes};
 use super::client::{ANSWER_LIMIT, Call, Client, Credentials};
 use super::fault::Fault;
@@ -53,7 +54,7 @@ pub(super) async fn log_in(
     let who = Credentials { token: None, namespace };
     match client.send(&call, who).await {
         Ok(answer) => grant(&answer, start),
-        Err(fault) => Err(failed(login, &fault, &secret)),
+        Err(fault) => Err(failed(login, &fault, &secret, namespace)),
     }
 }
 
@@ -66,7 +67,7 @@ pub(super) async fn renew(client: &Client, who: Credentials<'_>) -> Result<Grant
 }
 
 /// Whether Vault knows a token. Every token may ask this of itself by the policy `default`;
-/// without that policy a known token counts as unknown.
+/// without that policy Vault refuses the question in other words than those for an unknown token.
 pub(super) async fn knows(client: &Client, who: Credentials<'_>) -> Result<bool, Fault> {
     let call = Call {
         method: Method::GET,
@@ -75,6 +76,7 @@ pub(super) async fn knows(client: &Client, who: Credentials<'_>) -> Result<bool,
     };
     match client.send(&call, who).await {
         Ok(_) => Ok(true),
+        Err(fault) if fault.is_denied_by_policy() => Ok(true),
         Err(fault) if fault.status().is_some_and(|status| status.is_client_error()) => Ok(false),
         Err(fault) => Err(fault),
     }
@@ -122,6 +124,8 @@ fn call(path: String, body: Option<Bytes>) -> Call {
         path,
         query: None,
         body,
+        right: Capability::Update,
+        judges_denial: false,
         // A second login would leave a token that nobody uses; a secret ID may be good for one.
         repeatable: false,
         // A node that lags does not know a secret ID that was just made.
@@ -147,7 +151,7 @@ fn grant(answer: &Answer, since: Instant) -> Result<Grant, Fault> {
 }
 
 /// Says what was refused and what to look at.
-fn failed(login: &Login, fault: &Fault, secret: &str) -> Fault {
+fn failed(login: &Login, fault: &Fault, secret: &str, namespace: Option<&HeaderValue>) -> Fault {
     let (method, engine, hint) = match login {
         Login::AppRole { engine, .. } => (
             "AppRole",
@@ -167,7 +171,11 @@ fn failed(login: &Login, fault: &Fault, secret: &str) -> Fault {
     if !secret.is_empty() {
         reason = reason.replace(secret, "[secret]");
     }
+    let namespace = namespace.and_then(|namespace| namespace.to_str().ok()).unwrap_or_default();
     let reason = match fault.status() {
+        _ if fault.is_without_namespace() => {
+            format!("auth/{engine}/login: {reason}: namespace '{namespace}' does not exist")
+        }
         Some(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => {
             format!(
                 "auth/{engine}/login: {reason}; a login engine must be there, in this namespace; \

@@ -15,6 +15,7 @@ use http::header::HeaderValue;
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time;
 
+use super::asked::Space;
 use super::client::{Call, Client, Credentials};
 use super::fault::Fault;
 use super::health::Health;
@@ -57,6 +58,7 @@ pub(super) struct Session {
     login: Login,
     namespace: Option<HeaderValue>,
     login_namespace: Option<HeaderValue>,
+    pub(super) space: Space,
     token: watch::Sender<Option<Arc<Token>>>,
     gate: Mutex<Gate>,
     calls: Semaphore,
@@ -101,6 +103,7 @@ impl Session {
         Self {
             client,
             health: Health::new(),
+            space: Space::new(namespace.as_ref(), login_namespace.as_ref()),
             login,
             namespace,
             login_namespace,
@@ -138,7 +141,7 @@ impl Session {
             Ok(_) => self.health.note_success(start.elapsed()),
             Err(fault) => self.health.note_fault(fault),
         }
-        result
+        result.map_err(|fault| fault.about(call, &self.space))
     }
 
     async fn call_with_token(
@@ -165,7 +168,7 @@ impl Session {
                     call.to_mut().latest = true;
                     continue;
                 }
-                Err(fault) if fault.is_forbidden() => fault,
+                Err(fault) if fault.is_forbidden() && !call.judges_denial => fault,
                 Err(fault) => return Err(fault),
                 Ok(endpoint) => {
                     token.accepted.store(true, Ordering::Relaxed);

@@ -4,6 +4,7 @@ use base64ct::{Base64, Encoding};
 use http::Method;
 use zeroize::Zeroizing;
 
+use super::asked::Capability;
 use super::body::{self, Field, text_at};
 use super::client::{ANSWER_LIMIT, Call};
 use super::engine::MAX_VALUE_ANSWER;
@@ -67,6 +68,8 @@ async fn call(
         path: path.to_owned(),
         query: None,
         body: Some(body::to_json(&Field(field, text))),
+        right: Capability::Update,
+        judges_denial: false,
         repeatable: true,
         latest: false,
         max_len: MAX_VALUE_ANSWER,

@@ -54,9 +54,12 @@ pub(super) async fn prove_keys(
 
 /// Proves that keys can be wrapped, and that they can be unwrapped.
 pub(super) async fn prove_transit(vault: &Vault, facts: &Facts, report: &mut Report<'_>) {
-    let (Some(transit), Some([encrypt, decrypt, key])) = (&vault.transit, &facts.transit) else {
+    let (Some(transit), Some([engine, key])) = (&vault.transit, &facts.transit) else {
         return;
     };
+    let space = vault.session.space.prefix();
+    let [encrypt, decrypt] =
+        ["encrypt", "decrypt"].map(|verb| format!("{space}{engine}/{verb}/{key}"));
     report.begin(Step::Right(Right::Encrypt));
     // Who may create a transit key would do so by wrapping with one that is missing.
     if let Err(fault) = transit.unwrap(&vault.session, "vault:v1:AAAA").await
@@ -65,14 +68,14 @@ pub(super) async fn prove_transit(vault: &Vault, facts: &Facts, report: &mut Rep
     {
         return report.failed(format!("there is no transit key '{key}': {fault}"));
     }
-    let no_key = format!(", or there is no transit key '{key}'");
+    let no_key = format!(", or there is no transit key '{key}', or no engine '{engine}'");
     let wrapped = match transit.wrap(&vault.session, SCRATCH_VALUE).await {
         Ok(wrapped) => {
             report.ok(encrypt);
             Some(wrapped)
         }
         Err(fault) if fault.is_forbidden() => {
-            report.failed(format!("{}{no_key}", missing_right("update", &[encrypt])));
+            report.failed(format!("{}{no_key}", missing_right("update", &[&encrypt])));
             None
         }
         Err(fault) => {
@@ -87,7 +90,7 @@ pub(super) async fn prove_transit(vault: &Vault, facts: &Facts, report: &mut Rep
         Ok(text) if *text == SCRATCH_VALUE => report.ok(decrypt),
         Ok(_) => report.failed("what was unwrapped is not what was wrapped"),
         Err(fault) if fault.is_forbidden() => {
-            report.failed(missing_right("update", &[decrypt]));
+            report.failed(missing_right("update", &[&decrypt]));
         }
         Err(fault) if wrapped.is_none() && !fault.is_unreachable() => report.ok(decrypt),
         Err(fault) => report.failed(fault.to_string()),
@@ -134,7 +137,8 @@ impl Facts {
         let paths = &vault.paths;
         let below = |parts: &[&str]| {
             let parts = parts.iter().copied().filter(|part| !part.is_empty());
-            parts.chain(["*"]).collect::<Vec<_>>().join("/")
+            let path = parts.chain(["*"]).collect::<Vec<_>>().join("/");
+            format!("{}{path}", vault.session.space.prefix())
         };
         let (engine, prefix, name) = (self.engine.as_str(), self.prefix.as_str(), &self.scratch);
         let grants = match self.version {

@@ -5,14 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
 use kes_api::KeyName;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time;
 use zeroize::Zeroizing;
 
 use super::super::client::Call;
-use super::super::engine::read;
+use super::super::engine::delete;
 use super::super::{Vault, jitter};
 use super::{Claim, DEAD};
 use crate::Error;
@@ -75,8 +74,7 @@ impl Vault {
 
     /// Whether a claim could be taken away. That none is there is as good.
     async fn removes(&self, claim: &Claim) -> bool {
-        let call = Call { method: Method::DELETE, ..read(claim.path.clone()) };
-        let result = self.session.call(&call).await;
+        let result = self.session.call(&delete(claim.path.clone())).await;
         if let Err(fault) = &result {
             tracing::debug!("key store: vault: claim '{}' is not removed: {fault}", claim.path);
         }
