@@ -42,7 +42,7 @@ fn check_tls(tls: Tls, report: &mut Report) {
     let (cert, auth, ca) = (tls.cert.clone(), tls.auth, tls.ca.clone());
     match kes_server::check_tls(tls) {
         Ok(()) => report.line(Verdict::Ok, "tls: private key and certificate belong together"),
-        Err(error) => report.line(Verdict::Failed, &format!("tls: {error}")),
+        Err(error) => report.line(Verdict::Failed, &error.to_string()),
     }
     // What is wrong with the file was just said.
     let chain = kes_tls::load_certificates(&cert).unwrap_or_default();

@@ -1,9 +1,8 @@
-use std::path::PathBuf;
 use std::time::Duration;
 
 use kes_api::route::Operation;
 use kes_api::{Identity, KeyName};
-use kes_keystore::config::SecretText;
+use kes_keystore::config::{ConfiguredPath, SecretText};
 use kes_policy::Policies;
 
 use crate::{Address, Level};
@@ -35,15 +34,15 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Tls {
     /// The file of the private key, PEM.
-    pub key: PathBuf,
+    pub key: ConfiguredPath,
     /// The file of the certificate chain, PEM.
-    pub cert: PathBuf,
+    pub cert: ConfiguredPath,
     /// The password of the private key, if it is encrypted.
     pub password: Option<SecretText>,
     /// What a client certificate has to be.
     pub auth: ClientAuth,
     /// A file or folder of CAs for client certificates, beside the system's.
-    pub ca: Option<PathBuf>,
+    pub ca: Option<ConfiguredPath>,
     /// TLS proxies that forward the certificates of their clients.
     pub proxy: Proxy,
 }

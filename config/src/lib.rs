@@ -45,7 +45,7 @@ pub use config::{
 };
 pub use duration::{InvalidDuration, parse_duration};
 pub use error::{Errors, Mistake, Warning};
-pub use kes_keystore::config::SecretText;
+pub use kes_keystore::config::{ConfiguredPath, Place, SecretText};
 pub use level::{InvalidLevel, Level};
 
 /// A file larger than this is refused: a thousand policies with ten thousand identities take one
@@ -73,7 +73,7 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
         Err(Errors::from(Mistake::of_file(None, "the file is larger than 16 MiB")))
     } else {
         match std::str::from_utf8(&bytes) {
-            Ok(text) => parse(text, env),
+            Ok(text) => parse_of(text, env, Some(path)),
             Err(error) => {
                 let before = &bytes[..error.valid_up_to()];
                 let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
@@ -89,8 +89,17 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
 /// # Errors
 /// [`Errors`] with all mistakes of the text.
 pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
+    parse_of(text, env, None)
+}
+
+/// Checks a text, which may come from a file.
+fn parse_of(
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    file: Option<&Path>,
+) -> Result<Loaded, Errors> {
     let tree = yaml::parse(text)?;
-    read::config(&tree, env)
+    read::config(&tree, env, file)
 }
 
 /// Lets others have this core. A file of a thousand policies takes milliseconds, and a reload reads

@@ -12,6 +12,8 @@ mod tls;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::path::Path;
+use std::sync::Arc;
 
 use kes_api::Identity;
 use kes_policy::Policies;
@@ -21,8 +23,12 @@ use crate::yaml::Node;
 use crate::{Config, Errors, Loaded, Mistake};
 
 /// Checks a whole file. Every section is looked at, whatever is wrong with those before it.
-pub(crate) fn config(tree: &Node, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
-    let context = Context::new(env);
+pub(crate) fn config(
+    tree: &Node,
+    env: &dyn Fn(&str) -> Option<String>,
+    file: Option<&Path>,
+) -> Result<Loaded, Errors> {
+    let context = Context::new(env, file.map(Arc::from));
     let config = context.root(tree).section().and_then(root);
     let (mut mistakes, warnings) = context.end();
     match config {

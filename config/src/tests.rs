@@ -142,8 +142,8 @@ fn what_the_files_to_accept_say() {
     assert!(warnings.is_empty());
     assert_eq!(config.address, Address::default());
     assert_eq!(config.admin, Some(ADMIN.parse().unwrap()));
-    assert_eq!(config.tls.key, Path::new("server.key"));
-    assert_eq!(config.tls.cert, Path::new("server.crt"));
+    assert_eq!(&*config.tls.key, Path::new("server.key"));
+    assert_eq!(&*config.tls.cert, Path::new("server.crt"));
     assert_eq!(config.tls.auth, ClientAuth::Any);
     assert!(config.tls.password.is_none() && config.tls.ca.is_none());
     assert_eq!(config.tls.proxy.cert_header, "X-Tls-Client-Cert");
@@ -153,7 +153,7 @@ fn what_the_files_to_accept_say() {
     assert_eq!(config.log, Log::default());
     assert_eq!((config.log.error, config.log.audit), (Level::INFO, Level::INFO));
     assert!(
-        matches!(config.keystore, kes_keystore::Config::Fs(fs) if fs.path == Path::new("keys"))
+        matches!(config.keystore, kes_keystore::Config::Fs(fs) if &*fs.path == Path::new("keys"))
     );
 
     let guide = file("02-guide-vault-approle.yml");
@@ -548,7 +548,9 @@ fn tls_in_full() {
     assert_eq!(odd.len(), 1, "{odd:?}");
     assert!(odd[0].to_string().starts_with("line 2: tls.proxy.identities: not supported: "));
     assert_eq!(tls.password.unwrap().expose(), "pw");
-    assert_eq!((tls.auth, tls.ca), (ClientAuth::Verify, Some(PathBuf::from("/ca"))));
+    assert_eq!((tls.auth, tls.ca.as_deref()), (ClientAuth::Verify, Some(Path::new("/ca"))));
+    let ca = tls.ca.unwrap();
+    assert_eq!(ca.blame("/ca: is empty"), "line 2: tls.ca: /ca: is empty");
     assert_eq!(tls.proxy.identities, [ONES.parse().unwrap()]);
     assert_eq!(tls.proxy.cert_header, "X-Client");
 
@@ -623,9 +625,10 @@ fn vault_in_full() {
     assert_eq!(vault.transit.unwrap().engine, "t");
     let Login::AppRole { engine, namespace, secret, .. } = vault.login else { panic!() };
     assert_eq!((&*engine, namespace.as_deref()), ("ar", Some("")));
-    assert!(matches!(secret, AppRoleSecret::File(file) if file == Path::new("/run/secret")));
-    assert_eq!(vault.tls.client, Some((PathBuf::from("/k"), PathBuf::from("/c"))));
-    assert_eq!(vault.tls.ca, Some(PathBuf::from("/ca")));
+    assert!(matches!(secret, AppRoleSecret::File(file) if &*file == Path::new("/run/secret")));
+    let (key, cert) = vault.tls.client.unwrap();
+    assert_eq!((&*key, &*cert), (Path::new("/k"), Path::new("/c")));
+    assert_eq!(vault.tls.ca.as_deref(), Some(Path::new("/ca")));
     assert_eq!(vault.ping, Duration::from_secs(3));
 }
 
@@ -638,7 +641,7 @@ fn a_kubernetes_token_with_a_slash_is_a_file() {
 ",
     );
     let Login::Kubernetes { jwt, namespace, .. } = vault.login else { panic!() };
-    assert!(matches!(jwt, Jwt::File(file) if file == Path::new("/var/run/secrets/token")));
+    assert!(matches!(jwt, Jwt::File(file) if &*file == Path::new("/var/run/secrets/token")));
     assert_eq!(namespace, None);
 }
 

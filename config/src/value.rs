@@ -1,8 +1,11 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use kes_keystore::config::Place;
 use zeroize::Zeroizing;
 
 use crate::yaml::{Kind, Node};
@@ -11,6 +14,8 @@ use crate::{Mistake, Warning, parse_duration};
 /// What all of a walk share: the environment, and what the walk meets.
 pub(crate) struct Context<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
+    /// The file that the text came from.
+    file: Option<Arc<Path>>,
     mistakes: RefCell<Vec<Mistake>>,
     warnings: RefCell<Vec<Warning>>,
 }
@@ -47,8 +52,8 @@ pub(crate) struct Section<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(env: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { env, mistakes: RefCell::default(), warnings: RefCell::default() }
+    pub(crate) fn new(env: &'a dyn Fn(&str) -> Option<String>, file: Option<Arc<Path>>) -> Self {
+        Self { env, file, mistakes: RefCell::default(), warnings: RefCell::default() }
     }
 
     pub(crate) fn root(&'a self, node: &'a Node) -> Value<'a> {
@@ -71,6 +76,12 @@ impl<'a> Value<'a> {
     pub(crate) fn warn(&self, text: impl Into<String>) {
         let (line, path) = (self.line, self.path.clone());
         self.context.warnings.borrow_mut().push(Warning { line, path, text: text.into() });
+    }
+
+    /// Where it stands, for messages about what it names.
+    pub(crate) fn place(&self) -> Place {
+        let Self { context, line, path, .. } = self;
+        Place { file: context.file.clone(), line: *line, field: path.clone() }
     }
 
     /// Neither missing nor empty (`policy:` with nothing under it).

@@ -158,13 +158,13 @@ async fn check_fs(fs: &config::Fs, stop: impl Future<Output = ()>, report: &mut 
     // One that is made here would belong to whoever checks, and not to the server.
     let missing = missing_folders(&fs.path);
     let mut store = None;
-    within(stop, report, async |report| match FsStore::open(&fs.path).await {
+    within(stop, report, async |report| match FsStore::open(fs.path.clone()).await {
         Ok(opened) => {
             let found = if missing.is_empty() { "is there" } else { "can be made" };
             report.ok(format!("folder '{}' {found}", fs.path.display()));
             store = Some(opened);
         }
-        Err(error) => report.failed(with_causes(&error)),
+        Err(error) => report.failed(error.to_string()),
     })
     .await;
     if let Some(store) = &store
@@ -286,15 +286,4 @@ fn missing_folders(path: &Path) -> Vec<PathBuf> {
         .take_while(|folder| folder.symlink_metadata().is_err())
         .map(Path::to_owned)
         .collect()
-}
-
-/// An error with its causes, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
 }

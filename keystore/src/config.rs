@@ -1,11 +1,15 @@
 //! What the configuration says of a key store (contract `config.md`, keystore), checked and
 //! typed. Reading the file is the configuration's work, opening the store that of the backends.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
 use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Paths that know where the configuration names them.
+mod place;
+
+pub use place::{ConfiguredPath, Place};
 
 /// The one key store of a configuration.
 #[derive(Debug)]
@@ -35,7 +39,7 @@ impl Config {
 #[derive(Debug)]
 pub struct Fs {
     /// The folder; created when missing.
-    pub path: PathBuf,
+    pub path: ConfiguredPath,
 }
 
 /// `keystore.vault`. Engines, namespaces and prefixes have no `/` at either end; an empty
@@ -113,7 +117,7 @@ pub enum AppRoleSecret {
     /// `secret`
     Literal(SecretText),
     /// `secret_file`: read anew at each login.
-    File(PathBuf),
+    File(ConfiguredPath),
 }
 
 /// The token of a Kubernetes service account.
@@ -122,16 +126,16 @@ pub enum Jwt {
     /// The token itself.
     Literal(SecretText),
     /// A file, read anew at each login: what holds a `/`.
-    File(PathBuf),
+    File(ConfiguredPath),
 }
 
 /// `keystore.vault.tls`
 #[derive(Debug, Default)]
 pub struct VaultTls {
     /// Private key and certificate of this client, in that order; PEM files.
-    pub client: Option<(PathBuf, PathBuf)>,
+    pub client: Option<(ConfiguredPath, ConfiguredPath)>,
     /// A file or folder of CAs to trust instead of the system's.
-    pub ca: Option<PathBuf>,
+    pub ca: Option<ConfiguredPath>,
 }
 
 /// A text that is secret: wiped when dropped, and `Debug` hides it.

@@ -1,7 +1,8 @@
 use std::io;
-use std::path::PathBuf;
 
 use kes_api::KeyName;
+
+use crate::config::ConfiguredPath;
 
 /// Why a key store did not do as asked. The texts are for the log alone: clients get the
 /// contract's answer. None of them holds a secret.
@@ -66,13 +67,21 @@ impl Error {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder of keys is missing and cannot be made, or cannot be read.
-    #[error("cannot open folder '{}' as key store", path.display())]
+    #[error("{}", about_folder(path, reason))]
     Folder {
         /// The folder.
-        path: PathBuf,
+        path: ConfiguredPath,
         /// What the system says.
-        #[source]
-        source: io::Error,
+        reason: io::Error,
+    },
+
+    /// A file that the configuration names cannot be used.
+    #[error("{}", path.blame(reason))]
+    File {
+        /// The file.
+        path: ConfiguredPath,
+        /// What is wrong with it; names the file.
+        reason: String,
     },
 
     /// What the configuration says of Vault cannot be used.
@@ -81,4 +90,16 @@ pub enum OpenError {
         /// What is wrong, without a secret.
         reason: String,
     },
+}
+
+fn about_folder(path: &ConfiguredPath, reason: &io::Error) -> String {
+    let cause = match reason.kind() {
+        io::ErrorKind::AlreadyExists => "it is a file, not a folder".to_owned(),
+        io::ErrorKind::NotADirectory => "a part of this path is a file, not a folder".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            format!("{reason}; the user of the server must be able to read and write it")
+        }
+        _ => reason.to_string(),
+    };
+    path.blame(format_args!("cannot open folder '{}' as key store: {cause}", path.display()))
 }

@@ -8,7 +8,7 @@
 mod folder;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio::task::{self, JoinHandle};
 use tokio::time::{self, Instant};
 
 use self::folder::{Entries, Folder};
+use crate::config::ConfiguredPath;
 use crate::{Error, KeyStore, OpenError, Page, State, Value};
 
 /// How long a caller waits for the disk: less than the 15 s of its route, so that its client is
@@ -63,10 +64,10 @@ impl FsStore {
     ///
     /// # Errors
     /// [`OpenError::Folder`] if it cannot be made or read, or does not answer.
-    pub async fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
+    pub async fn open(path: impl Into<ConfiguredPath>) -> Result<Self, OpenError> {
         let path = path.into();
         let opened = task::spawn_blocking({
-            let path = path.clone();
+            let path = path.to_path_buf();
             move || Folder::open(path)
         });
         let folder = match time::timeout(DEADLINE, opened).await {
@@ -75,7 +76,7 @@ impl FsStore {
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
         let (folder, state, entries) =
-            folder.map_err(|source| OpenError::Folder { path, source })?;
+            folder.map_err(|reason| OpenError::Folder { path, reason })?;
         let folder = Arc::new(folder);
         let health = Arc::new(Mutex::new(Health { state, checking_since: None }));
         let watch = watch(Arc::clone(&folder), Arc::clone(&health));

@@ -285,7 +285,7 @@ mod tests {
     async fn a_store_is_opened_by_its_configuration_and_says_what_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");
-        let fs = Config::Fs(crate::config::Fs { path: path.clone() });
+        let fs = Config::Fs(crate::config::Fs { path: (&path).into() });
         let store = Store::open(fs).await.unwrap();
         assert_eq!(store.description(), format!("filesystem: {}", path.display()));
         let (name, value) = (KeyName::parse("key").unwrap(), Value::new("value".to_owned()));

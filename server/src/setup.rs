@@ -42,10 +42,10 @@ pub enum SetupError {
     #[error(transparent)]
     Config(kes_config::Errors),
     /// A private key or certificate.
-    #[error("tls: {0}")]
+    #[error(transparent)]
     Tls(tls::Error),
     /// The key store.
-    #[error("keystore: {0}")]
+    #[error(transparent)]
     Store(kes_keystore::OpenError),
 }
 

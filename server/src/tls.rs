@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use kes_config::ClientAuth;
+use kes_config::{ClientAuth, ConfiguredPath, SecretText};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::danger::ClientCertVerifier;
@@ -27,28 +27,28 @@ const SESSIONS: usize = 4096;
 /// Why a TLS configuration cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file.
-    #[error(transparent)]
-    File(#[from] kes_tls::Error),
-    /// A certificate that no client would accept.
-    #[error("{}: {fault}", path.display())]
-    Certificate {
-        /// Its file.
-        path: PathBuf,
-        /// What is wrong with it.
-        fault: kes_tls::Fault,
+    /// A file or folder that the configuration names.
+    #[error("{}", path.blame(source))]
+    File {
+        /// Which one, and where it is named.
+        path: ConfiguredPath,
+        /// What is wrong with it. Boxed: it is large, and errors are rare.
+        source: Box<kes_tls::Error>,
     },
+    /// The CAs of the system.
+    #[error("tls: {0}")]
+    System(kes_tls::Error),
     /// No certificate at all.
-    #[error("the server has no certificate")]
+    #[error("tls: the server has no certificate")]
     NoCertificate,
     /// The CAs for client certificates.
-    #[error("the CAs for client certificates cannot be used: {source}")]
+    #[error("tls: the CAs for client certificates cannot be used: {source}")]
     Trust {
         /// What is wrong with them.
         source: rustls::server::VerifierBuilderError,
     },
     /// The generator of random numbers.
-    #[error("no key for session tickets could be made")]
+    #[error("tls: no key for session tickets could be made")]
     Tickets,
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct Settings {
     pub(crate) identity: ServerIdentity,
     pub(crate) auth: ClientAuth,
     /// CAs for client certificates, beside the system's.
-    pub(crate) ca: Option<PathBuf>,
+    pub(crate) ca: Option<ConfiguredPath>,
     /// Whether a client may come without a certificate: some API does without.
     pub(crate) optional: bool,
 }
@@ -70,7 +70,7 @@ pub(crate) struct Settings {
 #[derive(Clone, Debug)]
 pub(crate) enum ServerIdentity {
     /// Read from files.
-    Files { key: PathBuf, cert: PathBuf, password: Option<Arc<kes_keystore::config::SecretText>> },
+    Files { key: ConfiguredPath, cert: ConfiguredPath, password: Option<Arc<SecretText>> },
     /// Made for this run.
     Memory(Arc<CertifiedKey>),
 }
@@ -99,11 +99,7 @@ impl Settings {
             ServerIdentity::Memory(certified) => Arc::clone(certified),
             ServerIdentity::Files { key, cert, password } => {
                 let password = password.as_ref().map(|password| password.expose());
-                let certified = kes_tls::load_certified_key(cert, key, password)?;
-                let leaf = certified.end_entity_cert().map_err(|_| Error::NoCertificate)?;
-                kes_tls::check_server_certificate(leaf)
-                    .map_err(|fault| Error::Certificate { path: cert.clone(), fault })?;
-                certified
+                load_identity(key, cert, password)?
             }
         };
 
@@ -126,7 +122,11 @@ impl Settings {
         match self.auth {
             ClientAuth::Any => Ok(Arc::new(AnyClientCertificate::new(&provider, !self.optional))),
             ClientAuth::Verify => {
-                let roots = kes_tls::load_roots(self.ca.as_deref(), kes_tls::Roots::AndSystem)?;
+                let roots = kes_tls::load_roots(self.ca.as_deref(), kes_tls::Roots::AndSystem)
+                    .map_err(|source| match &self.ca {
+                        Some(ca) => unusable(ca, source),
+                        None => Error::System(source),
+                    })?;
                 let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
                 let builder = if self.optional { builder.allow_unauthenticated() } else { builder };
                 builder.build().map_err(|source| Error::Trust { source })
@@ -138,9 +138,34 @@ impl Settings {
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         if let ServerIdentity::Files { key, cert, .. } = &self.identity {
-            files.extend([key.clone(), cert.clone()]);
+            files.extend([key.to_path_buf(), cert.to_path_buf()]);
         }
-        files.extend(self.ca.clone());
+        files.extend(self.ca.as_ref().map(|ca| ca.to_path_buf()));
         files
     }
+}
+
+/// Reads the server's certificate chain and its private key, and checks that clients can accept
+/// the certificate.
+fn load_identity(
+    key: &ConfiguredPath,
+    cert: &ConfiguredPath,
+    password: Option<&str>,
+) -> Result<Arc<CertifiedKey>, Error> {
+    let chain = kes_tls::load_certificates(cert).map_err(|source| unusable(cert, source))?;
+    let private_key =
+        kes_tls::load_private_key(key, password).map_err(|source| unusable(key, source))?;
+    let certified = kes_tls::match_key(&chain, &private_key).map_err(|fault| {
+        let (certificate, path) = (cert.to_path_buf(), key.to_path_buf());
+        unusable(key, kes_tls::Error::Pair { certificate, key: path, fault })
+    })?;
+    let leaf = certified.end_entity_cert().map_err(|_| Error::NoCertificate)?;
+    kes_tls::check_server_certificate(leaf).map_err(|fault| {
+        unusable(cert, kes_tls::Error::File { path: cert.to_path_buf(), fault })
+    })?;
+    Ok(certified)
+}
+
+fn unusable(path: &ConfiguredPath, source: kes_tls::Error) -> Error {
+    Error::File { path: path.clone(), source: Box::new(source) }
 }

@@ -41,9 +41,12 @@ fn a_missing_folder_is_not_made() {
 fn a_folder_that_cannot_be_used_fails() {
     let place = place();
     std::fs::write(place.path().join("keys"), "a file").unwrap();
-    place.check().fails(&[&["keystore: open: cannot open folder 'keys' as key store: "]]);
+    place.check().fails(&[&[
+        "keystore: open: config.yml:",
+        ": keystore.fs.path: cannot open folder 'keys' as key store: it is a file",
+    ]]);
     place.write(&format!("{HEAD}keystore: {{ fs: {{ path: keys/below }} }}\n"));
-    place.check().fails(&[&["keystore: open: cannot open folder 'keys/below'"]]);
+    place.check().fails(&[&[": keystore.fs.path: cannot open folder 'keys/below'"]]);
     assert_eq!(std::fs::read(place.path().join("keys")).unwrap(), b"a file");
 }
 
@@ -124,10 +127,19 @@ fn the_servers_certificate_is_looked_at() {
     };
     section("good.key", "good.crt", "").is_good();
     section("past.key", "past.crt", "").fails(&[&["tls: ", "past.crt: expired at 20"]]);
-    section("nameless.key", "nameless.crt", "").fails(&[&["nameless.crt", "alternative name"]]);
+    section("nameless.key", "nameless.crt", "").fails(&[&[
+        "config.yml:2: tls.cert: ",
+        "nameless.crt",
+        "alternative name",
+    ]]);
     section("past.key", "good.crt", "").fails(&[&["private key does not belong"]]);
-    section("nope.key", "good.crt", "").fails(&[&["nope.key", "cannot be read"]]);
-    section("good.key", "good.crt", ", auth: on, ca: nope.pem").fails(&[&["nope.pem"]]);
+    section("nope.key", "good.crt", "").fails(&[&[
+        "config.yml:2: tls.key: ",
+        "nope.key",
+        "cannot be read",
+    ]]);
+    section("good.key", "good.crt", ", auth: on, ca: nope.pem")
+        .fails(&[&["config.yml:2: tls.ca: nope.pem"]]);
 
     openssl.run("pkey -in good.key -aes256 -passout pass:hunter2 -out locked.key");
     section("locked.key", "good.crt", "").fails(&[&["encrypted", "no password"]]);

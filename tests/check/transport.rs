@@ -95,5 +95,8 @@ fn a_private_ca_and_a_client_certificate_are_taken() {
 
     // What the configuration names is not there.
     world.place.write(&format!("{HEAD}{}", keystore(&url, 1, ", tls: { ca: nowhere.pem }")));
-    world.place.check().fails(&[&["keystore: open: ", "nowhere.pem"]]);
+    world
+        .place
+        .check()
+        .fails(&[&["keystore: open: config.yml:", ": keystore.vault.tls.ca: nowhere.pem"]]);
 }

@@ -24,10 +24,19 @@ fn a_file_that_is_missing_is_named() {
     let usual = Config::usual();
     let missing = "no such file or directory";
     assert_refused(&usual, remove("config.yml"), &["config.yml", missing]);
-    assert_refused(&usual, remove("server.crt"), &["server.crt", "No such file or directory"]);
-    assert_refused(&usual, remove("server.key"), &["server.key", "No such file or directory"]);
+    assert_refused(
+        &usual,
+        remove("server.crt"),
+        &["config.yml:3: tls.cert: server.crt", "No such file or directory"],
+    );
+    assert_refused(
+        &usual,
+        remove("server.key"),
+        &["config.yml:3: tls.key: server.key", "No such file or directory"],
+    );
     let tls = "{ key: server.key, cert: server.crt, auth: on, ca: nowhere.pem }";
-    assert_refused(&usual.with("tls", tls), |_| {}, &["nowhere.pem", "No such file or directory"]);
+    let told = [": tls.ca: nowhere.pem", "No such file or directory"];
+    assert_refused(&usual.with("tls", tls), |_| {}, &told);
 }
 
 #[test]
@@ -96,9 +105,17 @@ fn an_address_that_is_taken_is_named() {
 fn a_key_store_that_cannot_be_used_is_named() {
     // A file where the folder should be: so it is also for root.
     let block = |folder: &Path| fs::write(folder.join("keys"), "no folder").unwrap();
-    assert_refused(&Config::usual(), block, &["keystore", "keys"]);
+    assert_refused(
+        &Config::usual(),
+        block,
+        &["keystore.fs.path: cannot open folder 'keys' as key store: it is a file"],
+    );
     let below = Config::usual().with("keystore", "{ fs: { path: server.key/keys } }");
-    assert_refused(&below, |_| {}, &["keystore", "server.key/keys"]);
+    assert_refused(
+        &below,
+        |_| {},
+        &["keystore.fs.path: cannot open folder 'server.key/keys'", "is a file"],
+    );
 }
 
 #[test]

@@ -1,4 +1,3 @@
-use std::path::PathBuf;
 use std::time::Duration;
 
 use kes_keystore::Config;
@@ -225,11 +224,8 @@ fn read_kubernetes(value: &Value<'_>) -> Result<Login, Noted> {
     section.end();
     let jwt = jwt?;
     // No token holds a `/`: its base64 is that of URLs (RFC 7519).
-    let jwt = if jwt.as_str().contains('/') {
-        Jwt::File(PathBuf::from(jwt.as_str()))
-    } else {
-        Jwt::Literal(secret(&jwt))
-    };
+    let jwt =
+        if jwt.as_str().contains('/') { Jwt::File(path(&jwt)) } else { Jwt::Literal(secret(&jwt)) };
     Ok(Login::Kubernetes {
         engine: engine?,
         namespace: namespace?,

@@ -1,6 +1,4 @@
-use std::path::PathBuf;
-
-use kes_keystore::config::SecretText;
+use kes_keystore::config::{ConfiguredPath, SecretText};
 
 use super::Roles;
 use crate::value::{Noted, Text, Value};
@@ -65,8 +63,8 @@ fn header(value: &Value<'_>) -> Result<String, Noted> {
     }
 }
 
-pub(super) fn path(text: &Text<'_>) -> PathBuf {
-    PathBuf::from(text.as_str())
+pub(super) fn path(text: &Text<'_>) -> ConfiguredPath {
+    ConfiguredPath::new(text.as_str().into(), text.value.place())
 }
 
 pub(super) fn secret(text: &Text<'_>) -> SecretText {

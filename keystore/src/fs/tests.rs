@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::SystemTime;
@@ -86,7 +87,8 @@ async fn what_is_no_folder_is_not_opened() {
     fs::write(&file, "").unwrap();
     for path in [file.clone(), file.join("below")] {
         let error = FsStore::open(&path).await.err().unwrap();
-        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(path.to_str().unwrap()) && text.contains("is a file"), "{text}");
     }
 }
 

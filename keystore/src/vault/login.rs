@@ -5,7 +5,7 @@
 //! header, and shows secrets in its `Debug` and error texts.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use super::client::{ANSWER_LIMIT, Call, Client, Credentials};
 use super::fault::Fault;
 use super::intake::Answer;
 use super::paths;
-use crate::config::{AppRoleSecret, Jwt, Login, SecretText};
+use crate::config::{AppRoleSecret, ConfiguredPath, Jwt, Login, SecretText};
 
 /// The answer to a login; one with many policies and metadata has some KiB.
 const MAX_LEN: usize = 256 * 1024;
@@ -195,13 +195,13 @@ fn copy(secret: &SecretText) -> Zeroizing<String> {
 }
 
 /// Reads a secret from a file, without the line end.
-async fn read(method: &'static str, path: &Path) -> Result<Zeroizing<String>, Fault> {
+async fn read(method: &'static str, path: &ConfiguredPath) -> Result<Zeroizing<String>, Fault> {
     let failed = |reason: String| Fault::Login {
         method,
-        reason: format!("cannot use file '{}': {reason}", path.display()),
+        reason: path.blame(format_args!("cannot use file '{}': {reason}", path.display())),
         reachable: true,
     };
-    let file = path.to_owned();
+    let file = path.to_path_buf();
     tokio::task::spawn_blocking(move || read_file(&file))
         .await
         .unwrap_or_else(|_| Err("the thread that reads it ended".to_owned()))

@@ -8,15 +8,15 @@ use kes_tls::Roots;
 use rustls::{AlertDescription, CertificateError, ClientConfig, InvalidMessage, PeerIncompatible};
 
 use crate::OpenError;
-use crate::config::VaultTls;
+use crate::config::{ConfiguredPath, VaultTls};
 
 /// The TLS of connections to Vault: the CAs of the configuration or the system's, and a client
 /// certificate if there is one. Also for plain HTTP, where it has no meaning.
 pub(super) fn load(config: &VaultTls) -> Result<ClientConfig, OpenError> {
     let mode = if config.ca.is_some() { Roots::Only } else { Roots::AndSystem };
     // A self-signed certificate that is named as `tls.ca` is taken as other TLS libraries do.
-    let verifier =
-        kes_tls::server_verifier(config.ca.as_deref(), mode).map_err(|error| unusable(&error))?;
+    let verifier = kes_tls::server_verifier(config.ca.as_deref(), mode)
+        .map_err(|error| unusable(config.ca.as_ref(), &error))?;
     let builder = ClientConfig::builder_with_provider(kes_tls::provider())
         .with_safe_default_protocol_versions()
         .expect("the provider knows TLS 1.2 and 1.3")
@@ -25,8 +25,15 @@ pub(super) fn load(config: &VaultTls) -> Result<ClientConfig, OpenError> {
     let mut tls = match &config.client {
         None => builder.with_no_client_auth(),
         Some((key, certificate)) => {
-            let pair = kes_tls::load_certified_key(certificate, key, None)
-                .map_err(|error| unusable(&error))?;
+            let chain = kes_tls::load_certificates(certificate)
+                .map_err(|error| unusable(Some(certificate), &error))?;
+            let private_key = kes_tls::load_private_key(key, None)
+                .map_err(|error| unusable(Some(key), &error))?;
+            let pair = kes_tls::match_key(&chain, &private_key).map_err(|fault| {
+                let (certificate, key) = (certificate.to_path_buf(), key.to_path_buf());
+                let error = kes_tls::Error::Pair { certificate, key, fault };
+                unusable(config.client.as_ref().map(|(key, _)| key), &error)
+            })?;
             builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(pair)))
         }
     };
@@ -34,8 +41,9 @@ pub(super) fn load(config: &VaultTls) -> Result<ClientConfig, OpenError> {
     Ok(tls)
 }
 
-/// The whole chain of causes: the texts of the causes name what to repair.
-fn unusable(error: &dyn Error) -> OpenError {
+/// The whole chain of causes, since the texts of the causes name what to repair, and the place
+/// where the configuration names the file.
+fn unusable(path: Option<&ConfiguredPath>, error: &dyn Error) -> OpenError {
     let mut reason = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -43,7 +51,10 @@ fn unusable(error: &dyn Error) -> OpenError {
         reason.push_str(&next.to_string());
         cause = next.source();
     }
-    OpenError::Vault { reason }
+    match path {
+        Some(path) => OpenError::File { path: path.clone(), reason },
+        None => OpenError::Vault { reason },
+    }
 }
 
 /// What an operator can do about a failed handshake; `None` for an error that is none, or that

@@ -189,7 +189,7 @@ async fn connections_that_are_reset() {
 async fn started_again_with_a_new_certificate() {
     let authority = Authority::new();
     let mut world = World::with_tls(&authority, false);
-    let tls = VaultTls { client: None, ca: Some(authority.certificate().to_path_buf()) };
+    let tls = VaultTls { client: None, ca: Some(authority.certificate().into()) };
     let store = open(Vault { tls, ..world.config() }).await;
     create(&store, "k").await.unwrap();
     // The same file, another key and certificate of the same CA.

@@ -53,7 +53,7 @@ async fn a_secret_file_is_read_anew_at_each_login() {
         engine: "approle".to_owned(),
         namespace: None,
         id: world.role.role_id.clone(),
-        secret: AppRoleSecret::File(path.clone()),
+        secret: AppRoleSecret::File((&path).into()),
     };
     let store = open(Vault { login, ..world.config() }).await;
     let text = read(&store, "k").await.unwrap_err().to_string();
@@ -224,13 +224,14 @@ async fn kubernetes_logs_in_with_a_token_or_a_file_that_is_read_anew() {
     fs::write(&path, kubernetes::token("first")).unwrap();
 
     let literal = Jwt::Literal(SecretText::new(kubernetes::token("first")));
-    for jwt in [literal, Jwt::File(path.clone())] {
+    for jwt in [literal, Jwt::File((&path).into())] {
         let store = open(Vault { login: kubernetes_login(jwt), ..world.config() }).await;
         let _ = create(&store, "k").await;
         assert_eq!(read(&store, "k").await.unwrap(), STORED);
     }
 
-    let store = open(Vault { login: kubernetes_login(Jwt::File(path.clone())), ..world.config() });
+    let store =
+        open(Vault { login: kubernetes_login(Jwt::File((&path).into())), ..world.config() });
     let store = store.await;
     read(&store, "k").await.unwrap();
     revoked.store(true, Ordering::Relaxed);

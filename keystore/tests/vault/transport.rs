@@ -1,6 +1,7 @@
 //! Connections: reuse, TLS, redirects.
 
 use std::fs;
+use std::path::PathBuf;
 
 use kes_keystore::config::{KvVersion, Vault, VaultTls};
 use kes_keystore::vault::VaultStore;
@@ -53,7 +54,7 @@ async fn a_connection_is_used_for_many_calls() {
     let world = World::with_tls(&authority, false);
     let relay = Relay::to(world.bao.address());
     let url = format!("https://{}", relay.address());
-    let tls = VaultTls { client: None, ca: Some(authority.certificate().to_path_buf()) };
+    let tls = VaultTls { client: None, ca: Some(authority.certificate().into()) };
     let store = open(Vault { tls, ..config(&url, KvVersion::V1, &world.role) }).await;
     create(&store, "k").await.unwrap();
     for _ in 0..100 {
@@ -86,7 +87,8 @@ async fn tls_with_a_private_ca_and_a_client_certificate() {
         (None, Some(pair.clone()), false),
         (Some(stranger.certificate().to_path_buf()), Some(pair), false),
     ] {
-        let tls = VaultTls { client, ca };
+        let client = client.map(|(key, certificate)| (key.into(), certificate.into()));
+        let tls = VaultTls { client, ca: ca.map(Into::into) };
         let text = format!("{tls:?}");
         let store = open(Vault { tls, ..world.config() }).await;
         assert_eq!(is_reachable(&store), works, "{text}");
@@ -107,7 +109,10 @@ async fn a_mistake_in_the_configuration_is_told_at_once() {
     fs::write(&damaged, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
     let missing = authority.folder().join("missing.pem");
     let node = Faulty::start(well);
-    let tls = |client, ca| Vault { tls: VaultTls { client, ca }, ..stub_config(&node) };
+    let tls = |client: Option<(PathBuf, PathBuf)>, ca: Option<PathBuf>| {
+        let client = client.map(|(key, certificate)| (key.into(), certificate.into()));
+        Vault { tls: VaultTls { client, ca: ca.map(Into::into) }, ..stub_config(&node) }
+    };
     for (config, word) in [
         (tls(None, Some(missing.clone())), "missing.pem"),
         (tls(None, Some(damaged.clone())), "damaged.pem"),
@@ -117,7 +122,7 @@ async fn a_mistake_in_the_configuration_is_told_at_once() {
         (Vault { namespace: "a\nb".to_owned(), ..stub_config(&node) }, "namespace"),
     ] {
         let Err(error) = VaultStore::open(config).await else { panic!("{word}: opened") };
-        assert!(matches!(error, OpenError::Vault { .. }));
+        assert!(matches!(error, OpenError::Vault { .. } | OpenError::File { .. }));
         assert!(error.to_string().contains(word), "{word}: {error}");
     }
 }
