@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::harness::{self, Client, Config, Exposition, Protocol, Server, StoredKey, Vectors, Who};
 
 /// How long something may take that has to happen before a test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const READS: &str = "kes_keystore_response_time_count{call=\"read\"}";
 
@@ -159,17 +159,14 @@ fn a_key_that_changed_in_the_key_store_is_seen_when_its_time_is_over() {
             }
             assert_eq!(seen, "AES256", "after {age:?}");
         }
-        let read = Instant::now();
         eventually_async(PATIENCE, "the other key is seen", || {
             let mut client = client.share();
             async move { algorithm(&mut client, "k").await == "ChaCha20" }
         })
         .await;
-        assert!(read.elapsed() < Duration::from_secs(10), "{:?}", read.elapsed());
 
         // A key that another server deleted goes in the same way, in use or not.
         std::fs::remove_file(server.file("keys").join("k")).unwrap();
-        assert_eq!(algorithm(&mut client, "k").await, "ChaCha20");
         eventually_async(PATIENCE, "the key goes", || {
             let mut client = client.share();
             async move { algorithm(&mut client, "k").await == "404" }
@@ -181,7 +178,7 @@ fn a_key_that_changed_in_the_key_store_is_seen_when_its_time_is_over() {
 #[test]
 fn a_key_that_is_not_used_goes_and_one_in_use_stays() {
     harness::run(async {
-        let (server, mut client) = server(&config("60s", "2s", "0s")).await;
+        let (server, mut client) = server(&config("10m", "5s", "0s")).await;
         aes().store(server.folder(), "idle");
         assert_eq!(algorithm(&mut client, "k").await, "AES256");
         assert_eq!(algorithm(&mut client, "idle").await, "AES256");
@@ -189,10 +186,11 @@ fn a_key_that_is_not_used_goes_and_one_in_use_stays() {
         // Used all the time, so that only the other one goes.
         let start = Instant::now();
         while Exposition::of(&mut client).await.value("kes_cache_keys") > 1.0
-            || start.elapsed() < Duration::from_secs(3)
+            || start.elapsed() < Duration::from_secs(6)
         {
             assert_eq!(algorithm(&mut client, "k").await, "AES256");
             assert!(start.elapsed() < PATIENCE, "a key that nobody uses stays");
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(Exposition::of(&mut client).await.value(READS), 2.0);
 
@@ -255,12 +253,11 @@ fn a_key_that_another_server_creates_is_seen_at_once() {
             assert_eq!(algorithm(&mut client, "stormed").await, "404");
         }
         assert_eq!(there.send("PUT", "/v1/key/create/stormed", "").await.status, 200);
-        let took = eventually_async(PATIENCE, "the key is seen", || {
+        eventually_async(PATIENCE, "the key is seen", || {
             let mut client = client.share();
             async move { algorithm(&mut client, "stormed").await != "404" }
         })
         .await;
-        assert!(took < Duration::from_secs(5), "{took:?}");
 
         // What could not be read is not remembered either.
         std::fs::write(keys.join("damaged"), "no stored key").unwrap();
@@ -285,12 +282,22 @@ async fn lose_key_store(server: &Server, client: &mut Client) {
 #[test]
 fn without_its_key_store_a_server_goes_on_for_the_offline_time() {
     harness::run(async {
-        let (server, mut client) = server(&config("60s", "7s", "60s")).await;
+        let (server, mut client) = server(&config("10m", "6s", "10m")).await;
         assert_eq!(algorithm(&mut client, "k").await, "AES256");
-        let used = Instant::now();
-        lose_key_store(&server, &mut client).await;
-        // Nobody uses the key, and it would be gone by now.
-        tokio::time::sleep(Duration::from_secs(9).saturating_sub(used.elapsed())).await;
+        // In use until the loss is noticed, however long that takes.
+        let mut user = client.share();
+        let in_use = async {
+            loop {
+                assert_eq!(algorithm(&mut user, "k").await, "AES256");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            () = lose_key_store(&server, &mut client) => {}
+            () = in_use => unreachable!(),
+        }
+        // Nobody uses the key any more, and it would be gone by the end of this.
+        tokio::time::sleep(Duration::from_secs(8)).await;
         assert_eq!(client.send("PUT", "/v1/key/generate/k", "").await.status, 200);
         let metrics = Exposition::of(&mut client).await;
         assert_eq!((metrics.value(READS), metrics.value("kes_cache_keys")), (1.0, 1.0));
@@ -315,13 +322,11 @@ fn the_offline_time_has_an_end() {
         assert_eq!(algorithm(&mut client, "k").await, "AES256");
         let before = Instant::now();
         lose_key_store(&server, &mut client).await;
-        let noticed = Instant::now();
         eventually_async(PATIENCE, "the key goes", || {
             let mut client = client.share();
             async move { client.send("PUT", "/v1/key/generate/k", "").await.status == 502 }
         })
         .await;
         assert!(before.elapsed() > Duration::from_secs(3), "{:?}", before.elapsed());
-        assert!(noticed.elapsed() < Duration::from_secs(10), "{:?}", noticed.elapsed());
     });
 }

@@ -38,9 +38,10 @@ fn resident(server: &mut Server) -> u64 {
     line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// That the server serves an honest client without delay.
+/// That the server serves an honest client all the same. How soon is for the benches: a machine
+/// that is busy with other tests takes its time.
 async fn assert_serves(client: &mut Client) {
-    let answer = tokio::time::timeout(Duration::from_secs(5), client.send("GET", "/version", ""));
+    let answer = tokio::time::timeout(Duration::from_secs(20), client.send("GET", "/version", ""));
     assert_eq!(answer.await.expect("an honest client waits").status, 200);
 }
 
@@ -87,7 +88,7 @@ fn a_body_over_the_limit_is_not_kept() {
             stream.write_all(head.as_bytes()).await.unwrap();
             let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
             // The server answers, reads on for a moment so that the answer arrives, and ends it.
-            let end = Instant::now() + Duration::from_secs(10);
+            let end = Instant::now() + Duration::from_secs(60);
             while stream.write_all(chunk.as_bytes()).await.is_ok() {
                 assert!(Instant::now() < end, "the server takes a body without an end");
             }

@@ -86,7 +86,15 @@ fn what_vault_is_given_is_told_to_nobody_else() {
             };
             assert!(sent(if login.starts_with("kube") { &jwt } else { &secret }), "{login}");
             assert_eq!(sent(&token), logs_in, "{login}");
+            // The last failure is everywhere that failures are told.
             server.wait_for_stderr("failed to list keys");
+            wait::eventually(PATIENCE, "the last failure is streamed", || {
+                find(&errors.lock().unwrap(), b"failed to list keys")
+            });
+            // Each request is audited, and the last of them asked for the status.
+            wait::eventually(PATIENCE, "the last request is audited", || {
+                server.stdout().contains("req.path=/v1/status")
+            });
             assert_silent("standard error", server.stderr().as_bytes(), &marks);
             assert_silent("standard output", server.stdout().as_bytes(), &marks);
             assert_silent("the error stream", &errors.lock().unwrap(), &marks);

@@ -14,16 +14,16 @@ use super::token::join_all;
 use super::transport::{stub, well};
 use super::world::{STORED, World, config, create, delete, is_reachable, list, open, read};
 
-/// The longest time until all is well again.
-const RECOVERY: Duration = Duration::from_secs(2);
+/// The longest time until all is well again: some 0.5 s on an idle machine. It is less than the
+/// 15 s between two looks at a Vault that is well, so that what is slower looks too seldom.
+const RECOVERY: Duration = Duration::from_secs(12);
 
 /// Less than the 15 s of a route.
 const ANSWER: Duration = Duration::from_secs(14);
 
 async fn recovers(store: &VaultStore) {
-    let took =
-        eventually_async(RECOVERY, "it reads again", async || read(store, "k").await.is_ok()).await;
-    let _ = eventually_async(RECOVERY - took, "it says so", async || is_reachable(store)).await;
+    eventually_async(RECOVERY, "it reads again", async || read(store, "k").await.is_ok()).await;
+    eventually_async(RECOVERY, "it says so", async || is_reachable(store)).await;
 }
 
 /// Without any call, the store finds out by itself.

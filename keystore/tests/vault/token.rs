@@ -188,8 +188,8 @@ async fn logins_are_never_more_than_one_a_second() {
             "/v1/sys/health" => well(request),
             _ => Reply::json(403, json!({ "errors": ["permission denied"] })),
         });
-        let store = stub(&node).await;
         let start = Instant::now();
+        let store = stub(&node).await;
         while start.elapsed() < Duration::from_secs(5) {
             for result in join_all((0..20).map(|_| read(&store, "k"))).await {
                 assert!(result.is_err());
@@ -197,16 +197,11 @@ async fn logins_are_never_more_than_one_a_second() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let requests = node.requests();
-        let logins: Vec<Instant> = requests
-            .iter()
-            .filter(|request| request.path().ends_with("/login"))
-            .map(|request| request.at)
-            .collect();
-        assert!(logins.len() >= 2, "{logins:?}");
-        for pair in logins.windows(2) {
-            // They are noted where they arrive.
-            assert!(pair[1] - pair[0] > Duration::from_millis(950), "{:?}", pair[1] - pair[0]);
-        }
+        let logins = requests.iter().filter(|request| request.path().ends_with("/login")).count();
+        // When each was sent is not known: a busy machine lets two that were sent a second apart
+        // arrive together. But so many need a second each, after the first.
+        let seconds = usize::try_from(start.elapsed().as_secs()).unwrap();
+        assert!((2..=seconds + 1).contains(&logins), "{logins} logins in {seconds} s");
     }
 }
 

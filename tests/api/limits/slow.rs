@@ -6,10 +6,11 @@ use tokio::net::TcpStream;
 use super::{assert_serves, read_to_end, tls};
 use crate::harness::{self, Config, Protocol, Server, Who};
 
-/// That something was closed at a limit of 5 s, give or take what a busy machine needs.
+/// That something was closed at a limit of 5 s: not before, since the server's time begins after
+/// the test's, and later only by what a busy machine needs. Every other limit is longer.
 fn assert_five_seconds(since: Instant, what: &str) {
     let took = since.elapsed().as_secs_f32();
-    assert!((4.5..8.0).contains(&took), "{what} was closed after {took} s");
+    assert!((4.9..30.0).contains(&took), "{what} was closed after {took} s");
 }
 
 #[test]
@@ -21,15 +22,15 @@ fn a_handshake_has_to_be_complete_in_five_seconds() {
 }
 
 async fn silent(server: &Server) {
-    let mut socket = TcpStream::connect(&server.address).await.unwrap();
     let start = Instant::now();
+    let mut socket = TcpStream::connect(&server.address).await.unwrap();
     assert_eq!(read_to_end(&mut socket).await, "");
     assert_five_seconds(start, "a silent connection");
 }
 
 async fn half_a_handshake(server: &Server) {
-    let mut socket = TcpStream::connect(&server.address).await.unwrap();
     let start = Instant::now();
+    let mut socket = TcpStream::connect(&server.address).await.unwrap();
     // A record of 512 bytes is announced, and its first bytes come one by one.
     socket.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc]).await.unwrap();
     let (mut reader, mut writer) = socket.split();
@@ -126,7 +127,8 @@ fn a_body_that_drips_is_answered_at_the_routes_deadline() {
         let took = start.elapsed().as_secs_f32();
         let answer = String::from_utf8_lossy(&answer[..length]);
         assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-        assert!((0.9..4.0).contains(&took), "answered after {took} s");
+        // Without the configuration it would be 15 s.
+        assert!((0.9..14.0).contains(&took), "answered after {took} s");
         // What still comes of the body is not taken for a request.
         let rest = read_to_end(&mut reader).await;
         assert!(!rest.contains("HTTP/1.1"), "{rest}");
