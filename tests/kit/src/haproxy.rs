@@ -73,6 +73,24 @@ impl Haproxy {
         panic!("HAProxy does not start")
     }
 
+    /// Has HAProxy read a configuration, without starting it. An error is what it says.
+    ///
+    /// # Errors
+    /// If there is a mistake, or anything to warn of.
+    ///
+    /// # Panics
+    /// If it is not on this machine and cannot be fetched.
+    pub fn check(configuration: &str) -> Result<(), String> {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let config = folder.path().join("haproxy.cfg");
+        fs::write(&config, configuration).expect("it can be written");
+        let mut command = Program::find().command();
+        let output = command.arg("-c").arg("-f").arg(&config).output().expect("HAProxy runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let is_good = output.status.success() && !said.contains("WARNING");
+        if is_good { Ok(()) } else { Err(said) }
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -1,0 +1,89 @@
+//! The documentation does what it says: every block of it is run or checked, every command in
+//! its tables and sentences exists, every link leads somewhere.
+//!
+//! [`book::Book`] reads all documents, and [`runner`] says for each block which test runs it. A
+//! block that no test runs fails [`every_block_has_a_runner`], so a new one cannot go untested.
+//!
+//! Commands run one by one as they are printed, by `/bin/sh`, in a temporary folder
+//! ([`session::Session`]). Only the programs of [`stand_ins`] are there: the real `kes`, the real
+//! OpenBao as `vault`, a few tools of the system, and stand-ins for what needs root, systemd or
+//! minutes. Anything else is `not found`, which fails the test.
+
+mod book;
+mod claims;
+mod commands;
+mod configurations;
+mod guide;
+mod links;
+mod session;
+mod stand_ins;
+mod systemd;
+mod tour;
+mod unit;
+mod vault;
+
+use book::{Block, Book};
+
+/// The test that runs or checks a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Runner {
+    /// The README from its start: the dev server and its clients.
+    DevTour,
+    /// The README's server with keys in Vault.
+    VaultTour,
+    /// The service, made after the README's server with keys in Vault.
+    Systemd,
+    /// The ways to set up an engine in Vault, each followed by what comes after it.
+    VaultEngine,
+    VaultLogin,
+    VaultKubernetes,
+    VaultTransit,
+    VaultNamespace,
+    VaultProof,
+    /// The server and MinIO after MinIO's guide.
+    Guide,
+    /// A configuration that loads without a warning.
+    Configuration,
+    /// A part of a unit.
+    Unit,
+    /// A policy of Vault.
+    Policy,
+    /// A configuration of HAProxy.
+    Haproxy,
+    /// Figures that a bench printed: its lines are those that it prints today.
+    Figures,
+}
+
+fn runner(block: &Block) -> Option<Runner> {
+    let section: Vec<&str> = block.section.iter().map(String::as_str).collect();
+    Some(match (block.document, &*block.language, &section[..]) {
+        (_, "yaml", _) => Runner::Configuration,
+        (_, "ini", _) => Runner::Unit,
+        (_, "hcl", _) => Runner::Policy,
+        (_, "haproxy", _) => Runner::Haproxy,
+        ("README.md", "sh", [_, "Two commands"] | [_, "A tour"]) => Runner::DevTour,
+        ("README.md", "sh", [_, "A tour", "With Vault or OpenBao"]) => Runner::VaultTour,
+        ("docs/vault.md", "sh", [_, "Set-up", "Engine and policy"]) => Runner::VaultEngine,
+        ("docs/vault.md", "sh", [_, "Set-up", "Login by AppRole"]) => Runner::VaultLogin,
+        ("docs/vault.md", "sh", [_, "Set-up", "Login by Kubernetes"]) => Runner::VaultKubernetes,
+        ("docs/vault.md", "sh", [_, "Set-up", "Transit"]) => Runner::VaultTransit,
+        ("docs/vault.md", "sh", [_, "Set-up", "Namespaces"]) => Runner::VaultNamespace,
+        ("docs/vault.md", "sh", [_, "Set-up", "Proof"]) => Runner::VaultProof,
+        ("docs/minio.md", "sh", _) => Runner::Guide,
+        ("systemd/README.md", "sh", _) => Runner::Systemd,
+        ("docs/performance.md", "text", _) => Runner::Figures,
+        _ => return None,
+    })
+}
+
+#[test]
+fn every_block_has_a_runner() {
+    let book = Book::read();
+    assert!(book.blocks().count() > 20, "the documents have blocks");
+    let without: Vec<String> = book
+        .blocks()
+        .filter(|block| runner(block).is_none())
+        .map(|block| format!("{}: '{}' in {:?}", block.place(), block.language, block.section))
+        .collect();
+    assert_eq!(without, [""; 0], "no test runs these blocks: see `runner` in tests/docs.rs");
+}
