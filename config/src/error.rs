@@ -3,7 +3,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Why a configuration is refused. The text has a line for each mistake, such as
-/// `config.yml:12: policy.minio.identities: …`.
+/// `config.yml:12: policy.minio.identities: …`, and then one for each warning: the typo that a
+/// warning tells of is often what caused the mistake.
 #[derive(Debug)]
 pub enum Errors {
     /// The file cannot be read.
@@ -19,6 +20,8 @@ pub enum Errors {
         file: Option<PathBuf>,
         /// At least one, in the order of the lines.
         mistakes: Vec<Mistake>,
+        /// What else is odd in the file, in the order of the lines.
+        warnings: Vec<Warning>,
     },
 }
 
@@ -53,18 +56,17 @@ impl Errors {
         }
     }
 
-    /// All mistakes of one text.
-    pub(crate) fn new(mut mistakes: Vec<Mistake>) -> Self {
-        mistakes.sort_by_key(|mistake| mistake.line);
-        Self::Mistakes { file: None, mistakes }
+    /// All mistakes of one text, and what else is odd in it, in the order of the lines.
+    pub(crate) const fn new(mistakes: Vec<Mistake>, warnings: Vec<Warning>) -> Self {
+        Self::Mistakes { file: None, mistakes, warnings }
     }
 
     /// The same, of a text that is a file.
     pub(crate) fn in_file(self, path: &Path) -> Self {
         match self {
             Self::Open { .. } => self,
-            Self::Mistakes { mistakes, .. } => {
-                Self::Mistakes { file: Some(path.to_owned()), mistakes }
+            Self::Mistakes { mistakes, warnings, .. } => {
+                Self::Mistakes { file: Some(path.to_owned()), mistakes, warnings }
             }
         }
     }
@@ -79,7 +81,7 @@ impl Mistake {
 
 impl From<Mistake> for Errors {
     fn from(mistake: Mistake) -> Self {
-        Self::new(vec![mistake])
+        Self::new(vec![mistake], Vec::new())
     }
 }
 
@@ -91,7 +93,7 @@ impl fmt::Display for Errors {
             Self::Open { path, reason } => {
                 write!(f, "open {}: {}", path.display(), words_of(reason))
             }
-            Self::Mistakes { file, mistakes } => {
+            Self::Mistakes { file, mistakes, warnings } => {
                 for (position, mistake) in mistakes.iter().enumerate() {
                     if position > 0 {
                         f.write_str("\n")?;
@@ -103,6 +105,12 @@ impl fmt::Display for Errors {
                         (None, None) => {}
                     }
                     write_at(f, &mistake.path, &mistake.text)?;
+                }
+                for warning in warnings {
+                    match file {
+                        Some(file) => write!(f, "\nwarning: {}", warning.in_file(file))?,
+                        None => write!(f, "\nwarning: {warning}")?,
+                    }
                 }
                 Ok(())
             }

@@ -33,6 +33,9 @@ mod error;
 /// YAML as a tree that knows its lines.
 mod yaml;
 
+/// The names of all fields, and what an unknown one may mean.
+mod fields;
+
 /// Values of the tree: wrong types, `${NAME}`, unknown fields.
 mod value;
 
@@ -72,16 +75,21 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
     let loaded = if too_large {
         Err(Errors::from(Mistake::of_file(None, "the file is larger than 16 MiB")))
     } else {
-        match std::str::from_utf8(&bytes) {
-            Ok(text) => parse_of(text, env, Some(path)),
-            Err(error) => {
-                let before = &bytes[..error.valid_up_to()];
-                let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-                Err(Errors::from(Mistake::of_file(Some(line), "not UTF-8 text in this line")))
-            }
-        }
+        decode(&bytes).map_err(Errors::from).and_then(|text| parse_of(text, env, Some(path)))
     };
     loaded.map_err(|errors| errors.in_file(path))
+}
+
+fn decode(bytes: &[u8]) -> Result<&str, Mistake> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        // What editors of Windows call Unicode.
+        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+            return Mistake::of_file(None, "the text is UTF-16; save the file as UTF-8");
+        }
+        let before = &bytes[..error.valid_up_to()];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        Mistake::of_file(Some(line), "not UTF-8 text in this line")
+    })
 }
 
 /// Checks the text of a file.

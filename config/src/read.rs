@@ -1,7 +1,10 @@
+/// Identities, and who may have which role.
+mod identity;
+
 /// `keystore`
 mod keystore;
 
-/// `policy`, and who may have which role.
+/// `policy`
 mod policy;
 
 /// `address`, `cache`, `api`, `log`, `keys`
@@ -10,35 +13,37 @@ mod server;
 /// `tls`
 mod tls;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 
-use kes_api::Identity;
+use kes_keystore::config::{ConfiguredPath, SecretText};
 use kes_policy::Policies;
 
+use self::identity::Roles;
 use crate::value::{Context, Noted, Section, Text, Value};
-use crate::yaml::Node;
+use crate::yaml::Document;
 use crate::{Config, Errors, Loaded, Mistake};
 
 /// Checks a whole file. Every section is looked at, whatever is wrong with those before it.
 pub(crate) fn config(
-    tree: &Node,
+    document: &Document,
     env: &dyn Fn(&str) -> Option<String>,
     file: Option<&Path>,
 ) -> Result<Loaded, Errors> {
     let context = Context::new(env, file.map(Arc::from));
-    let config = context.root(tree).section().and_then(root);
+    let config = context.root(&document.root).section("").and_then(root);
+    if let Some(line) = document.next {
+        context.warn(line, "a second document begins here; it is ignored, with all that follows");
+    }
     let (mut mistakes, warnings) = context.end();
     match config {
         Ok(config) if mistakes.is_empty() => Ok(Loaded { config, warnings }),
-        Ok(_) => Err(Errors::new(mistakes)),
+        Ok(_) => Err(Errors::new(mistakes, warnings)),
         Err(Noted) => {
             if mistakes.is_empty() {
                 mistakes.push(Mistake::of_file(None, "the file is refused"));
             }
-            Err(Errors::new(mistakes))
+            Err(Errors::new(mistakes, warnings))
         }
     }
 }
@@ -48,7 +53,7 @@ fn root(mut file: Section<'_>) -> Result<Config, Noted> {
     let address = server::address(&file.take("address"));
 
     let mut roles = Roles::default();
-    let admin = admin(&file.take("admin"), &mut roles);
+    let admin = identity::admin(&file.take("admin"), &mut roles);
     let tls = tls::read(&file.take("tls"), &mut roles);
     let policies = policy::read(&file.take("policy"), &mut roles);
 
@@ -58,8 +63,6 @@ fn root(mut file: Section<'_>) -> Result<Config, Noted> {
     let keys = server::keys(&file.take("keys"));
     let keystore = keystore::read(&file.take("keystore"));
 
-    file.retired("root", "the admin stands in admin.identity");
-    file.retired("enclave", "there are no enclaves");
     let place = file.value().clone();
     file.end();
 
@@ -89,75 +92,14 @@ fn version(value: &Value<'_>) -> Result<(), Noted> {
     }
 }
 
-fn admin(value: &Value<'_>, roles: &mut Roles) -> Result<Option<Identity>, Noted> {
-    let mut section = value.section()?;
-    let identity = section.take("identity").required();
-    section.end();
-
-    let text = identity?;
-    let Ok(identity) = text.as_str().parse() else {
-        // The words of the documentation. Anything else may be a hash gone wrong.
-        if !matches!(text.as_str(), "disabled" | "_") {
-            text.value.warn("no hash of 64 hexadecimal digits, so nobody is admin");
-        }
-        return Ok(None);
-    };
-    roles.assign(identity, &text, "the admin".to_owned())?;
-    Ok(Some(identity))
-}
-
-/// Who is what: an identity has one role.
-#[derive(Default)]
-struct Roles(HashMap<Identity, Role>);
-
-struct Role {
-    name: String,
-    line: usize,
-}
-
-impl Roles {
-    /// Notes a role. It may be given to an identity again, but no other.
-    fn assign(&mut self, identity: Identity, text: &Text<'_>, name: String) -> Result<(), Noted> {
-        match self.0.entry(identity) {
-            Entry::Vacant(slot) => {
-                slot.insert(Role { name, line: text.value.line });
-                Ok(())
-            }
-            Entry::Occupied(slot) if slot.get().name == name => Ok(()),
-            Entry::Occupied(slot) => {
-                let Role { name: first, line } = slot.get();
-                let shown = text.shown();
-                Err(text.mistake(format!(
-                    "identity {shown} cannot be {name}: it is {first} already (line {line})"
-                )))
-            }
-        }
+/// A file or folder that the file names.
+fn path(text: &Text<'_>) -> ConfiguredPath {
+    if text.as_str().starts_with("~/") {
+        text.warn("'~' stands for no home folder here; write the whole path");
     }
+    ConfiguredPath::new(text.as_str().into(), text.value.place())
 }
 
-/// The identities of a list. What is no hash can match nobody, and does not count.
-fn identities(value: &Value<'_>, roles: &mut Roles, role: &str) -> Result<Vec<Identity>, Noted> {
-    let mut identities = Vec::new();
-    let mut result = Ok(());
-    for item in value.list()? {
-        let text = match item.filled() {
-            Ok(Some(text)) => text,
-            Ok(None) => {
-                item.warn("empty, so it matches nobody");
-                continue;
-            }
-            Err(noted) => {
-                result = Err(noted);
-                continue;
-            }
-        };
-        match text.as_str().parse() {
-            Ok(identity) => match roles.assign(identity, &text, role.to_owned()) {
-                Ok(()) => identities.push(identity),
-                Err(noted) => result = Err(noted),
-            },
-            Err(_) => item.warn("no hash of 64 hexadecimal digits, so it matches nobody"),
-        }
-    }
-    result.map(|()| identities)
+fn secret(text: &Text<'_>) -> SecretText {
+    SecretText::new(text.as_str().to_owned())
 }

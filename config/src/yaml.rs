@@ -10,6 +10,10 @@ use crate::Mistake;
 /// levels, and the tree is walked and dropped by recursion.
 const MAX_DEPTH: usize = 64;
 
+/// A file of more nodes is refused: a thousand policies with ten thousand identities have some
+/// thirty thousand. A node takes some hundred bytes, and may be three bytes of the file.
+const MAX_NODES: usize = 1_000_000;
+
 /// All aliases of a file together may stand for this many nodes: a real file's share some
 /// patterns, an alias bomb's ten lines stand for 10^10.
 const MAX_ALIASED_NODES: u64 = 1_000_000;
@@ -46,9 +50,16 @@ pub(crate) struct Entry {
     pub(crate) value: Rc<Node>,
 }
 
+/// The first document of a text.
+pub(crate) struct Document {
+    pub(crate) root: Rc<Node>,
+    /// The line in which another document begins.
+    pub(crate) next: Option<usize>,
+}
+
 /// Reads the first document of a text; what follows it is not looked at, as in the reference
 /// server.
-pub(crate) fn parse(text: &str) -> Result<Rc<Node>, Mistake> {
+pub(crate) fn parse(text: &str) -> Result<Document, Mistake> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut options = Options::default();
     options.block_nesting_limit = MAX_DEPTH;
@@ -56,20 +67,31 @@ pub(crate) fn parse(text: &str) -> Result<Rc<Node>, Mistake> {
     let mut composer = Composer {
         events: Parser::new_from_str_with_options(text, options),
         anchors: HashMap::new(),
+        nodes: 0,
         aliased: 0,
         unbroken: 0,
     };
-    let empty = || Mistake::of_file(None, "the file is empty");
     loop {
         let (event, line) = composer.next()?;
         match event {
-            Event::StreamEnd => return Err(empty()),
+            Event::StreamEnd => return Err(Mistake::of_file(None, "the file is empty")),
             event if event.is_node() => {
                 let root = composer.node(event, line)?;
                 // The end of the document, and what begins after it: `{} junk` is no YAML.
                 composer.next()?;
-                composer.next()?;
-                return if matches!(root.kind, Kind::Null) { Err(empty()) } else { Ok(root) };
+                let next = match composer.next()? {
+                    (Event::DocumentStart(..), line) => Some(line),
+                    _ => None,
+                };
+                return match (&root.kind, next) {
+                    (Kind::Null, None) => Err(Mistake::of_file(None, "the file is empty")),
+                    (Kind::Null, Some(line)) => {
+                        let text = "the first document of the file is empty, and the second, which \
+                                    begins here, is ignored: remove this '---'";
+                        Err(Mistake::of_file(Some(line), text))
+                    }
+                    (_, next) => Ok(Document { root, next }),
+                };
             }
             _ => {}
         }
@@ -80,6 +102,9 @@ struct Composer<'t> {
     events: Parser<'t, StrInput<'t>>,
     /// By the parser's number of the anchor. It numbers them anew when a name is used again.
     anchors: HashMap<usize, Rc<Node>>,
+    /// Nodes that were read.
+    nodes: usize,
+    /// Nodes that the aliases up to here stand for.
     aliased: u64,
     /// Events since requests had their turn.
     unbroken: u32,
@@ -101,6 +126,11 @@ impl<'t> Composer<'t> {
 
     /// The node that an event begins.
     fn node(&mut self, event: Event<'t>, line: usize) -> Result<Rc<Node>, Mistake> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            let text = "the file has more than a million values up to here";
+            return Err(Mistake::of_file(Some(line), text));
+        }
         let (kind, anchor) = match event {
             Event::Alias(anchor) => return self.alias(anchor, line),
             Event::Scalar(text, style, anchor, tag) => {
@@ -261,7 +291,7 @@ mod tests {
     }
 
     fn tree(text: &str) -> String {
-        parse(text).map_or_else(|mistake| mistake.text, |node| shown(&node))
+        parse(text).map_or_else(|mistake| mistake.text, |document| shown(&document.root))
     }
 
     #[test]
@@ -278,9 +308,17 @@ mod tests {
     fn the_first_document_alone() {
         assert_eq!(tree("\u{feff}---\na: 1\n---\nb: 2\n--- }}}\n"), "{a@2: '1'@2}");
         assert_eq!(tree("%YAML 1.2\n---\na: 1\n...\n"), "{a@3: '1'@3}");
-        for text in ["", "\u{feff}", "\n# nothing\n", "---\n", "~", "--- # x\n---\na: 1\n"] {
+        for text in ["", "\u{feff}", "\n# nothing\n", "---\n", "~"] {
             assert_eq!(tree(text), "the file is empty", "{text:?}");
         }
+        assert!(
+            tree("--- # x\n---\na: 1\n").starts_with("the first document of the file is empty")
+        );
+        let next = |text| parse(text).unwrap().next;
+        assert_eq!(
+            [next("a: 1\n---\nb: 2\n"), next("a: 1\n...\n"), next("a: 1")],
+            [Some(2), None, None]
+        );
         assert!(tree("{a: 1} junk").starts_with("not YAML: "));
     }
 
@@ -335,6 +373,13 @@ mod tests {
         for text in ["[".repeat(100_000), "- ".repeat(100_000), "{a: ".repeat(100_000)] {
             assert!(refusal(&text).starts_with("not YAML: "));
         }
+    }
+
+    #[test]
+    fn a_file_of_too_many_values_is_refused() {
+        let text = format!("a: [{}]", "1,".repeat(MAX_NODES));
+        let refusal = parse(&text).err().map(|mistake| mistake.text).unwrap_or_default();
+        assert_eq!(refusal, "the file has more than a million values up to here");
     }
 
     #[test]

@@ -11,9 +11,8 @@ use crate::{Pattern, Policy};
 pub struct Lint {
     /// What it is about.
     pub place: Place,
-    /// The pattern as the text shows it; empty for [`Place::Policy`]. Who must not print what is
-    /// written there puts another text in its place.
-    pub pattern: String,
+    /// The pattern as the text shows it; empty for [`Place::Policy`].
+    pattern: String,
     /// Why it is odd.
     finding: Finding,
 }
@@ -29,11 +28,11 @@ pub enum Place {
     Deny(usize),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Finding {
     LiteralStar,
     SegmentStar,
-    NoRoute { meant: Option<&'static str> },
+    NoRoute { instead: Instead },
     NoDescribe,
 }
 
@@ -63,30 +62,49 @@ impl Lint {
     fn of(place: Place, pattern: &Pattern, finding: Finding) -> Self {
         Self { place, pattern: pattern.as_str().escape_debug().to_string(), finding }
     }
+
+    /// The same, with a text in place of the pattern, for one that must not be printed.
+    #[must_use]
+    pub fn showing(self, instead_of_pattern: String) -> Self {
+        let finding = match self.finding {
+            // What is meant is as good as the pattern.
+            Finding::NoRoute { .. } => Finding::NoRoute { instead: Instead::Unknown },
+            finding => finding,
+        };
+        Self { pattern: instead_of_pattern, finding, ..self }
+    }
 }
 
 impl fmt::Display for Lint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pattern = &self.pattern;
-        match self.finding {
+        match &self.finding {
             Finding::LiteralStar => write!(
                 f,
-                "'{pattern}' allows next to nothing: in an allow pattern a '*' is special at the \
-                 end alone, one inside matches only a literal '*'"
+                "'{pattern}' allows next to nothing: a '*' of an allow pattern stands for other \
+                 characters at the end alone"
             ),
             Finding::SegmentStar => write!(
                 f,
-                "a '*' inside '{pattern}' denies within one path segment here, but denies \
-                 nothing under other versions of the server"
+                "the '*' inside '{pattern}' matches within one path segment; other versions of \
+                 the server deny nothing by this pattern"
             ),
-            Finding::NoRoute { meant: None } => {
+            Finding::NoRoute { instead: Instead::Unknown } => {
                 write!(f, "'{pattern}' matches no request to any API")
             }
-            Finding::NoRoute { meant: Some(path) } => write!(
+            Finding::NoRoute { instead: Instead::Name(path) } => write!(
                 f,
                 "'{pattern}' matches no request to any API: a name follows the path, as in \
                  '{path}*'"
             ),
+            Finding::NoRoute { instead: Instead::Other(text) } => write!(
+                f,
+                "'{pattern}' matches no request to any API; is '{}' meant?",
+                text.escape_debug()
+            ),
+            Finding::NoRoute { instead: Instead::Gone } => {
+                write!(f, "'{pattern}' matches no request to any API: older versions had this one")
+            }
             Finding::NoDescribe => f.write_str(
                 "allows generate and decrypt but not '/v1/key/describe/*', with which MinIO keeps \
                  its default key cached through an outage of the key store",
@@ -106,15 +124,66 @@ fn deny_finding(pattern: &Pattern) -> Option<Finding> {
     no_route(pattern).or_else(|| pattern.is_wild().then_some(Finding::SegmentStar))
 }
 
+/// What may be meant by a pattern that matches no request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Instead {
+    /// Nobody knows.
+    Unknown,
+    /// A name, below the path of this route.
+    Name(&'static str),
+    /// A pattern that matches requests.
+    Other(String),
+    /// Nothing: the API is gone.
+    Gone,
+}
+
+/// What began the paths of APIs that older versions had and documentation still shows.
+const GONE: [&str; 9] = [
+    "/v1/enclave/",
+    "/v1/policy/assign",
+    "/v1/policy/write",
+    "/v1/policy/delete",
+    "/v1/identity/assign",
+    "/v1/identity/forget",
+    "/v1/identity/delete",
+    "/v1/log/audit/trace",
+    "/v1/log/error/trace",
+];
+
 fn no_route(pattern: &Pattern) -> Option<Finding> {
-    if ROUTES.iter().any(|route| reaches(pattern, route)) {
+    let reaches_any = |pattern: &Pattern| ROUTES.iter().any(|route| reaches(pattern, route));
+    if reaches_any(pattern) {
         return None;
     }
     let text = pattern.as_str();
-    let meant = ROUTES.iter().map(|route| route.path).find(|path| {
-        path.strip_suffix('/').is_some_and(|bare| bare == text.strip_suffix('/').unwrap_or(text))
-    });
-    Some(Finding::NoRoute { meant })
+    let bare = text.strip_suffix('/').unwrap_or(text);
+    let is_named = |path: &&str| path.strip_suffix('/').is_some_and(|path| path == bare);
+    let named = ROUTES.iter().map(|route| route.path).find(is_named);
+    let instead = if let Some(path) = named {
+        Instead::Name(path)
+    } else if GONE.iter().any(|gone| text.starts_with(gone)) {
+        Instead::Gone
+    } else {
+        let meant = slips(text).into_iter().find(|text| reaches_any(&Pattern::allow(text)));
+        meant.map_or(Instead::Unknown, Instead::Other)
+    };
+    Some(Finding::NoRoute { instead })
+}
+
+/// The pattern without slips that people make, one at a time.
+fn slips(text: &str) -> Vec<String> {
+    let lower = text.trim().to_lowercase();
+    // `https://kes:7373/v1/status`
+    let path = match lower.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("", |start| &rest[start..]),
+        None => &lower,
+    };
+    let path = format!("/{}", path.trim_start_matches('/'));
+    let bare = path.trim_end_matches('/');
+    [path.clone(), bare.to_owned(), format!("/v1{path}"), path.replace("/keys/", "/key/")]
+        .into_iter()
+        .filter(|slip| slip.len() > "/*".len() && slip != text)
+        .collect()
 }
 
 /// Whether a policy allows an operation for at least one name.
@@ -204,20 +273,25 @@ mod tests {
 
     #[test]
     fn patterns_that_match_no_request() {
-        for bad in [
-            "",
-            "/v1/keys/*",
-            "/v1/status/",
-            "/V1/status",
-            "v1/status",
-            "/v1/metric",
-            "/v1/log/audit/trace",
-            "/v1/key/create/a/b",
-            "/v1/key/create/a.b*",
-            "/v1/key/create/a/*",
-            "https://kes:7373/v1/*",
+        for (bad, more) in [
+            ("", ""),
+            ("/v1/metric", ""),
+            ("/v1/key/create/a/b", ""),
+            ("/v1/key/create/a.b*", ""),
+            ("/v1/key/create/a/*", ""),
+            ("/", ""),
+            ("/v1/keys/*", "; is '/v1/key/*' meant?"),
+            ("/v1/keys/create/k", "; is '/v1/key/create/k' meant?"),
+            ("/v1/status/", "; is '/v1/status' meant?"),
+            ("/V1/status", "; is '/v1/status' meant?"),
+            (" /v1/status", "; is '/v1/status' meant?"),
+            ("v1/key/create/*", "; is '/v1/key/create/*' meant?"),
+            ("/key/create/*", "; is '/v1/key/create/*' meant?"),
+            ("https://kes:7373/v1/*", "; is '/v1/*' meant?"),
+            ("/v1/log/audit/trace", ": older versions had this one"),
+            ("/v1/policy/write/*", ": older versions had this one"),
         ] {
-            let expected = format!("'{bad}' matches no request to any API");
+            let expected = format!("'{bad}' matches no request to any API{more}");
             assert_eq!(texts(&[bad], &[]), [(Place::Allow(0), expected.clone())]);
             assert_eq!(texts(&[], &[bad]), [(Place::Deny(0), expected)]);
         }
@@ -227,6 +301,15 @@ mod tests {
             assert!(lints[0].1.starts_with(&format!("'{bad}' matches no request")), "{lints:?}");
             let path = bad.trim_end_matches('/');
             assert!(lints[0].1.ends_with(&format!("as in '{path}/*'")), "{lints:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_must_not_be_printed_is_not() {
+        let policy = Policy::new("p", ["/v1/keys/secret", "/v1/key/create"], ["/v1/*/secret"]);
+        for lint in lint(&policy) {
+            let text = lint.showing("${VARIABLE}".to_owned()).to_string();
+            assert!(text.contains("'${VARIABLE}'") && !text.contains("/v1/"), "{text}");
         }
     }
 

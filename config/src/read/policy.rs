@@ -1,7 +1,8 @@
 use kes_api::{Identity, PolicyName};
 use kes_policy::{Place, Policy};
 
-use super::Roles;
+use super::identity::{self, Roles};
+use crate::fields;
 use crate::value::{Noted, Text, Value};
 
 /// The policies of the file, in its order, each with its identities.
@@ -11,8 +12,14 @@ pub(super) fn read(
 ) -> Result<Vec<(Policy, Vec<Identity>)>, Noted> {
     let mut policies = Vec::new();
     let mut result = Ok(());
-    for (name, value) in value.entries()? {
+    for (name, value) in value.entries("a map with the policies by name")? {
         crate::give_way();
+        if fields::below("policy.*").contains(&name) && value.is_given() && !value.is_map() {
+            let text = "is a field of a policy, and stands where the name of one is expected: \
+                        indent it below the policy's name";
+            result = Err(value.mistake(format!("'{name}' {text}")));
+            continue;
+        }
         match policy(name, &value, roles) {
             Ok(policy) => policies.push(policy),
             Err(noted) => result = Err(noted),
@@ -26,19 +33,25 @@ fn policy(
     value: &Value<'_>,
     roles: &mut Roles,
 ) -> Result<(Policy, Vec<Identity>), Noted> {
-    let mut section = value.section()?;
+    let mut section = value.section("policy.*")?;
     let allow = patterns(&section.take("allow"));
     let deny = patterns(&section.take("deny"));
     let role = format!("in policy '{}'", name.escape_debug());
-    let identities = super::identities(&section.take("identities"), roles, &role);
-    section.retired("paths", "patterns stand in allow and deny");
+    let identities = identity::list(&section.take("identities"), roles, &role);
     section.end();
 
     let (allow, deny, identities) = (allow?, deny?, identities?);
     let policy =
         Policy::new(name, allow.iter().map(Pattern::as_str), deny.iter().map(Pattern::as_str));
     if PolicyName::parse(name).is_err() {
-        value.warn("no name that the API takes: the policy works, but cannot be asked for");
+        value.warn(if name.contains("${") {
+            "variables are replaced in values, not in the names of policies"
+        } else {
+            "the API takes no such name: the policy works, but cannot be shown by it"
+        });
+    }
+    if allow.is_empty() && !identities.is_empty() {
+        value.warn("allows nothing: it has identities and no allow pattern");
     }
     warn(value, &policy, &allow, &deny);
     Ok((policy, identities))
@@ -58,7 +71,7 @@ impl Pattern<'_> {
 }
 
 fn patterns<'a>(value: &Value<'a>) -> Result<Vec<Pattern<'a>>, Noted> {
-    let items = value.list()?.into_iter().map(|value| {
+    let items = value.list("/v1/key/create/*")?.into_iter().map(|value| {
         let text = value.text()?;
         Ok(Pattern { value, text })
     });
@@ -68,15 +81,17 @@ fn patterns<'a>(value: &Value<'a>) -> Result<Vec<Pattern<'a>>, Noted> {
 }
 
 fn warn(value: &Value<'_>, policy: &Policy, allow: &[Pattern<'_>], deny: &[Pattern<'_>]) {
-    for mut lint in kes_policy::lint(policy) {
+    for lint in kes_policy::lint(policy) {
         let pattern = match lint.place {
             Place::Policy => None,
             Place::Allow(position) => allow.get(position),
             Place::Deny(position) => deny.get(position),
         };
-        if let Some(variable) = pattern.and_then(|pattern| pattern.text.as_ref()?.variable()) {
-            lint.pattern = format!("${{{variable}}}");
-        }
+        let variable = pattern.and_then(|pattern| pattern.text.as_ref()?.variable());
+        let lint = match variable {
+            Some(variable) => lint.showing(format!("${{{variable}}}")),
+            None => lint,
+        };
         pattern.map_or(value, |pattern| &pattern.value).warn(lint.to_string());
     }
 }

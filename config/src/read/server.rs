@@ -4,7 +4,7 @@ use kes_api::KeyName;
 use kes_api::route::{Operation, ROUTES};
 
 use crate::value::{Noted, Value};
-use crate::{Address, ApiOverride, ApiOverrides, Cache, Level, Log, LogFormat};
+use crate::{Address, ApiOverride, ApiOverrides, Cache, Level, Log, LogFormat, fields};
 
 pub(super) fn address(value: &Value<'_>) -> Result<Address, Noted> {
     let Some(text) = value.filled()? else { return Ok(Address::default()) };
@@ -12,7 +12,7 @@ pub(super) fn address(value: &Value<'_>) -> Result<Address, Noted> {
 }
 
 pub(super) fn cache(value: &Value<'_>) -> Result<Cache, Noted> {
-    let mut section = value.section()?;
+    let mut section = value.section("cache")?;
     let expiry = expiry(&section.take("expiry"));
     section.end();
     expiry
@@ -20,7 +20,7 @@ pub(super) fn cache(value: &Value<'_>) -> Result<Cache, Noted> {
 
 fn expiry(value: &Value<'_>) -> Result<Cache, Noted> {
     let default = Cache::default();
-    let mut section = value.section()?;
+    let mut section = value.section("cache.expiry")?;
     let any = section.take("any").duration_or(default.any);
     let unused = section.take("unused").duration_or(default.unused);
     let offline = section.take("offline").duration();
@@ -32,7 +32,7 @@ pub(super) fn api(value: &Value<'_>) -> Result<ApiOverrides, Noted> {
     let mut overrides = ApiOverrides::default();
     let mut lines = HashMap::new();
     let mut result = Ok(());
-    for (path, value) in value.entries()? {
+    for (path, value) in value.entries("a map of API paths, such as '/v1/ready'")? {
         let Some(operation) = operation(path) else {
             value.warn("no API has this path, ignored");
             continue;
@@ -58,7 +58,7 @@ fn operation(path: &str) -> Option<Operation> {
 }
 
 fn single_api(value: &Value<'_>) -> Result<ApiOverride, Noted> {
-    let mut section = value.section()?;
+    let mut section = value.section("api.*")?;
     let skip_auth = section.take("skip_auth").boolean();
     let timeout = section.take("timeout").duration();
     section.end();
@@ -67,7 +67,7 @@ fn single_api(value: &Value<'_>) -> Result<ApiOverride, Noted> {
 }
 
 pub(super) fn log(value: &Value<'_>) -> Result<Log, Noted> {
-    let mut section = value.section()?;
+    let mut section = value.section("log")?;
     let error = level(&section.take("error"));
     let audit = level(&section.take("audit"));
     let format = format(&section.take("format"));
@@ -93,7 +93,10 @@ pub(super) fn keys(value: &Value<'_>) -> Result<Vec<KeyName>, Noted> {
     let mut keys = Vec::new();
     let mut lines = HashMap::new();
     let mut result = Ok(());
-    for item in value.list()? {
+    if value.is_map() {
+        old_keystore(value)?;
+    }
+    for item in value.list("name: my-key")? {
         match key(&item, &mut lines) {
             Ok(name) => keys.push(name),
             Err(noted) => result = Err(noted),
@@ -102,8 +105,21 @@ pub(super) fn keys(value: &Value<'_>) -> Result<Vec<KeyName>, Noted> {
     result.map(|()| keys)
 }
 
+/// In old files the key store stands in `keys`.
+fn old_keystore(value: &Value<'_>) -> Result<(), Noted> {
+    let mut result = Ok(());
+    for (name, store) in value.entries("a list")? {
+        if let Some(known) = fields::below("keystore").into_iter().find(|known| *known == name) {
+            result = Err(store.mistake(format!(
+                "it is 'keystore.{known}' today; 'keys' lists the keys to create at start"
+            )));
+        }
+    }
+    result
+}
+
 fn key(value: &Value<'_>, lines: &mut HashMap<KeyName, usize>) -> Result<KeyName, Noted> {
-    let mut section = value.section()?;
+    let mut section = value.section("keys.*")?;
     let name = section.take("name").required();
     section.end();
     let text = name?;

@@ -1,11 +1,10 @@
-use kes_keystore::config::{ConfiguredPath, SecretText};
-
-use super::Roles;
-use crate::value::{Noted, Text, Value};
+use super::identity::{self, Roles};
+use super::{path, secret};
+use crate::value::{Noted, Value};
 use crate::{ClientAuth, Proxy, Tls};
 
 pub(super) fn read(value: &Value<'_>, roles: &mut Roles) -> Result<Tls, Noted> {
-    let mut section = value.section()?;
+    let mut section = value.section("tls")?;
     let key = section.take("key").required();
     let cert = section.take("cert").required();
     let password = section.take("password").filled();
@@ -14,9 +13,13 @@ pub(super) fn read(value: &Value<'_>, roles: &mut Roles) -> Result<Tls, Noted> {
     let proxy = proxy(&section.take("proxy"), roles);
     section.end();
 
+    let (key, cert) = (key?, cert?);
+    if key.as_str().ends_with(".crt") && cert.as_str().ends_with(".key") {
+        key.warn("names a certificate, and cert a private key: they seem to be swapped");
+    }
     Ok(Tls {
-        key: path(&key?),
-        cert: path(&cert?),
+        key: path(&key),
+        cert: path(&cert),
         password: password?.as_ref().map(secret),
         auth: auth?,
         ca: ca?.as_ref().map(path),
@@ -34,9 +37,9 @@ fn auth(value: &Value<'_>) -> Result<ClientAuth, Noted> {
 }
 
 fn proxy(value: &Value<'_>, roles: &mut Roles) -> Result<Proxy, Noted> {
-    let mut section = value.section()?;
+    let mut section = value.section("tls.proxy")?;
     let list = section.take("identities");
-    let identities = super::identities(&list, roles, "a TLS proxy");
+    let identities = identity::list(&list, roles, "a TLS proxy");
     let cert_header = header(&section.take("header"));
     section.end();
     let identities = identities?;
@@ -50,7 +53,7 @@ fn proxy(value: &Value<'_>, roles: &mut Roles) -> Result<Proxy, Noted> {
 }
 
 fn header(value: &Value<'_>) -> Result<String, Noted> {
-    let mut section = value.section()?;
+    let mut section = value.section("tls.proxy.header")?;
     let cert = section.take("cert").filled();
     section.end();
     let Some(text) = cert? else { return Ok("X-Tls-Client-Cert".to_owned()) };
@@ -61,12 +64,4 @@ fn header(value: &Value<'_>) -> Result<String, Noted> {
     } else {
         Err(text.mistake(format!("{} is no name of an HTTP header", text.shown())))
     }
-}
-
-pub(super) fn path(text: &Text<'_>) -> ConfiguredPath {
-    ConfiguredPath::new(text.as_str().into(), text.value.place())
-}
-
-pub(super) fn secret(text: &Text<'_>) -> SecretText {
-    SecretText::new(text.as_str().to_owned())
 }

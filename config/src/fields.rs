@@ -1,0 +1,263 @@
+//! The names of all fields, and what the author of an unknown one probably meant.
+
+/// Every field that a file may have, in the order in which messages list them. `*` stands for a
+/// name that the operator chooses, or for an item of a list. A section that reads other fields
+/// than these fails its tests, see [`below`].
+const FIELDS: &[&str] = &[
+    "version",
+    "address",
+    "admin.identity",
+    "tls.key",
+    "tls.cert",
+    "tls.password",
+    "tls.auth",
+    "tls.ca",
+    "tls.proxy.identities",
+    "tls.proxy.header.cert",
+    "policy.*.allow",
+    "policy.*.deny",
+    "policy.*.identities",
+    "cache.expiry.any",
+    "cache.expiry.unused",
+    "cache.expiry.offline",
+    "api.*.skip_auth",
+    "api.*.timeout",
+    "log.error",
+    "log.audit",
+    "log.format",
+    "keys.*.name",
+    "keystore.fs.path",
+    "keystore.vault.endpoint",
+    "keystore.vault.engine",
+    "keystore.vault.version",
+    "keystore.vault.namespace",
+    "keystore.vault.prefix",
+    "keystore.vault.transit.engine",
+    "keystore.vault.transit.key",
+    "keystore.vault.approle.engine",
+    "keystore.vault.approle.namespace",
+    "keystore.vault.approle.id",
+    "keystore.vault.approle.secret",
+    "keystore.vault.approle.secret_file",
+    "keystore.vault.kubernetes.engine",
+    "keystore.vault.kubernetes.namespace",
+    "keystore.vault.kubernetes.role",
+    "keystore.vault.kubernetes.jwt",
+    "keystore.vault.tls.key",
+    "keystore.vault.tls.cert",
+    "keystore.vault.tls.ca",
+    "keystore.vault.status.ping",
+    "keystore.fortanix.sdkms",
+    "keystore.gemalto.keysecure",
+    "keystore.gcp.secretmanager",
+    "keystore.aws.secretsmanager",
+    "keystore.azure.keyvault",
+    "keystore.entrust.keycontrol",
+];
+
+/// Fields of older versions: section, name, and what takes their place.
+const RETIRED: &[(&str, &str, &str)] = &[
+    ("", "root", "it is 'admin.identity' today"),
+    ("", "enclave", "there are no enclaves any more"),
+    ("policy.*", "paths", "it is 'allow' today"),
+    ("cache.expiry", "all", "it is 'any' today"),
+    ("log", "trace", "'log.audit: debug' logs every request today"),
+    ("keystore.fs", "dir", "it is 'path' today"),
+    ("keystore.vault", "address", "it is 'endpoint' today"),
+    ("keystore.vault.approle", "retry", "a failed login is always repeated"),
+    ("keystore.vault.kubernetes", "retry", "a failed login is always repeated"),
+];
+
+/// Words that people write for a field, too far from its name to be found by [`is_near`]:
+/// section, word without `-` and `_`, the field. None of them can make a server look for keys at
+/// another place.
+const SYNONYMS: &[(&str, &str, &str)] = &[
+    ("", "listen", "address"),
+    ("", "policies", "policy"),
+    ("", "logging", "log"),
+    ("admin", "identities", "identity"),
+    ("tls", "certificate", "cert"),
+    ("tls", "crt", "cert"),
+    ("tls", "privatekey", "key"),
+    ("tls", "cafile", "ca"),
+    ("tls", "capath", "ca"),
+    ("tls", "cacert", "ca"),
+    ("tls.proxy", "identity", "identities"),
+    ("policy.*", "identity", "identities"),
+    ("log", "level", "error"),
+    ("keystore", "filesystem", "fs"),
+    ("keystore", "hashicorp", "vault"),
+    ("keystore", "openbao", "vault"),
+    ("keystore.fs", "directory", "path"),
+    ("keystore.fs", "folder", "path"),
+    ("keystore.vault", "addr", "endpoint"),
+    ("keystore.vault", "url", "endpoint"),
+    ("keystore.vault.approle", "roleid", "id"),
+    ("keystore.vault.approle", "secretid", "secret"),
+    ("keystore.vault.kubernetes", "token", "jwt"),
+    ("keystore.vault.kubernetes", "tokenfile", "jwt"),
+    ("keystore.vault.kubernetes", "jwtfile", "jwt"),
+    ("keystore.vault.tls", "certificate", "cert"),
+    ("keystore.vault.tls", "crt", "cert"),
+    ("keystore.vault.tls", "privatekey", "key"),
+    ("keystore.vault.tls", "cafile", "ca"),
+    ("keystore.vault.tls", "capath", "ca"),
+    ("keystore.vault.tls", "cacert", "ca"),
+];
+
+/// Every field, `*` for names and items.
+#[cfg(test)]
+pub(crate) fn all() -> Vec<&'static str> {
+    FIELDS.to_vec()
+}
+
+/// The names of the fields of a section, such as `tls.proxy`; `""` is the whole file.
+pub(crate) fn below(section: &str) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for field in FIELDS {
+        let rest = if section.is_empty() {
+            Some(*field)
+        } else {
+            field.strip_prefix(section).and_then(|rest| rest.strip_prefix('.'))
+        };
+        let name = rest.and_then(|rest| rest.split('.').next());
+        if let Some(name) = name
+            && !names.contains(&name)
+        {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// The warning for a field that a section does not have.
+pub(crate) fn unknown(section: &str, name: &str) -> String {
+    if let Some((_, _, today)) = RETIRED.iter().find(|row| (row.0, row.1) == (section, name)) {
+        return format!("retired field, ignored; {today}");
+    }
+    if name.contains("${") {
+        return "unknown field, ignored; variables are replaced in values, not in names of fields"
+            .to_owned();
+    }
+    let written = plain(name);
+    let synonym = SYNONYMS.iter().find(|row| (row.0, row.1) == (section, &*written));
+    let near = synonym.map(|row| row.2).or_else(|| nearest(&written, &below(section)));
+    if let Some(near) = near {
+        return format!("unknown field, ignored; is '{near}' meant?");
+    }
+    match elsewhere(section, &written).as_slice() {
+        [] => "unknown field, ignored".to_owned(),
+        [place] if !place.contains('.') => {
+            format!("unknown field here, ignored; '{place}' belongs at the top level of the file")
+        }
+        places => {
+            let places: Vec<_> =
+                places.iter().map(|place| format!("'{}'", place.replace('*', "<name>"))).collect();
+            format!("unknown field here, ignored; it belongs at {}", places.join(" or "))
+        }
+    }
+}
+
+/// A name as it is compared: `secretFile` and `secret-file` are `secret_file`.
+fn plain(name: &str) -> String {
+    let letters = name.chars().filter(|c| !matches!(c, '-' | '_'));
+    letters.flat_map(char::to_lowercase).collect()
+}
+
+fn nearest(written: &str, names: &[&'static str]) -> Option<&'static str> {
+    let distance = |name: &&'static str| (strsim::osa_distance(written, &plain(name)), *name);
+    let (distance, name) = names.iter().map(distance).min_by_key(|(distance, _)| *distance)?;
+    is_near(distance, name).then_some(name)
+}
+
+/// Two slips, but no other word: `kye` is `key`, `mode` is nothing.
+const fn is_near(distance: usize, name: &str) -> bool {
+    distance == 0 || distance <= 2 && distance * 2 < name.len()
+}
+
+/// Where else a field of that very name stands: the nearest such places.
+fn elsewhere(section: &str, written: &str) -> Vec<String> {
+    let mut places: Vec<String> = Vec::new();
+    for field in FIELDS.iter().filter(|field| !field.starts_with("keys.")) {
+        let parts: Vec<_> = field.split('.').collect();
+        for end in 1..=parts.len() {
+            let place = parts[..end].join(".");
+            if plain(parts[end - 1]) == written && !places.contains(&place) {
+                places.push(place);
+            }
+        }
+    }
+    // Further down in the same section is where a level of nesting was left out.
+    let within = |place: &String| !section.is_empty() && place.starts_with(&format!("{section}."));
+    if places.iter().any(within) {
+        places.retain(within);
+    }
+    let depth = |place: &String| place.matches('.').count();
+    let least = places.iter().map(depth).min();
+    places.retain(|place| Some(depth(place)) == least);
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_unknown_field_may_mean() {
+        for (section, name, meant) in [
+            ("", "tsl", "is 'tls' meant?"),
+            ("", "Keystore", "is 'keystore' meant?"),
+            ("", "key_store", "is 'keystore' meant?"),
+            ("", "policies", "is 'policy' meant?"),
+            ("", "root", "it is 'admin.identity' today"),
+            ("", "identity", "it belongs at 'admin.identity'"),
+            ("", "fs", "it belongs at 'keystore.fs'"),
+            ("", "vault", "it belongs at 'keystore.vault'"),
+            ("", "cert", "it belongs at 'tls.cert'"),
+            ("", "allow", "it belongs at 'policy.<name>.allow'"),
+            ("", "identities", "'tls.proxy.identities' or 'policy.<name>.identities'"),
+            ("tls", "policy", "'policy' belongs at the top level of the file"),
+            ("tls", "identities", "it belongs at 'tls.proxy.identities'"),
+            ("cache", "any", "it belongs at 'cache.expiry.any'"),
+            ("keystore", "secretsmanager", "it belongs at 'keystore.aws.secretsmanager'"),
+            ("keystore", "endpoint", "it belongs at 'keystore.vault.endpoint'"),
+            ("keystore", "approle", "it belongs at 'keystore.vault.approle'"),
+            ("keystore", "path", "it belongs at 'keystore.fs.path'"),
+            ("keystore.fs", "pathh", "is 'path' meant?"),
+            ("keystore.vault", "aprole", "is 'approle' meant?"),
+            ("keystore.vault", "address", "it is 'endpoint' today"),
+            ("keystore.vault", "id", "it belongs at 'keystore.vault.approle.id'"),
+            ("keystore.vault.approle", "secrt", "is 'secret' meant?"),
+            ("keystore.vault.approle", "secretFile", "is 'secret_file' meant?"),
+            ("keystore.vault.approle", "role_id", "is 'id' meant?"),
+            ("policy.*", "paths", "it is 'allow' today"),
+            ("policy.*", "identity", "is 'identities' meant?"),
+            ("policy.*", "${X}", "variables are replaced in values, not in names of fields"),
+            ("log", "trace", "'log.audit: debug' logs every request today"),
+        ] {
+            let text = unknown(section, name);
+            assert!(
+                text.contains("ignored; ") && text.ends_with(meant),
+                "{section} {name}: {text}"
+            );
+        }
+        // A `name` was the prefix in very old versions: a hint could hide the keys of a server
+        // that did not use it.
+        for (section, name) in [("keystore.vault", "name"), ("", "x"), ("keystore.fs", "mode")] {
+            assert_eq!(unknown(section, name), "unknown field, ignored", "{section} {name}");
+        }
+    }
+
+    #[test]
+    fn hints_name_fields_that_are_there() {
+        for (section, word, field) in SYNONYMS {
+            assert!(below(section).contains(field), "{section} {field}");
+            assert_eq!(*word, plain(word));
+        }
+        for (section, name, _) in RETIRED {
+            assert!(!below(section).is_empty() && !below(section).contains(name), "{section}");
+        }
+        assert_eq!(below("tls.proxy"), ["identities", "header"]);
+        assert_eq!(below("policy.*"), ["allow", "deny", "identities"]);
+    }
+}

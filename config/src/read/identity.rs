@@ -1,0 +1,113 @@
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use kes_api::Identity;
+
+use crate::value::{Noted, Text, Value};
+
+/// What begins an API key, which people write for the identity that it has.
+const API_KEY: &str = "kes:";
+
+/// `admin`
+pub(super) fn admin(value: &Value<'_>, roles: &mut Roles) -> Result<Option<Identity>, Noted> {
+    let mut section = value.section("admin")?;
+    let identity = section.take("identity").required();
+    section.end();
+
+    let text = identity?;
+    let Ok(identity) = text.as_str().parse() else {
+        // The words of the documentation. Anything else may be a hash gone wrong.
+        if !matches!(text.as_str(), "disabled" | "_") {
+            text.warn(format!("{}; nobody is admin", not_an_identity(&text)));
+        }
+        return Ok(None);
+    };
+    roles.assign(identity, &text, "the admin".to_owned())?;
+    Ok(Some(identity))
+}
+
+/// The identities of a list. What is none can match nobody, and does not count.
+pub(super) fn list(
+    value: &Value<'_>,
+    roles: &mut Roles,
+    role: &str,
+) -> Result<Vec<Identity>, Noted> {
+    let mut identities = Vec::new();
+    let mut result = Ok(());
+    for item in value.list("<identity>")? {
+        let text = match item.text() {
+            Ok(Some(text)) => text,
+            Ok(None) => {
+                item.warn("empty; ignored");
+                continue;
+            }
+            Err(noted) => {
+                result = Err(noted);
+                continue;
+            }
+        };
+        match text.as_str().parse() {
+            Ok(identity) => match roles.assign(identity, &text, role.to_owned()) {
+                Ok(()) => identities.push(identity),
+                Err(noted) => result = Err(noted),
+            },
+            Err(_) => item.warn(format!("{}; ignored", not_an_identity(&text))),
+        }
+    }
+    result.map(|()| identities)
+}
+
+/// What stands there instead. The text itself is not shown: it may be an API key.
+fn not_an_identity(text: &Text<'_>) -> String {
+    let written = text.as_str();
+    if written.trim().is_empty() {
+        return match text.variable() {
+            Some(name) => format!("variable {name} is empty"),
+            None => "empty".to_owned(),
+        };
+    }
+    let is_file = [".crt", ".cert", ".pem", ".cer"].iter().any(|end| written.ends_with(end));
+    if written.trim_start().starts_with(API_KEY) {
+        "this is an API key; `kes identity of` prints its identity".to_owned()
+    } else if is_file || written.contains("-----BEGIN") {
+        "this is a certificate; `kes identity of` prints its identity".to_owned()
+    } else if written.trim().parse::<Identity>().is_ok() {
+        "not an identity: there are blanks around it".to_owned()
+    } else {
+        "not an identity (64 hex digits expected)".to_owned()
+    }
+}
+
+/// Who is what: an identity has one role.
+#[derive(Default)]
+pub(super) struct Roles(HashMap<Identity, Role>);
+
+struct Role {
+    name: String,
+    line: usize,
+}
+
+impl Roles {
+    /// Notes a role. It may be given to an identity again, but no other.
+    pub(super) fn assign(
+        &mut self,
+        identity: Identity,
+        text: &Text<'_>,
+        name: String,
+    ) -> Result<(), Noted> {
+        match self.0.entry(identity) {
+            Entry::Vacant(slot) => {
+                slot.insert(Role { name, line: text.value.line });
+                Ok(())
+            }
+            Entry::Occupied(slot) if slot.get().name == name => Ok(()),
+            Entry::Occupied(slot) => {
+                let Role { name: first, line } = slot.get();
+                let shown = text.shown();
+                Err(text.mistake(format!(
+                    "identity {shown} cannot be {name}: it is {first} already (line {line})"
+                )))
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+/// `keystore.vault.endpoint`
+mod endpoint;
+
+use std::time::Duration;
+
+use kes_keystore::config::{AppRoleSecret, Jwt, KvVersion, Login, Transit, Vault, VaultTls};
+
+use super::super::{path, secret};
+use crate::value::{Noted, Section, Text, Value};
+
+/// How often Vault's health is asked (contract `vault.md`).
+const PING: Duration = Duration::from_secs(15);
+
+pub(super) fn read(value: &Value<'_>) -> Result<Vault, Noted> {
+    let mut section = value.section("keystore.vault")?;
+    let endpoints = endpoint::read(&section.take("endpoint"));
+    let engine = engine(&section.take("engine"), "kv");
+    let version = kv_version(&section.take("version"));
+    let namespace = trimmed(&section.take("namespace"));
+    let prefix = trimmed(&section.take("prefix"));
+    let transit = transit(&section.take("transit"));
+    let login = login(&mut section);
+    // Where the endpoint is wrong nobody knows.
+    let is_encrypted =
+        endpoints.as_ref().map_or(true, |urls| urls.iter().any(|url| url.scheme() == "https"));
+    let tls = vault_tls(&section.take("tls"), is_encrypted);
+    let ping = status(&section.take("status"));
+    section.end();
+
+    Ok(Vault {
+        endpoints: endpoints?,
+        engine: engine?,
+        version: version?,
+        namespace: namespace?.unwrap_or_default(),
+        prefix: prefix?.unwrap_or_default(),
+        transit: transit?,
+        login: login?,
+        tls: tls?,
+        ping: ping?,
+    })
+}
+
+fn kv_version(value: &Value<'_>) -> Result<KvVersion, Noted> {
+    let Some(text) = value.filled()? else { return Ok(KvVersion::V1) };
+    match text.as_str() {
+        "v1" => Ok(KvVersion::V1),
+        "v2" => Ok(KvVersion::V2),
+        _ => Err(text.mistake(format!("{} is unknown, there are v1 and v2", text.shown()))),
+    }
+}
+
+fn transit(value: &Value<'_>) -> Result<Option<Transit>, Noted> {
+    if !value.is_given() {
+        return Ok(None);
+    }
+    let mut section = value.section("keystore.vault.transit")?;
+    let engine = engine(&section.take("engine"), "transit");
+    let key = section.take("key").required();
+    section.end();
+    Ok(Some(Transit { engine: engine?, key: key?.as_str().to_owned() }))
+}
+
+/// The one login method. A section whose credentials are all empty, as in templates, does not
+/// count beside one that has some.
+fn login(vault: &mut Section<'_>) -> Result<Login, Noted> {
+    let approle = vault.take("approle");
+    let kubernetes = vault.take("kubernetes");
+    let has_approle = has_credentials(&approle, &["id", "secret", "secret_file"]);
+    let has_kubernetes = has_credentials(&kubernetes, &["role", "jwt"]);
+    match (approle.is_given(), kubernetes.is_given()) {
+        (true, true) if has_approle && has_kubernetes => {
+            // Both are looked at: all mistakes at once.
+            let _ = (read_approle(&approle), read_kubernetes(&kubernetes));
+            let text = format!(
+                "more than one login method: approle (line {}) and kubernetes (line {}); keep one \
+                 of them",
+                approle.line, kubernetes.line
+            );
+            Err(vault.value().mistake(text))
+        }
+        (true, true) if has_kubernetes => read_kubernetes(&kubernetes),
+        (true, _) => read_approle(&approle),
+        (false, true) => read_kubernetes(&kubernetes),
+        (false, false) => Err(vault
+            .value()
+            .mistake("no login method; exactly one of approle and kubernetes is required")),
+    }
+}
+
+/// Whether one of the fields says something. A section that is no map counts, so that it is
+/// looked at.
+fn has_credentials(value: &Value<'_>, names: &[&str]) -> bool {
+    match value.peek() {
+        Some(fields) => {
+            fields.iter().any(|(name, field)| names.contains(name) && !field.is_blank())
+        }
+        None => value.is_given(),
+    }
+}
+
+fn read_approle(value: &Value<'_>) -> Result<Login, Noted> {
+    let mut section = value.section("keystore.vault.approle")?;
+    let engine = engine(&section.take("engine"), "approle");
+    let namespace = trimmed(&section.take("namespace"));
+    let id = section.take("id").required();
+    let literal = section.take("secret");
+    let file = section.take("secret_file");
+    let secret = approle_secret(&literal, &file);
+    section.end();
+    Ok(Login::AppRole {
+        engine: engine?,
+        namespace: namespace?,
+        id: id?.as_str().to_owned(),
+        secret: secret?,
+    })
+}
+
+fn approle_secret(literal: &Value<'_>, file: &Value<'_>) -> Result<AppRoleSecret, Noted> {
+    match (literal.is_blank(), file.filled()?) {
+        (true, Some(file)) => Ok(AppRoleSecret::File(path(&file))),
+        (_, None) => {
+            let text = literal.required_or("is required, or secret_file instead")?;
+            Ok(AppRoleSecret::Literal(secret(&text)))
+        }
+        (false, Some(file)) => {
+            Err(file.mistake("stands beside secret; keep one of secret and secret_file"))
+        }
+    }
+}
+
+fn read_kubernetes(value: &Value<'_>) -> Result<Login, Noted> {
+    let mut section = value.section("keystore.vault.kubernetes")?;
+    let engine = engine(&section.take("engine"), "kubernetes");
+    let namespace = trimmed(&section.take("namespace"));
+    let role = section.take("role").required();
+    let jwt = section.take("jwt").required();
+    section.end();
+    let jwt = token(&jwt?);
+    Ok(Login::Kubernetes {
+        engine: engine?,
+        namespace: namespace?,
+        role: role?.as_str().to_owned(),
+        jwt,
+    })
+}
+
+/// The token itself, or its file.
+fn token(jwt: &Text<'_>) -> Jwt {
+    // No token holds a `/`: its base64 is that of URLs (RFC 7519).
+    if jwt.as_str().contains('/') {
+        return Jwt::File(path(jwt));
+    }
+    // A token has three parts.
+    if jwt.variable().is_none() && jwt.as_str().split('.').count() != 3 {
+        jwt.warn("has no '/', so it is taken as the token itself; write a file as './jwt'");
+    }
+    Jwt::Literal(secret(jwt))
+}
+
+fn vault_tls(value: &Value<'_>, is_encrypted: bool) -> Result<VaultTls, Noted> {
+    let mut section = value.section("keystore.vault.tls")?;
+    let fields = ["key", "cert", "ca"].map(|name| section.take(name));
+    section.end();
+    if !is_encrypted {
+        for field in fields.iter().filter(|field| !field.is_blank()) {
+            field.warn("has no effect: no endpoint begins with https://");
+        }
+    }
+    let [key, cert, ca] = fields.each_ref().map(Value::filled);
+    let [key_field, cert_field, _] = &fields;
+    let client = match (key?, cert?) {
+        (None, None) => None,
+        (Some(key), Some(cert)) => Some((path(&key), path(&cert))),
+        (Some(_), None) => return Err(cert_field.mistake("is required where a key is")),
+        (None, Some(_)) => return Err(key_field.mistake("is required where a cert is")),
+    };
+    Ok(VaultTls { client, ca: ca?.as_ref().map(path) })
+}
+
+fn status(value: &Value<'_>) -> Result<Duration, Noted> {
+    let mut section = value.section("keystore.vault.status")?;
+    let ping = section.take("ping").duration_or(PING);
+    section.end();
+    ping
+}
+
+fn engine(value: &Value<'_>, default: &str) -> Result<String, Noted> {
+    Ok(trimmed(value)?.filter(|engine| !engine.is_empty()).unwrap_or_else(|| default.to_owned()))
+}
+
+/// A path without `/` at its ends; `Some("")` for one of `/` alone.
+fn trimmed(value: &Value<'_>) -> Result<Option<String>, Noted> {
+    Ok(value.filled()?.map(|text| text.as_str().trim_matches('/').to_owned()))
+}

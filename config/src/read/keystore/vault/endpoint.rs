@@ -1,0 +1,74 @@
+use url::{ParseError, Url};
+
+use crate::value::{Noted, Text, Value};
+
+/// URLs with commas between them.
+pub(super) fn read(value: &Value<'_>) -> Result<Vec<Url>, Noted> {
+    let Some(text) = value.text_or("one text, with commas between several endpoints")? else {
+        return Err(value.mistake("is required"));
+    };
+    let parts = text.as_str().split(',').map(str::trim).filter(|url| !url.is_empty());
+    // Collected first: each may have a mistake of its own.
+    let urls: Vec<_> = parts.map(|url| endpoint(url, &text)).collect();
+    let urls: Vec<_> = urls.into_iter().collect::<Result<_, _>>()?;
+    if urls.is_empty() {
+        value.required()?;
+        return Err(text.mistake("is required"));
+    }
+    Ok(urls)
+}
+
+fn endpoint(written: &str, text: &Text<'_>) -> Result<Url, Noted> {
+    let url = match Url::parse(written) {
+        Ok(url) => url,
+        Err(ParseError::RelativeUrlWithoutBase) => return Err(no_scheme(written, text)),
+        Err(ParseError::InvalidPort) => {
+            let hint = "the port is no number below 65536; commas separate several endpoints";
+            return Err(text.mistake(format!("not a URL: {hint}")));
+        }
+        Err(error) => return Err(text.mistake(format!("not a URL: {error}"))),
+    };
+    // `vault:8200` is a URL of the scheme `vault`.
+    if !written.contains("://") {
+        return Err(no_scheme(written, text));
+    }
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(text.mistake("not a URL that begins with https:// or http://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(text.mistake("user and password in the URL would not be used"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(text.mistake("give host and port only: what follows '?' or '#' is not used"));
+    }
+    check_path(&url, text)?;
+    Ok(url)
+}
+
+/// The text is shown if it is plainly a host and a port: anything else may be a secret.
+fn no_scheme(written: &str, text: &Text<'_>) -> Noted {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+    let is_port = |port: &str| port.parse::<u16>().is_ok();
+    let is_shown = text.variable().is_none()
+        && written.chars().all(is_plain)
+        && written.rsplit_once(':').is_some_and(|(_, port)| is_port(port));
+    let shown = if is_shown { written } else { "127.0.0.1:8200" };
+    text.mistake(format!("has no scheme; write it as https://{shown}"))
+}
+
+/// A proxy may serve Vault below a path. `/v1` comes from the documentation of Vault's API, and
+/// is put before the path of every call anyway.
+fn check_path(url: &Url, text: &Text<'_>) -> Result<(), Noted> {
+    let mut segments = url.path().split('/').filter(|segment| !segment.is_empty()).peekable();
+    if segments.peek().is_none() {
+        return Ok(());
+    }
+    if segments.any(|segment| segment == "v1") {
+        return Err(text.mistake("give host and port only: '/v1' is added to every call"));
+    }
+    text.warn(
+        "has a path, which is put before that of every call: right for a proxy that serves Vault \
+         below this path, else give host and port only",
+    );
+    Ok(())
+}

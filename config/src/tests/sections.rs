@@ -1,0 +1,323 @@
+use super::*;
+
+#[test]
+fn tls_in_full() {
+    let head = HEAD.replace(
+        "{key: server.key, cert: server.crt}",
+        &format!(
+            "{{key: /k, cert: /c, password: pw, auth: ON, ca: /ca, proxy: {{identities: [{ONES}], \
+             header: {{cert: X-Client}}}}}}"
+        ),
+    );
+    let Loaded { config: Config { tls, .. }, warnings: odd } = loaded(&head);
+    assert_eq!(odd.len(), 1, "{odd:?}");
+    assert!(odd[0].to_string().starts_with("line 2: tls.proxy.identities: not supported: "));
+    assert_eq!(tls.password.unwrap().expose(), "pw");
+    assert_eq!((tls.auth, tls.ca.as_deref()), (ClientAuth::Verify, Some(Path::new("/ca"))));
+    let ca = tls.ca.unwrap();
+    assert_eq!(ca.blame("/ca: is empty"), "line 2: tls.ca: /ca: is empty");
+    assert_eq!(tls.proxy.identities, [ONES.parse().unwrap()]);
+    assert_eq!(tls.proxy.cert_header, "X-Client");
+
+    let off = loaded(&HEAD.replace("cert: server.crt", "cert: c, auth: off, ca: '', password: ''"));
+    assert_eq!(off.config.tls.auth, ClientAuth::Any);
+    assert!(off.config.tls.ca.is_none() && off.config.tls.password.is_none());
+
+    let bad = HEAD.replace("cert: server.crt", "cert: c, proxy: {header: {cert: 'X Client'}}");
+    assert!(refused(&bad).starts_with("line 2: tls.proxy.header.cert: 'X Client' is no name"));
+}
+
+#[test]
+fn api_paths_with_and_without_the_last_slash() {
+    let api = with(
+        "api:\n  /v1/key/create: {timeout: 3s}\n  /v1/key/delete/: {timeout: 4s}\n  \
+         /v1/log/audit: {timeout: 0s}\n",
+    )
+    .config
+    .api;
+    assert_eq!(api.of(Operation::CreateKey).timeout, Some(Duration::from_secs(3)));
+    assert_eq!(api.of(Operation::DeleteKey).timeout, Some(Duration::from_secs(4)));
+    assert_eq!(api.of(Operation::AuditLog).timeout, None);
+}
+
+#[test]
+fn log_formats_and_zero_durations() {
+    assert_eq!(with("log: {format: JSON, audit: 4}").config.log.format, LogFormat::Json);
+    assert_eq!(with("log: {format: text}").config.log.format, LogFormat::Text);
+
+    let zero = with("cache: {expiry: {any: 0s, unused: 0ms, offline: 0s}}");
+    assert_eq!(zero.config.cache, Cache::default());
+    assert_eq!(
+        warnings(&zero),
+        [
+            "line 5: cache.expiry.any: 0 stands for the default, 300s",
+            "line 5: cache.expiry.unused: 0 stands for the default, 30s",
+        ]
+    );
+}
+
+#[test]
+fn vault_defaults() {
+    let vault = vault(LOGIN);
+    assert_eq!(vault.endpoints.len(), 1);
+    assert_eq!(vault.endpoints[0].as_str(), "https://127.0.0.1:8200/");
+    assert_eq!((&*vault.engine, vault.version), ("kv", KvVersion::V1));
+    assert_eq!((&*vault.namespace, &*vault.prefix), ("", ""));
+    assert!(vault.transit.is_none() && vault.tls.client.is_none() && vault.tls.ca.is_none());
+    assert_eq!(vault.ping, Duration::from_secs(15));
+    let Login::AppRole { engine, namespace, id, secret } = vault.login else { panic!() };
+    assert_eq!((&*engine, namespace, &*id), ("approle", None, "a"));
+    assert!(matches!(secret, AppRoleSecret::Literal(secret) if secret.expose() == "b"));
+}
+
+#[test]
+fn vault_in_full() {
+    let vault = vault(
+        "    endpoint: ' https://a:8200, http://b:8200/base/ ,'
+    engine: /my/kv/
+    version: v2
+    namespace: /ns/
+    prefix: /a/b/
+    transit: {engine: /t/, key: k}
+    approle: {engine: /ar/, namespace: /, id: i, secret_file: /run/secret}
+    tls: {key: /k, cert: /c, ca: /ca}
+    status: {ping: 3s}
+",
+    );
+    let endpoints: Vec<_> = vault.endpoints.iter().map(|url| url.as_str()).collect();
+    assert_eq!(endpoints, ["https://a:8200/", "http://b:8200/base/"]);
+    assert_eq!((&*vault.engine, &*vault.namespace, &*vault.prefix), ("my/kv", "ns", "a/b"));
+    assert_eq!(vault.transit.unwrap().engine, "t");
+    let Login::AppRole { engine, namespace, secret, .. } = vault.login else { panic!() };
+    assert_eq!((&*engine, namespace.as_deref()), ("ar", Some("")));
+    assert!(matches!(secret, AppRoleSecret::File(file) if &*file == Path::new("/run/secret")));
+    let (key, cert) = vault.tls.client.unwrap();
+    assert_eq!((&*key, &*cert), (Path::new("/k"), Path::new("/c")));
+    assert_eq!(vault.tls.ca.as_deref(), Some(Path::new("/ca")));
+    assert_eq!(vault.ping, Duration::from_secs(3));
+}
+
+#[test]
+fn a_kubernetes_token_with_a_slash_is_a_file() {
+    let vault = vault(
+        "    endpoint: https://v
+    approle: {id: '', secret: ''}
+    kubernetes: {role: r, jwt: /var/run/secrets/token, retry: 1s}
+",
+    );
+    let Login::Kubernetes { jwt, namespace, .. } = vault.login else { panic!() };
+    assert!(matches!(jwt, Jwt::File(file) if &*file == Path::new("/var/run/secrets/token")));
+    assert_eq!(namespace, None);
+}
+
+#[test]
+fn what_vault_needs() {
+    for (fields, expected) in [
+        ("    approle: {id: a, secret: b}\n", "line 4: keystore.vault.endpoint: is required"),
+        (
+            "    endpoint: unix://vault\n    approle: {id: a, secret: b}\n",
+            "line 5: keystore.vault.endpoint: not a URL that begins with https:// or http://",
+        ),
+        (
+            "    endpoint: ','\n    approle: {id: a, secret: b}\n",
+            "line 5: keystore.vault.endpoint: is required",
+        ),
+        (
+            "    endpoint: https://u:p@v\n    approle: {id: a, secret: b}\n",
+            "line 5: keystore.vault.endpoint: user and password in the URL would not be used",
+        ),
+        (
+            "    endpoint: https://v\n",
+            "line 4: keystore.vault: no login method; exactly one of approle and kubernetes is \
+             required",
+        ),
+        (
+            "    endpoint: https://v\n    approle: {id: a}\n    kubernetes: {role: r}\n",
+            "line 4: keystore.vault: more than one login method: approle (line 6) and kubernetes \
+             (line 7); keep one of them\n\
+             line 6: keystore.vault.approle.secret: is required, or secret_file instead\n\
+             line 7: keystore.vault.kubernetes.jwt: is required",
+        ),
+        (
+            "    endpoint: https://v\n    approle: {secret: a}\n",
+            "line 6: keystore.vault.approle.id: is required",
+        ),
+        (
+            "    endpoint: https://v\n    approle: {id: a}\n",
+            "line 6: keystore.vault.approle.secret: is required, or secret_file instead",
+        ),
+        (
+            "    endpoint: https://v\n    approle: {id: a, secret: b, secret_file: c}\n",
+            "line 6: keystore.vault.approle.secret_file: stands beside secret; keep one of secret \
+             and secret_file",
+        ),
+        (
+            "    endpoint: https://v\n    kubernetes: {role: '', jwt: ''}\n",
+            "line 6: keystore.vault.kubernetes.role: is required\n\
+             line 6: keystore.vault.kubernetes.jwt: is required",
+        ),
+    ] {
+        assert_eq!(refused(&vault_file(fields)), expected);
+    }
+    for (field, expected) in [
+        ("tls: {key: k}", "line 7: keystore.vault.tls.cert: is required where a key is"),
+        ("tls: {cert: k}", "line 7: keystore.vault.tls.key: is required where a cert is"),
+        ("transit: {engine: t}", "line 7: keystore.vault.transit.key: is required"),
+    ] {
+        assert_eq!(refused(&vault_file(&format!("{LOGIN}    {field}\n"))), expected);
+    }
+}
+
+#[test]
+fn one_key_store() {
+    let file = |stores: &str| HEAD.replace("{fs: {path: keys}}", stores);
+    assert_eq!(
+        refused(&file("")),
+        "line 3: keystore: names no key store; supported are fs and vault"
+    );
+    assert_eq!(refused(&file("{fs: {}}")), "line 3: keystore.fs.path: is required");
+    loaded(&file("{fs: {path: keys}, vault: , aws: , gcp: {secretmanager: }}"));
+    for (group, member) in [
+        ("fortanix", "sdkms"),
+        ("gemalto", "keysecure"),
+        ("gcp", "secretmanager"),
+        ("aws", "secretsmanager"),
+        ("azure", "keyvault"),
+        ("entrust", "keycontrol"),
+    ] {
+        assert_eq!(
+            refused(&file(&format!("{{{group}: {{{member}: {{x: y}}}}}}"))),
+            format!(
+                "line 3: keystore.{group}.{member}: key store {group}.{member} is not supported by \
+                 this server; supported are fs and vault"
+            )
+        );
+    }
+    let text = refused(&file("\n  fs: {path: x}\n  aws:\n    secretsmanager: {x: y}"));
+    assert!(text.contains("more than one key store: fs (line 4), aws.secretsmanager (line 6)"));
+}
+
+#[test]
+fn endpoints_are_scheme_host_and_port() {
+    let file = |endpoint: &str| {
+        vault_file(&format!("    endpoint: {endpoint}\n    approle: {{id: a, secret: b}}\n"))
+    };
+    let place = "line 5: keystore.vault.endpoint: ";
+    for (endpoint, told) in [
+        ("127.0.0.1:8200", "has no scheme; write it as https://127.0.0.1:8200"),
+        ("vault:8200", "has no scheme; write it as https://vault:8200"),
+        ("'[::1]:8200'", "has no scheme; write it as https://[::1]:8200"),
+        ("vault.example.com", "has no scheme; write it as https://127.0.0.1:8200"),
+        ("u:p@vault:8200", "has no scheme; write it as https://127.0.0.1:8200"),
+        ("https://v:8200/v1", "give host and port only: '/v1' is added to every call"),
+        ("https://v:8200/v1/", "give host and port only: '/v1' is added to every call"),
+        ("https://v:8200/v1/kv/data", "give host and port only: '/v1' is added to every call"),
+        ("https://a,https://v:8200/v1", "give host and port only: '/v1' is added to every call"),
+        (
+            "https://v:8200?standbyok=true",
+            "give host and port only: what follows '?' or '#' is not used",
+        ),
+        (
+            "https://a:8200;https://b:8200",
+            "not a URL: the port is no number below 65536; commas separate several endpoints",
+        ),
+        (
+            "[https://a, https://b]",
+            "expected one text, with commas between several endpoints, but line 5 holds a list",
+        ),
+        ("https://", "not a URL: empty host"),
+    ] {
+        assert_eq!(refused(&file(endpoint)), format!("{place}{told}"), "{endpoint}");
+    }
+    for endpoint in ["https://v:8200", "https://v:8200/", "HTTPS://v", "http://[::1]:8200"] {
+        assert!(loaded(&file(endpoint)).warnings.is_empty(), "{endpoint}");
+    }
+    let odd = warnings(&loaded(&file("https://proxy/vault/")));
+    assert_eq!(odd.len(), 1);
+    assert!(odd[0].starts_with(&format!("{place}has a path, which is put before")), "{odd:?}");
+}
+
+#[test]
+fn tls_beside_plain_http_is_warned_of() {
+    let file = |endpoint: &str| {
+        format!(
+            "    endpoint: {endpoint}\n    approle: {{id: a, secret: b}}\n    tls:\n      ca: c\n"
+        )
+    };
+    let told = |endpoint: &str| warnings(&loaded(&vault_file(&file(endpoint))));
+    assert_eq!(
+        told("http://a,http://b"),
+        ["line 8: keystore.vault.tls.ca: has no effect: no endpoint begins with https://"]
+    );
+    assert!(told("http://a,https://b").is_empty());
+    let empty = file("http://a").replace("ca: c", "ca: ''");
+    assert!(loaded(&vault_file(&empty)).warnings.is_empty());
+}
+
+#[test]
+fn what_people_write_for_an_identity() {
+    let api_key = "kes:v1:ABFH5GCLy7NnPiYT4bJK5RZdCWbTuNHOCGQsZfoBPSqT";
+    let head = |admin: &str| HEAD.replace(ADMIN, admin);
+    for (written, told) in [
+        (api_key, "this is an API key; `kes identity of` prints its identity"),
+        ("admin.crt", "this is a certificate; `kes identity of` prints its identity"),
+        (&ADMIN[..63], "not an identity (64 hex digits expected)"),
+        (&format!("'{ADMIN} '"), "not an identity: there are blanks around it"),
+    ] {
+        let text = format!("{}policy: {{a: {{identities: [{written}]}}}}\n", head(written));
+        let told = [
+            format!("line 1: admin.identity: {told}; nobody is admin"),
+            format!("line 5: policy.a.identities[0]: {told}; ignored"),
+        ];
+        assert_eq!(warnings(&loaded(&text)), told);
+    }
+}
+
+#[test]
+fn paths_are_not_expanded_and_know_their_place() {
+    let loaded = loaded(&HEAD.replace("path: keys", "path: ~/keys"));
+    assert_eq!(
+        warnings(&loaded),
+        ["line 3: keystore.fs.path: '~' stands for no home folder here; write the whole path"]
+    );
+    let kes_keystore::Config::Fs(fs) = loaded.config.keystore else { panic!("not fs") };
+    assert_eq!(fs.path.place().unwrap().to_string(), "line 3: keystore.fs.path");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.yml");
+    fs::write(&file, HEAD).unwrap();
+    let key = load(&file, &env).unwrap().config.tls.key;
+    assert_eq!(key.blame("missing"), format!("{}:2: tls.key: missing", file.display()));
+
+    let swapped = HEAD.replace("{key: server.key, cert: server.crt}", "{key: a.crt, cert: a.key}");
+    assert_eq!(
+        warnings(&self::loaded(&swapped)),
+        ["line 2: tls.key: names a certificate, and cert a private key: they seem to be swapped"]
+    );
+}
+
+#[test]
+fn a_kubernetes_token_that_is_none_is_warned_of() {
+    let file = |jwt: &str| {
+        vault_file(&format!("    endpoint: https://v\n    kubernetes: {{role: r, jwt: {jwt}}}\n"))
+    };
+    let told = |jwt: &str| warnings(&loaded(&file(jwt)));
+    assert_eq!(
+        told("jwt"),
+        ["line 6: keystore.vault.kubernetes.jwt: has no '/', so it is taken as the token itself; \
+             write a file as './jwt'"]
+    );
+    assert!(told("./jwt").is_empty() && told("a.b.c").is_empty() && told("'${MARKED}'").is_empty());
+}
+
+#[test]
+fn a_second_document_is_told() {
+    let text = format!("{HEAD}---\npolicy: {{a: {{}}}}\n");
+    let loaded = loaded(&text);
+    assert_eq!(loaded.config.policies.policies().len(), 0);
+    assert_eq!(
+        warnings(&loaded),
+        ["line 5: a second document begins here; it is ignored, with all that follows"]
+    );
+    assert!(refused(&format!("---\n---\n{HEAD}")).starts_with("line 2: the first document of"));
+}

@@ -1,0 +1,145 @@
+use zeroize::Zeroizing;
+
+use super::{Noted, Value};
+use crate::yaml::Kind;
+
+/// The text of a scalar, `${NAME}` replaced.
+pub(crate) struct Text<'a> {
+    pub(crate) value: Value<'a>,
+    text: Zeroizing<String>,
+    variable: Option<String>,
+}
+
+impl<'a> Value<'a> {
+    /// The text of a scalar; `None` if there is none.
+    pub(crate) fn text(&self) -> Result<Option<Text<'a>>, Noted> {
+        self.text_or("a text")
+    }
+
+    /// The same; the words say in a message what is expected.
+    pub(crate) fn text_or(&self, expected: &str) -> Result<Option<Text<'a>>, Noted> {
+        let text = match self.node.map(|node| &node.kind) {
+            None | Some(Kind::Null) => return Ok(None),
+            Some(Kind::Scalar(text)) => text,
+            Some(Kind::List(_) | Kind::Map(_)) => return Err(self.wrong(expected)),
+        };
+        let name = match variable(text) {
+            Variable::None => {
+                if looks_like_a_variable(text) {
+                    // Not with its name: it may be a password.
+                    self.warn("taken as it is; a variable is written as ${NAME}");
+                }
+                return Ok(Some(Text { value: self.clone(), text: text.clone(), variable: None }));
+            }
+            Variable::Whole(name) => name,
+            Variable::Partial => {
+                return Err(self.mistake(
+                    "holds '${' but is not wholly '${NAME}': a variable must be the whole value, \
+                     and there are no defaults",
+                ));
+            }
+        };
+        let Some(text) = (self.context.env)(name).map(Zeroizing::new) else {
+            return Err(self.mistake(format!("environment variable '{name}' is not set")));
+        };
+        if text.trim() != text.as_str() {
+            let text = "begins or ends with blanks or a line break, which are part of the value";
+            self.warn(format!("variable {name} {text}"));
+        }
+        Ok(Some(Text { value: self.clone(), text, variable: Some(name.to_owned()) }))
+    }
+
+    /// The text of a scalar; `None` if there is none, or an empty one.
+    pub(crate) fn filled(&self) -> Result<Option<Text<'a>>, Noted> {
+        Ok(self.text()?.filter(|text| !text.as_str().is_empty()))
+    }
+
+    /// The text of a scalar that must be there and not empty.
+    pub(crate) fn required(&self) -> Result<Text<'a>, Noted> {
+        self.required_or("is required")
+    }
+
+    /// The same; the words are the message where it is missing.
+    pub(crate) fn required_or(&self, missing: &str) -> Result<Text<'a>, Noted> {
+        match self.text()? {
+            Some(text) if !text.as_str().is_empty() => Ok(text),
+            Some(Text { variable: Some(name), .. }) => {
+                Err(self.mistake(format!("variable {name} is empty")))
+            }
+            Some(_) | None => Err(self.mistake(missing)),
+        }
+    }
+
+    /// Whether nothing stands there, or an empty text, written or in a variable. A variable that
+    /// is not set is neither.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.node.is_none_or(|node| match &node.kind {
+            Kind::Null => true,
+            Kind::Scalar(text) => match variable(text) {
+                Variable::Whole(name) => {
+                    (self.context.env)(name).map(Zeroizing::new).is_some_and(|text| text.is_empty())
+                }
+                Variable::None | Variable::Partial => text.is_empty(),
+            },
+            Kind::List(_) | Kind::Map(_) => false,
+        })
+    }
+}
+
+impl Text<'_> {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// How a message names it: the text itself, or the variable that it came from, whose value
+    /// stays out of messages. Not for fields that are secret.
+    pub(crate) fn shown(&self) -> String {
+        match &self.variable {
+            None => format!("'{}'", self.text.escape_debug()),
+            Some(name) => format!("${{{name}}}"),
+        }
+    }
+
+    /// The name of the variable that it came from.
+    pub(crate) fn variable(&self) -> Option<&str> {
+        self.variable.as_deref()
+    }
+
+    pub(crate) fn mistake(&self, text: impl Into<String>) -> Noted {
+        self.value.mistake(text)
+    }
+
+    pub(crate) fn warn(&self, text: impl Into<String>) {
+        self.value.warn(text);
+    }
+}
+
+/// `$NAME` and `$(NAME)`, as shells and container manifests write variables.
+fn looks_like_a_variable(text: &str) -> bool {
+    let Some(name) = text.strip_prefix('$') else { return false };
+    let name = name.strip_prefix('(').and_then(|name| name.strip_suffix(')')).unwrap_or(name);
+    name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+}
+
+enum Variable<'t> {
+    /// The text has none.
+    None,
+    /// It is `${NAME}`; blanks around the name are trimmed.
+    Whole(&'t str),
+    /// It has `${`, and is no whole `${NAME}`: `http://${HOST}`, `${A}:${B}`, `${A:-b}`.
+    Partial,
+}
+
+fn variable(text: &str) -> Variable<'_> {
+    if !text.contains("${") {
+        return Variable::None;
+    }
+    // What names of variables are made of, in shells and in the manifests of containers.
+    let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let inner = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    match inner.map(str::trim) {
+        Some(name) if !name.is_empty() && name.chars().all(of_a_name) => Variable::Whole(name),
+        Some(_) | None => Variable::Partial,
+    }
+}
