@@ -50,6 +50,9 @@ mod names;
 /// Where things stand.
 mod paths;
 
+/// Waiting for a Vault that is away for a moment.
+mod patience;
+
 /// Calls with a token, and its life.
 mod session;
 
@@ -230,15 +233,18 @@ impl Vault {
         }
         let secret = Secret { options: Field("cas", 0), data: Field(name.as_str(), stored) };
         let call = write(self.paths.data(name), &secret);
-        let mut unsure = false;
+        let mut patience = self.session.patience();
+        let mut repeated = false;
         loop {
-            match self.session.call(&call).await {
+            match self.session.try_call(&call).await {
                 Ok(_) => return Ok(()),
                 // Nobody knows whether a write without an answer was carried out. To write it
                 // once more is harmless here, and tells.
-                Err(fault) if fault.is_unsure() && !unsure => unsure = true,
-                Err(fault) => return self.refused(name, stored, unsure, fault).await,
+                Err(fault) if fault.is_unsure() && !repeated => {}
+                Err(fault) if patience.outlasts(&fault).await => {}
+                Err(fault) => return self.refused(name, stored, repeated, fault).await,
             }
+            repeated = true;
         }
     }
 

@@ -17,8 +17,11 @@ use crate::harness::{self, Client, Protocol, Server, Who};
 /// Every route of a key has 15 s.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// A Vault that answers, and says no, keeps nobody waiting. With room for a busy machine.
+/// Nobody waits for a Vault that is known to be away. With room for a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(3);
+
+/// The first who meet a Vault that is away wait for its return, for 4.5 s.
+const WAITED: Duration = Duration::from_secs(8);
 
 /// From Vault's return until all is well; some 0.5 s on an idle machine.
 const RECOVERY: Duration = Duration::from_secs(5);
@@ -29,7 +32,8 @@ fn sealed() {
         begin: |bao| bao.seal(),
         end: |bao| bao.unseal(),
         cause: "sealed",
-        answer: AT_ONCE,
+        first: WAITED,
+        later: AT_ONCE,
         life: "2s",
     };
     goes_on(&outage);
@@ -44,7 +48,8 @@ fn killed() {
             bao.unseal();
         },
         cause: "refused",
-        answer: AT_ONCE,
+        first: WAITED,
+        later: AT_ONCE,
         life: "2s",
     };
     goes_on(&outage);
@@ -56,7 +61,8 @@ fn frozen() {
         begin: |bao| bao.freeze(),
         end: |bao| bao.thaw(),
         cause: "timed out",
-        answer: DEADLINE,
+        first: DEADLINE,
+        later: DEADLINE,
         // It takes 2 s to see that a connection is not answered.
         life: "5s",
     };
@@ -68,8 +74,9 @@ struct Outage {
     end: fn(&mut Bao),
     /// What the error log says of it.
     cause: &'static str,
-    /// How long an answer may take.
-    answer: Duration,
+    /// How long an answer may take at first, and once Vault is known to be away.
+    first: Duration,
+    later: Duration,
     /// How long keys stay in memory, whatever happens to them.
     life: &'static str,
 }
@@ -96,7 +103,8 @@ fn goes_on(outage: &Outage) {
         let use_of_cached = Use::start(minio.share());
 
         (outage.begin)(&mut world.bao);
-        keys_fail(&server, outage.answer).await;
+        keys_fail(&server, outage.first).await;
+        keys_fail(&server, outage.later).await;
         says_so(&server).await;
         log_names_the_cause(&server, "uncached", outage.cause);
 

@@ -141,7 +141,7 @@ impl Client {
             let more = if count == 1 {
                 turn == 1 && call.repeatable && matches!(fault, Fault::NoAnswer { .. })
             } else {
-                turn < count && (is_not_done(&fault) || call.repeatable && is_trouble(&fault))
+                turn < count && (fault.is_not_done() || call.repeatable && is_trouble(&fault))
             };
             if !more {
                 return Err(fault);
@@ -346,20 +346,6 @@ impl Endpoint {
         url.set_query(call.query.as_deref());
         url
     }
-}
-
-/// Whether the request was surely not carried out, and another endpoint may do it: no connection,
-/// or a node that is sealed, not initialised, or asks for patience.
-fn is_not_done(fault: &Fault) -> bool {
-    matches!(fault, Fault::NoConnection { .. })
-        || matches!(
-            fault.status(),
-            Some(
-                StatusCode::SERVICE_UNAVAILABLE
-                    | StatusCode::NOT_IMPLEMENTED
-                    | StatusCode::TOO_MANY_REQUESTS
-            )
-        )
 }
 
 /// Whether another endpoint may do better.

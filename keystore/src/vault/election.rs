@@ -238,15 +238,17 @@ impl Vault {
             Ok(true) => return Written::Settled(Err(Error::Exists { name: *name })),
             Err(fault) => return Written::Settled(Err(fault.into_error())),
         }
-        let mut unsure = false;
+        let mut patience = self.session.patience();
+        let (mut unsure, mut repeated) = (false, false);
         loop {
             if claim.since.elapsed() > MAX_HOLD {
                 let error = Error::Unreachable { reason: "Vault is too slow".to_owned() };
                 return if unsure { Written::Open(error) } else { Written::Settled(Err(error)) };
             }
-            match self.session.call(call).await {
+            match self.session.try_call(call).await {
                 Ok(_) => break,
                 Err(fault) if fault.is_unsure() && !unsure => unsure = true,
+                Err(fault) if patience.outlasts(&fault).await => unsure |= fault.is_unsure(),
                 Err(fault) if unsure => {
                     return match self.refused(name, stored, true, fault).await {
                         Ok(()) => Written::Settled(Ok(())),
@@ -255,9 +257,10 @@ impl Vault {
                     };
                 }
                 Err(fault) => {
-                    return Written::Settled(self.refused(name, stored, false, fault).await);
+                    return Written::Settled(self.refused(name, stored, repeated, fault).await);
                 }
             }
+            repeated = true;
         }
         // A program that takes no part in elections may have written over it.
         Written::Settled(match self.held(name, stored).await {

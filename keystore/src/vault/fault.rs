@@ -32,7 +32,7 @@ pub(super) enum Fault {
 
     /// No token could be had.
     #[error("login to Vault by {method} failed: {reason}")]
-    Login { method: &'static str, reason: String, reachable: bool },
+    Login { method: &'static str, reason: String, reachable: bool, may_pass: bool },
 
     /// The call as a whole took too long.
     #[error("Vault did not do it within {seconds} s")]
@@ -168,6 +168,38 @@ impl Fault {
                 status.is_server_error() && *status != StatusCode::SERVICE_UNAVAILABLE
             }
             Self::NoConnection { .. } | Self::Redirected { .. } | Self::Login { .. } => false,
+        }
+    }
+
+    /// Whether the request was surely not carried out, and may be later, or by another node: no
+    /// connection, or a node that is sealed, not initialised, or asks for patience.
+    pub(super) fn is_not_done(&self) -> bool {
+        match self {
+            Self::NoConnection { .. } => true,
+            Self::Login { may_pass, .. } => *may_pass,
+            Self::Refused { status, .. } => matches!(
+                *status,
+                StatusCode::SERVICE_UNAVAILABLE
+                    | StatusCode::NOT_IMPLEMENTED
+                    | StatusCode::TOO_MANY_REQUESTS
+            ),
+            Self::NoAnswer { .. }
+            | Self::BadAnswer { .. }
+            | Self::Redirected { .. }
+            | Self::Deadline { .. } => false,
+        }
+    }
+
+    /// Whether the same call may be answered otherwise a little later, without that anybody
+    /// changes anything: Vault is away, being started or moved, or has too much to do.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::NoConnection { .. } | Self::NoAnswer { .. } => true,
+            Self::Login { may_pass, .. } => *may_pass,
+            Self::Refused { status, .. } => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::BadAnswer { .. } | Self::Redirected { .. } | Self::Deadline { .. } => false,
         }
     }
 

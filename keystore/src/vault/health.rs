@@ -16,6 +16,7 @@ use super::body;
 use super::client::{Call, Client, Credentials};
 use super::fault::Fault;
 use super::jitter;
+use super::patience::Waiting;
 use crate::State;
 
 /// How often Vault is asked while it is not well: its return is known within this time.
@@ -41,6 +42,8 @@ pub(super) struct Health {
     told: Mutex<Option<bool>>,
     /// Wakes the watch.
     doubt: Notify,
+    /// Calls that wait for Vault's return.
+    pub(super) waiting: Waiting,
 }
 
 impl Health {
@@ -50,6 +53,7 @@ impl Health {
             login_refused: AtomicBool::new(false),
             told: Mutex::new(None),
             doubt: Notify::new(),
+            waiting: Waiting::new(),
         }
     }
 
@@ -76,6 +80,7 @@ impl Health {
 
     /// Notes that Vault did what it was asked, in this time.
     pub(super) fn note_success(&self, latency: Duration) {
+        self.waiting.ended();
         if !self.is_reachable() {
             self.set(State::Reachable { latency }, None);
         }
@@ -83,6 +88,12 @@ impl Health {
 
     /// Notes what an ordinary call met.
     pub(super) fn note_fault(&self, fault: &Fault) {
+        if fault.may_pass() {
+            self.waiting.failed();
+        } else if fault.status().is_some() {
+            // A refusal is an answer.
+            self.waiting.ended();
+        }
         if fault.is_unreachable() {
             self.set(State::Unreachable, Some(fault));
             self.doubt.notify_one();
@@ -122,9 +133,19 @@ impl Health {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn set_for_test(&self, state: State) {
+        self.set(state, None);
+    }
+
     fn set(&self, state: State, cause: Option<&Fault>) {
-        self.state.send_replace(state);
         let is_there = matches!(state, State::Reachable { .. });
+        if !is_there {
+            self.waiting.failed();
+        } else if !self.is_reachable() {
+            self.waiting.ended();
+        }
+        self.state.send_replace(state);
         // Once for each change, and once at the start: an operator who mistyped the endpoint must
         // not have to guess.
         if self.told.lock().replace(is_there) == Some(is_there) {

@@ -57,4 +57,11 @@ impl Session {
         let endpoint = self.call_into(call, &mut body).await?;
         Ok(Answer { endpoint, body })
     }
+
+    /// As [`Session::try_call_into`], for an answer that fits in memory.
+    pub(super) async fn try_call(&self, call: &Call) -> Result<Answer, Fault> {
+        let mut body = Buffer::default();
+        let endpoint = self.try_call_into(call, &mut body).await?;
+        Ok(Answer { endpoint, body })
+    }
 }

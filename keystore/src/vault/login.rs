@@ -187,7 +187,7 @@ fn failed(login: &Login, fault: &Fault, secret: &str, namespace: Option<&HeaderV
         }
         _ => reason,
     };
-    Fault::Login { method, reason, reachable }
+    Fault::Login { method, reason, reachable, may_pass: fault.may_pass() }
 }
 
 fn copy(secret: &SecretText) -> Zeroizing<String> {
@@ -200,6 +200,7 @@ async fn read(method: &'static str, path: &ConfiguredPath) -> Result<Zeroizing<S
         method,
         reason: path.blame(format_args!("cannot use file '{}': {reason}", path.display())),
         reachable: true,
+        may_pass: false,
     };
     let file = path.to_path_buf();
     tokio::task::spawn_blocking(move || read_file(&file))

@@ -6,6 +6,9 @@
 //! one repeat at once, unless the token is so young that another node of the cluster may not have
 //! heard of it.
 
+/// The life of a token while nobody calls.
+mod keeper;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,6 +25,7 @@ use super::health::Health;
 use super::intake::Intake;
 use super::jitter;
 use super::login::{self, Grant};
+use super::patience::Patience;
 use crate::config::Login;
 use crate::store::Logins;
 
@@ -128,8 +132,33 @@ impl Session {
         }
     }
 
-    /// Sends a request as ourselves; the endpoint that answered.
+    /// Sends a request as ourselves, and again where Vault is away for a moment: what is safe to
+    /// repeat, and what was surely not carried out. The endpoint that answered.
     pub(super) async fn call_into(
+        &self,
+        call: &Call,
+        intake: &mut impl Intake,
+    ) -> Result<String, Fault> {
+        let mut patience = self.patience();
+        loop {
+            let fault = match self.try_call_into(call, intake).await {
+                Ok(endpoint) => return Ok(endpoint),
+                Err(fault) => fault,
+            };
+            let is_safe = call.repeatable || fault.is_not_done();
+            if !is_safe || !patience.outlasts(&fault).await {
+                return Err(fault);
+            }
+        }
+    }
+
+    /// The patience of a call that is tried now for the first time.
+    pub(super) fn patience(&self) -> Patience<'_> {
+        Patience::new(&self.health)
+    }
+
+    /// Sends a request as ourselves, without waiting for a Vault that is away.
+    pub(super) async fn try_call_into(
         &self,
         call: &Call,
         intake: &mut impl Intake,
@@ -286,104 +315,30 @@ impl Session {
             }
             Err(fault) => {
                 self.failed.fetch_add(1, Ordering::Relaxed);
-                let refused = !fault.is_unreachable();
                 let pause = match &gate.failure {
-                    Some(failure) if refused => (failure.pause * 2).min(REFUSED_PAUSE[1]),
+                    Some(failure) if !fault.may_pass() => (failure.pause * 2).min(REFUSED_PAUSE[1]),
                     _ => REFUSED_PAUSE[0],
                 };
-                if !refused {
+                if fault.is_unreachable() {
                     // It was none: the next one need not wait for it.
                     gate.last_login = None;
+                }
+                if fault.may_pass() {
                     self.health.note_fault(&fault);
                 }
-                let until = Instant::now() + jitter(pause);
-                if refused {
+                if !fault.is_unreachable() {
                     self.health.note_login(true);
-                    tracing::error!("key store: vault: {fault}");
+                    // Once a second is too often to say the same.
+                    let told = gate.failure.as_ref().map(|failure| failure.fault.to_string());
+                    let text = fault.to_string();
+                    if !fault.may_pass() || told.as_ref() != Some(&text) {
+                        tracing::error!("key store: vault: {text}");
+                    }
                 }
+                let until = Instant::now() + jitter(pause);
                 gate.failure = Some(Failure { fault: fault.clone(), until, pause });
                 Err(fault)
             }
-        }
-    }
-
-    /// Keeps a valid token at hand until it is dropped.
-    pub(super) async fn keep_token(&self) {
-        let mut changes = self.token.subscribe();
-        loop {
-            let current = changes.borrow_and_update().clone();
-            match current {
-                None => self.log_in_eventually(0).await,
-                Some(token) => {
-                    let due = async {
-                        match renewal(&token.grant) {
-                            Some(at) => time::sleep_until(at.into()).await,
-                            None => std::future::pending().await,
-                        }
-                    };
-                    tokio::select! {
-                        () = due => self.extend(&token).await,
-                        // The session outlives this task's loop, so that the channel is open.
-                        _ = changes.changed() => {}
-                    }
-                }
-            }
-        }
-    }
-
-    /// Renews a token, or replaces it.
-    async fn extend(&self, token: &Arc<Token>) {
-        while token.grant.renewable && self.newer_than(token.number).is_none() {
-            let who = Credentials {
-                token: Some(&token.grant.header),
-                namespace: self.login_namespace.as_ref(),
-            };
-            match login::renew(&self.client, who).await {
-                Ok(grant) if grant.ttl >= token.first_ttl / 2 => {
-                    self.replace(token, grant);
-                    return;
-                }
-                // The token nears the end that no renewal moves.
-                Ok(_) => break,
-                Err(fault) if fault.status().is_some_and(|status| status.is_client_error()) => {
-                    tracing::debug!("key store: vault: token is not renewed: {fault}");
-                    break;
-                }
-                Err(fault) => {
-                    self.health.note_fault(&fault);
-                    time::sleep(jitter(LOGIN_PAUSE)).await;
-                }
-            }
-        }
-        self.log_in_eventually(token.number).await;
-    }
-
-    /// Puts a renewed token in the place of itself, unless there is another one by now.
-    fn replace(&self, token: &Arc<Token>, grant: Grant) {
-        let renewed = Token {
-            number: token.number,
-            grant,
-            first_ttl: token.first_ttl,
-            accepted: AtomicBool::new(token.accepted.load(Ordering::Relaxed)),
-        };
-        self.token.send_if_modified(|current| {
-            let same = current.as_ref().is_some_and(|current| current.number == token.number);
-            if same {
-                *current = Some(Arc::new(renewed));
-            }
-            same
-        });
-    }
-
-    /// Logs in, as soon as Vault lets us.
-    async fn log_in_eventually(&self, after: u64) {
-        while let Err(fault) = self.log_in(after).await {
-            if fault.is_unreachable() {
-                // Its return is noticed by the watch first; but a login may fail while all is
-                // well otherwise, so it is tried from time to time all the same.
-                let _ = time::timeout(LOGIN_PAUSE * 2, self.health.reachable()).await;
-            }
-            time::sleep(jitter(LOGIN_PAUSE / 4)).await;
         }
     }
 }
@@ -395,9 +350,4 @@ enum Verdict {
     Login(Arc<Token>),
     /// The token lives, and may not do this.
     Denied,
-}
-
-/// When a token is to be renewed: at 80 % of its life, or never if it has no end.
-fn renewal(grant: &Grant) -> Option<Instant> {
-    (!grant.ttl.is_zero()).then(|| grant.since + grant.ttl * 4 / 5)
 }

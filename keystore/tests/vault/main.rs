@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test]")]
 
 mod battery;
+mod blip;
 mod cluster;
 mod content;
 mod creators;

@@ -51,6 +51,11 @@ impl World {
         open(self.config()).await
     }
 
+    /// A store on a part of the engine.
+    pub(crate) async fn open_at(&self, prefix: &str) -> VaultStore {
+        open(Vault { prefix: prefix.to_owned(), ..self.config() }).await
+    }
+
     /// A store on a part of the engine that nothing else uses.
     pub(crate) async fn open_empty(&self, transit: bool) -> VaultStore {
         static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::plain_http::{self, Answer};
 
+mod port;
 mod relay;
 
 pub use relay::{Mode, Relay};
@@ -71,6 +72,8 @@ pub enum Reply {
     Forward(SocketAddr),
     /// The other server is asked, and its answer is lost with the connection.
     ForwardAndReset(SocketAddr),
+    /// The other server is asked, and the answer is this status instead.
+    ForwardAndAnswer(SocketAddr, u16),
 }
 
 impl Request {
@@ -194,6 +197,10 @@ fn serve(
             Reply::ForwardAndReset(server) => {
                 forward(&request, server)?;
                 return reset(stream);
+            }
+            Reply::ForwardAndAnswer(server, status) => {
+                forward(&request, server)?;
+                out.write_all(&proper(status, &[], b"{}"))?;
             }
         }
     }

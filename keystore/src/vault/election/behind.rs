@@ -46,7 +46,7 @@ impl Vault {
             let _change = vault.ahead.change();
             while claim.since.elapsed() < MAX_UNSURE {
                 time::sleep(jitter(AGAIN)).await;
-                let settled = match vault.session.call(&call).await {
+                let settled = match vault.session.try_call(&call).await {
                     Ok(_) => true,
                     Err(fault) => matches!(
                         vault.refused(&name, &stored, true, fault).await,
@@ -74,7 +74,8 @@ impl Vault {
 
     /// Whether a claim could be taken away. That none is there is as good.
     async fn removes(&self, claim: &Claim) -> bool {
-        let result = self.session.call(&delete(claim.path.clone())).await;
+        // Not waiting for Vault: who asked for the key has waited already.
+        let result = self.session.try_call(&delete(claim.path.clone())).await;
         if let Err(fault) = &result {
             tracing::debug!("key store: vault: claim '{}' is not removed: {fault}", claim.path);
         }

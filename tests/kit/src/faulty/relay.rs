@@ -1,14 +1,14 @@
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{TICK, lock, reset};
+use super::port::Port;
+use super::{TICK, lock, proper, reset};
 
 /// What a [`Relay`] does with bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Mode {
     /// Passes them on.
     Pass,
@@ -18,6 +18,10 @@ pub enum Mode {
     HoldOpen,
     /// Resets all connections, also those that come.
     Cut,
+    /// Resets all connections, and those that come are refused as where nobody listens.
+    Refuse,
+    /// Answers each request by this status of HTTP, and passes nothing on.
+    Answer(u16),
 }
 
 /// A TCP relay in front of a real server, which works for TLS too.
@@ -30,7 +34,8 @@ pub struct Relay {
 #[derive(Debug)]
 struct Shared {
     ended: AtomicBool,
-    mode: AtomicU8,
+    mode: Mutex<Mode>,
+    listening: AtomicBool,
     accepted: AtomicUsize,
     answered: AtomicU64,
     /// Raised by each change of mode.
@@ -44,28 +49,20 @@ impl Relay {
     /// # Panics
     /// If there is no free port.
     pub fn to(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        let port = Port::reserve();
+        let address = port.address();
         let shared = Arc::new(Shared {
             ended: AtomicBool::new(false),
-            mode: AtomicU8::new(Mode::Pass as u8),
+            mode: Mutex::new(Mode::Pass),
+            listening: AtomicBool::new(true),
             accepted: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
             epoch: AtomicUsize::new(0),
             delay: Mutex::new(Duration::ZERO),
         });
         let worker = Arc::clone(&shared);
-        std::thread::spawn(move || {
-            for client in listener.incoming() {
-                if worker.ended.load(Ordering::Relaxed) {
-                    return;
-                }
-                let Ok(client) = client else { continue };
-                worker.accepted.fetch_add(1, Ordering::Relaxed);
-                let shared = Arc::clone(&worker);
-                std::thread::spawn(move || connect(&client, server, &shared));
-            }
-        });
+        let listener = port.listen();
+        std::thread::spawn(move || accept(&port, listener, server, &worker));
         Self { address, shared }
     }
 
@@ -77,7 +74,17 @@ impl Relay {
     /// Changes what it does, for open connections too.
     pub fn set(&self, mode: Mode) {
         self.shared.epoch.fetch_add(1, Ordering::SeqCst);
-        self.shared.mode.store(mode as u8, Ordering::SeqCst);
+        *lock(&self.shared.mode) = mode;
+        let listens = mode != Mode::Refuse;
+        while self.shared.listening.load(Ordering::SeqCst) != listens {
+            self.wake();
+            std::thread::sleep(TICK / 10);
+        }
+    }
+
+    /// Wakes the accepting thread.
+    fn wake(&self) {
+        let _ = TcpStream::connect(self.address);
     }
 
     /// Delays each piece of a server's answer.
@@ -99,14 +106,17 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread.
-        let _ = TcpStream::connect(self.address);
+        self.wake();
     }
 }
 
 impl Shared {
+    fn mode(&self) -> Mode {
+        *lock(&self.mode)
+    }
+
     fn is(&self, mode: Mode) -> bool {
-        self.mode.load(Ordering::SeqCst) == mode as u8
+        self.mode() == mode
     }
 
     /// Whether a connection of an epoch is held.
@@ -115,7 +125,25 @@ impl Shared {
     }
 
     fn cuts(&self) -> bool {
-        self.ended.load(Ordering::SeqCst) || self.is(Mode::Cut)
+        self.ended.load(Ordering::SeqCst) || matches!(self.mode(), Mode::Cut | Mode::Refuse)
+    }
+}
+
+fn accept(port: &Port, listener: TcpListener, server: SocketAddr, shared: &Arc<Shared>) {
+    let mut listener = Some(listener);
+    while !shared.ended.load(Ordering::SeqCst) {
+        if shared.is(Mode::Refuse) {
+            listener = None;
+            shared.listening.store(false, Ordering::SeqCst);
+            std::thread::sleep(TICK / 10);
+            continue;
+        }
+        let listens = listener.get_or_insert_with(|| port.listen());
+        shared.listening.store(true, Ordering::SeqCst);
+        let Ok((client, _)) = listens.accept() else { continue };
+        shared.accepted.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::clone(shared);
+        std::thread::spawn(move || connect(&client, server, &shared));
     }
 }
 
@@ -128,6 +156,11 @@ fn connect(client: &TcpStream, server: SocketAddr, shared: &Shared) {
         let _ = stream.set_nodelay(true);
         let _ = stream.set_read_timeout(Some(TICK));
     }
+    if let Mode::Answer(status) = shared.mode() {
+        let _ = client.set_read_timeout(Some(Duration::from_secs(5)));
+        let _ = answer(client, status);
+        return;
+    }
     let epoch = shared.epoch.load(Ordering::SeqCst);
     std::thread::scope(|scope| {
         scope.spawn(|| pump(client, &server, false, epoch, shared));
@@ -136,6 +169,19 @@ fn connect(client: &TcpStream, server: SocketAddr, shared: &Shared) {
     if shared.cuts() {
         let _ = reset(client);
     }
+}
+
+/// Reads a piece of a request, and answers it by a status.
+fn answer(mut client: &TcpStream, status: u16) -> io::Result<()> {
+    let mut block = vec![0; 64 << 10];
+    if client.read(&mut block)? > 0 { refuse(client, status) } else { Ok(()) }
+}
+
+fn refuse(mut client: &TcpStream, status: u16) -> io::Result<()> {
+    let headers = [("Content-Type", "application/json"), ("Connection", "close")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    client.write_all(&proper(status, &headers, br#"{"errors":["a bad moment"]}"#))?;
+    client.shutdown(Shutdown::Both)
 }
 
 fn wait_to_connect(server: SocketAddr, shared: &Shared) -> Option<TcpStream> {
@@ -164,6 +210,11 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, is_answer: bool, epoch: usize,
                 }
                 if is_answer {
                     shared.answered.fetch_add(read as u64, Ordering::Relaxed);
+                }
+                if let (Mode::Answer(status), false) = (shared.mode(), is_answer) {
+                    let _ = refuse(from, status);
+                    let _ = to.shutdown(Shutdown::Both);
+                    break;
                 }
                 if shared.cuts() || to.write_all(&block[..read]).is_err() {
                     break;

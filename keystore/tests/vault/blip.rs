@@ -1,0 +1,267 @@
+//! A Vault that is away for two seconds: no call fails, and creates stay exact.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use kes_api::ListPattern;
+use kes_keystore::config::KvVersion;
+use kes_keystore::vault::VaultStore;
+use kes_keystore::{Error, KeyStore, State};
+use kes_testkit::faulty::{Faulty, Mode, Relay, Reply, Request};
+use kes_testkit::wait::eventually_async;
+use serde_json::json;
+
+use super::token::join_all;
+use super::transport::{stub, well};
+use super::world::{STORED, World, config, create, delete, open, read};
+
+/// How long Vault is away.
+const BLIP: Duration = Duration::from_secs(2);
+
+/// A call that meets it is answered by then. Some 3 s on an idle machine.
+const ANSWER: Duration = Duration::from_secs(14);
+
+/// A call that does not wait is answered by then, on a busy machine too.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+/// How Vault is away.
+const MODES: [Mode; 7] = [
+    Mode::Refuse,
+    Mode::Cut,
+    Mode::Hold,
+    Mode::Answer(429),
+    Mode::Answer(500),
+    Mode::Answer(502),
+    Mode::Answer(503),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    Read,
+    Create,
+    Delete,
+    List,
+    /// The first call of a store, which has no token yet.
+    LogIn,
+}
+
+#[tokio::test]
+async fn a_blip_fails_no_call_on_v1() {
+    a_blip_fails_no_call(KvVersion::V1).await;
+}
+
+#[tokio::test]
+async fn a_blip_fails_no_call_on_v2() {
+    a_blip_fails_no_call(KvVersion::V2).await;
+}
+
+async fn a_blip_fails_no_call(version: KvVersion) {
+    let world = World::new(version);
+    let doings = [Doing::Read, Doing::Create, Doing::Delete, Doing::List, Doing::LogIn];
+    let all = MODES.into_iter().flat_map(|mode| doings.map(|doing| (mode, doing)));
+    join_all(all.map(|(mode, doing)| meets_a_blip(&world, version, mode, doing))).await;
+}
+
+async fn meets_a_blip(world: &World, version: KvVersion, mode: Mode, doing: Doing) {
+    let case = format!("{mode:?} {doing:?}");
+    let relay = Relay::to(world.bao.address());
+    let prefix = case.to_lowercase().replace([' ', '(', ')'], "-");
+    let mut config = config(&format!("http://{}", relay.address()), version, &world.role);
+    config.prefix = prefix.clone();
+    if doing == Doing::LogIn {
+        let stored = world.open_at(&prefix).await;
+        create(&stored, "k").await.unwrap();
+        relay.set(mode);
+    }
+    let store = open(config).await;
+    if doing != Doing::LogIn {
+        create(&store, "k").await.unwrap();
+        relay.set(mode);
+    }
+    let back = Arc::new(AtomicBool::new(false));
+    let start = Instant::now();
+    let call = async {
+        match doing {
+            Doing::Read | Doing::LogIn => {
+                let result = read(&store, "k").await;
+                result.map(|value| assert_eq!(value, STORED, "{case}"))
+            }
+            Doing::Create => create(&store, "l").await,
+            Doing::Delete => delete(&store, "k").await,
+            Doing::List => store.list(&ListPattern::ALL, 10).await.map(|page| {
+                assert_eq!(page.names.len(), 1, "{case}");
+            }),
+        }
+        .unwrap_or_else(|error| panic!("{case}: {error}"));
+        assert!(back.load(Ordering::SeqCst), "{case}: Vault was never away");
+        assert!(start.elapsed() < ANSWER, "{case}: {:?}", start.elapsed());
+    };
+    let blip = async {
+        tokio::time::sleep(BLIP).await;
+        back.store(true, Ordering::SeqCst);
+        relay.set(Mode::Pass);
+    };
+    tokio::join!(call, blip);
+    match doing {
+        Doing::Create => {
+            assert_eq!(read(&store, "l").await.unwrap(), STORED, "{case}");
+            let again = create(&store, "l").await;
+            assert!(matches!(again, Err(Error::Exists { .. })), "{case}: {again:?}");
+        }
+        Doing::Delete => {
+            let gone = read(&store, "k").await;
+            assert!(matches!(gone, Err(Error::NotFound { .. })), "{case}");
+        }
+        Doing::Read | Doing::List | Doing::LogIn => {}
+    }
+}
+
+/// The first call waits in vain, and those after it know.
+#[tokio::test]
+async fn who_is_away_for_longer_is_not_waited_for() {
+    let world = World::new(KvVersion::V1);
+    let relay = Relay::to(world.bao.address());
+    let url = format!("http://{}", relay.address());
+    let store = open(config(&url, KvVersion::V1, &world.role)).await;
+    create(&store, "k").await.unwrap();
+    relay.set(Mode::Refuse);
+    let start = Instant::now();
+    let waited = create(&store, "l").await;
+    assert!(matches!(waited, Err(Error::Unreachable { .. })), "{waited:?}");
+    let took = start.elapsed();
+    assert!(took > Duration::from_secs(4) && took < ANSWER, "{took:?}");
+    assert_eq!(store.state(), State::Unreachable);
+    let start = Instant::now();
+    let page = store.list(&ListPattern::ALL, 10);
+    let results = tokio::join!(read(&store, "k"), create(&store, "l"), delete(&store, "k"), page);
+    assert!(results.0.is_err() && results.1.is_err() && results.2.is_err() && results.3.is_err());
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    relay.set(Mode::Pass);
+    eventually_async(ANSWER, "it reads again", async || read(&store, "k").await.is_ok()).await;
+    // The next blip is a new one.
+    relay.set(Mode::Refuse);
+    tokio::join!(async { assert_eq!(read(&store, "k").await.unwrap(), STORED) }, async {
+        tokio::time::sleep(BLIP).await;
+        relay.set(Mode::Pass);
+    });
+}
+
+/// Vault is well by its own account, and fails each call: that is known too after a while.
+#[tokio::test]
+async fn calls_that_fail_beside_a_good_health_are_not_waited_for_for_ever() {
+    let node = Faulty::start(|request: &Request| match request.path() {
+        path if path.starts_with("/v1/kv") => Reply::json(500, json!({ "errors": ["disk"] })),
+        _ => well(request),
+    });
+    let store = stub(&node).await;
+    let start = Instant::now();
+    assert!(read(&store, "k").await.is_err());
+    assert!(start.elapsed() > Duration::from_secs(4), "{:?}", start.elapsed());
+    let asked = node.requests().iter().filter(|request| request.path() == "/v1/kv/k").count();
+    assert!(asked <= 16, "{asked} tries of one call");
+    let start = Instant::now();
+    assert!(read(&store, "k").await.is_err());
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+}
+
+/// The write is carried out, its answer is lost, and Vault is away: it is found to be ours.
+#[tokio::test]
+async fn a_create_whose_answer_is_lost_in_a_blip_is_a_success() {
+    join_all([KvVersion::V1, KvVersion::V2].map(|version| async move {
+        let world = World::new(version);
+        let (node, _) = between(&world, "k", BLIP, Reply::ForwardAndReset);
+        let store = open(config(&node.url(), version, &world.role)).await;
+        create(&store, "k").await.unwrap();
+        assert_eq!(read(&store, "k").await.unwrap(), STORED);
+    }))
+    .await;
+}
+
+/// A write that Vault carries out and answers 503: also this one is found to be ours.
+#[tokio::test]
+async fn a_create_that_was_carried_out_and_refused_is_a_success() {
+    join_all([KvVersion::V1, KvVersion::V2].map(|version| async move {
+        let world = World::new(version);
+        let lost = |server| Reply::ForwardAndAnswer(server, 503);
+        let (node, _) = between(&world, "k", Duration::ZERO, lost);
+        let store = open(config(&node.url(), version, &world.role)).await;
+        create(&store, "k").await.unwrap();
+        assert_eq!(read(&store, "k").await.unwrap(), STORED);
+    }))
+    .await;
+}
+
+/// While a create waits for Vault another program makes the key: it stays as that one made it.
+#[tokio::test]
+async fn a_create_that_waited_never_overwrites() {
+    join_all([KvVersion::V1, KvVersion::V2].map(|version| async move {
+        let world = World::new(version);
+        let (node, is_away) = between(&world, "k", BLIP, |_| Reply::Reset);
+        let store = open(config(&node.url(), version, &world.role)).await;
+        let other = async {
+            let met = || is_away.load(Ordering::SeqCst);
+            eventually_async(ANSWER, "the write is lost", async || met()).await;
+            let secret = json!({ "k": "another" });
+            match version {
+                KvVersion::V1 => world.bao.root().write("kv/k", &secret),
+                KvVersion::V2 => world.bao.root().write("kv/data/k", &json!({ "data": secret })),
+            };
+        };
+        let (created, ()) = tokio::join!(create(&store, "k"), other);
+        assert!(matches!(created, Err(Error::Exists { .. })), "{version:?}: {created:?}");
+        assert_eq!(read(&store, "k").await.unwrap(), "another", "{version:?}");
+    }))
+    .await;
+}
+
+/// A server in front of a real one. What becomes of the first write of a key is `lost`; then
+/// all is reset for `time`.
+fn between(
+    world: &World,
+    key: &'static str,
+    time: Duration,
+    lost: fn(SocketAddr) -> Reply,
+) -> (Faulty, Arc<AtomicBool>) {
+    let server = world.bao.address();
+    let since = Arc::new(OnceLock::<Instant>::new());
+    let is_away = Arc::new(AtomicBool::new(false));
+    let away = Arc::clone(&is_away);
+    let node = Faulty::start(move |request: &Request| match since.get() {
+        Some(since) if since.elapsed() < time => Reply::Reset,
+        None if is_write(request, key) => {
+            let _ = since.set(Instant::now());
+            away.store(true, Ordering::SeqCst);
+            lost(server)
+        }
+        _ => Reply::Forward(server),
+    });
+    (node, is_away)
+}
+
+fn is_write(request: &Request, key: &str) -> bool {
+    let ours = [format!("/v1/kv/{key}"), format!("/v1/kv/data/{key}")];
+    request.method == "POST" && ours.iter().any(|path| path == request.path())
+}
+
+/// Many calls wait, and Vault is left in peace and not stormed when it is back.
+#[tokio::test]
+async fn many_that_wait_are_no_storm() {
+    const CALLERS: usize = 200;
+    let start = Instant::now();
+    let node = Faulty::start(move |request: &Request| {
+        if start.elapsed() < BLIP { Reply::json(503, json!({})) } else { well(request) }
+    });
+    let store: VaultStore = stub(&node).await;
+    let reads = (0..CALLERS).map(|at| {
+        let (store, name) = (&store, format!("k{at}"));
+        async move { read(store, &name).await }
+    });
+    for result in join_all(reads).await {
+        assert!(matches!(result, Err(Error::NotFound { .. })), "{result:?}");
+    }
+    let asked = node.requests().len();
+    // One of each when Vault is back, and what logging in, scouts and the watch ask.
+    assert!(asked < 2 * CALLERS, "{asked} requests for {CALLERS} calls");
+}
