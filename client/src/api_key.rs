@@ -25,13 +25,13 @@ pub struct ApiKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidApiKey {
     /// A wrong character, or too many or too few of them.
-    #[error("the API key is not the base64 of 33 bytes")]
+    #[error("malformed API key: expected '{PREFIX}' and {DIGITS} base64 characters")]
     Encoding,
     /// A first byte that is not 0.
-    #[error("the API key is of an unknown kind")]
+    #[error("malformed API key: the kind of key that its first character tells is not known")]
     Kind,
     /// A prefix that is not `kes:v1:`.
-    #[error("the API key is of an unknown version: it does not start with '{PREFIX}'")]
+    #[error("malformed API key: it is of another version, it does not start with '{PREFIX}'")]
     Version,
     /// A private key that cannot be an API key.
     #[error("only an Ed25519 private key in the form of PKCS#8 can be an API key")]
@@ -40,6 +40,8 @@ pub enum InvalidApiKey {
 
 const PREFIX: &str = "kes:v1:";
 const SEED_LEN: usize = 32;
+/// The base64 characters of the kind and the seed.
+const DIGITS: usize = (SEED_LEN + 1) / 3 * 4;
 /// The kind of Ed25519 keys, in front of the seed.
 const ED25519: u8 = 0;
 

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use kes_api::SecretBytes;
-use reqwest::Response;
+use reqwest::{Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::{Zeroize, Zeroizing};
@@ -25,7 +25,9 @@ pub(crate) fn json<T: Serialize + ?Sized>(value: &T, bytes_len: usize, items: us
     Bytes::from_owner(SecretBytes::new(std::mem::take(&mut *buffer)))
 }
 
-/// The body of an answer, as long as it is not too large.
+/// The body of an answer, as long as it is not too large. A server that refuses a request before it
+/// has read it may reset the stream or the connection behind its answer: of a refusal what has
+/// arrived counts, since the status alone says what became of the request.
 pub(crate) async fn read(
     endpoint: &Endpoint,
     mut response: Response,
@@ -37,10 +39,15 @@ pub(crate) async fn read(
     if announced > MAX_RESPONSE_LEN {
         return Err(too_large());
     }
+    let is_refusal = response.status() != StatusCode::OK;
     let mut body = Zeroizing::new(Vec::with_capacity(announced));
-    while let Some(chunk) =
-        response.chunk().await.map_err(|error| Error::transport(endpoint, &error))?
-    {
+    loop {
+        let chunk = match response.chunk().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            Err(_) if is_refusal => break,
+            Err(error) => return Err(Error::transport(endpoint, &error)),
+        };
         if body.len() + chunk.len() > MAX_RESPONSE_LEN {
             return Err(too_large());
         }

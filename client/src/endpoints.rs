@@ -21,6 +21,8 @@ pub struct Endpoint {
     base: String,
     /// `host:port`
     name: String,
+    /// Whether the text named no port, so that it is that of https.
+    is_port_implied: bool,
 }
 
 /// A text that names no server.
@@ -33,8 +35,11 @@ pub struct InvalidEndpoint {
     pub reason: &'static str,
 }
 
-/// The port of a server that is given as a bare host.
-const DEFAULT_PORT: u16 = 7373;
+/// The port of a URL that names none, as in the reference: `https://` is put before a bare host.
+const HTTPS_PORT: u16 = 443;
+
+/// The port that a key server listens on unless it is told otherwise.
+const USUAL_PORT: u16 = 7373;
 
 impl Endpoints {
     /// The servers, in the order in which they are asked.
@@ -61,6 +66,13 @@ impl Endpoint {
     /// The URL of an API; `path` starts with `/`.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
+    }
+
+    /// What to try if nothing answers: people expect the usual port of a key server where they
+    /// name none.
+    pub(crate) fn port_hint(&self) -> Option<String> {
+        let host = self.name.strip_suffix(":443").filter(|_| self.is_port_implied)?;
+        Some(format!("no port was given; a key server usually has {host}:{USUAL_PORT}"))
     }
 }
 
@@ -92,18 +104,18 @@ impl FromStr for Endpoints {
 impl FromStr for Endpoint {
     type Err = InvalidEndpoint;
 
-    /// Reads `host`, `host:port` or a URL. `https://` is added where missing; a bare host means
-    /// port 7373, a URL without a port means that of https.
+    /// Reads `host`, `host:port` or a URL. `https://` is added where missing, so that the port of
+    /// a bare host is that of https.
     fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
         // Whatever stands before `@` may be a password.
         let shown = text.rsplit('@').next().unwrap_or_default().to_owned();
         let invalid = |reason| InvalidEndpoint { text: shown.clone(), reason };
-        let (full, default_port) = match text.split_once("://") {
-            Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => (text.to_owned(), 443),
+        let full = match text.split_once("://") {
+            Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => text.to_owned(),
             Some(_) => return Err(invalid("only https is spoken")),
-            None => (format!("https://{text}"), default_port(text)),
+            None => format!("https://{text}"),
         };
-        let url = Url::parse(&full).map_err(|_| invalid("it is no host, host:port or URL"))?;
+        let url = Url::parse(&full).map_err(|_| invalid(fault(text)))?;
         if text.contains('@') {
             return Err(invalid("a user or password has no place in it"));
         }
@@ -114,21 +126,30 @@ impl FromStr for Endpoint {
         if matches!(host, Host::Domain(name) if name.is_empty()) {
             return Err(invalid("it names no host"));
         }
-        let port = url.port().unwrap_or(default_port);
+        let port = url.port().unwrap_or(HTTPS_PORT);
         let name = format!("{host}:{port}");
         let base = format!("https://{name}{}", url.path().trim_end_matches('/'));
-        Ok(Self { base, name })
+        let is_port_implied = url.port().is_none() && !names_port(&full);
+        Ok(Self { base, name, is_port_implied })
     }
 }
 
-/// The port that a text without a scheme means when the URL parser sees none: it takes away a
-/// port that is the scheme's own.
-fn default_port(text: &str) -> u16 {
-    let authority = text.split(['/', '?', '#']).next().unwrap_or_default();
-    match authority.rsplit_once(':') {
-        Some((_, port)) if port.parse() == Ok(443_u16) => 443,
-        _ => DEFAULT_PORT,
+/// Whether a URL has a port: the parser takes away one that is the scheme's own.
+fn names_port(url: &str) -> bool {
+    let (_, rest) = url.split_once("://").unwrap_or_default();
+    let authority = rest.split('/').next().unwrap_or_default();
+    authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+}
+
+/// Why a text is no URL.
+fn fault(text: &str) -> &'static str {
+    if text.starts_with(['"', '\'']) {
+        return "it has quotes around it";
     }
+    if text.contains('{') && text.contains("...") {
+        return "write out each server, with commas between: '{1...4}' is understood by MinIO alone";
+    }
+    "it is no host, host:port or URL"
 }
 
 #[cfg(test)]
@@ -147,21 +168,23 @@ mod tests {
             ("127.0.0.1:7373", "https://127.0.0.1:7373"),
             ("https://kes.example:7373", "https://kes.example:7373"),
             ("https://kes.example:7373/", "https://kes.example:7373"),
-            ("kes.example", "https://kes.example:7373"),
-            ("KES.example", "https://kes.example:7373"),
+            ("kes.example", "https://kes.example:443"),
+            ("KES.example", "https://kes.example:443"),
             ("https://kes.example", "https://kes.example:443"),
             ("HTTPS://kes.example", "https://kes.example:443"),
             ("kes.example:443", "https://kes.example:443"),
             ("https://kes.example:443", "https://kes.example:443"),
             ("[::1]:7373", "https://[::1]:7373"),
-            ("[::1]", "https://[::1]:7373"),
-            ("[::443]", "https://[::443]:7373"),
+            ("[::1]", "https://[::1]:443"),
+            ("[::443]", "https://[::443]:443"),
+            ("127.0.0.1", "https://127.0.0.1:443"),
+            ("https://kes.example:7373//", "https://kes.example:7373"),
             ("https://proxy/kes/", "https://proxy:443/kes"),
         ] {
             assert_eq!(bases(text), [expected], "{text}");
         }
         let several = bases("a:1, https://b:2 ,,c,");
-        assert_eq!(several, ["https://a:1", "https://b:2", "https://c:7373"]);
+        assert_eq!(several, ["https://a:1", "https://b:2", "https://c:443"]);
     }
 
     #[test]
@@ -176,11 +199,30 @@ mod tests {
             ("u:secret@a:7373", "user or password"),
             ("a:port", "no host, host:port or URL"),
             ("a b", "no host, host:port or URL"),
+            ("\"a:7373\"", "quotes around it"),
+            ("https://kes{1...4}.example:7373", "write out each server"),
             ("a:7373?x", "query"),
         ] {
             let error = text.parse::<Endpoints>().unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");
             assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_was_not_given_is_told() {
+        for (text, hint) in [
+            ("kes.example", Some("kes.example:7373")),
+            ("https://kes.example/", Some("kes.example:7373")),
+            ("[::1]", Some("[::1]:7373")),
+            ("kes.example:443", None),
+            ("https://kes.example:443/", None),
+            ("kes.example:7373", None),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            let told = endpoint.port_hint();
+            assert_eq!(told.is_some(), hint.is_some(), "{text}: {told:?}");
+            assert!(hint.is_none_or(|hint| told.unwrap().ends_with(hint)), "{text}");
         }
     }
 

@@ -36,6 +36,8 @@ pub enum Error {
         endpoint: String,
         /// Why, naming the endpoint.
         reason: String,
+        /// Whether it is the server that refuses the client's certificate.
+        is_client_refused: bool,
     },
     /// No answer in time.
     #[error("{endpoint} did not answer within {} seconds", limit.as_secs())]
@@ -71,11 +73,11 @@ impl Error {
     }
 
     /// From the body of an answer that is no success. One that a proxy gave may be no JSON, or
-    /// long, or no text.
+    /// long, or no text; one that was cut off may be half of a JSON object.
     pub(crate) fn status(status: reqwest::StatusCode, body: &[u8]) -> Self {
         let message = match serde_json::from_slice::<ErrorBody>(body) {
             Ok(body) => body.message,
-            Err(_) if body.first() == Some(&b'<') => String::new(),
+            Err(_) if matches!(body.first(), Some(b'<' | b'{')) => String::new(),
             Err(_) => String::from_utf8_lossy(body).into_owned(),
         };
         // The text is for a terminal: no control characters, and no pages of it.
@@ -89,15 +91,22 @@ impl Error {
     /// From an error of a request to the endpoint, or of its answer.
     pub(crate) fn transport(endpoint: &Endpoint, error: &reqwest::Error) -> Self {
         let causes = Causes::of(error);
+        let port_hint = endpoint.port_hint();
         let endpoint = endpoint.to_string();
         if let Some(tls) = causes.tls {
-            return Self::Tls { reason: explain(&endpoint, &tls), endpoint };
+            let is_client_refused =
+                matches!(&tls, rustls::Error::AlertReceived(alert) if refuses_client(*alert));
+            return Self::Tls { reason: explain(&endpoint, &tls), endpoint, is_client_refused };
         }
         if error.is_timeout() {
             let limit = if error.is_connect() { CONNECT_TIMEOUT } else { TIMEOUT };
             return Self::Timeout { endpoint, limit };
         }
-        Self::Connect { endpoint, reason: causes.innermost }
+        let reason = match port_hint.filter(|_| error.is_connect()) {
+            Some(hint) => format!("{}; {hint}", causes.innermost),
+            None => causes.innermost,
+        };
+        Self::Connect { endpoint, reason }
     }
 }
 
@@ -137,7 +146,7 @@ impl Causes {
 
 /// What a person can do about a server that is not trusted.
 pub(crate) const HINT: &str =
-    "set KES_CAPATH to the certificate of its CA, or use -k to trust any server";
+    "set KES_CAPATH to the file of its CA certificate, or use -k to trust any server";
 
 /// One sentence about a failed handshake, and what to do.
 fn explain(endpoint: &str, error: &rustls::Error) -> String {
@@ -155,7 +164,7 @@ fn explain(endpoint: &str, error: &rustls::Error) -> String {
 fn distrust(error: &CertificateError) -> String {
     use CertificateError as E;
     match error {
-        E::UnknownIssuer => format!("it is signed by an unknown authority; {HINT}"),
+        E::UnknownIssuer => format!("it is not signed by a trusted CA; {HINT}"),
         E::Expired | E::ExpiredContext { .. } => "it has expired".to_owned(),
         E::NotValidYet | E::NotValidYetContext { .. } => {
             "it is not valid yet; compare the clocks of both machines".to_owned()
@@ -181,16 +190,25 @@ fn refused(endpoint: &str, alert: AlertDescription) -> String {
                 "{endpoint} requires a client certificate: an API key, or files of a key and a certificate"
             )
         }
-        A::BadCertificate
-        | A::UnsupportedCertificate
-        | A::CertificateRevoked
-        | A::CertificateExpired
-        | A::CertificateUnknown
-        | A::UnknownCA
-        | A::AccessDenied
-        | A::DecryptError => {
+        alert if refuses_client(alert) => {
             format!("{endpoint} refuses the client certificate ({alert:?})")
         }
         other => format!("{endpoint} refuses the TLS connection ({other:?})"),
     }
+}
+
+/// Whether an alert is about the client's certificate, rather than its absence.
+fn refuses_client(alert: AlertDescription) -> bool {
+    use AlertDescription as A;
+    matches!(
+        alert,
+        A::BadCertificate
+            | A::UnsupportedCertificate
+            | A::CertificateRevoked
+            | A::CertificateExpired
+            | A::CertificateUnknown
+            | A::UnknownCA
+            | A::AccessDenied
+            | A::DecryptError
+    )
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use kes_api::{Operation, message};
 use reqwest::{Response, StatusCode};
 use rustls::ClientConfig;
@@ -117,6 +117,10 @@ impl Transport {
         let method = http::Method::from_bytes(operation.route().method.as_str().as_bytes())
             .expect("the table's methods are methods");
         let mut request = self.http.request(method, endpoint.url(path));
+        if operation == Operation::Metrics {
+            // Who names no text format is told a part of the metrics.
+            request = request.header(ACCEPT, HeaderValue::from_static("text/plain; version=0.0.4"));
+        }
         if let Some(body) = body {
             let json = HeaderValue::from_static("application/json");
             request = request.header(CONTENT_TYPE, json).body(body);

@@ -6,6 +6,9 @@ mod failover;
 /// What comes of good, bad and endless answers.
 mod answers;
 
+/// Answers that come before the server has read the request.
+mod early;
+
 /// Who trusts whom.
 mod trust;
 

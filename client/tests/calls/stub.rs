@@ -37,6 +37,9 @@ pub(crate) enum Then {
     Repeat,
 }
 
+/// A connection of a client.
+pub(crate) type Tls = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+
 pub(crate) struct Stub {
     pub(crate) port: u16,
     requests: Arc<Mutex<Vec<Request>>>,
@@ -73,6 +76,26 @@ impl Stub {
         options: Options,
         answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
     ) -> Self {
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&requests);
+        let answer = Arc::new(answer);
+        let mut stub = Self::accepting(options, move |tls| {
+            let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
+            async move { serve(tls, &log, answer.as_ref()).await }
+        })
+        .await;
+        stub.requests = requests;
+        stub
+    }
+
+    /// A server that does with each connection what `handle` does.
+    pub(crate) async fn accepting<F>(
+        options: Options,
+        handle: impl Fn(Tls) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let certificate = SelfSigned {
             subject: "stub",
             dns: &[options.dns.to_owned()],
@@ -95,17 +118,15 @@ impl Stub {
 
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let requests = Arc::new(Mutex::new(Vec::new()));
+        let requests = Arc::default();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let log = Arc::clone(&requests);
-        let answer = Arc::new(answer);
+        let handle = Arc::new(handle);
         let task = tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
-                let (acceptor, log) = (acceptor.clone(), Arc::clone(&log));
-                let answer = Arc::clone(&answer);
+                let (acceptor, handle) = (acceptor.clone(), Arc::clone(&handle));
                 tokio::spawn(async move {
                     match acceptor.accept(tcp).into_fallible().await {
-                        Ok(tls) => serve(tls, &log, answer.as_ref()).await,
+                        Ok(tls) => handle(tls).await,
                         // What the client has sent is read: if not, the connection is reset,
                         // and the alert may be lost with it.
                         Err((_, mut tcp)) => {
@@ -185,7 +206,7 @@ fn verifier(ca: Option<CertificateDer<'static>>) -> Arc<dyn ClientCertVerifier> 
 }
 
 async fn serve(
-    mut tls: tokio_rustls::server::TlsStream<tokio::net::TcpStream>,
+    mut tls: Tls,
     log: &Mutex<Vec<Request>>,
     answer: &(impl Fn(&Request) -> Answer + ?Sized),
 ) {

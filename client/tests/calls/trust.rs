@@ -40,7 +40,7 @@ async fn a_server_is_trusted_by_its_ca_or_not_at_all() {
     let stranger = folder.path().join("stranger.pem");
     std::fs::write(&stranger, certificate_to_pem(&key.certificate().unwrap().0)).unwrap();
     for (ca, reason) in [
-        (stranger, "it is signed by an unknown authority"),
+        (stranger, "it is not signed by a trusted CA"),
         (other.ca(), "its issuer has the name of a trusted CA, but not its key"),
     ] {
         let error = ask(&stub, Trust::Only(ca)).await.unwrap_err();
