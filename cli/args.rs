@@ -7,8 +7,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod check;
+pub(crate) mod help;
 mod identity;
 mod key;
+mod list;
 mod server;
 
 pub(crate) use check::CheckArgs;
@@ -32,6 +34,10 @@ pub(crate) struct Cli {
     /// Print a completion script for the shell in $SHELL: bash, zsh or fish
     #[arg(long)]
     pub auto_completion: bool,
+
+    /// Of older versions; accepted by every command, and ignored
+    #[arg(short, long, value_name = "name", hide = true, global = true)]
+    pub enclave: Option<String>,
 
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -71,9 +77,8 @@ pub(crate) enum Command {
     #[command(override_usage = "kes status [options]")]
     Status(StatusArgs),
 
-    // Not listed before it has its view on a terminal.
-    /// Print a server's metrics as JSON lines
-    #[command(hide = true, override_usage = "kes metric [options]")]
+    /// Watch a server's metrics: a view that is refreshed on a terminal, else JSON lines
+    #[command(override_usage = "kes metric [options]")]
     Metric(MetricArgs),
 }
 
@@ -171,7 +176,7 @@ pub(crate) struct StatusArgs {
 /// The arguments of `kes metric`.
 #[derive(Args)]
 pub(crate) struct MetricArgs {
-    /// How often
+    /// How often the metrics are read
     #[arg(
         long,
         value_name = "duration",
@@ -189,9 +194,6 @@ pub(crate) struct Connect {
     /// Do not check the server's certificate
     #[arg(short = 'k', long)]
     pub insecure: bool,
-    /// Of older versions; ignored
-    #[arg(short, long, value_name = "name", hide = true)]
-    pub enclave: Option<String>,
 }
 
 /// How to print an answer.

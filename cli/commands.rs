@@ -3,6 +3,7 @@
 mod about;
 mod check;
 mod connect;
+mod explain;
 mod identity;
 mod key;
 mod list;

@@ -10,16 +10,23 @@ const SERVER: [&str; 3] = ["MINIO_KES_SERVER", "KES_SERVER", "MINIO_KMS_KES_ENDP
 const API_KEY: [&str; 3] = ["MINIO_KES_API_KEY", "KES_API_KEY", "MINIO_KMS_KES_API_KEY"];
 const KEY_FILE: [&str; 3] = ["MINIO_KES_KEY_FILE", "KES_CLIENT_KEY", "MINIO_KES_CLIENT_KEY"];
 const CERT_FILE: [&str; 3] = ["MINIO_KES_CERT_FILE", "KES_CLIENT_CERT", "MINIO_KES_CLIENT_CERT"];
-const CA_PATH: [&str; 2] = ["MINIO_KES_CAPATH", "KES_CAPATH"];
+const CA_PATH: [&str; 3] = ["MINIO_KES_CAPATH", "KES_CAPATH", "MINIO_KMS_KES_CAPATH"];
 const DEFAULT_SERVER: &str = "127.0.0.1:7373";
 
 /// Where the settings come from.
 pub(crate) struct Environment<F>(F);
 
+/// A setting, with the name of the variable or flag that it comes from.
+pub(crate) struct Named<T> {
+    /// Such as `KES_SERVER`.
+    pub(crate) name: &'static str,
+    pub(crate) value: T,
+}
+
 /// How a client proves who it is.
 pub(crate) enum Credentials {
     /// An API key, as text, not parsed yet.
-    ApiKey(Zeroizing<String>),
+    ApiKey(Named<Zeroizing<String>>),
     /// Files of a private key and of its certificate.
     Files {
         /// PEM of the private key, may be encrypted.
@@ -36,13 +43,15 @@ pub(crate) fn process() -> Environment<impl Fn(&str) -> Option<String>> {
 
 impl<F: Fn(&str) -> Option<String>> Environment<F> {
     /// The servers, as written: one or several with commas, `https://` may be missing.
-    pub(crate) fn server(&self) -> String {
-        self.first(&SERVER).map_or_else(|| DEFAULT_SERVER.to_owned(), |(_, value)| value)
+    pub(crate) fn server(&self) -> Named<String> {
+        let (name, value) =
+            self.first(&SERVER).unwrap_or_else(|| ("KES_SERVER", DEFAULT_SERVER.to_owned()));
+        Named { name, value }
     }
 
     /// File or folder of the CAs that are trusted besides the system's.
-    pub(crate) fn ca_path(&self) -> Option<PathBuf> {
-        self.first(&CA_PATH).map(|(_, value)| value.into())
+    pub(crate) fn ca_path(&self) -> Option<Named<PathBuf>> {
+        self.first(&CA_PATH).map(|(name, value)| Named { name, value: value.into() })
     }
 
     /// How to prove who one is; `api_key` is that of the command line, which wins.
@@ -51,10 +60,13 @@ impl<F: Fn(&str) -> Option<String>> Environment<F> {
     /// With nothing set, with an API key beside files, and with one file without the other.
     pub(crate) fn credentials(&self, api_key: Option<&str>) -> Result<Credentials> {
         if let Some(api_key) = api_key {
-            return Ok(Credentials::ApiKey(Zeroizing::new(api_key.to_owned())));
+            let value = Zeroizing::new(api_key.to_owned());
+            return Ok(Credentials::ApiKey(Named { name: "--api-key", value }));
         }
         match (self.first(&API_KEY), self.first(&KEY_FILE), self.first(&CERT_FILE)) {
-            (Some((_, key)), None, None) => Ok(Credentials::ApiKey(Zeroizing::new(key))),
+            (Some((name, key)), None, None) => {
+                Ok(Credentials::ApiKey(Named { name, value: Zeroizing::new(key) }))
+            }
             (Some((name, _)), Some((file, _)), _) | (Some((name, _)), None, Some((file, _))) => {
                 bail!("both an API key ({name}) and a file ({file}) are specified: unset one")
             }
@@ -63,24 +75,31 @@ impl<F: Fn(&str) -> Option<String>> Environment<F> {
             }
             (None, Some((name, _)), None) => bail!(
                 "a private key ({name}) is specified but no certificate: set {}",
-                CERT_FILE[0]
+                beside(name, &KEY_FILE, &CERT_FILE)
             ),
-            (None, None, Some((name, _))) => {
-                bail!("a certificate ({name}) is specified but no private key: set {}", KEY_FILE[0])
-            }
+            (None, None, Some((name, _))) => bail!(
+                "a certificate ({name}) is specified but no private key: set {}",
+                beside(name, &CERT_FILE, &KEY_FILE)
+            ),
             (None, None, None) => bail!(
                 "no API key specified\n\
-                 Set {} to an API key; 'kes identity new' makes one",
-                API_KEY[0]
+                 Set KES_API_KEY to an API key ('kes identity new' makes one), or KES_CLIENT_KEY \
+                 and KES_CLIENT_CERT to the files of a private key and its certificate"
             ),
         }
     }
 
-    fn first<'n>(&self, names: &[&'n str]) -> Option<(&'n str, String)> {
+    fn first(&self, names: &[&'static str]) -> Option<(&'static str, String)> {
         names.iter().find_map(|name| {
             (self.0)(name).filter(|value| !value.is_empty()).map(|value| (*name, value))
         })
     }
+}
+
+/// The variable that belongs to the one that is set: of the private key to that of the
+/// certificate, or the other way round.
+fn beside(name: &str, names: &[&str; 3], others: &[&'static str; 3]) -> &'static str {
+    names.iter().position(|other| *other == name).map_or(others[1], |index| others[index])
 }
 
 #[cfg(test)]
@@ -101,12 +120,16 @@ mod tests {
 
     #[test]
     fn the_first_server_that_is_set_wins() {
-        assert_eq!(environment(&[]).server(), "127.0.0.1:7373");
-        assert_eq!(environment(&[("MINIO_KMS_KES_ENDPOINT", "c")]).server(), "c");
+        assert_eq!(environment(&[]).server().value, "127.0.0.1:7373");
+        assert_eq!(environment(&[("MINIO_KMS_KES_ENDPOINT", "c")]).server().value, "c");
         let two = environment(&[("MINIO_KMS_KES_ENDPOINT", "c"), ("KES_SERVER", "b")]);
-        assert_eq!(two.server(), "b");
+        assert_eq!((two.server().name, two.server().value.as_str()), ("KES_SERVER", "b"));
         let empty = environment(&[("MINIO_KES_SERVER", ""), ("KES_SERVER", "b")]);
-        assert_eq!(empty.server(), "b");
+        assert_eq!(empty.server().value, "b");
+        let own = environment(&[("MINIO_KMS_KES_CAPATH", "m"), ("KES_CAPATH", "k")]).ca_path();
+        assert_eq!(own.unwrap().value, PathBuf::from("k"));
+        let minio = environment(&[("MINIO_KMS_KES_CAPATH", "m")]).ca_path();
+        assert_eq!(minio.unwrap().value, PathBuf::from("m"));
     }
 
     #[test]
@@ -119,7 +142,8 @@ mod tests {
             let Ok(Credentials::ApiKey(key)) = environment(variables).credentials(None) else {
                 panic!("{variables:?} gave no API key")
             };
-            assert_eq!(*key, expected);
+            assert_eq!(*key.value, expected);
+            assert!(variables.iter().any(|(name, _)| *name == key.name));
         }
     }
 
@@ -127,7 +151,7 @@ mod tests {
     fn an_api_key_of_the_command_line_wins() {
         let environment = environment(&[("KES_CLIENT_KEY", "k"), ("KES_API_KEY", "b")]);
         let Ok(Credentials::ApiKey(key)) = environment.credentials(Some("mine")) else { panic!() };
-        assert_eq!(*key, "mine");
+        assert_eq!((key.name, key.value.as_str()), ("--api-key", "mine"));
     }
 
     #[test]
@@ -143,8 +167,14 @@ mod tests {
             };
             assert_eq!((k, c), (key.into(), cert.into()));
         }
-        assert!(refusal(&[("KES_CLIENT_KEY", "k")]).contains("no certificate"));
-        assert!(refusal(&[("KES_CLIENT_CERT", "k")]).contains("no private key"));
+        assert!(
+            refusal(&[("KES_CLIENT_KEY", "k")]).ends_with("no certificate: set KES_CLIENT_CERT")
+        );
+        assert!(
+            refusal(&[("KES_CLIENT_CERT", "k")]).ends_with("no private key: set KES_CLIENT_KEY")
+        );
+        let minio = refusal(&[("MINIO_KES_KEY_FILE", "k")]);
+        assert!(minio.ends_with("set MINIO_KES_CERT_FILE"), "{minio}");
         assert!(refusal(&[("KES_API_KEY", "a"), ("KES_CLIENT_CERT", "c")]).starts_with("both"));
         assert!(refusal(&[("KES_API_KEY", "a"), ("KES_CLIENT_KEY", "c")]).starts_with("both"));
         assert!(refusal(&[]).starts_with("no API key specified"));

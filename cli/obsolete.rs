@@ -8,14 +8,10 @@ use anyhow::Error;
 use crate::args::OldServerFlags;
 use crate::error::usage;
 
-/// The error for a command that no longer exists, if the arguments name one.
-pub(crate) fn command(args: &[OsString]) -> Option<Error> {
-    let words: Vec<&str> = args
-        .iter()
-        .filter_map(|arg| arg.to_str())
-        .filter(|arg| !arg.starts_with('-'))
-        .take(3)
-        .collect();
+/// The error for a command that no longer exists, if the words name one. `args` are the words
+/// and the flags.
+pub(crate) fn command(words: &[String], args: &[OsString]) -> Option<Error> {
+    let words: Vec<&str> = words.iter().take(3).map(String::as_str).collect();
     if let ["migrate", ..] = words.as_slice() {
         return Some(migrate(args));
     }
@@ -29,13 +25,34 @@ pub(crate) fn command(args: &[OsString]) -> Option<Error> {
         ["tool", "identity", ..] => ("kes tool identity", "use 'kes identity'", "kes identity"),
         ["tool", ..] => ("kes tool", "use 'kes identity' or 'kes key'", "kes"),
         ["key", "derive", ..] => ("kes key derive", "use 'kes key dek'", "kes key dek"),
-        ["key", "delete", ..] => ("kes key delete", "use 'kes key rm'", "kes key rm"),
-        ["log", "trace", ..] => ("kes log trace", "use 'kes log'", "kes log"),
+        ["key", "generate", ..] => ("kes key generate", "use 'kes key dek'", "kes key dek"),
+        ["key", "delete" | "remove", ..] => {
+            ("deleting keys by this name", "use 'kes key rm'", "kes key rm")
+        }
+        ["key", "describe" | "show", ..] => {
+            ("describing keys by this name", "use 'kes key info'", "kes key info")
+        }
+        ["log" | "audit", "trace", ..] => ("kes log trace", "use 'kes log'", "kes log"),
+        ["audit", ..] => ("kes audit", "use 'kes log --audit'", "kes log"),
         ["policy", "add" | "create" | "assign" | "rm" | "delete", ..] => (
             "changing policies by command",
             "change the section 'policy' of the server's configuration file and send the server SIGHUP",
             "kes policy",
         ),
+        // Words that are no file's name: `kes identity <file>` stays possible.
+        ["identity", "assign" | "forget" | "add" | "rm" | "revoke", ..] => (
+            "changing identities by command",
+            "change 'identities' in the section 'policy' of the server's configuration file and \
+             send the server SIGHUP",
+            "kes identity",
+        ),
+        ["enclave" | "init", ..] => (
+            "the enclave of older versions",
+            "a server has one set of keys, in the 'keystore' of its configuration file",
+            "kes server",
+        ),
+        ["secret", ..] => ("kes secret", "there are keys only: use 'kes key'", "kes key"),
+        ["gateway", ..] => ("kes gateway", "use 'kes server'", "kes server"),
         ["update", ..] => {
             ("kes update", "install the new version as you installed this one", "kes")
         }
@@ -55,23 +72,27 @@ fn migrate(args: &[OsString]) -> Error {
 /// # Errors
 /// For the flags whose work must be asked for in another way today.
 pub(crate) fn server_flags(old: &OldServerFlags) -> Result<Vec<&'static str>, Error> {
-    if old.root.is_some() {
-        return Err(usage(
+    let refused = [
+        (
+            old.root.is_some(),
             "the flag --root is obsolete: set 'admin: identity:' in the configuration file",
-            "kes server",
-        ));
-    }
-    if old.mlock.is_some() {
-        return Err(usage(
+        ),
+        (
+            old.mlock.is_some(),
             "the flag --mlock is obsolete: memory is locked whenever the limit of locked memory \
              allows it (ulimit -l, or LimitMEMLOCK= of systemd)",
-            "kes server",
-        ));
+        ),
+        (old.host.is_some(), "the flag --host is obsolete: it is --addr, with the port"),
+        (old.port.is_some(), "the flag --port is obsolete: it is --addr, as in --addr :7373"),
+    ];
+    if let Some((_, text)) = refused.into_iter().find(|(given, _)| *given) {
+        return Err(usage(text, "kes server"));
     }
     let ignored = [
         (old.key.is_some(), "--key is ignored: set 'tls: key:' in the configuration file"),
         (old.cert.is_some(), "--cert is ignored: set 'tls: cert:' in the configuration file"),
         (old.auth.is_some(), "--auth is ignored: set 'tls: auth:' in the configuration file"),
+        (old.quiet, "--quiet is ignored: send standard output elsewhere"),
     ];
     Ok(ignored.into_iter().filter_map(|(given, warning)| given.then_some(warning)).collect())
 }

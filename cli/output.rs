@@ -1,7 +1,7 @@
 //! All that the command line prints. The rules:
 //!
 //! - Standard output carries answers. Errors, warnings, prompts and usage go to standard error,
-//!   as `Error: …` and `Warning: …`: lower case, no full stop, unless a hint on where to read on
+//!   as `Error: …`, `Warning: …` and `Note: …`: lower case, no full stop, unless a hint on where to read on
 //!   follows (`. See 'kes key ls --help'`).
 //! - An answer has up to three forms: for a reader at a terminal; plain, into a pipe or a file,
 //!   which is what scripts parse; and JSON, with `--json`, which is all that is then printed.
@@ -50,6 +50,8 @@ const VALUE_COLUMN: usize = 12;
 pub(crate) struct Output {
     stream: AutoStream<io::Stdout>,
     terminal: bool,
+    /// How many lines [`Self::refresh`] has shown last.
+    shown: usize,
 }
 
 /// Nobody reads standard output any more.
@@ -71,7 +73,7 @@ impl Output {
             Color::Always => ColorChoice::Always,
             Color::Never => ColorChoice::Never,
         };
-        Self { stream: AutoStream::new(stdout, choice), terminal }
+        Self { stream: AutoStream::new(stdout, choice), terminal, shown: 0 }
     }
 
     /// Whether a person reads, not a program.
@@ -91,6 +93,23 @@ impl Output {
                 .and_then(|()| self.stream.write_all(end.as_bytes()))
                 .and_then(|()| self.stream.flush()),
         )
+    }
+
+    /// Prints text in the place of what this has printed before. A terminal that cannot move its
+    /// cursor shows one text after the other.
+    ///
+    /// # Errors
+    /// As [`Self::print`].
+    pub(crate) fn refresh(&mut self, text: &str) -> Result<()> {
+        let moves = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+        if self.shown > 0 {
+            let back = if moves { format!("\x1b[{}A\x1b[J", self.shown) } else { "\n".to_owned() };
+            // Past the stream, which takes away all control sequences where it shows no colour.
+            written(self.stream.flush())?;
+            written(io::stdout().write_all(back.as_bytes()))?;
+        }
+        self.shown = text.lines().count();
+        self.print(text)
     }
 
     /// Prints a value as one line of JSON.
@@ -223,6 +242,11 @@ pub(crate) fn error(error: &anyhow::Error) {
 /// Prints what was done otherwise than asked.
 pub(crate) fn warning(text: &str) {
     to_stderr("Warning", WARN, text);
+}
+
+/// Prints what is worth knowing about what was done.
+pub(crate) fn note(text: &str) {
+    to_stderr("Note", LABEL, text);
 }
 
 /// Prints how a command is used.

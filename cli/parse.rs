@@ -2,7 +2,8 @@
 //!
 //! clap does the parsing; its own messages and exit statuses are not the contract's, so that
 //! none of them is printed. Scripts and deployed files know the conventions of Go's pflag: a
-//! switch may be written `--json=false`, and a flag given twice counts once, the last time.
+//! switch may be written `--json=false`, a flag given twice counts once, the last time, and an
+//! empty value is no value (see [`line`]).
 
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -11,13 +12,23 @@ use clap::builder::{StyledStr, Styles};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Command, CommandFactory as _, FromArgMatches as _};
 
-use crate::args::Cli;
+use crate::args::{Cli, help};
 use crate::error::{Failure, usage};
 use crate::obsolete;
 
-/// The command tree as it is documented: for usage and for shell completion.
+use line::Line;
+
+mod line;
+
+#[cfg(test)]
+pub(crate) mod published;
+#[cfg(test)]
+mod tests;
+
+/// The command tree as it is documented: for usage and for shell completion. What is only
+/// accepted for the sake of old scripts is not in it.
 pub(crate) fn command() -> Command {
-    Cli::command().styles(Styles::styled())
+    documented(&help::complete(Cli::command())).styles(Styles::styled())
 }
 
 /// Parses the arguments that follow the program's name.
@@ -26,31 +37,59 @@ pub(crate) fn command() -> Command {
 /// [`Failure::Usage`] where only the usage is to be printed: help was asked for, or a command
 /// stands without the subcommand it needs. [`Failure::Wrong`] for a command line that is wrong.
 pub(crate) fn parse(args: &[OsString]) -> Result<Cli, Failure> {
-    if let Some(error) = obsolete::command(args) {
+    let line = line::read(&Cli::command(), args);
+    if line.is_help {
+        return Err(help_of(&line));
+    }
+    if let Some(error) = obsolete::command(&line.words, &line.args) {
         return Err(Failure::Wrong(error));
     }
     let cli = lenient(Cli::command())
         .no_binary_name(true)
-        .try_get_matches_from(args)
+        .try_get_matches_from(&line.args)
         .and_then(|matches| Cli::from_arg_matches(&matches))
-        .map_err(|error| explain(&error, args))?;
+        .map_err(|error| explain(&error, &line.path))?;
     if cli.command.is_none() && !cli.version && !cli.auto_completion {
-        return Err(Failure::Usage(asked(args).help));
+        return Err(Failure::Usage(usage_of(&line.path)));
     }
     Ok(cli)
 }
 
+/// The tree without what is hidden. clap leaves hidden flags out of the help, but not out of
+/// completion scripts.
+fn documented(command: &Command) -> Command {
+    let mut copy = Command::new(command.get_name().to_owned())
+        .disable_help_subcommand(true)
+        .subcommand_required(command.is_subcommand_required_set())
+        .args_conflicts_with_subcommands(command.is_args_conflicts_with_subcommands_set())
+        .visible_aliases(command.get_visible_aliases().map(str::to_owned).collect::<Vec<_>>())
+        .args(command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned())
+        .subcommands(command.get_subcommands().filter(|sub| !sub.is_hide_set()).map(documented));
+    if let Some(about) = command.get_about() {
+        copy = copy.about(about.clone());
+    }
+    if let Some(text) = command.get_after_help() {
+        copy = copy.after_help(text.clone());
+    }
+    match command.get_overridden_usage() {
+        Some(text) => copy.override_usage(text.clone()),
+        None => copy,
+    }
+}
+
 /// Flags as Go's programs take them, in the whole tree.
 fn lenient(command: Command) -> Command {
-    let command = command.args_override_self(true).mut_args(|arg| match arg.get_action() {
-        ArgAction::SetTrue => arg
-            .action(ArgAction::Set)
-            .num_args(0..=1)
-            .require_equals(true)
-            .value_parser(go_bool)
-            .default_value("false")
-            .default_missing_value("true"),
-        _ => arg,
+    let command = command.args_override_self(true).disable_help_subcommand(true).mut_args(|arg| {
+        match arg.get_action() {
+            ArgAction::SetTrue => arg
+                .action(ArgAction::Set)
+                .num_args(0..=1)
+                .require_equals(true)
+                .value_parser(go_bool)
+                .default_value("false")
+                .default_missing_value("true"),
+            _ => arg,
+        }
     });
     command.mut_subcommands(lenient)
 }
@@ -64,34 +103,40 @@ fn go_bool(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-/// A command that the arguments lead to.
-struct Asked {
-    /// Such as `kes key ls`.
-    path: String,
-    help: StyledStr,
+/// What `kes help …` is answered with.
+fn help_of(line: &Line) -> Failure {
+    match &line.unknown {
+        Some(word) => Failure::Wrong(unknown_command(word, &line.path)),
+        None => Failure::Usage(usage_of(&line.path)),
+    }
 }
 
-fn asked(args: &[OsString]) -> Asked {
+/// The usage of a command, such as `kes key ls`.
+fn usage_of(path: &str) -> StyledStr {
     let mut command = command();
-    let mut path = command.get_name().to_owned();
-    for word in args.iter().filter_map(|word| word.to_str()) {
-        let Some(next) = command.find_subcommand(word).cloned() else { break };
-        path = format!("{path} {}", next.get_name());
+    for name in path.split(' ').skip(1) {
+        let Some(next) = command.find_subcommand(name).cloned() else { break };
         command = next;
     }
-    Asked { path, help: command.render_help() }
+    command.render_help()
 }
 
-fn explain(error: &clap::Error, args: &[OsString]) -> Failure {
-    let Asked { path, help } = asked(args);
+fn unknown_command(word: &str, path: &str) -> anyhow::Error {
+    // An API key that stands at the wrong place is not quoted.
+    let word = if word.contains("kes:") { "an API key".to_owned() } else { format!("{word:?}") };
+    usage(format!("{word} is not a {path} command"), path)
+}
+
+fn explain(error: &clap::Error, path: &str) -> Failure {
     let flag = text(error, ContextKind::InvalidArg);
     let value = text(error, ContextKind::InvalidValue);
     let message = match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-        | ErrorKind::MissingSubcommand => return Failure::Usage(help),
+        | ErrorKind::MissingSubcommand => return Failure::Usage(usage_of(path)),
         ErrorKind::InvalidSubcommand => {
-            format!("{:?} is not a {path} command", text(error, ContextKind::InvalidSubcommand))
+            let word = text(error, ContextKind::InvalidSubcommand);
+            return Failure::Wrong(unknown_command(&word, path));
         }
         ErrorKind::UnknownArgument if flag.starts_with("--") => {
             format!("unknown flag: {}", name_of(&flag))
@@ -118,7 +163,7 @@ fn explain(error: &clap::Error, args: &[OsString]) -> Failure {
         // All that is left for this tree: a flag whose value is missing.
         _ => format!("flag needs an argument: {}", name_of(&flag)),
     };
-    Failure::Wrong(usage(message, &path))
+    Failure::Wrong(usage(message, path))
 }
 
 /// `--addr` of `--addr <[ip]:port>`, `--foo` of `--foo=bar`.
@@ -131,158 +176,5 @@ fn text(error: &clap::Error, kind: ContextKind) -> String {
         Some(ContextValue::String(text)) => text.clone(),
         Some(ContextValue::Strings(texts)) => texts.first().cloned().unwrap_or_default(),
         _ => String::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn any_arguments_are_parsed_or_explained(
-            args in proptest::collection::vec(
-                prop_oneof![
-                    "(key|ls|identity|of|server|log|status|-k|--json|--color|--auth|--addr|-s|--)",
-                    "-{0,2}[a-z=é]{0,4}",
-                ],
-                0..5,
-            )
-        ) {
-            let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
-            if let Err(Failure::Wrong(error)) = parse(&args) {
-                let text = error.to_string();
-                prop_assert!(text.contains(". See 'kes"), "{args:?}: {text}");
-                prop_assert!(!text.contains("argument: ."), "{args:?}: {text}");
-            }
-        }
-    }
-
-    fn parsed(line: &str) -> Result<Cli, Failure> {
-        let args: Vec<OsString> = line.split_whitespace().map(Into::into).collect();
-        parse(&args)
-    }
-
-    fn message(line: &str) -> String {
-        match parsed(line) {
-            Err(Failure::Wrong(error)) => format!("{error:#}"),
-            Err(Failure::Usage(_)) => "usage".to_owned(),
-            Ok(_) => "parsed".to_owned(),
-        }
-    }
-
-    #[test]
-    fn the_tree_is_sound() {
-        command().debug_assert();
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_in_the_contracts_words() {
-        for (line, expected) in [
-            ("foo", "\"foo\" is not a kes command. See 'kes --help'"),
-            ("key foo", "\"foo\" is not a kes key command. See 'kes key --help'"),
-            ("policy foo bar", "\"foo\" is not a kes policy command. See 'kes policy --help'"),
-            ("--foo", "unknown flag: --foo. See 'kes --help'"),
-            ("key ls --foo", "unknown flag: --foo. See 'kes key ls --help'"),
-            ("key list --foo=bar", "unknown flag: --foo. See 'kes key ls --help'"),
-            ("key ls -kx", "unknown shorthand flag: 'x' in -x. See 'kes key ls --help'"),
-            ("key ls a b", "too many arguments. See 'kes key ls --help'"),
-            ("server --addr", "flag needs an argument: --addr. See 'kes server --help'"),
-            ("ls -k -s", "flag needs an argument: --server. See 'kes ls --help'"),
-            (
-                "key ls --color red",
-                "invalid argument \"red\" for \"--color\" flag: it is one of auto, always, never. \
-                 See 'kes key ls --help'",
-            ),
-            (
-                "key ls --json=maybe",
-                "invalid argument \"maybe\" for \"--json\" flag: it is neither true nor false. \
-                 See 'kes key ls --help'",
-            ),
-            ("", "usage"),
-            ("--help", "usage"),
-            ("-h", "usage"),
-            ("key", "usage"),
-            ("key --help", "usage"),
-            ("key ls -k --help", "usage"),
-            ("identity --help", "usage"),
-            ("identity a b", "too many arguments. See 'kes identity --help'"),
-            ("server x", "too many arguments. See 'kes server --help'"),
-        ] {
-            assert_eq!(message(line), expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn old_commands_name_todays() {
-        for (line, today) in [
-            ("tool identity of x", "kes identity of"),
-            ("tool identity new", "kes identity new"),
-            ("key derive -k my-key", "kes key dek"),
-            ("key -k derive my-key", "kes key dek"),
-            ("log trace", "kes log"),
-            ("log -k trace", "kes log"),
-            ("update", "install"),
-            ("migrate --target x", "--to"),
-            ("migrate --from a --to b", "not available"),
-        ] {
-            assert!(message(line).contains(today), "{line}: {}", message(line));
-        }
-    }
-
-    #[test]
-    fn flags_stand_anywhere_and_count_once() {
-        for line in [
-            "key create -k my-key",
-            "key create my-key -k",
-            "key create --insecure=true -e enclave-1 my-key",
-            "key create my-key -k -k --enclave=x",
-            "key create -k=false -k my-key",
-        ] {
-            let Ok(Cli { command: Some(crate::args::Command::Key(key)), .. }) = parsed(line) else {
-                panic!("{line}: {}", message(line))
-            };
-            let crate::args::KeyCommand::Create(names) = key else { panic!("{line}") };
-            assert_eq!(names.names, ["my-key"], "{line}");
-            assert!(names.connect.insecure, "{line}");
-        }
-        let Ok(Cli { command: Some(crate::args::Command::Status(status)), .. }) =
-            parsed("status -ks --color never --json=false")
-        else {
-            panic!()
-        };
-        assert!(status.short && status.connect.insecure && !status.format.json);
-    }
-
-    #[test]
-    fn old_server_flags_are_taken_in_every_form() {
-        for line in [
-            "server --auth=off --config c.yml",
-            "server --auth off --config c.yml",
-            "server --auth --config=c.yml",
-            "server --config c.yml --auth",
-            "server --key k --cert=c --config c.yml --auth",
-        ] {
-            let Ok(Cli { command: Some(crate::args::Command::Server(server)), .. }) = parsed(line)
-            else {
-                panic!("{line}: {}", message(line))
-            };
-            assert_eq!(server.config, Some("c.yml".into()), "{line}");
-            assert!(server.old.auth.is_some(), "{line}");
-        }
-    }
-
-    #[test]
-    fn identity_takes_a_command_or_one_argument() {
-        use crate::args::{Command, IdentityCommand};
-        let identity = |line: &str| match parsed(line) {
-            Ok(Cli { command: Some(Command::Identity(identity)), .. }) => identity,
-            _ => panic!("{line}: {}", message(line)),
-        };
-        assert!(identity("identity").command.is_none());
-        assert_eq!(identity("identity lss").source.as_deref(), Some("lss"));
-        assert_eq!(identity("identity ./x.crt").source.as_deref(), Some("./x.crt"));
-        assert!(matches!(identity("identity list").command, Some(IdentityCommand::Ls { .. })));
     }
 }

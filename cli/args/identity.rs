@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::list::{Domains, IpAddresses};
 use super::{Connect, Format};
+
+/// How long a certificate is valid if nothing else is asked for (contract `cli.md`).
+const DEFAULT_EXPIRY: Duration = Duration::from_hours(720);
 
 /// The arguments of `kes identity`: a command, or one argument, or none.
 #[derive(Args)]
 #[command(
     override_usage = "kes identity <command>\n       kes identity [<api key | certificate file | private key file>]",
-    after_help = "Without a command: an API key or a certificate gives its identity, the file of an \
-                  Ed25519 private key its API key, and no argument a new API key.",
     args_conflicts_with_subcommands = true
 )]
 pub(crate) struct IdentityArgs {
@@ -38,8 +40,6 @@ pub(crate) enum IdentityCommand {
         /// An API key, or the file of a certificate
         #[arg(value_name = "key | file")]
         source: Option<String>,
-        #[arg(short, long, value_name = "name", hide = true)]
-        enclave: Option<String>,
     },
 
     /// Describe an identity, oneself if none is given
@@ -79,18 +79,18 @@ pub(crate) struct NewIdentity {
     /// Write a self-signed certificate to this file
     #[arg(long, value_name = "file")]
     pub cert: Option<PathBuf>,
-    /// Name this address in the certificate; may be given many times
-    #[arg(long, value_name = "ip", value_delimiter = ',')]
-    pub ip: Vec<IpAddr>,
-    /// Name this host in the certificate; may be given many times
-    #[arg(long, value_name = "domain", value_delimiter = ',')]
-    pub dns: Vec<String>,
-    /// How long the certificate is valid
+    /// Name these addresses in the certificate, with commas between; may be given many times
+    #[arg(long, value_name = "ip", value_parser = IpAddresses::parse)]
+    pub ip: Vec<IpAddresses>,
+    /// Name these hosts in the certificate, with commas between; may be given many times
+    #[arg(long, value_name = "domain", value_parser = Domains::parse)]
+    pub dns: Vec<Domains>,
+    /// How long the certificate is valid; 0 stands for the default
     #[arg(
         long,
         value_name = "duration",
         default_value = "720h",
-        value_parser = kes_config::parse_duration
+        value_parser = expiry
     )]
     pub expiry: Duration,
     /// Encrypt the private key with a password
@@ -99,6 +99,30 @@ pub(crate) struct NewIdentity {
     /// Overwrite files that exist
     #[arg(short, long)]
     pub force: bool,
-    #[arg(short, long, value_name = "name", hide = true)]
-    pub enclave: Option<String>,
+}
+
+/// Reads `--expiry`. As in Go, 0 needs no unit. Go's durations have no days, which is what people
+/// try first.
+fn expiry(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    kes_config::parse_duration(text).map_err(|error| format!("{error}; 365 days are 8760h"))
+}
+
+impl NewIdentity {
+    /// The addresses of all `--ip`.
+    pub(crate) fn ips(&self) -> Vec<IpAddr> {
+        self.ip.iter().flat_map(|list| list.0.iter().copied()).collect()
+    }
+
+    /// The names of all `--dns`.
+    pub(crate) fn domains(&self) -> Vec<String> {
+        self.dns.iter().flat_map(|list| list.0.iter().cloned()).collect()
+    }
+
+    /// How long the certificate is valid: 0 is no duration, so the default holds.
+    pub(crate) fn expiry(&self) -> Duration {
+        if self.expiry.is_zero() { DEFAULT_EXPIRY } else { self.expiry }
+    }
 }

@@ -36,4 +36,10 @@ pub(crate) struct OldServerFlags {
     pub root: Option<Option<String>>,
     #[arg(long, hide = true, num_args = 0..=1)]
     pub mlock: Option<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    pub host: Option<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    pub port: Option<Option<String>>,
+    #[arg(short, long, hide = true)]
+    pub quiet: bool,
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use clap_complete::Shell;
 
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::parse;
 
 /// The version of this program.
@@ -33,11 +33,29 @@ pub(super) fn runtime() -> String {
 pub(super) fn completion() -> Result<()> {
     let shell = std::env::var("SHELL").unwrap_or_default();
     let Some(shell) = shell_of(&shell) else {
-        bail!("no completion for the shell {shell:?}: set SHELL to bash, zsh or fish");
+        bail!(
+            "no completion for the shell {shell:?}: set SHELL to bash, zsh or fish, as in \
+             'SHELL=bash kes --auto-completion'"
+        );
     };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut parse::command(), "kes", &mut script);
-    Output::new().print(&String::from_utf8(script)?)
+    let mut output = Output::new();
+    output.print(&String::from_utf8(script)?)?;
+    if output.is_terminal() {
+        // Whoever typed this wants completion, not a script to read.
+        output::note(&format!("{} loads it, in {}", loading(shell).0, loading(shell).1));
+    }
+    Ok(())
+}
+
+/// The line that loads the script, and the file that it belongs into.
+fn loading(shell: Shell) -> (&'static str, &'static str) {
+    match shell {
+        Shell::Zsh => ("'source <(kes --auto-completion)'", "~/.zshrc behind compinit"),
+        Shell::Fish => ("'kes --auto-completion | source'", "~/.config/fish/config.fish"),
+        _ => ("'source <(kes --auto-completion)'", "~/.bashrc"),
+    }
 }
 
 fn shell_of(path: &str) -> Option<Shell> {

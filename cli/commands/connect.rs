@@ -1,5 +1,6 @@
 //! From the environment and the flags to a client.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -7,12 +8,28 @@ use kes_client::tls::{self, Trust};
 use kes_client::{ApiKey, Client, Endpoints};
 use rustls::sign::CertifiedKey;
 
+use super::explain::Caller;
 use crate::args::Connect;
-use crate::env::{self, Credentials};
+use crate::env::{self, Credentials, Named};
+use crate::output;
 use crate::{file, password};
 
+/// A client, and who it is to the server.
+pub(super) struct Session {
+    client: Client,
+    pub(super) caller: Caller,
+}
+
+impl Deref for Session {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
 /// A client of the servers of the environment.
-pub(super) fn client(connect: &Connect) -> Result<Client> {
+pub(super) fn client(connect: &Connect) -> Result<Session> {
     client_with(connect, None, None)
 }
 
@@ -21,50 +38,89 @@ pub(super) fn client_with(
     connect: &Connect,
     server: Option<&str>,
     api_key: Option<&str>,
-) -> Result<Client> {
-    let identity = identity(api_key)?;
-    let server = server.map_or_else(|| env::process().server(), str::to_owned);
-    make(&server, connect, identity)
+) -> Result<Session> {
+    let (identity, caller) = identity(api_key)?;
+    let server = server.map_or_else(
+        || env::process().server(),
+        |server| Named { name: "--server", value: server.to_owned() },
+    );
+    let endpoints = endpoints(&https(server))?;
+    Ok(Session { client: make(endpoints, connect, identity)?, caller })
 }
 
-/// A client for each of the servers of the environment, with the server's text.
-pub(super) fn clients(connect: &Connect) -> Result<Vec<Client>> {
-    let identity = identity(None)?;
-    let servers = env::process().server();
+/// A client for each of the servers of the environment.
+pub(super) fn clients(connect: &Connect) -> Result<Vec<Session>> {
+    let (identity, caller) = identity(None)?;
+    let servers = https(env::process().server());
     // What stands between commas may be nothing; all of it together must name a server.
-    let _: Endpoints = servers.parse()?;
+    endpoints(&servers)?;
     servers
+        .value
         .split(',')
         .filter(|server| !server.trim().is_empty())
-        .map(|server| make(server, connect, Arc::clone(&identity)))
+        .map(|server| {
+            let endpoints = endpoints(&Named { name: servers.name, value: server.to_owned() })?;
+            let client = make(endpoints, connect, Arc::clone(&identity))?;
+            Ok(Session { client, caller: caller.clone() })
+        })
         .collect()
 }
 
-fn make(servers: &str, connect: &Connect, identity: Arc<CertifiedKey>) -> Result<Client> {
+/// Servers with `http://` turned into `https://`, which is what the reference makes of them.
+fn https(servers: Named<String>) -> Named<String> {
+    const HTTP: &str = "http://";
+    let mut is_changed = false;
+    let items: Vec<String> = servers
+        .value
+        .split(',')
+        .map(|item| match item.trim().split_at_checked(HTTP.len()) {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(HTTP) => {
+                is_changed = true;
+                format!("https://{rest}")
+            }
+            _ => item.to_owned(),
+        })
+        .collect();
+    if is_changed {
+        // The value is not quoted: it may hold a password.
+        output::warning(&format!(
+            "{} says http://, https:// is used: key servers speak HTTPS only",
+            servers.name
+        ));
+    }
+    Named { name: servers.name, value: items.join(",") }
+}
+
+fn endpoints(servers: &Named<String>) -> Result<Endpoints> {
+    servers.value.parse::<Endpoints>().context(servers.name)
+}
+
+fn make(endpoints: Endpoints, connect: &Connect, identity: Arc<CertifiedKey>) -> Result<Client> {
     let trust = match env::process().ca_path() {
         _ if connect.insecure => Trust::DangerAny,
         Some(path) => {
-            file::check(&path)?;
-            Trust::SystemAnd(path)
+            file::check(&path.value).context(path.name)?;
+            Trust::SystemAnd(path.value)
         }
         None => Trust::System,
     };
-    let endpoints: Endpoints = servers.parse()?;
     Ok(Client::new(endpoints, tls::config(&trust, Some(identity))?)?)
 }
 
-fn identity(api_key: Option<&str>) -> Result<Arc<CertifiedKey>> {
+fn identity(api_key: Option<&str>) -> Result<(Arc<CertifiedKey>, Caller)> {
     match env::process().credentials(api_key)? {
         Credentials::ApiKey(text) => {
-            let key = ApiKey::parse(&text).context("invalid API key")?;
-            Ok(tls::identity_of(&key)?)
+            let key = ApiKey::parse(&text.value).context(text.name)?;
+            Ok((tls::identity_of(&key)?, Caller::of_api_key(key.identity(), text.name)))
         }
         Credentials::Files { key, cert } => {
             let encrypted = kes_tls::is_encrypted(&file::read(&key)?);
             file::check(&cert)?;
             let password = if encrypted { Some(password::of(&key)?) } else { None };
             let password = password.as_ref().map(|password| password.as_str());
-            Ok(tls::identity_from_files(&cert, &key, password)?)
+            let identity = tls::identity_from_files(&cert, &key, password)?;
+            let caller = Caller::of_chain(&identity.cert, &cert);
+            Ok((identity, caller))
         }
     }
 }

@@ -3,15 +3,16 @@
 use std::path::Path;
 use std::str::FromStr as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use kes_api::body::{DescribeIdentity, PolicyPatterns, SelfDescribe, SelfPolicy};
 use kes_api::certificate::Certificate;
 use kes_api::{Identity, Timestamp};
-use kes_client::ApiKey;
+use kes_client::{ApiKey, InvalidApiKey};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::connect::client;
+use super::explain::Subject;
 use super::{list, policy};
 use crate::args::{Connect, Format, IdentityArgs, IdentityCommand};
 use crate::error::usage;
@@ -103,16 +104,24 @@ impl Info {
 }
 
 async fn info(identity: Option<String>, connect: &Connect, format: &Format) -> Result<()> {
-    let info = match identity {
+    let info = match identity.filter(|text| !text.is_empty()) {
         Some(text) => {
             let identity = Identity::from_str(&text).map_err(|error| {
                 usage(format!("invalid identity: {error}"), "kes identity info")
             })?;
-            let answer = client(connect)?.describe_identity(identity.to_hex().as_str()).await;
+            let client = client(connect)?;
+            let answer = client
+                .describe_identity(identity.to_hex().as_str())
+                .await
+                .map_err(|error| client.explain(error, Subject::Identity(&text)));
             Info::of_other(identity, answer.context("failed to describe identity")?)
         }
         None => {
-            let answer = client(connect)?.self_describe().await;
+            let client = client(connect)?;
+            let answer = client
+                .self_describe()
+                .await
+                .map_err(|error| client.explain(error, Subject::Server));
             Info::of_self(answer.context("failed to describe identity")?)
         }
     };
@@ -125,21 +134,25 @@ fn of(source: Option<String>) -> Result<()> {
     const COMMAND: &str = "kes identity of";
     let source = source
         .map(Zeroizing::new)
+        .filter(|source| !source.is_empty())
         .ok_or_else(|| usage("no API key or certificate specified", COMMAND))?;
     match api_key(&source)? {
         Some(key) => print_identity(key.identity()),
-        None => print_identity(of_certificates(&file::read(Path::new(&*source))?, &source)?),
+        None => print_identity(of_certificates(&read(&source)?, &source)?),
     }
 }
 
 /// `kes identity [<key | file>]`
 fn convert(source: Option<String>) -> Result<()> {
     let Some(source) = source.map(Zeroizing::new) else { return new::api_key() };
+    if source.is_empty() {
+        return Err(usage("no API key or file specified: the argument is empty", "kes identity"));
+    }
     if let Some(key) = api_key(&source)? {
         return print_identity(key.identity());
     }
     let path = Path::new(&*source);
-    let pem = file::read(path)?;
+    let pem = read(&source)?;
     // A certificate first: where both stand in one file the public half is what may be shown.
     if kes_tls::parse_certificates(&pem).is_ok() {
         return print_identity(of_certificates(&pem, &source)?);
@@ -156,9 +169,27 @@ fn api_key(text: &str) -> Result<Option<ApiKey>> {
     match ApiKey::parse(text) {
         Ok(key) => Ok(Some(key)),
         // The text is not quoted: most of it may be a secret.
-        Err(error) if text.starts_with("kes:") => Err(error).context("invalid API key"),
+        Err(error) if text.trim_start().starts_with("kes:") => Err(error.into()),
         Err(_) => Ok(None),
     }
+}
+
+/// Reads the file that an argument names.
+fn read(source: &str) -> Result<Zeroizing<Vec<u8>>> {
+    let path = Path::new(source);
+    if !path.exists() && may_be_secret(source) {
+        bail!("the argument is neither a file nor an API key: {}", InvalidApiKey::Encoding);
+    }
+    file::read(path)
+}
+
+/// Whether a text may be an API key with a mistake in it, which no error may quote.
+fn may_be_secret(text: &str) -> bool {
+    /// Fewer characters of the 44 of an API key are a name rather than a key.
+    const LEAST: usize = 32;
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    let text = text.trim();
+    text.len() >= LEAST && text.bytes().filter(|byte| is_digit(*byte)).count() + 2 >= text.len()
 }
 
 /// The identity of the first certificate: that is the one a client proves to have.
@@ -188,6 +219,22 @@ mod tests {
 
     fn of_self(json: &str) -> Info {
         Info::of_self(serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn a_mistyped_api_key_is_not_taken_for_the_name_of_a_file() {
+        for secret in [
+            "AK0EMJSWF6MenFj6N2vWnwh1UXJUiYT9zkXjLedN/Pm",
+            "AK0EMJSWF6MenFj6N2vWnwh1UXJUiYT9zkXjLedN-Pm8",
+            " AK0EMJSWF6MenFj6N2vWnwh1UXJUiYT9zkXjLedN/Pm8x",
+        ] {
+            assert!(may_be_secret(secret), "{secret}");
+            let error = of(Some(secret.to_owned())).unwrap_err().to_string();
+            assert!(!error.contains("AK0E") && error.contains("44 base64"), "{error}");
+        }
+        for name in ["nope", "/etc/kes/tls/client-certificate.of-minio.example.com.crt"] {
+            assert!(!may_be_secret(name), "{name}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use kes_api::body::{
 use zeroize::Zeroizing;
 
 use super::connect::client;
+use super::explain::Subject::Key;
 use super::list;
 use crate::args::{Connect, Format, KeyCommand, Names};
 use crate::base64;
@@ -33,31 +34,40 @@ pub(super) async fn run(command: KeyCommand) -> Result<()> {
 }
 
 async fn create(Names { names, connect }: Names) -> Result<()> {
-    if names.is_empty() {
-        return Err(no_name("kes key create"));
-    }
+    let names = given(names, "kes key create")?;
     let client = client(&connect)?;
     for name in &names {
-        client.create_key(name).await.with_context(|| format!("failed to create key {name:?}"))?;
+        client
+            .create_key(name)
+            .await
+            .map_err(|error| client.explain(error, Key(name)))
+            .with_context(|| format!("failed to create key {name:?}"))?;
     }
     Ok(())
 }
 
 async fn import(name: Option<String>, key: Option<String>, connect: &Connect) -> Result<()> {
     const COMMAND: &str = "kes key import";
-    let name = name.ok_or_else(|| no_name(COMMAND))?;
+    let name = one(name, COMMAND)?;
     let key = key.map(Zeroizing::new).ok_or_else(|| usage("no crypto key specified", COMMAND))?;
     let key =
         base64::decode(&key).map_err(|fault| usage(format!("invalid key: {fault}"), COMMAND))?;
-    client(connect)?
+    let client = client(connect)?;
+    client
         .import_key(&name, &ImportRequest { key, cipher: "AES256".to_owned() })
         .await
+        .map_err(|error| client.explain(error, Key(&name)))
         .with_context(|| format!("failed to import key {name:?}"))
 }
 
 async fn info(name: Option<String>, connect: &Connect, format: &Format) -> Result<()> {
-    let name = name.ok_or_else(|| no_name("kes key info"))?;
-    let key = client(connect)?.describe_key(&name).await.context("failed to describe keys")?;
+    let name = one(name, "kes key info")?;
+    let client = client(connect)?;
+    let key = client
+        .describe_key(&name)
+        .await
+        .map_err(|error| client.explain(error, Key(&name)))
+        .context("failed to describe keys")?;
     let mut output = Output::with_color(format.color);
     if format.json {
         return output.json(&key);
@@ -71,26 +81,32 @@ async fn info(name: Option<String>, connect: &Connect, format: &Format) -> Resul
 }
 
 async fn rm(Names { names, connect }: Names) -> Result<()> {
-    if names.is_empty() {
-        return Err(no_name("kes key rm"));
-    }
+    let names = given(names, "kes key rm")?;
     let client = client(&connect)?;
     for name in &names {
-        client.delete_key(name).await.with_context(|| format!("failed to remove key {name:?}"))?;
+        client
+            .delete_key(name)
+            .await
+            .map_err(|error| client.explain(error, Key(name)))
+            .with_context(|| format!("failed to remove key {name:?}"))?;
     }
     Ok(())
 }
 
 async fn encrypt(name: Option<String>, message: Option<String>, connect: &Connect) -> Result<()> {
     const COMMAND: &str = "kes key encrypt";
-    let name = name.ok_or_else(|| no_name(COMMAND))?;
+    let name = one(name, COMMAND)?;
     let message = message.ok_or_else(|| usage("no message specified", COMMAND))?;
     let request = EncryptRequest {
         plaintext: SecretBytes::new(message.into_bytes()),
         context: SecretBytes::default(),
     };
-    let answer =
-        client(connect)?.encrypt(&name, &request).await.context("failed to encrypt message")?;
+    let client = client(connect)?;
+    let answer = client
+        .encrypt(&name, &request)
+        .await
+        .map_err(|error| client.explain(error, Key(&name)))
+        .context("failed to encrypt message")?;
     let mut output = Output::new();
     if output.is_terminal() {
         return output.secret_fields(&[("ciphertext", &answer.ciphertext)]);
@@ -105,14 +121,16 @@ async fn decrypt(
     connect: &Connect,
 ) -> Result<()> {
     const COMMAND: &str = "kes key decrypt";
-    let name = name.ok_or_else(|| no_name(COMMAND))?;
+    let name = one(name, COMMAND)?;
     let ciphertext = ciphertext.ok_or_else(|| usage("no ciphertext specified", COMMAND))?;
     let ciphertext = base64::decode(&ciphertext)
         .map_err(|fault| usage(format!("invalid ciphertext: {fault}"), COMMAND))?;
     let context = decode_context(context, COMMAND)?;
-    let answer = client(connect)?
+    let client = client(connect)?;
+    let answer = client
         .decrypt(&name, &DecryptRequest { ciphertext, context })
         .await
+        .map_err(|error| client.explain(error, Key(&name)))
         .context("failed to decrypt ciphertext")?;
     let mut output = Output::new();
     if output.is_terminal() {
@@ -123,11 +141,13 @@ async fn decrypt(
 
 async fn dek(name: Option<String>, context: Option<String>, connect: &Connect) -> Result<()> {
     const COMMAND: &str = "kes key dek";
-    let name = name.ok_or_else(|| no_name(COMMAND))?;
+    let name = one(name, COMMAND)?;
     let context = decode_context(context, COMMAND)?;
-    let answer = client(connect)?
+    let client = client(connect)?;
+    let answer = client
         .generate(&name, &GenerateRequest { context })
         .await
+        .map_err(|error| client.explain(error, Key(&name)))
         .context("failed to generate data key")?;
     let mut output = Output::new();
     if output.is_terminal() {
@@ -144,6 +164,13 @@ fn decode_context(context: Option<String>, command: &str) -> Result<SecretBytes>
     base64::decode(&context).map_err(|fault| usage(format!("invalid context: {fault}"), command))
 }
 
-fn no_name(command: &str) -> anyhow::Error {
-    usage("no key name specified", command)
+/// A name; one that is empty, as from a variable that is not set, is none.
+fn one(name: Option<String>, command: &str) -> Result<String> {
+    name.filter(|name| !name.is_empty()).ok_or_else(|| usage("no key name specified", command))
+}
+
+/// Names, at least one of them.
+fn given(names: Vec<String>, command: &str) -> Result<Vec<String>> {
+    let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
+    if names.is_empty() { Err(usage("no key name specified", command)) } else { Ok(names) }
 }

@@ -1,9 +1,9 @@
 //! Listings of keys, policies and identities, which `kes ls` shares with their own commands.
 
 use anyhow::{Context as _, Result};
-use kes_client::Client;
 
-use super::connect;
+use super::connect::{self, Session};
+use super::explain::Subject::Pattern;
 use crate::args::{Format, LsArgs};
 use crate::error::usage;
 use crate::output::Output;
@@ -24,30 +24,40 @@ pub(super) async fn run(args: LsArgs) -> Result<()> {
 }
 
 /// Prints the names of keys.
-pub(super) async fn keys(client: &Client, pattern: Option<&str>, format: &Format) -> Result<()> {
-    let names = client.list_keys(pattern.unwrap_or("")).await.context("failed to list keys")?;
+pub(super) async fn keys(client: &Session, pattern: Option<&str>, format: &Format) -> Result<()> {
+    let names = client
+        .list_keys(pattern.unwrap_or(""))
+        .await
+        .map_err(|error| client.explain(error, Pattern))
+        .context("failed to list keys")?;
     print("Key", &names, format)
 }
 
 /// Prints the names of policies.
 pub(super) async fn policies(
-    client: &Client,
+    client: &Session,
     pattern: Option<&str>,
     format: &Format,
 ) -> Result<()> {
-    let names =
-        client.list_policies(pattern.unwrap_or("")).await.context("failed to list policies")?;
+    let names = client
+        .list_policies(pattern.unwrap_or(""))
+        .await
+        .map_err(|error| client.explain(error, Pattern))
+        .context("failed to list policies")?;
     print("Policy", &names, format)
 }
 
 /// Prints identities.
 pub(super) async fn identities(
-    client: &Client,
+    client: &Session,
     pattern: Option<&str>,
     format: &Format,
 ) -> Result<()> {
-    let names =
-        client.list_identities(pattern.unwrap_or("")).await.context("failed to list identities")?;
+    let names = client
+        .list_identities(pattern.unwrap_or(""))
+        .await
+        .map_err(|error| client.explain(error, Pattern))
+        .context("failed to list identities")?;
     print("Identity", &names, format)
 }
 

@@ -1,5 +1,6 @@
 //! `kes log`.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -7,6 +8,7 @@ use kes_api::event::{AuditEvent, ErrorEvent};
 use tokio::signal::ctrl_c;
 
 use super::connect::client;
+use super::explain::Subject;
 use crate::args::LogArgs;
 use crate::error::usage;
 use crate::output::{Output, clean};
@@ -21,16 +23,21 @@ pub(super) async fn run(args: LogArgs) -> Result<()> {
         return Err(usage("--audit and --error are both specified", "kes log"));
     }
     let client = client(&args.connect)?;
+    let explain = |error| client.explain(error, Subject::Server);
     let (mut lines, render): (_, Render) = if args.error {
-        (client.error_log().await.context("failed to follow the error log")?, error)
+        let lines = client.error_log().await.map_err(explain);
+        (lines.context("failed to follow the error log")?, error)
     } else {
-        (client.audit_log().await.context("failed to follow the audit log")?, audit)
+        let lines = client.audit_log().await.map_err(explain);
+        (lines.context("failed to follow the audit log")?, audit)
     };
     let mut output = Output::new();
+    // One future for all the time: a signal that arrives while a line is printed counts as well.
+    let mut interrupted = pin!(ctrl_c());
     loop {
         let line = tokio::select! {
             line = lines.next_line() => line.context("the log broke off")?,
-            signal = ctrl_c() => { signal?; None }
+            signal = &mut interrupted => { signal?; None }
         };
         let Some(line) = line else { return Ok(()) };
         if args.json {

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use kes_api::body::{PolicyPatterns, ReadPolicy};
 
 use super::connect::client;
+use super::explain::Subject::Policy;
 use super::list;
 use crate::args::{NamedPolicy, PolicyCommand};
 use crate::error::usage;
@@ -22,9 +23,13 @@ pub(super) async fn run(command: PolicyCommand) -> Result<()> {
 }
 
 async fn info(NamedPolicy { name, connect, format }: NamedPolicy) -> Result<()> {
-    let name = name.ok_or_else(|| usage("no policy name specified", "kes policy info"))?;
-    let policy =
-        client(&connect)?.describe_policy(&name).await.context("failed to describe policy")?;
+    let name = given(name, "kes policy info")?;
+    let client = client(&connect)?;
+    let policy = client
+        .describe_policy(&name)
+        .await
+        .map_err(|error| client.explain(error, Policy(&name)))
+        .context("failed to describe policy")?;
     let mut output = Output::with_color(format.color);
     if format.json {
         return output.json(&policy);
@@ -38,8 +43,13 @@ async fn info(NamedPolicy { name, connect, format }: NamedPolicy) -> Result<()> 
 
 /// JSON wherever no person reads: this is the one command whose plain form is JSON.
 async fn show(NamedPolicy { name, connect, format }: NamedPolicy) -> Result<()> {
-    let name = name.ok_or_else(|| usage("no policy name specified", "kes policy show"))?;
-    let policy = client(&connect)?.read_policy(&name).await.context("failed to show policy")?;
+    let name = given(name, "kes policy show")?;
+    let client = client(&connect)?;
+    let policy = client
+        .read_policy(&name)
+        .await
+        .map_err(|error| client.explain(error, Policy(&name)))
+        .context("failed to show policy")?;
     let mut output = Output::with_color(format.color);
     if format.json || !output.is_terminal() {
         return output.json(&ReadPolicy { name: String::new(), ..policy });
@@ -51,6 +61,10 @@ async fn show(NamedPolicy { name, connect, format }: NamedPolicy) -> Result<()> 
         ("Date", policy.created_at.to_table()),
         ("Created by", policy.created_by),
     ])
+}
+
+fn given(name: Option<String>, command: &str) -> Result<String> {
+    name.filter(|name| !name.is_empty()).ok_or_else(|| usage("no policy name specified", command))
 }
 
 /// A pattern a line; `-` for none.

@@ -54,7 +54,8 @@ fn at_terminal(
     variables: &BTreeMap<String, String>,
     answers: &[(&str, &str)],
 ) -> (String, i32) {
-    let line = format!("{} {args}", env!("CARGO_BIN_EXE_kes"));
+    // No shell stays between: it would answer Ctrl-C with a status of its own.
+    let line = format!("exec {} {args}", env!("CARGO_BIN_EXE_kes"));
     shell_at_terminal(folder, &line, variables, answers)
 }
 
@@ -130,11 +131,13 @@ fn a_person_at_a_terminal_reads_another_form() {
     assert_eq!(opened, format!("plaintext: {plaintext}\n"));
 
     let policy = run("policy show -k minio --color never");
+    assert!(policy.starts_with("Name        minio\n"), "{policy}");
     assert!(policy.contains("Allow       /v1/key/create/*\n"), "{policy}");
     assert!(policy.contains("Deny        /v1/key/decrypt/secret-*\n"), "{policy}");
 
     let error = at_terminal(folder.path(), "key info -k nope", &variables, &[]);
-    let expected = "\x1b[1m\x1b[31mError:\x1b[0m failed to describe keys: key does not exist\n";
+    let expected = "\x1b[1m\x1b[31mError:\x1b[0m failed to describe keys: key does not exist\n\
+                    No key has the name \"nope\"; 'kes key ls' lists the keys\n";
     assert_eq!(error, (expected.to_owned(), 1));
 }
 
@@ -303,11 +306,47 @@ fn metrics_come_as_json_lines() {
         let sample: serde_json::Value = serde_json::from_str(&line).expect(&line);
         assert!(sample["kes_system_num_cpu"].as_u64().is_some_and(|cpus| cpus > 0), "{line}");
         assert!(sample["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
+        // The fields of the reference, in its order, and before all others.
+        let start = "{\"kes_http_request_success\":";
+        assert!(line.starts_with(start), "{line}");
+        let mut rest = line.as_str();
+        for field in [
+            "kes_http_request_error",
+            "kes_http_request_failure",
+            "kes_http_request_active",
+            "kes_http_response_time",
+            "kes_log_error_events",
+            "kes_log_audit_events",
+            "kes_system_up_time",
+            "kes_system_num_cpu",
+            "kes_system_num_cpu_used",
+            "kes_system_num_threads",
+            "kes_system_mem_heap_used",
+            "kes_system_mem_heap_objects",
+            "kes_system_mem_stack_used",
+            "time",
+        ] {
+            let (_, after) = rest.split_once(&format!(",\"{field}\":")).expect(field);
+            rest = after;
+        }
+        // Nanoseconds: no reading is taken within a microsecond of the start.
+        assert!(sample["kes_system_up_time"].as_u64().unwrap() > 1_000, "{line}");
+        let bounds = sample["kes_http_response_time"].as_object().unwrap();
+        assert!(bounds.contains_key("10000000") && bounds.contains_key("10000000000"), "{line}");
+        // More than the SDK is told.
+        assert!(sample.as_object().unwrap().keys().any(|name| name.contains("cache")), "{line}");
     }
     assert_eq!(metric.end().code(), Some(0));
 
-    let (text, status) = at_terminal(folder.path(), "metric -k", &admin_of(&server), &[]);
-    assert!(status == 1 && text.contains("not available in this version"), "{text}");
+    // A person sees a table, which takes the place of the one before.
+    let (text, status) = at_terminal(
+        folder.path(),
+        "metric -k --rate 10ms",
+        &admin_of(&server),
+        &[("\x1b[J", "\u{3}")],
+    );
+    assert!(text.contains("Response time") && text.contains("Answered"), "{text}");
+    assert_eq!(status, 0, "{text}");
 }
 
 #[test]
@@ -383,6 +422,11 @@ fn a_completion_script_fits_the_shell() {
         let ran = kes(folder.path(), &variables, ["--auto-completion".to_owned()]);
         assert_eq!(ran.status, 0, "{}", ran.err);
         assert!(ran.out.contains(mark), "{shell}: {}", ran.out);
+        // What is only accepted for old scripts is not offered.
+        for old in ["enclave", "mlock", "--auth ", "--root", "quiet"] {
+            assert!(!ran.out.contains(old), "{shell} offers {old}");
+        }
+        assert!(ran.out.contains("--insecure") || ran.out.contains("-l insecure"), "{shell}");
     }
     let variables = [("SHELL".to_owned(), "/bin/csh".to_owned())].into();
     let ran = kes(folder.path(), &variables, ["--auto-completion".to_owned()]);

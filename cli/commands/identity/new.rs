@@ -1,26 +1,37 @@
 //! `kes identity new`.
 
+use std::time::SystemTime;
+
 use anyhow::{Result, bail};
+use kes_api::Timestamp;
 use kes_client::{ApiKey, SelfSigned, Usage, certificate_to_pem};
 use zeroize::Zeroizing;
 
 use crate::args::NewIdentity;
 use crate::error::usage;
 use crate::file::{self, Access};
-use crate::output::{LABEL, Output};
+use crate::output::{self, LABEL, Output};
 use crate::password;
 
 /// Makes an API key, and what files are asked for.
 pub(super) fn run(args: &NewIdentity) -> Result<()> {
     check(args)?;
     let key = ApiKey::generate()?;
-    write_files(args, &key)?;
+    let until = write_files(args, &key)?;
     print(&key)?;
     let mut output = Output::new();
     for (what, path) in [("private key", &args.key), ("certificate", &args.cert)] {
         if let Some(path) = path {
             output.print(&format!("\nThe {what} is stored at: {}", path.display()))?;
         }
+    }
+    if let (Some(path), Some(until)) = (&args.cert, until) {
+        // Not on standard output, which scripts read.
+        output::note(&format!(
+            "the certificate {} expires on {} UTC; --expiry sets for how long it is valid",
+            path.display(),
+            Timestamp::from(until).to_table()
+        ));
     }
     Ok(())
 }
@@ -41,7 +52,7 @@ fn check(args: &NewIdentity) -> Result<()> {
     if args.encrypt && args.key.is_none() {
         return Err(usage("no private key file specified to encrypt: --key", COMMAND));
     }
-    if args.cert.is_none() && !(args.ip.is_empty() && args.dns.is_empty()) {
+    if args.cert.is_none() && !(args.ips().is_empty() && args.domains().is_empty()) {
         return Err(usage("no certificate file specified: --cert", COMMAND));
     }
     if args.key.is_some() && args.key == args.cert {
@@ -55,13 +66,14 @@ fn check(args: &NewIdentity) -> Result<()> {
     Ok(())
 }
 
-fn write_files(args: &NewIdentity, key: &ApiKey) -> Result<()> {
+/// Writes the files that are asked for. Returns when the certificate expires.
+fn write_files(args: &NewIdentity, key: &ApiKey) -> Result<Option<SystemTime>> {
     let identity = key.identity().to_string();
     let (certificate, private) = key.certificate_with(&SelfSigned {
-        subject: args.subject.as_deref().unwrap_or(&identity),
-        dns: &args.dns,
-        ips: &args.ip,
-        validity: args.expiry,
+        subject: args.subject.as_deref().filter(|text| !text.is_empty()).unwrap_or(&identity),
+        dns: &args.domains(),
+        ips: &args.ips(),
+        validity: args.expiry(),
         usage: Usage::ServerAndClient,
     })?;
     if let Some(path) = &args.key {
@@ -73,7 +85,7 @@ fn write_files(args: &NewIdentity, key: &ApiKey) -> Result<()> {
         let pem = certificate_to_pem(&certificate);
         file::write(path, pem.as_bytes(), Access::Public, args.force)?;
     }
-    Ok(())
+    Ok(kes_tls::validity(&certificate).ok().map(|validity| validity.until))
 }
 
 fn print(key: &ApiKey) -> Result<()> {
@@ -88,7 +100,7 @@ Your Identity:
 
    {LABEL}{}{LABEL:#}
 
-The identity is not a secret: servers are told by it whom to let in.
+The identity is not a secret: add it to a server's policy to grant this client access.
 ",
         key.identity()
     ))

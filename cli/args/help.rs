@@ -1,0 +1,176 @@
+//! What `--help` says below the flags: examples, and the variables that a command reads.
+
+use clap::Command;
+
+/// Examples of each command. A test parses all of them, and demands some for every command.
+const EXAMPLES: &[(&str, &[&str])] = &[
+    ("kes server", &["kes server --config /etc/kes/config.yml", "kes server --dev"]),
+    ("kes check", &["kes check --config /etc/kes/config.yml --strict"]),
+    ("kes key create", &["kes key create my-key", "kes key create key-1 key-2"]),
+    ("kes key import", &["kes key import my-key \"$(head -c 32 /dev/urandom | base64)\""]),
+    ("kes key info", &["kes key info my-key", "kes key info my-key --json"]),
+    ("kes key ls", &["kes key ls", "kes key ls 'my-*'"]),
+    ("kes key rm", &["kes key rm my-key", "kes key rm key-1 key-2"]),
+    ("kes key encrypt", &["kes key encrypt my-key 'Hello World'"]),
+    (
+        "kes key decrypt",
+        &[
+            "kes key decrypt my-key \"$CIPHERTEXT\"",
+            "kes key decrypt my-key \"$CIPHERTEXT\" \"$CONTEXT\"",
+        ],
+    ),
+    (
+        "kes key dek",
+        &["kes key dek my-key", "kes key dek my-key \"$(echo -n my-context | base64)\""],
+    ),
+    ("kes policy ls", &["kes policy ls", "kes policy ls 'minio*'"]),
+    ("kes policy info", &["kes policy info minio"]),
+    ("kes policy show", &["kes policy show minio", "kes policy show minio --json"]),
+    (
+        "kes identity",
+        &["kes identity new", "kes identity of client.crt", "kes identity client.key"],
+    ),
+    (
+        "kes identity new",
+        &[
+            "kes identity new",
+            "kes identity new --key client.key --cert client.crt --expiry 8760h MinIO",
+            "kes identity new --key server.key --cert server.crt --ip 127.0.0.1,10.1.2.3 --dns kes.example.com",
+        ],
+    ),
+    ("kes identity of", &["kes identity of \"$KES_API_KEY\"", "kes identity of client.crt"]),
+    (
+        "kes identity info",
+        &["kes identity info", "kes identity info \"$(kes identity of client.crt)\""],
+    ),
+    ("kes identity ls", &["kes identity ls", "kes identity ls --json"]),
+    ("kes ls", &["kes ls my-", "kes ls --identity", "kes ls -s kes.example.com:7373 --policy"]),
+    ("kes log", &["kes log", "kes log --error", "kes log --audit --json | jq .request.path"]),
+    ("kes status", &["kes status", "kes status --short", "kes status --api --json"]),
+    ("kes metric", &["kes metric", "kes metric --rate 1s | jq .kes_http_request_active"]),
+];
+
+/// Commands that ask a server, without `kes identity new` and `of`.
+const CLIENTS: &[&str] = &[
+    "kes key create",
+    "kes key import",
+    "kes key info",
+    "kes key ls",
+    "kes key rm",
+    "kes key encrypt",
+    "kes key decrypt",
+    "kes key dek",
+    "kes policy ls",
+    "kes policy info",
+    "kes policy show",
+    "kes identity info",
+    "kes identity ls",
+    "kes ls",
+    "kes log",
+    "kes status",
+    "kes metric",
+];
+
+/// The variables that these read (`cli/env.rs`).
+const VARIABLES: &str = "\
+Environment:
+  KES_SERVER       servers, with commas between [default: 127.0.0.1:7373]
+  KES_API_KEY      the API key of this client
+  KES_CLIENT_KEY   file of a private key, in place of an API key
+  KES_CLIENT_CERT  file of the certificate of this private key
+  KES_CAPATH       file or folder of CA certificates to trust besides the system's
+
+  MINIO_KES_SERVER, MINIO_KES_API_KEY, MINIO_KES_KEY_FILE, MINIO_KES_CERT_FILE and
+  MINIO_KES_CAPATH win over these; MinIO's own MINIO_KMS_KES_ENDPOINT,
+  MINIO_KMS_KES_API_KEY and MINIO_KMS_KES_CAPATH are read where neither is set.";
+
+const IDENTITY: &str = "\
+Without a command: an API key or a certificate gives its identity, the file of an Ed25519 \
+private key its API key, and no argument a new API key.";
+
+const ROOT: &str = "\
+'kes help <command>' shows the flags, examples and variables of a command.
+
+Completion of commands and flags, in a shell's start-up file:
+  bash (~/.bashrc)                   source <(SHELL=bash kes --auto-completion)
+  zsh  (~/.zshrc, after compinit)    source <(SHELL=zsh kes --auto-completion)
+  fish (~/.config/fish/config.fish)  SHELL=fish kes --auto-completion | source";
+
+/// Adds these texts to the whole tree.
+pub(crate) fn complete(root: Command) -> Command {
+    let path = root.get_name().to_owned();
+    add(root, &path)
+}
+
+fn add(command: Command, path: &str) -> Command {
+    let mut parts = Vec::new();
+    match path {
+        "kes" => parts.push(ROOT.to_owned()),
+        "kes identity" => parts.push(IDENTITY.to_owned()),
+        _ => {}
+    }
+    if let Some((_, examples)) = EXAMPLES.iter().find(|(of, _)| *of == path) {
+        let lines: Vec<String> = examples.iter().map(|line| format!("  {line}")).collect();
+        parts.push(format!("Examples:\n{}", lines.join("\n")));
+    }
+    if CLIENTS.contains(&path) {
+        parts.push(VARIABLES.to_owned());
+    }
+    let command = match parts.is_empty() {
+        true => command,
+        false => command.after_help(parts.join("\n\n")),
+    };
+    command.mut_subcommands(|sub| {
+        let path = format!("{path} {}", sub.get_name());
+        add(sub, &path)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse;
+
+    fn leaves(command: &Command, path: &str, found: &mut Vec<String>) {
+        for sub in command.get_subcommands() {
+            let path = format!("{path} {}", sub.get_name());
+            leaves(sub, &path, found);
+            if !sub.has_subcommands() {
+                found.push(path);
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples_and_each_of_them_parses() {
+        let mut commands = Vec::new();
+        leaves(&parse::command(), "kes", &mut commands);
+        assert!(commands.len() > 15, "{commands:?}");
+        for command in &commands {
+            assert!(EXAMPLES.iter().any(|(of, _)| of == command), "{command} has no example");
+        }
+        for command in CLIENTS {
+            assert!(commands.iter().any(|found| found == command), "{command} is no command");
+        }
+        for (command, examples) in EXAMPLES {
+            for example in *examples {
+                let line = example.split(" | jq").next().unwrap();
+                assert!(line.starts_with("kes "), "{command}: {line}");
+                assert_eq!(parse::published::outcome(line), "parsed", "{line}");
+            }
+        }
+    }
+
+    /// A command that connects has the flag `--insecure`.
+    #[test]
+    fn the_variables_stand_at_the_commands_that_read_them() {
+        fn look(command: &Command, path: &str) {
+            let connects = command.get_arguments().any(|arg| arg.get_long() == Some("insecure"));
+            assert_eq!(CLIENTS.contains(&path), connects, "{path}");
+            for sub in command.get_subcommands() {
+                look(sub, &format!("{path} {}", sub.get_name()));
+            }
+        }
+        look(&parse::command(), "kes");
+    }
+}

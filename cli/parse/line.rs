@@ -1,0 +1,127 @@
+//! The words of a command line, as Go's flag library (pflag) reads them, before clap sees them:
+//!
+//! - A flag with an empty value (`--config=`, `--ip ""`) counts as not given. Scripts and charts
+//!   pass every flag they know, with a variable that may be empty.
+//! - `help` in the place of a command asks for help: `kes help key create`, `kes key help`.
+//! - The command that is meant is found past the values of flags: in `kes -e default key ls` it
+//!   is `kes key ls`. Messages name it.
+
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, Command};
+
+/// A command line.
+pub(super) struct Line {
+    /// The words, without flags whose value is empty.
+    pub(super) args: Vec<OsString>,
+    /// The command that the words lead to, such as `kes key ls`.
+    pub(super) path: String,
+    /// Whether `help` stood in the place of a command.
+    pub(super) is_help: bool,
+    /// The first word that stands where a command should, and is none.
+    pub(super) unknown: Option<String>,
+    /// The words that are neither flags nor their values.
+    pub(super) words: Vec<String>,
+}
+
+/// Reads the words that follow the program's name.
+pub(super) fn read(root: &Command, args: &[OsString]) -> Line {
+    let mut command = root;
+    let mut line = Line {
+        args: Vec::with_capacity(args.len()),
+        path: root.get_name().to_owned(),
+        is_help: false,
+        unknown: None,
+        words: Vec::new(),
+    };
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        let Some(text) = arg.to_str() else {
+            line.args.push(arg.clone());
+            continue;
+        };
+        if text == "--" {
+            line.args.push(arg.clone());
+            break;
+        }
+        match flag(root, command, text) {
+            Flag::Complete => line.args.push(arg.clone()),
+            Flag::Empty { before } => line.args.extend(before),
+            Flag::NeedsValue { before } => match rest.next() {
+                Some(value) if value.is_empty() => line.args.extend(before),
+                Some(value) => line.args.extend([arg.clone(), value.clone()]),
+                None => line.args.push(arg.clone()),
+            },
+            Flag::None => {
+                let is_command = line.unknown.is_none() && command.has_subcommands();
+                if is_command && text == "help" {
+                    line.is_help = true;
+                    continue;
+                }
+                match command.find_subcommand(text) {
+                    Some(next) if is_command => {
+                        line.path = format!("{} {}", line.path, next.get_name());
+                        command = next;
+                    }
+                    None if is_command => line.unknown = Some(text.to_owned()),
+                    _ => {}
+                }
+                line.words.push(text.to_owned());
+                line.args.push(arg.clone());
+            }
+        }
+    }
+    line.args.extend(rest.cloned());
+    line
+}
+
+/// What a word is as a flag. `before` is what remains of it without the flag that has an empty
+/// value: `-k` of `-ks=`.
+enum Flag {
+    None,
+    Complete,
+    Empty { before: Option<OsString> },
+    NeedsValue { before: Option<OsString> },
+}
+
+fn flag(root: &Command, command: &Command, text: &str) -> Flag {
+    let arguments = || command.get_arguments().chain(root.get_arguments().filter(is_global));
+    if let Some(text) = text.strip_prefix("--") {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text, None),
+        };
+        let takes_value = arguments().any(|arg| arg.get_long() == Some(name) && takes_value(arg));
+        return match value {
+            Some("") if takes_value => Flag::Empty { before: None },
+            None if takes_value => Flag::NeedsValue { before: None },
+            _ => Flag::Complete,
+        };
+    }
+    let Some(letters) = text.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
+        return Flag::None;
+    };
+    for (index, letter) in letters.char_indices() {
+        if !arguments().any(|arg| arg.get_short() == Some(letter) && takes_value(arg)) {
+            continue;
+        }
+        let before = || (index > 0).then(|| OsString::from(&text[..=index]));
+        return match &letters[index + letter.len_utf8()..] {
+            "" => Flag::NeedsValue { before: before() },
+            "=" => Flag::Empty { before: before() },
+            _ => Flag::Complete,
+        };
+    }
+    Flag::Complete
+}
+
+fn is_global(arg: &&Arg) -> bool {
+    arg.is_global_set()
+}
+
+/// Whether a flag cannot stand without a value. Switches can, and so can the old flags of
+/// `kes server`.
+fn takes_value(arg: &Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::Set | ArgAction::Append)
+        && arg.get_num_args().is_none_or(|number| number.min_values() > 0)
+}
