@@ -115,7 +115,10 @@ impl FromStr for Endpoint {
             Some(_) => return Err(invalid("only https is spoken")),
             None => format!("https://{text}"),
         };
-        let url = Url::parse(&full).map_err(|_| invalid(fault(text)))?;
+        if let Some(reason) = fault(text) {
+            return Err(invalid(reason));
+        }
+        let url = Url::parse(&full).map_err(|_| invalid("it is no host, host:port or URL"))?;
         if text.contains('@') {
             return Err(invalid("a user or password has no place in it"));
         }
@@ -141,15 +144,17 @@ fn names_port(url: &str) -> bool {
     authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
-/// Why a text is no URL.
-fn fault(text: &str) -> &'static str {
+/// What a URL may hold, but the text of no server does.
+fn fault(text: &str) -> Option<&'static str> {
     if text.starts_with(['"', '\'']) {
-        return "it has quotes around it";
+        return Some("it has quotes around it");
     }
-    if text.contains('{') && text.contains("...") {
-        return "write out each server, with commas between: '{1...4}' is understood by MinIO alone";
+    if text.contains('{') {
+        return Some(
+            "write out each server, with commas between: '{1...4}' is understood by MinIO alone",
+        );
     }
-    "it is no host, host:port or URL"
+    None
 }
 
 #[cfg(test)]
