@@ -44,14 +44,14 @@ pub(super) fn client_with(
         || env::process().server(),
         |server| Named { name: "--server", value: server.to_owned() },
     );
-    let endpoints = endpoints(&https(server))?;
+    let endpoints = endpoints(&https(&server))?;
     Ok(Session { client: make(endpoints, connect, identity)?, caller })
 }
 
 /// A client for each of the servers of the environment.
 pub(super) fn clients(connect: &Connect) -> Result<Vec<Session>> {
     let (identity, caller) = identity(None)?;
-    let servers = https(env::process().server());
+    let servers = https(&env::process().server());
     // What stands between commas may be nothing; all of it together must name a server.
     endpoints(&servers)?;
     servers
@@ -67,7 +67,7 @@ pub(super) fn clients(connect: &Connect) -> Result<Vec<Session>> {
 }
 
 /// Servers with `http://` turned into `https://`, which is what the reference makes of them.
-fn https(servers: Named<String>) -> Named<String> {
+fn https(servers: &Named<String>) -> Named<String> {
     const HTTP: &str = "http://";
     let mut is_changed = false;
     let items: Vec<String> = servers
