@@ -21,7 +21,18 @@ pub(super) async fn race(stores: &[Arc<VaultStore>], key: &str, each: usize) -> 
             let (store, key) = (Arc::clone(store), name(key));
             creators.spawn(async move {
                 let text = format!("value {again} of server {at}");
-                store.create(&key, &value(&text)).await.map(|()| text)
+                let start = Instant::now();
+                loop {
+                    match store.create(&key, &value(&text)).await {
+                        Ok(()) => break Ok(text),
+                        // On a busy machine so many take more than a create has time for. Who is
+                        // told so has not created the key, and comes again.
+                        Err(Error::Unavailable { reason })
+                            if reason.contains("another server is creating key")
+                                && start.elapsed() < Duration::from_secs(90) => {}
+                        Err(error) => break Err(error),
+                    }
+                }
             });
         }
     }
@@ -103,26 +114,32 @@ async fn a_claim_that_may_live_is_respected() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let claim = "kv/.kes-claims/k/0000";
     world.bao.root().write(claim, &json!({ "created": now.as_secs().to_string() }));
-    let store = Arc::new(world.open().await);
+    let server = world.bao.admin_address();
+    let node = Faulty::start(move |_: &Request| Reply::Forward(server));
+    let store = Arc::new(open(config(&node.url(), KvVersion::V1, &world.role)).await);
     let creator = Arc::clone(&store);
-    let start = Instant::now();
     let created = tokio::spawn(async move { create(&*creator, "k").await });
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // It has stood for election, stepped back, and come again.
+    kes_testkit::wait::eventually_async(Duration::from_secs(8), "it claims twice", async || {
+        let requests = node.requests();
+        let claims = requests.iter().filter(|request| {
+            request.method == "POST" && request.path().starts_with("/v1/kv/.kes-claims/k/")
+        });
+        claims.count() >= 2
+    })
+    .await;
     assert_eq!(world.bao.root().read("kv/k"), None);
     // Its owner finishes.
     world.bao.root().delete(claim);
     created.await.unwrap().unwrap();
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 
     // Or does not.
     world
         .bao
         .root()
         .write("kv/.kes-claims/l/0000", &json!({ "created": now.as_secs().to_string() }));
-    let start = Instant::now();
     let error = create(&*store, "l").await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
-    assert!(start.elapsed() < Duration::from_secs(14), "{:?}", start.elapsed());
     assert_eq!(world.bao.root().read("kv/l"), None);
 }
 
@@ -197,7 +214,7 @@ async fn an_outage_in_the_middle_of_a_create_keeps_no_name() {
         ended.store(true, Ordering::Relaxed);
         let other = world.open().await;
         kes_testkit::wait::eventually_async(
-            Duration::from_secs(5),
+            Duration::from_secs(20),
             "all is in order",
             async || world.bao.root().list("kv/.kes-claims").is_empty(),
         )
