@@ -5,7 +5,7 @@ mod load;
 mod tally;
 mod world;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kes_testkit::wait;
@@ -18,30 +18,29 @@ use world::World;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// The time that a gap may last beyond Vault's own election, and the time that it may last where
-/// nothing of Vault is touched.
-const BRIDGE: Duration = Duration::from_secs(2);
+/// nothing of Vault is touched. Some 0.2 s on an idle machine; how much longer is for a busy one.
+const BRIDGE: Duration = Duration::from_secs(10);
+
+/// How often a part of the test is tried again when Vault elects in the middle of it.
+const TRIES: usize = 5;
 
 #[test]
-fn no_outage_on_kv_v1() {
-    goes_on(1);
-}
-
-#[test]
-fn no_outage_on_kv_v2() {
-    goes_on(2);
+fn no_outage() {
+    std::thread::scope(|scope| {
+        for version in [1, 2] {
+            scope.spawn(move || goes_on(version));
+        }
+    });
 }
 
 fn goes_on(version: u8) {
-    // One after the other: each has seven servers, and measures gaps.
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut world = World::new(version);
     let tally = Arc::new(Tally::start());
     let load = runtime.block_on(Load::start(&world, &tally));
 
-    let quiet = phase(&tally, || pass(Duration::from_secs(2)));
+    let quiet = undisturbed(&mut world, &tally, |_| pass(Duration::from_secs(2)));
     let mut election = Duration::ZERO;
     let vault = phase(&tally, || {
         let active = world.cluster.wait_for_active();
@@ -53,7 +52,8 @@ fn goes_on(version: u8) {
         world.cluster.start_again(active);
         pass(Duration::from_secs(1));
     });
-    let ours = phase(&tally, || {
+    let kills = tally.now();
+    let ours = undisturbed(&mut world, &tally, |world| {
         world.servers[0].process().kill();
         world.wait_for_up([false, true, true]);
         pass(Duration::from_secs(1));
@@ -64,7 +64,8 @@ fn goes_on(version: u8) {
             world.haproxy.servers()[0].connections > before + 5
         });
     });
-    let roll = phase(&tally, || {
+    let kills = kills..tally.now();
+    let roll = undisturbed(&mut world, &tally, |world| {
         for number in 0..world.servers.len() {
             world.configure_anew(number);
             pass(Duration::from_millis(500));
@@ -87,6 +88,7 @@ fn goes_on(version: u8) {
         ],
     );
 
+    let complaints = world.complaints();
     for class in Class::ALL {
         assert!(tally.longest_gap(class, vault) <= election + BRIDGE, "{class:?}");
         for (what, window) in [("quiet", quiet), ("ours", ours), ("roll", roll)] {
@@ -94,17 +96,17 @@ fn goes_on(version: u8) {
         }
         // A new configuration costs nobody an answer or a connection.
         for (what, window) in [("quiet", quiet), ("roll", roll)] {
-            assert_eq!(tally.failures(class, window), 0, "{what}: {class:?}");
+            assert_eq!(tally.failures(class, window), 0, "{what}: {class:?}\n{complaints}");
         }
         // Of ours that was killed there are connections that broke, and nothing else.
-        assert_eq!(tally.refusals(class, ours), 0, "ours: {class:?}");
+        assert_eq!(tally.refusals(class, ours), 0, "ours: {class:?}\n{complaints}");
     }
     // On KV v1 a server that dies while it creates a key keeps its name from everybody for two
     // minutes. Nothing else does, such as an election of Vault's, and v2 knows no such thing.
-    assert!(held_up.iter().all(|at| ours[0] < *at && *at < ours[1]), "{held_up:?}, {ours:?}");
-    assert!(held_up.len() <= if version == 1 { load::PAIRS } else { 0 }, "{held_up:?}");
+    assert!(held_up.iter().all(|at| kills.contains(at)), "{held_up:?}, {kills:?}\n{complaints}");
+    assert!(held_up.len() <= if version == 1 { TRIES * load::PAIRS } else { 0 }, "{held_up:?}");
     // Whoever has its key in memory does not notice that Vault elects.
-    assert_eq!(tally.failures(Class::Cached, vault), 0);
+    assert_eq!(tally.failures(Class::Cached, vault), 0, "{complaints}");
 }
 
 /// Does something while the load goes on, and returns from when to when that was.
@@ -112,6 +114,19 @@ fn phase(tally: &Tally, act: impl FnOnce()) -> [Duration; 2] {
     let start = tally.now();
     act();
     [start, tally.now()]
+}
+
+/// The same with a Vault that goes on. One of a busy machine may elect anew at any time; what was
+/// measured while it did says nothing of ours, and is measured again.
+fn undisturbed(world: &mut World, tally: &Tally, mut act: impl FnMut(&mut World)) -> [Duration; 2] {
+    for _ in 0..TRIES {
+        let before = world.cluster.wait_for_leadership();
+        let window = phase(tally, || act(world));
+        if world.cluster.leadership() == Some(before) {
+            return window;
+        }
+    }
+    panic!("Vault elects again and again")
 }
 
 /// Lets the load go on for a time.

@@ -1,11 +1,10 @@
 //! Three nodes of OpenBao, three servers of ours, one HAProxy.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kes_testkit::bao::minimal_kv_policy;
-use kes_testkit::{Authority, Cluster, Haproxy, stable_port, wait};
+use kes_testkit::{Authority, Cluster, Haproxy, Port, wait};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
@@ -13,8 +12,12 @@ use serde_json::json;
 use super::LIMIT;
 use crate::harness::{Client, Config, Credentials, Protocol, Server, tls_config, tls_connect};
 
-/// Keys that no server has met when the load begins.
+/// Keys that no server has in memory when the load asks for them. So many that it comes back to
+/// one only when all have forgotten it: after more than 20 s, and keys live for [`LIFE`].
 pub(super) const COLD: usize = 1200;
+
+/// How long keys stay in memory.
+const LIFE: &str = "3s";
 
 /// A key that is in use.
 pub(super) const USED: [&str; 3] = ["used-0", "used-1", "used-2"];
@@ -36,6 +39,8 @@ pub(super) struct World {
     pub(super) haproxy: Haproxy,
     pub(super) client: Arc<Credentials>,
     pub(super) trusted: CertificateDer<'static>,
+    /// Theirs, for as long as they may start again.
+    _ports: Vec<Port>,
     version: u8,
     new: Config,
     new_certificate: CertificateDer<'static>,
@@ -60,7 +65,7 @@ impl World {
             .with("address", "\"${ADDRESS}\"")
             .with("admin", "{ identity: disabled }")
             .with("policy", POLICY)
-            .with("cache", "{ expiry: { any: 3s, unused: 3s, offline: 1m } }")
+            .with("cache", &format!("{{ expiry: {{ any: {LIFE}, unused: {LIFE}, offline: 1m }} }}"))
             .with("keystore", &keystore(&endpoint, version));
         // All that a running server can be told: new files, rights, and ways to Vault.
         let new = config
@@ -69,20 +74,23 @@ impl World {
             .with("policy", NEW_POLICY)
             .with("keystore", &keystore(&reversed, version));
         let (old_pair, new_pair) = (authority.server("server"), authority.server("new"));
-        let addresses = [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], stable_port())));
-        let servers = addresses.map(|address| {
-            let config = config.clone().env("ADDRESS", &address.to_string());
-            Server::prepared(&config, |folder| {
-                for (name, pair) in [("server", &old_pair), ("new", &new_pair)] {
-                    std::fs::copy(&pair.key, folder.join(format!("{name}.key"))).unwrap();
-                    std::fs::copy(&pair.certificate, folder.join(format!("{name}.crt"))).unwrap();
-                }
+        let (ports, servers): (Vec<Port>, Vec<Server>) = (0..3)
+            .map(|_| {
+                Server::on_a_port(&config, |folder| {
+                    for (name, pair) in [("server", &old_pair), ("new", &new_pair)] {
+                        let file = |kind| folder.join(format!("{name}.{kind}"));
+                        std::fs::copy(&pair.key, file("key")).unwrap();
+                        std::fs::copy(&pair.certificate, file("crt")).unwrap();
+                    }
+                })
             })
-        });
+            .unzip();
+        let addresses: Vec<_> = ports.iter().map(Port::address).collect();
         let world = Self {
             haproxy: Haproxy::start(&addresses),
             cluster,
-            servers: servers.into(),
+            servers,
+            _ports: ports,
             client,
             trusted: CertificateDer::from_pem_file(authority.certificate()).unwrap(),
             version,
@@ -158,6 +166,16 @@ impl World {
         self.servers[number].reload_and_wait(&self.new);
     }
 
+    /// What the servers complained of.
+    pub(super) fn complaints(&self) -> String {
+        let logs = self.servers.iter().map(Server::stderr).collect::<Vec<_>>();
+        let lines = logs.iter().enumerate().flat_map(|(number, log)| {
+            let lines = log.lines().filter(|line| !line.contains(" level=INFO "));
+            lines.map(move |line| format!("server {number}: {line}\n"))
+        });
+        lines.collect()
+    }
+
     /// Each server shows the new certificate and grants the new right.
     pub(super) async fn all_are_configured_anew(&self) {
         for server in &self.servers {
@@ -172,9 +190,9 @@ impl World {
     }
 }
 
-/// The name of a key that no server has met.
+/// The name of the next key that no server has in memory.
 pub(super) fn cold(number: usize) -> String {
-    format!("cold-{number:04}")
+    format!("cold-{:04}", number % COLD)
 }
 
 fn endpoints(cluster: &Cluster) -> (String, String) {

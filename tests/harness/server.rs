@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use kes_testkit::{Process, wait};
+use kes_testkit::{Port, Process, wait};
 
 use super::{Client, Credentials, Protocol, Who};
 
@@ -96,9 +96,31 @@ impl Server {
 
     /// Starts a server after something was put into its folder.
     pub(crate) fn prepared(config: &Config, prepare: impl FnOnce(&Path)) -> Self {
+        Self::try_prepared(config, prepare)
+            .unwrap_or_else(|error| panic!("the server ended: {error}"))
+    }
+
+    /// The same where it may end instead: with what it wrote on standard error.
+    fn try_prepared(config: &Config, prepare: impl FnOnce(&Path)) -> Result<Self, String> {
         let Place { folder, tls, clients: [admin, minio, other], env } = place(config, prepare);
-        let (process, address) = start(folder.path(), &env);
-        Self { address, admin, minio, other, tls, process, folder, env }
+        let (process, address) = start(folder.path(), &env)?;
+        Ok(Self { address, admin, minio, other, tls, process, folder, env })
+    }
+
+    /// Starts a server on a port that stays its own when it is started again. In its
+    /// configurations `${ADDRESS}` stands for its address.
+    pub(crate) fn on_a_port(config: &Config, prepare: impl Fn(&Path)) -> (Port, Self) {
+        // A port that was free may be taken before the server binds it.
+        for _ in 0..5 {
+            let port = Port::free();
+            let config = config.clone().env("ADDRESS", &port.address().to_string());
+            match Self::try_prepared(&config, &prepare) {
+                Ok(server) => return (port, server),
+                Err(error) if error.contains("in use") => {}
+                Err(error) => panic!("the server ended: {error}"),
+            }
+        }
+        panic!("the server finds no free port")
     }
 
     /// Starts a server that is to end at once, after something was put into its folder.
@@ -213,7 +235,8 @@ impl Server {
     /// Kills the server and starts it again with what is in its folder, on another port.
     pub(crate) fn restart(&mut self) {
         self.process.kill();
-        let (process, address) = start(self.folder.path(), &self.env);
+        let (process, address) = start(self.folder.path(), &self.env)
+            .unwrap_or_else(|error| panic!("the server ended: {error}"));
         self.process = process;
         self.address = address;
     }
@@ -256,21 +279,22 @@ fn place(config: &Config, prepare: impl FnOnce(&Path)) -> Place {
     Place { folder, tls, clients, env }
 }
 
-fn start(folder: &Path, env: &[(String, String)]) -> (Process, String) {
+/// Starts a server and waits until it listens. An error is what a server that ended wrote.
+fn start(folder: &Path, env: &[(String, String)]) -> Result<(Process, String), String> {
     let before = std::fs::read_to_string(folder.join("stdout")).unwrap_or_default().len();
     let mut process = Process::start(command(folder, env));
     let mut address = None;
     wait::eventually(Duration::from_secs(60), "the server listens", || {
-        assert!(
-            process.is_running(),
-            "the server ended: {}",
-            std::fs::read_to_string(folder.join("stderr")).unwrap()
-        );
+        // Looked at first: what it wrote before its end is all there then.
+        let has_ended = !process.is_running();
         let printed = std::fs::read_to_string(folder.join("stdout")).unwrap();
         address = listening(&printed[before..]);
-        address.is_some()
+        address.is_some() || has_ended
     });
-    (process, address.unwrap())
+    match address {
+        Some(address) => Ok((process, address)),
+        None => Err(std::fs::read_to_string(folder.join("stderr")).unwrap()),
+    }
 }
 
 fn command(folder: &Path, env: &[(String, String)]) -> Command {

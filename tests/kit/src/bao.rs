@@ -1,5 +1,5 @@
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::certs::{Authority, Pair};
 use crate::plain_http::{self, Answer};
 use crate::process::{Process, dying_with_parent};
-use crate::{fetch, wait};
+use crate::{Port, fetch, wait};
 
 mod cluster;
 mod space;
@@ -21,6 +21,9 @@ pub use space::{RoleCredentials, Space, minimal_kv_policy, minimal_transit_polic
 
 /// A cold start takes about 0.4 s; a machine that is busy with a build may need far more.
 const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// What the server says when it has all its ports.
+const STARTED: &str = "==> OpenBao server started!";
 
 /// A real OpenBao of one node, which can be sealed, killed and started again on the same address. It goes with its owner.
 ///
@@ -56,11 +59,12 @@ enum Storage {
     },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Ports {
-    client: u16,
-    admin: u16,
-    cluster: u16,
+    client: Port,
+    admin: Port,
+    /// Where other nodes of the cluster connect to: one for each listener.
+    cluster: [Port; 2],
 }
 
 impl Bao {
@@ -105,11 +109,8 @@ impl Bao {
         for _ in 0..5 {
             let folder = tempfile::tempdir().expect("a temporary folder can be made");
             let ports = Ports::free();
-            write_config(&folder, ports, storage, tls);
-            let mut process = launch(&folder);
-            if !comes_up(&mut process, ports.admin) {
-                continue;
-            }
+            write_config(&folder, &ports, storage, tls);
+            let Some(process) = launch(&folder, &ports) else { continue };
             return Self {
                 process,
                 folder,
@@ -125,17 +126,17 @@ impl Bao {
     /// What the client under test is given: scheme, host and port.
     pub fn url(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
-        format!("{scheme}://127.0.0.1:{}", self.ports.client)
+        format!("{scheme}://{}", self.address())
     }
 
     /// The address behind [`Bao::url`].
     pub fn address(&self) -> SocketAddr {
-        local(self.ports.client)
+        self.ports.client.address()
     }
 
     /// The kit's own plain listener.
     pub fn admin_address(&self) -> SocketAddr {
-        local(self.ports.admin)
+        self.ports.admin.address()
     }
 
     /// The token that may do everything.
@@ -193,11 +194,11 @@ impl Bao {
     pub fn start_again(&mut self) {
         let start = Instant::now();
         loop {
-            self.process = launch(&self.folder);
-            if comes_up(&mut self.process, self.ports.admin) {
+            if let Some(process) = launch(&self.folder, &self.ports) {
+                self.process = process;
                 return;
             }
-            // Somebody else's connection may hold the port for a moment.
+            // A connection of before may hold the port for a moment.
             assert!(start.elapsed() < START_LIMIT, "OpenBao does not start again: {}", self.log());
         }
     }
@@ -251,7 +252,7 @@ impl Bao {
     }
 
     fn health(&self) -> Option<u16> {
-        health(self.ports.admin)
+        health(self.admin_address())
     }
 
     fn initialise(&mut self) {
@@ -265,32 +266,20 @@ impl Bao {
 
 impl Ports {
     fn free() -> Self {
-        // All are held at once, so that they differ.
-        let held = [(); 3].map(|()| {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free on 127.0.0.1")
-        });
-        let [client, admin, cluster] =
-            held.map(|socket| socket.local_addr().expect("a bound socket has an address").port());
-        Self { client, admin, cluster }
+        Self { client: Port::free(), admin: Port::free(), cluster: [Port::free(), Port::free()] }
     }
 }
 
-fn local(port: u16) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+fn health(server: SocketAddr) -> Option<u16> {
+    plain_http::request(server, "GET", "/v1/sys/health", &[], &[]).ok().map(|answer| answer.status)
 }
 
-fn health(port: u16) -> Option<u16> {
-    plain_http::request(local(port), "GET", "/v1/sys/health", &[], &[])
-        .ok()
-        .map(|answer| answer.status)
-}
-
-fn write_config(folder: &TempDir, ports: Ports, storage: &Storage, tls: Option<&ServerTls>) {
+fn write_config(folder: &TempDir, ports: &Ports, storage: &Storage, tls: Option<&ServerTls>) {
     let data = folder.path().join("data");
     fs::create_dir_all(&data).expect("a folder can be made");
     let mut client = json!({
-        "address": format!("127.0.0.1:{}", ports.client),
-        "cluster_address": format!("127.0.0.1:{}", ports.cluster),
+        "address": ports.client.address().to_string(),
+        "cluster_address": ports.cluster[0].address().to_string(),
     });
     match tls {
         None => client["tls_disable"] = json!(true),
@@ -303,16 +292,21 @@ fn write_config(folder: &TempDir, ports: Ports, storage: &Storage, tls: Option<&
             }
         }
     }
-    let admin = json!({ "address": format!("127.0.0.1:{}", ports.admin), "tls_disable": true });
+    let admin = json!({
+        "address": ports.admin.address().to_string(),
+        "cluster_address": ports.cluster[1].address().to_string(),
+        "tls_disable": true,
+    });
     let scheme = if tls.is_some() { "https" } else { "http" };
-    // A multiplier of 1 makes the one voter its own leader within 0.1 s, and another node of a
-    // cluster leader within some seconds.
-    let raft = |id: &str| json!({ "path": data, "node_id": id, "performance_multiplier": 1 });
+    // A multiplier of 1 makes the one voter its own leader within 0.1 s. One of 3 makes another
+    // node of a cluster leader within some seconds, and no node of a cluster gives its leadership
+    // up for being kept waiting by a busy machine for less than that.
+    let raft = |id: &str, multiplier: u8| json!({ "path": data, "node_id": id, "performance_multiplier": multiplier });
     let storage = match storage {
-        Storage::Durable => json!({ "raft": raft("n1") }),
+        Storage::Durable => json!({ "raft": raft("n1", 1) }),
         Storage::Memory => json!({ "inmem": {} }),
         Storage::Node { id, leader } => {
-            let mut raft = raft(id);
+            let mut raft = raft(id, 3);
             if let Some(leader) = leader {
                 raft["retry_join"] = json!([{ "leader_api_addr": format!("http://{leader}") }]);
             }
@@ -322,17 +316,19 @@ fn write_config(folder: &TempDir, ports: Ports, storage: &Storage, tls: Option<&
     let config = json!({
         "storage": storage,
         "listener": [{ "tcp": client }, { "tcp": admin }],
-        "api_addr": format!("{scheme}://127.0.0.1:{}", ports.client),
-        "cluster_addr": format!("https://127.0.0.1:{}", ports.cluster),
+        "api_addr": format!("{scheme}://{}", ports.client.address()),
+        "cluster_addr": format!("https://{}", ports.cluster[0].address()),
         "log_level": "info",
     });
     fs::write(folder.path().join("config.json"), config.to_string()).expect("it can be written");
 }
 
-fn launch(folder: &TempDir) -> Process {
-    let mut log = File::options();
-    let log = log.create(true).append(true).open(folder.path().join("log"));
-    let log = log.expect("the log can be opened");
+/// Starts the server and waits until it answers; nothing if it ended instead, such as when somebody
+/// else has one of its ports.
+fn launch(folder: &TempDir, ports: &Ports) -> Option<Process> {
+    let path = folder.path().join("log");
+    let log = File::options().create(true).append(true).open(&path).expect("the log can be opened");
+    let before = fs::read_to_string(&path).unwrap_or_default().len();
     let mut command = dying_with_parent(&fetch::bao());
     command
         .arg("server")
@@ -340,13 +336,15 @@ fn launch(folder: &TempDir) -> Process {
         .stdin(Stdio::null())
         .stderr(log.try_clone().expect("a file can be opened twice"))
         .stdout(log);
-    Process::start(command)
-}
-
-/// Waits until the server answers; false if it ended instead.
-fn comes_up(process: &mut Process, port: u16) -> bool {
+    let mut process = Process::start(command);
     wait::eventually(START_LIMIT, "OpenBao answers", || {
-        health(port).is_some() || !process.is_running()
+        if !process.is_running() {
+            return true;
+        }
+        // It says so itself: somebody else may answer on a port that it does not get.
+        let log = fs::read_to_string(&path).unwrap_or_default();
+        let is_started = log.get(before..).is_some_and(|log| log.contains(STARTED));
+        is_started && health(ports.admin.address()).is_some()
     });
-    process.is_running()
+    process.is_running().then_some(process)
 }

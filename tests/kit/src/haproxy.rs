@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::process::Process;
-use crate::{stable_port, wait};
+use crate::{Port, wait};
 
 mod program;
 
@@ -26,7 +26,7 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 pub struct Haproxy {
     process: Process,
     folder: TempDir,
-    address: SocketAddr,
+    port: Port,
 }
 
 /// What HAProxy knows of a server.
@@ -48,9 +48,9 @@ impl Haproxy {
         // A port that was free may be taken before it is bound.
         for _ in 0..5 {
             let folder = tempfile::tempdir().expect("a temporary folder can be made");
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, stable_port()));
+            let port = Port::free();
             let config = folder.path().join("haproxy.cfg");
-            fs::write(&config, configuration(&folder, address, servers))
+            fs::write(&config, configuration(&folder, port.address(), servers))
                 .expect("it can be written");
             let log = File::create(folder.path().join("log")).expect("the log can be made");
             let mut command = program.command();
@@ -63,9 +63,10 @@ impl Haproxy {
                 .stdout(log);
             let mut process = Process::start(command);
             wait::eventually(START_LIMIT, "HAProxy listens", || {
-                TcpStream::connect(address).is_ok() || !process.is_running()
+                folder.path().join("socket").exists() && TcpStream::connect(port.address()).is_ok()
+                    || !process.is_running()
             });
-            let haproxy = Self { process, folder, address };
+            let haproxy = Self { process, folder, port };
             if haproxy.is_running() {
                 return haproxy;
             }
@@ -93,7 +94,7 @@ impl Haproxy {
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// The servers, in the order of [`Haproxy::start`].
@@ -174,15 +175,16 @@ backend kes
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{Ipv4Addr, TcpListener};
 
     use super::*;
 
     #[test]
     fn connections_go_to_servers_that_are_there() {
         let servers = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-        let gone = SocketAddr::from((Ipv4Addr::LOCALHOST, stable_port()));
-        let addresses = [servers[0].local_addr().unwrap(), gone, servers[1].local_addr().unwrap()];
+        let gone = Port::free();
+        let addresses =
+            [servers[0].local_addr().unwrap(), gone.address(), servers[1].local_addr().unwrap()];
         let haproxy = Haproxy::start(&addresses);
         wait::eventually(START_LIMIT, "the check has found out", || {
             let up: Vec<bool> = haproxy.servers().iter().map(|server| server.is_up).collect();

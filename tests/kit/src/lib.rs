@@ -33,7 +33,7 @@ pub use bao::{Bao, Cluster, Space};
 pub use certs::Authority;
 pub use haproxy::Haproxy;
 pub use plain_http::Answer;
-pub use ports::stable_port;
+pub use ports::Port;
 pub use process::Process;
 
 #[cfg(test)]

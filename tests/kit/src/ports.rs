@@ -1,21 +1,78 @@
 use std::hash::{BuildHasher, RandomState};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{self as unix, UnixDatagram};
 
 /// Below those that a system gives to whoever asks for none (Linux: from 32768 on).
 const STABLE: std::ops::Range<u16> = 20_000..32_000;
 
-/// A port of 127.0.0.1 that is free now, and that no connection takes by chance while its server
-/// is away: for a server that ends and comes back.
-///
-/// # Panics
-/// If there is none.
-pub fn stable_port() -> u16 {
-    for attempt in 0..1000_u64 {
-        let random = RandomState::new().hash_one(attempt) % u64::from(STABLE.end - STABLE.start);
-        let port = STABLE.start + u16::try_from(random).expect("it is below the number of ports");
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
+/// A port of 127.0.0.1 for a server that is told where to listen, and that may end and come back:
+/// no connection takes it by chance while nobody listens, and no other test of this machine gets
+/// it for as long as this value lives. Some other program may take it all the same, so that
+/// whoever starts a server tries again with another one.
+#[derive(Debug)]
+pub struct Port {
+    number: u16,
+    /// A socket in Linux's abstract namespace, whose name says which port is taken. It goes with
+    /// the process, however that ends, and leaves nothing behind.
+    _taken: UnixDatagram,
+}
+
+impl Port {
+    /// Takes one that is free now.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn free() -> Self {
+        (0..1000).find_map(|_| Self::take(random())).expect("a port is free on 127.0.0.1")
     }
-    panic!("no port is free on 127.0.0.1");
+
+    fn take(number: u16) -> Option<Self> {
+        let name = format!("kes-testkit-port-{number}");
+        let name = unix::SocketAddr::from_abstract_name(name).expect("the name is short");
+        let taken = UnixDatagram::bind_addr(&name).ok()?;
+        TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
+        Some(Self { number, _taken: taken })
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.number))
+    }
+}
+
+fn random() -> u16 {
+    let count = u64::from(STABLE.end - STABLE.start);
+    let random = RandomState::new().hash_one(()) % count;
+    STABLE.start + u16::try_from(random).expect("it is below the number of ports")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_taken_once_until_it_is_given_back() {
+        let port = Port::free();
+        assert!(STABLE.contains(&port.number()));
+        assert!(Port::take(port.number()).is_none());
+        let number = port.number();
+        drop(port);
+        assert!(Port::take(number).is_some());
+    }
+
+    #[test]
+    fn a_port_that_somebody_listens_on_is_not_taken() {
+        let port = Port::free();
+        let number = port.number();
+        let listener = TcpListener::bind(port.address()).unwrap();
+        drop(port);
+        assert!(Port::take(number).is_none());
+        drop(listener);
+    }
 }

@@ -85,9 +85,10 @@ impl Drop for Process {
 
 /// The command, made to die with the thread that starts it, where that can be had.
 pub(crate) fn dying_with_parent(program: &Path) -> Command {
-    const SETPRIV: &str = "/usr/bin/setpriv";
-    if Path::new(SETPRIV).exists() {
-        let mut command = Command::new(SETPRIV);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let setpriv = std::env::split_paths(&path).map(|folder| folder.join("setpriv"));
+    if let Some(setpriv) = setpriv.into_iter().find(|file| file.is_file()) {
+        let mut command = Command::new(setpriv);
         command.args(["--pdeathsig", "KILL"]).arg(program);
         command
     } else {

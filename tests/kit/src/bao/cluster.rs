@@ -6,7 +6,7 @@ use super::{Bao, START_LIMIT, Storage};
 use crate::wait;
 
 /// A node votes some seconds after it has joined. What takes longer than this never comes.
-const VOTERS_LIMIT: Duration = Duration::from_secs(30);
+const VOTERS_LIMIT: Duration = Duration::from_secs(60);
 
 /// Three servers that hold the same data, one of them active. Any two go on without the third.
 #[derive(Debug)]
@@ -75,6 +75,28 @@ impl Cluster {
         self.active().expect("it was there just now")
     }
 
+    /// Which node is active and since when, as text: another one after each election. `None`
+    /// while no node is active.
+    pub fn leadership(&self) -> Option<String> {
+        let active = self.active()?;
+        let leader = self.nodes[active].root().request("GET", "sys/leader", None).json();
+        let since = leader["active_time"].as_str().filter(|_| leader["is_self"] == true)?;
+        Some(format!("{active} since {since}"))
+    }
+
+    /// The same; waits for an active node.
+    ///
+    /// # Panics
+    /// If none becomes active.
+    pub fn wait_for_leadership(&self) -> String {
+        let mut leadership = None;
+        wait::eventually(START_LIMIT, "a node is active", || {
+            leadership = self.leadership();
+            leadership.is_some()
+        });
+        leadership.expect("it was there just now")
+    }
+
     /// Kills a node with SIGKILL.
     pub fn kill(&mut self, number: usize) {
         self.nodes[number].kill();
@@ -86,12 +108,16 @@ impl Cluster {
         self.unseal(&self.nodes[number]);
     }
 
-    /// A node that joins needs the key until it has taken it; a standby then answers 429.
+    /// A node that joins needs the key until it has taken it; a standby then answers 429, and
+    /// serves when it has heard who the active node is.
     fn unseal(&self, node: &Bao) {
         let key = json!({ "key": node.unseal_key });
         wait::eventually(START_LIMIT, "a node has joined", || {
             if matches!(node.health(), Some(200 | 429)) {
-                return true;
+                let leader = node.root().request("GET", "sys/leader", None).json();
+                return leader["leader_address"]
+                    .as_str()
+                    .is_some_and(|address| !address.is_empty());
             }
             node.root().request("PUT", "sys/unseal", Some(&key));
             std::thread::sleep(Duration::from_millis(50));
