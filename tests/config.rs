@@ -1,7 +1,10 @@
 //! The configuration file (contract `config.md`), as who starts a server with it sees it.
 //!
 //! The files stand in `config/testdata`: those of `accept` start a server, those of `refuse` end
-//! the program with a sentence.
+//! the program with a sentence. Those of `tests/data/deployed` are written as files are deployed.
+
+/// Files as they are deployed.
+mod deployed;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -230,6 +233,26 @@ fn what_a_file_surely_did_not_mean_is_told_once_at_start() {
         assert_eq!(told.len(), 1, "{start}\n{stderr}");
         assert!(told[0].contains(" level=WARN ") && told[0].contains(words), "{}", told[0]);
     }
+}
+
+/// The same report as at start: the mistake, and the typo that caused it.
+#[test]
+fn a_refused_reload_tells_the_typo_that_caused_it() {
+    harness::run(async {
+        let server = Server::start();
+        let text = Config::usual().text().replace("tls:", "tsl:");
+        let line = 1 + text.lines().position(|line| line.starts_with("tsl:")).unwrap();
+        std::fs::write(server.file("config.yml"), text).unwrap();
+        server.signal(Signal::HUP);
+        let typo = format!("config.yml:{line}: tsl: unknown field, ignored; is 'tls' meant?");
+        server.wait_for_stderr(&typo);
+        let stderr = server.stderr();
+        let logged = stderr.lines().find(|line| line.contains(&typo)).unwrap();
+        assert!(logged.contains("config.yml: tls.key: is required"), "{logged}");
+        assert!(logged.contains(" level=ERROR "), "{logged}");
+        let mut admin = server.client(Who::Admin, Protocol::H2).await;
+        assert_eq!(admin.send("GET", "/v1/status", "").await.status, 200);
+    });
 }
 
 /// A deny pattern keeps what it says, inner star or not; an allow pattern is not opened by one.

@@ -55,18 +55,20 @@ const FIELDS: &[&str] = &[
     "keystore.entrust.keycontrol",
 ];
 
-/// Fields of older versions: section, name, and what takes their place.
+/// Fields of older versions: section, name, and what a warning says of it.
 const RETIRED: &[(&str, &str, &str)] = &[
-    ("", "root", "it is 'admin.identity' today"),
-    ("", "enclave", "there are no enclaves any more"),
-    ("policy.*", "paths", "it is 'allow' today"),
-    ("cache.expiry", "all", "it is 'any' today"),
-    ("log", "trace", "'log.audit: debug' logs every request today"),
-    ("keystore.fs", "dir", "it is 'path' today"),
-    ("keystore.vault", "address", "it is 'endpoint' today"),
-    ("keystore.vault.approle", "retry", "a failed login is always repeated"),
-    ("keystore.vault.kubernetes", "retry", "a failed login is always repeated"),
+    ("", "root", "retired field, ignored; it is 'admin.identity' today"),
+    ("", "enclave", "retired field, ignored; there are no enclaves any more"),
+    ("policy.*", "paths", "retired field, ignored; it is 'allow' today"),
+    ("cache.expiry", "all", "retired field, ignored; it is 'any' today"),
+    ("log", "trace", "retired field, ignored; 'log.audit: debug' logs every request today"),
+    ("keystore.fs", "dir", "retired field, ignored; it is 'path' today"),
+    ("keystore.vault", "address", "retired field, ignored; it is 'endpoint' today"),
+    ("keystore.vault.approle", "retry", RETRY),
+    ("keystore.vault.kubernetes", "retry", RETRY),
 ];
+
+const RETRY: &str = "not needed, ignored; a failed login is repeated by itself";
 
 /// Words that people write for a field, too far from its name to be found by [`is_near`]:
 /// section, word without `-` and `_`, the field. None of them can make a server look for keys at
@@ -132,8 +134,8 @@ pub(crate) fn below(section: &str) -> Vec<&'static str> {
 
 /// The warning for a field that a section does not have.
 pub(crate) fn unknown(section: &str, name: &str) -> String {
-    if let Some((_, _, today)) = RETIRED.iter().find(|row| (row.0, row.1) == (section, name)) {
-        return format!("retired field, ignored; {today}");
+    if let Some((.., told)) = RETIRED.iter().find(|row| (row.0, row.1) == (section, name)) {
+        return (*told).to_owned();
     }
     if name.contains("${") {
         return "unknown field, ignored; variables are replaced in values, not in names of fields"
@@ -142,10 +144,15 @@ pub(crate) fn unknown(section: &str, name: &str) -> String {
     let written = plain(name);
     let synonym = SYNONYMS.iter().find(|row| (row.0, row.1) == (section, &*written));
     let near = synonym.map(|row| row.2).or_else(|| nearest(&written, &below(section)));
-    if let Some(near) = near {
+    let places = elsewhere(section, &written);
+    // At the top level `key` is rather `tls.key` than `keys`.
+    let is_misplaced = section.is_empty() && !places.is_empty();
+    if let Some(near) = near
+        && !is_misplaced
+    {
         return format!("unknown field, ignored; is '{near}' meant?");
     }
-    match elsewhere(section, &written).as_slice() {
+    match places.as_slice() {
         [] => "unknown field, ignored".to_owned(),
         [place] if !place.contains('.') => {
             format!("unknown field here, ignored; '{place}' belongs at the top level of the file")
@@ -181,8 +188,9 @@ fn elsewhere(section: &str, written: &str) -> Vec<String> {
     for field in FIELDS.iter().filter(|field| !field.starts_with("keys.")) {
         let parts: Vec<_> = field.split('.').collect();
         for end in 1..=parts.len() {
-            let place = parts[..end].join(".");
-            if plain(parts[end - 1]) == written && !places.contains(&place) {
+            let (place, above) = (parts[..end].join("."), parts[..end - 1].join("."));
+            let is_there = plain(parts[end - 1]) == written && above != section;
+            if is_there && !places.contains(&place) {
                 places.push(place);
             }
         }
@@ -214,6 +222,7 @@ mod tests {
             ("", "fs", "it belongs at 'keystore.fs'"),
             ("", "vault", "it belongs at 'keystore.vault'"),
             ("", "cert", "it belongs at 'tls.cert'"),
+            ("", "key", "it belongs at 'tls.key'"),
             ("", "allow", "it belongs at 'policy.<name>.allow'"),
             ("", "identities", "'tls.proxy.identities' or 'policy.<name>.identities'"),
             ("tls", "policy", "'policy' belongs at the top level of the file"),

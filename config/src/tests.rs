@@ -193,8 +193,8 @@ fn what_the_files_to_accept_say() {
     assert!(text[1].starts_with("line 17: policy.minio.allow[3]: '/v1/key/bulk/decrypt' matches"));
     assert_eq!(
         text[2],
-        "line 36: keystore.vault.approle.retry: retired field, ignored; a failed login is always \
-         repeated"
+        "line 36: keystore.vault.approle.retry: not needed, ignored; a failed login is \
+         repeated by itself"
     );
 
     let operator = file("03-operator-style.yml").config;

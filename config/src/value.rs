@@ -205,6 +205,10 @@ impl<'a> Value<'a> {
         let entries = match self.node.map(|node| &node.kind) {
             None | Some(Kind::Null) => return Ok(vec![]),
             Some(Kind::Map(entries)) => entries,
+            Some(Kind::Scalar(text)) if text.contains(':') => {
+                let found = "a text; is a blank missing after a ':'?";
+                return Err(self.found(&expected(), found));
+            }
             Some(Kind::Scalar(_) | Kind::List(_)) => return Err(self.wrong(&expected())),
         };
         let mut lines = HashMap::new();
@@ -232,6 +236,10 @@ impl<'a> Value<'a> {
             Some(Kind::List(_)) => "a list",
             Some(Kind::Map(_)) => "a map",
         };
+        self.found(expected, found)
+    }
+
+    fn found(&self, expected: &str, found: &str) -> Noted {
         self.mistake(format!("expected {expected}, but line {} holds {found}", self.line))
     }
 

@@ -201,7 +201,10 @@ impl<'t> Composer<'t> {
                 Kind::Scalar(text) => text.as_str().into(),
                 Kind::Null => "".into(),
                 Kind::List(_) | Kind::Map(_) => {
-                    let text = format!("the name of a field is a text, line {line} holds none");
+                    let text = format!(
+                        "line {line} holds a map or a list where the name of a field is expected; \
+                         '{{{{ … }}}}' of a template is not replaced here"
+                    );
                     return Err(Mistake::of_file(Some(line), text));
                 }
             };
@@ -261,7 +264,17 @@ fn is_null(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> bool {
 /// The parser's words hold at most one character of the file.
 fn not_yaml(error: &ScanError) -> Mistake {
     let (line, column) = (error.marker().line(), error.marker().col() + 1);
-    let text = format!("not YAML: {} (line {line}, column {column})", error.info());
+    let hint = match error.info() {
+        info if info.starts_with("tabs disallowed") => "; indent with blanks, not with tabs",
+        info if info.starts_with("mapping values are not allowed") => {
+            "; the indentation differs from that of the fields above, or a text with ': ' in it \
+             needs quotes"
+        }
+        info if info.contains("anchor") => "; a text that begins with '*' or '&' needs quotes",
+        info if info.contains("quoted scalar") => "; is a closing quote missing?",
+        _ => "",
+    };
+    let text = format!("not YAML: {} (line {line}, column {column}){hint}", error.info());
     Mistake::of_file(Some(line), text)
 }
 
@@ -341,7 +354,11 @@ mod tests {
         }
         assert!(tree("a: *x").contains("anchor"));
         assert_eq!(tree("a: &x [*x]"), "an alias inside its own anchor");
-        assert_eq!(tree("? [a]\n: 1"), "the name of a field is a text, line 1 holds none");
+        assert_eq!(
+            tree("? [a]\n: 1"),
+            "line 1 holds a map or a list where the name of a field is expected; '{{ … }}' of a \
+             template is not replaced here"
+        );
     }
 
     #[test]

@@ -31,14 +31,12 @@ pub(super) fn read(value: &Value<'_>) -> Result<Config, Noted> {
     ];
     let unsupported = unsupported?;
     let supported = [("fs".to_owned(), fs), ("vault".to_owned(), vault)];
-    let given: Vec<_> = supported
-        .iter()
-        .chain(&unsupported)
-        .filter(|(_, store)| store.is_given())
-        .map(|(name, store)| format!("{name} (line {})", store.line))
-        .collect();
+    let mut given: Vec<_> =
+        supported.iter().chain(&unsupported).filter(|(_, store)| store.is_given()).collect();
+    given.sort_by_key(|(_, store)| store.line);
     if given.len() > 1 {
-        let given = given.join(", ");
+        let given = given.iter().map(|(name, store)| format!("{name} (line {})", store.line));
+        let given = given.collect::<Vec<_>>().join(", ");
         return Err(value.mistake(format!("more than one key store: {given}; keep one of them")));
     }
     match read.into_iter().flatten().next() {

@@ -47,7 +47,7 @@ fn policy(
         value.warn(if name.contains("${") {
             "variables are replaced in values, not in the names of policies"
         } else {
-            "the API takes no such name: the policy works, but cannot be shown by it"
+            "the API takes no such name: the policy works, but the API cannot show it"
         });
     }
     if allow.is_empty() && !identities.is_empty() {

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use kes_api::KeyName;
-use kes_api::route::{Operation, ROUTES};
+use kes_api::route::{Operation, ROUTES, Route};
 
 use crate::value::{Noted, Value};
 use crate::{Address, ApiOverride, ApiOverrides, Cache, Level, Log, LogFormat, fields};
@@ -34,7 +34,10 @@ pub(super) fn api(value: &Value<'_>) -> Result<ApiOverrides, Noted> {
     let mut result = Ok(());
     for (path, value) in value.entries("a map of API paths, such as '/v1/ready'")? {
         let Some(operation) = operation(path) else {
-            value.warn("no API has this path, ignored");
+            value.warn(match meant(path) {
+                Some(meant) => format!("no API has this path, ignored; is '{meant}' meant?"),
+                None => "no API has this path, ignored".to_owned(),
+            });
             continue;
         };
         // `/v1/key/create` and `/v1/key/create/` are one API, but two names for YAML.
@@ -55,6 +58,17 @@ fn operation(path: &str) -> Option<Operation> {
     let wanted = path.strip_suffix('/').unwrap_or(path);
     let route = ROUTES.iter().find(|route| bare(route.path) == wanted)?;
     (route.takes_name() || path == route.path).then_some(route.operation)
+}
+
+/// The path of an API that may be meant by one that none has.
+fn meant(path: &str) -> Option<&'static str> {
+    // What is set for an API is so for all names.
+    let named = ROUTES.iter().find(|route| route.takes_name() && path.starts_with(route.path));
+    named.map(|route| route.path).or_else(|| {
+        let near = |route: &Route| (strsim::osa_distance(path, route.path), route.path);
+        let (distance, path) = ROUTES.iter().map(near).min()?;
+        (distance <= 2).then_some(path)
+    })
 }
 
 fn single_api(value: &Value<'_>) -> Result<ApiOverride, Noted> {

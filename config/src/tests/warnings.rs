@@ -26,8 +26,8 @@ api:
             "line 10: policy.minio.whatever: unknown field, ignored",
             "line 12: cache.expiry.unusd: unknown field, ignored; is 'unused' meant?",
             "line 12: cache.expiry.xyz: unknown field, ignored",
-            "line 14: api./v1/redy: no API has this path, ignored",
-            "line 15: api./v1/status/: no API has this path, ignored",
+            "line 14: api./v1/redy: no API has this path, ignored; is '/v1/ready' meant?",
+            "line 15: api./v1/status/: no API has this path, ignored; is '/v1/status' meant?",
             "line 16: api./v1/ready.skip-auth: unknown field, ignored; is 'skip_auth' meant?",
         ]
     );

@@ -17,7 +17,11 @@ impl<'a> Value<'a> {
     /// The map that it is; an empty one if there is none. The name is that among all fields,
     /// such as `policy.*`.
     pub(crate) fn section(&self, name: &'static str) -> Result<Section<'a>, Noted> {
-        let expected = || format!("a map with {}", enumerated(&fields::below(name)));
+        let expected = || match name {
+            // Not with those that are refused.
+            "keystore" => "a map with fs or vault".to_owned(),
+            _ => format!("a map with {}", enumerated(&fields::below(name))),
+        };
         let fields = self.entries_or(&expected)?.into_iter().collect();
         Ok(Section { value: self.clone(), name, fields, taken: vec![] })
     }
