@@ -33,7 +33,7 @@ const LIMITS: [(&str, &str, &str, &str, &str); 30] = [
     (VAULT, "| 12 s;", "keystore", "CALL_LIMIT", "Duration::from_secs(12)"),
     (VAULT, "every 0.75 s", "keystore", "MAX_INTERVAL", "Duration::from_millis(750)"),
     (VAULT, "answer within 2 s", "keystore", "PING_LIMIT", "Duration::from_secs(2)"),
-    (VAULT, "one a second;", "keystore", "LOGIN_PAUSE", "Duration::from_secs(1)"),
+    (VAULT, "one a second,", "keystore", "LOGIN_PAUSE", "Duration::from_secs(1)"),
     (
         VAULT,
         "1 s, doubled each time up to 15 s",
