@@ -117,6 +117,17 @@ impl Ran {
         assert_eq!((self.warnings(), self.failures()), (vec![], vec![]), "{self:#?}");
     }
 
+    /// These warnings are given, in this order, and no others: each has all the parts.
+    fn warns(&self, expected: &[&[&str]]) {
+        let warnings = self.warnings();
+        assert_eq!(warnings.len(), expected.len(), "{self:#?}");
+        for (line, parts) in warnings.iter().zip(expected) {
+            for part in *parts {
+                assert!(line.contains(part), "'{part}' is not in '{line}': {self:#?}");
+            }
+        }
+    }
+
     /// This line tells that something is good.
     fn tells(&self, text: &str) {
         assert!(self.of("ok").iter().any(|line| line.contains(text)), "'{text}': {self:#?}");

@@ -3,6 +3,7 @@
 mod creators;
 mod job;
 mod outage;
+mod rights;
 mod start;
 mod stored;
 mod work;

@@ -1,8 +1,30 @@
+use std::fmt;
 use std::io;
 
 use kes_api::KeyName;
 
 use crate::config::ConfiguredPath;
+
+/// The kinds of key stores, by the configuration's words for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Keys in memory.
+    Memory,
+    /// One file a key.
+    Fs,
+    /// Vault or OpenBao.
+    Vault,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Fs => "fs",
+            Self::Vault => "vault",
+        })
+    }
+}
 
 /// Why a key store did not do as asked. The texts are for the log alone: clients get the
 /// contract's answer. None of them holds a secret.
@@ -23,8 +45,10 @@ pub enum Error {
     },
 
     /// What stands in the store is no stored key.
-    #[error("key '{name}' is damaged: {reason}")]
+    #[error("key store: {store}: key '{name}' is damaged: {reason}")]
     Corrupt {
+        /// The kind of store.
+        store: Kind,
         /// The key.
         name: KeyName,
         /// What is wrong with it, without a byte of it.
@@ -48,7 +72,7 @@ pub enum Error {
 
 impl Error {
     /// The same, with the kind of store named where the store is what failed.
-    pub(crate) fn of_store(self, kind: &str) -> Self {
+    pub(crate) fn of_store(self, kind: Kind) -> Self {
         match self {
             Self::Unreachable { reason } => {
                 Self::Unreachable { reason: format!("{kind}: {reason}") }

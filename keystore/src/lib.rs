@@ -34,6 +34,6 @@ pub mod vault;
 pub mod battery;
 
 pub use config::Config;
-pub use error::{Error, OpenError};
+pub use error::{Error, Kind, OpenError};
 pub use record::{InvalidRecord, Record};
 pub use store::{KeyStore, Logins, Page, State, Store, Value};

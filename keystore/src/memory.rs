@@ -66,9 +66,10 @@ impl KeyStore for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::battery::{self, MissingDelete};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn does_what_every_store_does() {
-        crate::battery::run(async || MemoryStore::new()).await;
+        battery::run(MissingDelete::Fails, async || MemoryStore::new()).await;
     }
 }

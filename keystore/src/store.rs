@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::fs::FsStore;
 use crate::memory::MemoryStore;
 use crate::vault::VaultStore;
-use crate::{Error, OpenError};
+use crate::{Error, Kind, OpenError};
 
 /// The text that stands in a key store for one key: standard base64 of a protobuf message, or
 /// the JSON of older versions. It holds key material: it is wiped when dropped, and has neither
@@ -132,7 +132,8 @@ pub trait KeyStore: Send + Sync {
     /// Removes a name, with all that stands under it.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is nothing.
+    /// [`Error::NotFound`] if there is nothing, from a store that knows it: Vault deletes what is
+    /// not there without a word.
     fn delete(&self, name: &KeyName) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// The names that match, sorted by bytes, at most `limit` of them.
@@ -200,12 +201,12 @@ impl Store {
         }
     }
 
-    /// The configuration's word for the kind of store, which errors begin with.
-    fn kind(&self) -> &'static str {
+    /// The kind of store, which errors begin with.
+    pub const fn kind(&self) -> Kind {
         match self {
-            Self::Memory(_) => "memory",
-            Self::Fs(_) => "fs",
-            Self::Vault(_) => "vault",
+            Self::Memory(_) => Kind::Memory,
+            Self::Fs(_) => Kind::Fs,
+            Self::Vault(_) => Kind::Vault,
         }
     }
 }

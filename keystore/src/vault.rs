@@ -1,8 +1,8 @@
 //! Vault and OpenBao: one secret a key, in a KV engine of version 1 or 2 (contract `vault.md`).
 //!
 //! A call passes these layers: where the key lives and what its answer means (this file, with
-//! `election` for the exact create that KV v1 lacks and `transit` for wrapping), a token
-//! (`session`), connections and time limits (`client`). Vault being down, sealed or started
+//! `create`, `election` for the exact create that KV v1 lacks, `mount` for the version of the
+//! engine, and `transit` for wrapping), a token (`session`), connections and time limits (`client`). Vault being down, sealed or started
 //! anew is never an end: two tasks watch its health and keep a token at hand.
 
 /// Names for the next pages.
@@ -20,7 +20,10 @@ mod body;
 /// Connections, time limits, repeats, redirects.
 mod client;
 
-/// The create of KV v1.
+/// Creating keys.
+mod create;
+
+/// Who creates a key on KV v1.
 mod election;
 
 /// What is asked of a KV engine.
@@ -44,6 +47,9 @@ mod listing;
 /// The requests that get and keep a token.
 mod login;
 
+/// Of which version the engine is.
+mod mount;
+
 /// What an answer to LIST says.
 mod names;
 
@@ -66,26 +72,24 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 use kes_api::{KeyName, ListPattern};
-use serde::Serialize;
-use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio::time;
 use url::Url;
 use zeroize::Zeroizing;
 
 use self::ahead::Ahead;
-use self::body::Field;
 use self::client::Client;
 use self::election::Elections;
-use self::engine::{delete, write};
+use self::engine::delete;
 use self::fault::Fault;
+use self::mount::Mount;
 use self::paths::Paths;
 use self::session::Session;
 use self::transit::{Transit, is_wrapped};
 use crate::config::{self, KvVersion, Login};
-use crate::{Error, KeyStore, Logins, OpenError, Page, State, Value};
+use crate::{Error, KeyStore, Kind, Logins, OpenError, Page, State, Value};
 
 /// The longest time for an operation as a whole, whatever happens: less than the 15 s of its
 /// route, so that the client is given an answer.
@@ -109,8 +113,7 @@ struct Vault {
     transit: Option<Transit>,
     elections: Elections,
     ahead: Ahead,
-    /// Whether the engine is of the version that is configured, once it is known.
-    engine: OnceCell<bool>,
+    mount: Mount,
 }
 
 impl VaultStore {
@@ -143,7 +146,7 @@ impl VaultStore {
             transit: config.transit.as_ref().map(Transit::new),
             elections: Elections::default(),
             ahead: Ahead::default(),
-            engine: OnceCell::new(),
+            mount: Mount::default(),
         });
 
         let session = &vault.session;
@@ -202,84 +205,14 @@ impl KeyStore for VaultStore {
 }
 
 impl Vault {
-    async fn create(self: &Arc<Self>, name: &KeyName, value: &Value) -> Result<(), Error> {
-        // Most often the key is there: who creates it at start asks each time.
-        if self.stands(name).await.map_err(Fault::into_error)? {
-            return Err(Error::Exists { name: *name });
-        }
-        let _change = self.ahead.change();
-        self.check_engine().await?;
-        let wrapped;
-        let stored = match &self.transit {
-            None => value.expose(),
-            Some(transit) => {
-                wrapped =
-                    transit.wrap(&self.session, value.expose()).await.map_err(Fault::into_error)?;
-                wrapped.as_str()
-            }
-        };
-        match self.version {
-            KvVersion::V1 => self.create_by_election(name, stored).await,
-            KvVersion::V2 => self.create_by_version(name, stored).await,
-        }
-    }
-
-    /// KV v2: Vault itself refuses to write a version that is not the first.
-    async fn create_by_version(&self, name: &KeyName, stored: &str) -> Result<(), Error> {
-        #[derive(Serialize)]
-        struct Secret<'a> {
-            options: Field<'a, u32>,
-            data: Field<'a, &'a str>,
-        }
-        let secret = Secret { options: Field("cas", 0), data: Field(name.as_str(), stored) };
-        let call = write(self.paths.data(name), &secret);
-        let mut patience = self.session.patience();
-        let mut repeated = false;
-        loop {
-            match self.session.try_call(&call).await {
-                Ok(_) => return Ok(()),
-                // Nobody knows whether a write without an answer was carried out. To write it
-                // once more is harmless here, and tells.
-                Err(fault) if fault.is_unsure() && !repeated => {}
-                Err(fault) if patience.outlasts(&fault).await => {}
-                Err(fault) => return self.refused(name, stored, repeated, fault).await,
-            }
-            repeated = true;
-        }
-    }
-
-    /// What a refused write means: Vault refuses to overwrite in words that depend on its version
-    /// and on the rights that we have, so it is asked whether there is something to overwrite.
-    async fn refused(
-        &self,
-        name: &KeyName,
-        stored: &str,
-        written_before: bool,
-        fault: Fault,
-    ) -> Result<(), Error> {
-        let may_be_taken =
-            matches!(fault.status(), Some(StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN));
-        if !may_be_taken || !self.stands(name).await.map_err(Fault::into_error)? {
-            return Err(fault.into_error());
-        }
-        if written_before && self.holds(name, stored).await.map_err(Fault::into_error)? {
-            return Ok(());
-        }
-        Err(Error::Exists { name: *name })
-    }
-
     async fn read(&self, name: &KeyName) -> Result<Value, Error> {
         let found = match self.stored(name).await {
-            Err(fault) if fault.is_not_found() => {
-                self.check_engine().await?;
-                return Err(Error::NotFound { name: *name });
-            }
-            other => other.map_err(Fault::into_error)?,
+            Err(fault) if fault.is_not_found() => return Err(Error::NotFound { name: *name }),
+            Err(fault) => return Err(self.failed(fault).await),
+            Ok(found) => found,
         };
-        let text = found.ok_or_else(|| Error::Corrupt {
-            name: *name,
-            reason: "its entry in Vault has no field of its name".to_owned(),
-        })?;
+        let text =
+            found.ok_or_else(|| damaged(name, "its entry in Vault has no field of its name"))?;
         let text = match &self.transit {
             _ if !is_wrapped(&text) => text,
             Some(transit) => {
@@ -287,25 +220,27 @@ impl Vault {
             }
             None => {
                 let reason = "a transit engine wrapped it, and the configuration names none";
-                return Err(Error::Corrupt { name: *name, reason: reason.to_owned() });
+                return Err(damaged(name, reason));
             }
         };
         if text.len() > Value::MAX_LEN {
-            let reason = format!("it is longer than {} bytes", Value::MAX_LEN);
-            return Err(Error::Corrupt { name: *name, reason });
+            return Err(damaged(name, &format!("it is longer than {} bytes", Value::MAX_LEN)));
         }
         Ok(Value::new(into_inner(text)))
     }
 
-    /// Vault deletes what is not there without a word, so it is asked first.
+    /// Vault deletes what is not there without a word.
     async fn delete(&self, name: &KeyName) -> Result<(), Error> {
-        if !self.stands(name).await.map_err(Fault::into_error)? {
-            return Err(Error::NotFound { name: *name });
-        }
         let _change = self.ahead.change();
-        let call = delete(self.paths.metadata(name));
-        self.session.call(&call).await.map_err(Fault::into_error)?;
-        Ok(())
+        let form = match self.form_of_keys().await.map_err(Fault::into_error)? {
+            Some(form) => form,
+            None => self.form_of(name).await.map_err(Fault::into_error)?,
+        };
+        match self.session.call(&delete(self.paths.whole(name, form))).await {
+            Ok(_) => Ok(()),
+            Err(fault) if fault.is_not_found() => Ok(()),
+            Err(fault) => Err(self.failed(fault).await),
+        }
     }
 
     async fn list(&self, pattern: &ListPattern<'_>, limit: usize) -> Result<Page, Error> {
@@ -314,9 +249,19 @@ impl Vault {
         }
         let reading = self.ahead.read();
         let all = reading.limit(limit);
-        let read = self.page(pattern, limit, all).await.map_err(Fault::into_error)?;
-        Ok(reading.done(pattern, read, limit))
+        let read = match self.form_of_keys().await.map_err(Fault::into_error)? {
+            Some(form) => self.page(form, pattern, limit, all).await,
+            None => self.page_of_either(pattern, limit, all).await,
+        };
+        match read {
+            Ok(read) => Ok(reading.done(pattern, read, limit)),
+            Err(fault) => Err(self.failed(fault).await),
+        }
     }
+}
+
+fn damaged(name: &KeyName, reason: &str) -> Error {
+    Error::Corrupt { store: Kind::Vault, name: *name, reason: reason.to_owned() }
 }
 
 /// Ends an operation in time.

@@ -1,5 +1,6 @@
 //! A Vault that is not there, is closed, hangs, or refuses the login.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kes_testkit::faulty::{Faulty, Reply, Request};
@@ -125,8 +126,13 @@ fn a_write_that_hangs_ends_the_check_in_time_and_is_cleaned_up() {
 fn a_scratch_key_goes_when_it_cannot_be_read() {
     let world = World::new(2, false);
     let address = world.bao.admin_address();
+    let is_written = AtomicBool::new(false);
     let relay = Faulty::start(move |request: &Request| match request.method.as_str() {
-        "GET" if request.target.contains("version=1") => {
+        "POST" if request.path().starts_with("/v1/kv/data/") && request.body != b"{}" => {
+            is_written.store(true, Ordering::Relaxed);
+            Reply::Forward(address)
+        }
+        "GET" if is_written.load(Ordering::Relaxed) && request.target.contains("version=1") => {
             Reply::json(500, json!({ "errors": ["disk on fire"] }))
         }
         _ => Reply::Forward(address),

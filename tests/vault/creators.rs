@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::Barrier;
 
 use super::work::{generate, open};
-use super::world::{Layout, World, tell, told_nothing_of};
+use super::world::{Layout, Policy, World, tell, told_nothing_of};
 use crate::harness::{self, Protocol, Who};
 
 const ROUNDS: usize = 20;
@@ -15,6 +15,12 @@ const ROUNDS: usize = 20;
 #[test]
 fn one_of_two_servers_succeeds_on_kv_v1() {
     one_succeeds(Layout::V1);
+}
+
+/// Nor does the policy keep one of them from overwriting what the other wrote.
+#[test]
+fn one_of_two_servers_succeeds_on_kv_v1_where_they_may_overwrite() {
+    one_succeeds(Layout { policy: Policy::Update, tls: false, ..Layout::V1 });
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use kes_testkit::bao::{RoleCredentials, minimal_kv_policy, minimal_transit_policy};
+use kes_testkit::bao::{KvPolicy, RoleCredentials, minimal_kv_policy, minimal_transit_policy};
 use kes_testkit::{Authority, Bao, Space};
 use serde_json::{Value, json};
 
@@ -47,12 +47,32 @@ pub(super) struct Layout {
     pub(super) namespace: &'static str,
     pub(super) transit: bool,
     pub(super) tls: bool,
+    /// The policy for keys.
+    pub(super) policy: Policy,
+}
+
+/// A policy for keys.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Policy {
+    /// What the guide grants for the whole engine.
+    Guide,
+    /// One of those that operators were told to grant; its prefix is that of the keys.
+    Documented(KvPolicy),
+    /// The guide's, and the right to overwrite.
+    Update,
 }
 
 impl Layout {
     /// Of the guide.
-    pub(super) const V1: Self =
-        Self { version: 1, engine: "kv/", prefix: "", namespace: "", transit: false, tls: true };
+    pub(super) const V1: Self = Self {
+        version: 1,
+        engine: "kv/",
+        prefix: "",
+        namespace: "",
+        transit: false,
+        tls: true,
+        policy: Policy::Guide,
+    };
     pub(super) const V2: Self = Self { version: 2, engine: "kv", tls: false, ..Self::V1 };
 }
 
@@ -78,7 +98,12 @@ impl World {
         let space = bao.namespace(layout.namespace);
         let engine = layout.engine.trim_matches('/');
         space.enable_kv(engine, layout.version);
-        let mut policy = minimal_kv_policy(engine, layout.version);
+        let mut policy = match layout.policy {
+            Policy::Guide => minimal_kv_policy(engine, layout.version),
+            Policy::Documented(policy) => policy.text(engine),
+            Policy::Update => minimal_kv_policy(engine, layout.version)
+                .replace("\"create\",", "\"create\", \"update\","),
+        };
         if layout.transit {
             space.enable_transit("transit", "wrap");
             policy += &minimal_transit_policy("transit", "wrap");

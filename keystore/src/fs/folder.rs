@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::store::PageBuilder;
-use crate::{Error, Page, State, Value};
+use crate::{Error, Kind, Page, State, Value};
 
 /// What the names of unfinished files start with. A key's name has no `.`.
 const TEMPORARY: &str = ".new-";
@@ -70,7 +70,8 @@ impl Folder {
 
     pub(super) fn read(&self, name: KeyName) -> Result<Value, Error> {
         let path = self.path.join(name.as_str());
-        let corrupt = |reason: &str| Error::Corrupt { name, reason: reason.to_owned() };
+        let corrupt =
+            |reason: &str| Error::Corrupt { store: Kind::Fs, name, reason: reason.to_owned() };
         let mut file = OpenOptions::new()
             .read(true)
             // So that a pipe of that name does not block.

@@ -43,7 +43,7 @@ fn mode(path: &Path) -> u32 {
 async fn does_what_every_store_does() {
     let above = temporary();
     let next = std::sync::atomic::AtomicU32::new(0);
-    battery::run(async || {
+    battery::run(battery::MissingDelete::Fails, async || {
         let folder = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string();
         FsStore::open(above.path().join(folder)).await.unwrap()
     })
@@ -135,7 +135,7 @@ async fn what_is_no_stored_key_is_refused_and_never_waited_for() {
     for (key, said) in
         [("big", "too big"), ("binary", "not text"), ("folder", "not a reg"), ("pipe", "not a reg")]
     {
-        let Err(Error::Corrupt { name, reason }) = store.read(&name(key)).await else {
+        let Err(Error::Corrupt { name, reason, .. }) = store.read(&name(key)).await else {
             panic!("{key} was read")
         };
         assert_eq!(name.as_str(), key);

@@ -22,6 +22,7 @@ pub(super) enum Capability {
 pub(super) struct Space {
     /// Of the requests; empty for the root namespace.
     namespace: String,
+    login: String,
     /// What paths begin with in the policies of the login's namespace: `team/`, or nothing.
     prefix: String,
 }
@@ -61,7 +62,13 @@ impl Space {
         let (namespace, login) = (text(namespace), text(login));
         let prefix = below(&namespace, &login).unwrap_or(&namespace);
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Self { namespace, prefix }
+        Self { namespace, login, prefix }
+    }
+
+    /// The namespaces of login and requests, if no token of the one has a right in the other.
+    pub(super) fn out_of_reach(&self) -> Option<(&str, &str)> {
+        let is_reached = below(&self.namespace, &self.login).is_some();
+        (!is_reached).then_some((&self.login, &self.namespace))
     }
 
     /// What paths begin with in a policy.
@@ -71,7 +78,7 @@ impl Space {
 }
 
 /// The part of a namespace that is below another one; `None` if it is not below it.
-pub(super) fn below<'a>(namespace: &'a str, outer: &str) -> Option<&'a str> {
+fn below<'a>(namespace: &'a str, outer: &str) -> Option<&'a str> {
     if outer.is_empty() {
         return Some(namespace);
     }
@@ -100,8 +107,13 @@ impl Asked {
         })))
     }
 
+    /// The right that the request needs.
+    pub(super) fn capability(&self) -> Option<Capability> {
+        self.0.as_ref().map(|request| request.capability)
+    }
+
     /// What is missing, and where a policy has to grant it: `"read" on "kv/data/*"`.
-    pub(super) fn missing(&self) -> String {
+    fn missing(&self) -> String {
         self.0.as_ref().map_or_else(String::new, |request| {
             format!("\"{}\" on \"{}\"", request.capability, request.grant)
         })
@@ -173,11 +185,13 @@ mod tests {
             ("team", "", "team/"),
             ("team/minio", "team", "minio/"),
             ("team/minio", "", "team/minio/"),
-            // No token reaches that far: the whole path says most.
             ("teams", "team", "teams/"),
             ("team", "team/minio", "team/"),
         ] {
             assert_eq!(space(namespace, login).prefix(), prefix, "{namespace} {login}");
         }
+        assert_eq!(space("team/minio", "team").out_of_reach(), None);
+        assert_eq!(space("", "team").out_of_reach(), Some(("team", "")));
+        assert_eq!(space("teams", "team").out_of_reach(), Some(("team", "teams")));
     }
 }

@@ -13,14 +13,15 @@ use std::time::Duration;
 
 use http::StatusCode;
 use kes_api::KeyName;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::task::JoinSet;
 use url::Url;
 
-use super::body::{self, text_at};
+use super::body;
 use super::client::{Call, Client, Credentials};
-use super::engine::{delete, read, write};
+use super::engine::{Nothing, delete, read, write};
 use super::fault::Fault;
+use super::mount::Form;
 use super::{Vault, VaultStore, paths, tls};
 use crate::check::{Report, Step};
 use crate::config::{self, KvVersion, Login};
@@ -32,9 +33,16 @@ const HEALTH_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(crate) struct Check {
     store: Option<VaultStore>,
+    /// Whether keys may be listed.
+    lists: bool,
 }
 
 impl Check {
+    /// Whether the policy allows to list keys.
+    pub(crate) const fn lists(&self) -> bool {
+        self.lists
+    }
+
     /// The store, once it is open.
     pub(crate) fn store(&self) -> Option<&VaultStore> {
         self.store.as_ref()
@@ -65,8 +73,7 @@ impl Check {
         let vault = Arc::clone(&store.vault);
 
         report.begin(Step::Login);
-        let answer = vault.session.call(&read(vault.paths.mount())).await;
-        let version = match answer {
+        let form = match vault.ask_form().await {
             Err(fault @ Fault::Login { .. }) => return report.failed(fault.to_string()),
             Err(fault) if fault.is_unreachable() => return report.failed(fault.to_string()),
             Err(fault) if fault.is_without_namespace() => {
@@ -74,26 +81,22 @@ impl Check {
                 report.begin(Step::Engine);
                 return report.failed(fault.to_string());
             }
-            Err(fault) => Err(fault),
-            Ok(answer) => text_at(answer.body.as_slice(), &["data", "options", "version"])
-                .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad)),
+            // Nobody may ask, so nobody knows.
+            Err(_) => None,
+            Ok(form) => Some(form),
         };
         report.ok(facts.login(store.logins().token_life));
 
         report.begin(Step::Engine);
-        let is_known = match version {
-            Ok(version) => {
-                // An engine of version 1 may have no options at all.
-                let found = if version.is_some_and(|version| *version == "2") { 2 } else { 1 };
-                if !facts.engine(found, report) {
-                    return;
-                }
-                true
+        match (facts.version, form) {
+            (KvVersion::V1, Some(Form::Versioned)) => {
+                return report.failed(vault.paths.versioned_and_not_plain());
             }
-            // Nobody may ask, so nobody knows.
-            Err(_) => false,
-        };
-        rights::prove_keys(&vault, &facts, is_known, report).await;
+            (KvVersion::V2, Some(Form::Plain)) => report.warning(vault.paths.plain_below_data()),
+            (_, Some(form)) => report.ok(facts.engine(form)),
+            (_, None) => {}
+        }
+        self.lists = rights::prove_keys(&vault, &facts, form, report).await;
         rights::prove_transit(&vault, &facts, report).await;
     }
 
@@ -117,10 +120,16 @@ impl Check {
 impl Vault {
     /// Deletes a scratch key, and whatever claims its creator left.
     async fn remove_all(&self, scratch: &KeyName) -> Result<(), Fault> {
-        self.remove(self.paths.metadata(scratch)).await?;
-        if self.version == KvVersion::V1 {
+        let form = self.form_of_keys().await?.unwrap_or(Form::Versioned);
+        self.remove(self.paths.whole(scratch, form)).await?;
+        if form == Form::Plain {
             let folder = self.paths.claims(scratch);
-            for claim in self.names(&folder).await? {
+            let claims = match self.names(&folder).await {
+                // Without the right there was no election.
+                Err(fault) if fault.is_forbidden() => Vec::new(),
+                claims => claims?,
+            };
+            for claim in claims {
                 self.remove(format!("{folder}/{claim}")).await?;
             }
         }
@@ -168,22 +177,12 @@ impl Facts {
         format!("by {method}; the token lives {} s", (life.as_secs_f64()).round())
     }
 
-    /// Compares the version of the engine with the configuration's.
-    fn engine(&self, found: u8, report: &mut Report<'_>) -> bool {
-        let engine = &self.engine;
-        let wanted = match self.version {
-            KvVersion::V1 => 1,
-            KvVersion::V2 => 2,
+    fn engine(&self, form: Form) -> String {
+        let version = match form {
+            Form::Plain => 1,
+            Form::Versioned => 2,
         };
-        if found == wanted {
-            report.ok(format!("'{engine}' is KV version {found}"));
-        } else {
-            report.failed(format!(
-                "'{engine}' is KV version {found}, and the configuration says v{wanted}: set \
-                 `version` to v{found}"
-            ));
-        }
-        found == wanted
+        format!("'{}' is KV version {version}", self.engine)
     }
 }
 
@@ -258,7 +257,3 @@ async fn ask(client: &Client, endpoint: &Url) -> Result<String, String> {
         health.version.chars().filter(|c| c.is_ascii_graphic()).take(40).collect();
     Ok(format!("{name} serves{standby}{trusted}; version {version}"))
 }
-
-/// A JSON object without a field.
-#[derive(Serialize)]
-struct Nothing {}

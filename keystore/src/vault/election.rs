@@ -1,4 +1,4 @@
-//! The create of KV v1, which has no compare-and-set.
+//! The create of engines of KV version 1, which have no compare-and-set.
 //!
 //! Of any number of our servers that create one key at once exactly one writes it. Each writes a
 //! claim of its own in a folder that belongs to the key, then lists the folder:
@@ -17,10 +17,15 @@
 //! A write without an answer may yet be carried out: its claim is left where it is until that is
 //! known (`behind`).
 //!
+//! Where the policy does not grant what this needs, there is no election (`ability`).
+//!
 //! What is left: a creator whose machine is stopped for minutes between its last look at the
 //! clock and its write, and another program that writes without a claim, such as the reference
 //! server. Where the policy grants no `update`, as the documentation says, Vault itself refuses
 //! both unless they hit the same instant; the window is one round trip.
+
+/// Whether the policy allows elections.
+mod ability;
 
 /// What is put in order later.
 mod behind;
@@ -35,8 +40,10 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time;
 
+use self::ability::Ability;
 use super::body::{Field, text_at};
 use super::client::Call;
+use super::create::{LOOK, MAX_LAG};
 use super::engine::{delete, read, write};
 use super::fault::Fault;
 use super::{Vault, jitter};
@@ -54,13 +61,6 @@ const MAX_HOLD: Duration = Duration::from_secs(10);
 
 /// How long a creator goes on trying to be alone.
 const MAX_WAIT: Duration = Duration::from_secs(10);
-
-/// A creator that waits to be alone looks this often.
-const LOOK: Duration = Duration::from_millis(20);
-
-/// A creator that does not see its own claim goes on looking for this time. Nodes lag for some
-/// 100 ms.
-const MAX_LAG: Duration = Duration::from_secs(2);
 
 /// A creator that stepped back comes again after this time: that of a create, and of twice as
 /// many each time.
@@ -83,6 +83,7 @@ pub(super) struct Elections {
     hasher: RandomState,
     /// Claims of others, and when each was seen first.
     seen: Mutex<HashMap<String, Instant>>,
+    ability: Ability,
     /// What is put in order later.
     behind: Arc<Semaphore>,
 }
@@ -93,6 +94,7 @@ impl Default for Elections {
             places: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hasher: RandomState::new(),
             seen: Mutex::default(),
+            ability: Ability::default(),
             behind: Arc::new(Semaphore::new(behind::MAX_BEHIND)),
         }
     }
@@ -114,7 +116,7 @@ enum Written {
 }
 
 impl Vault {
-    /// Creates a key as the one creator of it.
+    /// Creates a key as the one creator of it, as far as the policy allows.
     pub(super) async fn create_by_election(
         self: &Arc<Self>,
         name: &KeyName,
@@ -136,26 +138,18 @@ impl Vault {
                 return Err(Error::Exists { name: *name });
             }
             outdated = true;
-            let claim = self.claim(name).await?;
-            match self.win(name, &claim).await {
-                Ok(true) => {
-                    let call = write(self.paths.data(name), &Field(name.as_str(), stored));
-                    return match self.write_alone(name, stored, &call, &claim).await {
-                        Written::Settled(result) => {
-                            self.withdraw(claim).await;
-                            result
-                        }
-                        Written::Open(error) => {
-                            self.settle(*name, stored, call, claim);
-                            Err(error)
-                        }
-                    };
+            if !self.may_elect(name).await.map_err(Fault::into_error)? {
+                return self.create_alone(name, stored).await;
+            }
+            match self.stand_for_election(name, stored).await {
+                Ok(Some(result)) => return result,
+                Ok(None) => {}
+                // A right that was there is missing by now.
+                Err(fault) if fault.is_forbidden() => {
+                    self.lose_elections(&fault);
+                    continue;
                 }
-                Ok(false) => self.withdraw(claim).await,
-                Err(fault) => {
-                    self.withdraw(claim).await;
-                    return Err(fault.into_error());
-                }
+                Err(fault) => return Err(fault.into_error()),
             }
             time::sleep(jitter(pause)).await;
             pause = (pause * 2).min(STEP_BACK[1]);
@@ -169,8 +163,41 @@ impl Vault {
         })
     }
 
+    /// Claims a key, and creates it if no one else claims it; `None` if we have to step back. A
+    /// fault is one of the election: the key was not written.
+    async fn stand_for_election(
+        self: &Arc<Self>,
+        name: &KeyName,
+        stored: &str,
+    ) -> Result<Option<Result<(), Error>>, Fault> {
+        let claim = self.claim(name).await?;
+        match self.win(name, &claim).await {
+            Ok(true) => {
+                let call = self.write_new(name, stored);
+                Ok(Some(match self.write_alone(name, stored, &call, &claim).await {
+                    Written::Settled(result) => {
+                        self.withdraw(claim).await;
+                        result
+                    }
+                    Written::Open(error) => {
+                        self.settle(*name, stored, call, claim);
+                        Err(error)
+                    }
+                }))
+            }
+            Ok(false) => {
+                self.withdraw(claim).await;
+                Ok(None)
+            }
+            Err(fault) => {
+                self.withdraw(claim).await;
+                Err(fault)
+            }
+        }
+    }
+
     /// Puts a new claim up.
-    async fn claim(self: &Arc<Self>, name: &KeyName) -> Result<Claim, Error> {
+    async fn claim(self: &Arc<Self>, name: &KeyName) -> Result<Claim, Fault> {
         let id = unique();
         let path = format!("{}/{id}", self.paths.claims(name));
         let call = write(path.clone(), &Field(CREATED, now().to_string()));
@@ -179,17 +206,17 @@ impl Vault {
         let claim = Claim { id, path, since: Instant::now() };
         match self.session.call(&call).await {
             Ok(_) => Ok(claim),
-            Err(fault) if fault.is_forbidden() => Err(Error::Unavailable {
-                reason: format!(
-                    "{fault}: a create on KV v1 needs the right to create, read, delete and list \
-                     below {}",
-                    self.paths.claims(name)
-                ),
-            }),
+            // Without `update` Vault refuses the second of two writes, if it has the first.
+            Err(fault) if fault.is_forbidden() => {
+                match self.session.call(&read(claim.path.clone())).await {
+                    Ok(_) => Ok(claim),
+                    Err(_) => Err(fault),
+                }
+            }
             Err(fault) => {
                 // Of several endpoints the last one may not have got it, and one before it may.
                 self.withdraw(claim).await;
-                Err(fault.into_error())
+                Err(fault)
             }
         }
     }
@@ -250,25 +277,21 @@ impl Vault {
                 Err(fault) if fault.is_unsure() && !unsure => unsure = true,
                 Err(fault) if patience.outlasts(&fault).await => unsure |= fault.is_unsure(),
                 Err(fault) if unsure => {
-                    return match self.refused(name, stored, true, fault).await {
+                    return match self.refused(name, stored, call, true, fault).await {
                         Ok(()) => Written::Settled(Ok(())),
                         Err(error @ Error::Exists { .. }) => Written::Settled(Err(error)),
                         Err(error) => Written::Open(error),
                     };
                 }
                 Err(fault) => {
-                    return Written::Settled(self.refused(name, stored, repeated, fault).await);
+                    let result = self.refused(name, stored, call, repeated, fault).await;
+                    return Written::Settled(result);
                 }
             }
             repeated = true;
         }
         // A program that takes no part in elections may have written over it.
-        Written::Settled(match self.held(name, stored).await {
-            // What Vault took and does not show was deleted since, or the node lags.
-            Ok(Some(true) | None) => Ok(()),
-            Ok(Some(false)) => Err(Error::Exists { name: *name }),
-            Err(fault) => Err(fault.into_error()),
-        })
+        Written::Settled(self.shows(name, stored).await)
     }
 
     /// Removes somebody else's claim if it is dead; whether it was.

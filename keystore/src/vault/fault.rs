@@ -2,7 +2,7 @@ use std::fmt;
 
 use http::StatusCode;
 
-use super::asked::{Asked, Space};
+use super::asked::{Asked, Capability, Space};
 use super::body::BadBody;
 use super::client::Call;
 use crate::Error;
@@ -43,6 +43,8 @@ pub(super) enum Fault {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Detail {
     texts: Vec<String>,
+    /// Whether there are data beside the texts.
+    has_data: bool,
 }
 
 /// What is shown of one text of Vault: whole for all that it says itself.
@@ -61,11 +63,13 @@ impl Detail {
             errors: Option<Vec<String>>,
             #[serde(default)]
             warnings: Option<Vec<String>>,
+            #[serde(default)]
+            data: Option<serde::de::IgnoredAny>,
         }
         let texts: Texts = serde_json::from_slice(body).unwrap_or_default();
         let all = texts.errors.into_iter().chain(texts.warnings).flatten();
         let all = all.take(MAX_TEXTS).map(|text| clean(&text, secret)).collect();
-        Self { texts: all }
+        Self { texts: all, has_data: texts.data.is_some() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -147,6 +151,19 @@ impl Fault {
     pub(super) fn is_denied_by_policy(&self) -> bool {
         matches!(self, Self::Refused { status: StatusCode::FORBIDDEN, detail, .. }
             if detail.texts.iter().any(|text| text == "1 error occurred: * permission denied"))
+    }
+
+    /// The right that a policy does not grant, if that is what is wrong.
+    pub(super) fn missing_right(&self) -> Option<Capability> {
+        match self {
+            Self::Refused { status: StatusCode::FORBIDDEN, asked, .. } => asked.capability(),
+            _ => None,
+        }
+    }
+
+    /// Whether a version of a secret of KV version 2 was deleted or destroyed: its metadata stands.
+    pub(super) fn is_deleted_version(&self) -> bool {
+        self.is_not_found() && matches!(self, Self::Refused { detail, .. } if detail.has_data)
     }
 
     /// Whether the namespace of the request does not exist.

@@ -24,6 +24,7 @@ use super::asked::Capability;
 use super::client::Call;
 use super::engine::read;
 use super::fault::Fault;
+use super::mount::Form;
 use super::names::{Names, Taker};
 use crate::Page;
 use crate::store::PageBuilder;
@@ -44,7 +45,7 @@ const NAME_BYTES: &[u8] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmn
 impl Vault {
     /// All names in a folder that is known to be small, in no order; none if it does not exist.
     pub(super) async fn names(&self, path: &str) -> Result<Vec<String>, Fault> {
-        self.ask(path, "list=true".into(), Vec::new()).await
+        self.ask(&names(path), Vec::new()).await
     }
 
     /// Whether the names in a folder may be listed, which may be many: the fault if not.
@@ -54,12 +55,35 @@ impl Vault {
             fn begin(&mut self) {}
             fn name(&mut self, _: &str) {}
         }
-        self.ask(path, query("", Some(1)), Nobody).await.map(drop)
+        self.ask(&list(path, query("", Some(1))), Nobody).await.map(drop)
+    }
+
+    /// The keys that match, where Vault does not tell of which form the engine is: an engine of
+    /// version 1 has nothing below `metadata/`, and one of version 2 lists nothing below `data/`.
+    pub(super) async fn page_of_either(
+        &self,
+        pattern: &ListPattern<'_>,
+        enough: usize,
+        limit: usize,
+    ) -> Result<Page, Fault> {
+        let page = self.page(Form::Versioned, pattern, enough, limit).await?;
+        if !page.names.is_empty() || self.known_form() == Some(Form::Versioned) {
+            return Ok(page);
+        }
+        match self.page(Form::Plain, pattern, enough, limit).await {
+            Err(fault) if fault.status().is_some_and(|status| status.is_client_error()) => Ok(page),
+            Ok(plain) if !plain.names.is_empty() => {
+                self.learn(Form::Plain);
+                Ok(plain)
+            }
+            other => other,
+        }
     }
 
     /// The keys that match, in order: at most `limit`, and at least `enough` if there are so many.
     pub(super) async fn page(
         &self,
+        form: Form,
         pattern: &ListPattern<'_>,
         enough: usize,
         limit: usize,
@@ -76,13 +100,14 @@ impl Vault {
                 last: None,
                 unpaged: false,
             };
-            let part = match self.ask(self.paths.all(), query(&after, size), part).await {
-                Err(fault) if fault.is_forbidden() && size.is_some() => {
-                    size = None;
-                    continue;
-                }
-                part => part?,
-            };
+            let part =
+                match self.ask(&list(self.paths.folder(form), query(&after, size)), part).await {
+                    Err(fault) if fault.is_forbidden() && size.is_some() => {
+                        size = None;
+                        continue;
+                    }
+                    part => part?,
+                };
             let Part { count, last, unpaged, .. } = part;
             let is_past = last
                 .as_deref()
@@ -104,22 +129,9 @@ impl Vault {
         }
     }
 
-    async fn ask<T: Taker>(
-        &self,
-        path: &str,
-        query: Cow<'static, str>,
-        taker: T,
-    ) -> Result<T, Fault> {
-        // Not the method LIST: firewalls refuse it.
-        let call = Call {
-            query: Some(query),
-            right: Capability::List,
-            max_len: MAX_ANSWER,
-            limit: LIST_LIMIT,
-            ..read(path.to_owned())
-        };
+    async fn ask<T: Taker>(&self, call: &Call, taker: T) -> Result<T, Fault> {
         let mut names = Names::new(taker);
-        let result = self.session.call_into(&call, &mut names).await;
+        let result = self.session.call_into(call, &mut names).await;
         let mut taker = names.into_taker();
         match result {
             Ok(_) => Ok(taker),
@@ -173,6 +185,22 @@ impl Taker for Part<'_> {
     fn warning(&mut self, text: &str) {
         // "Endpoint ignored these unrecognized parameters: [after limit]"
         self.unpaged |= text.contains("unrecognized parameters") && text.contains("limit");
+    }
+}
+
+/// A request for all names in a folder.
+pub(super) fn names(path: &str) -> Call {
+    list(path, "list=true".into())
+}
+
+/// A request that lists. Not the method LIST: firewalls refuse it.
+fn list(path: &str, query: Cow<'static, str>) -> Call {
+    Call {
+        query: Some(query),
+        right: Capability::List,
+        max_len: MAX_ANSWER,
+        limit: LIST_LIMIT,
+        ..read(path.to_owned())
     }
 }
 

@@ -1,8 +1,10 @@
 //! Where things stand in Vault, as percent-encoded paths from `/v1/` on.
 
 use kes_api::KeyName;
+use percent_encoding::percent_decode_str;
 use url::Url;
 
+use super::mount::Form;
 use crate::config::{KvVersion, Vault};
 
 /// The folder below the prefix that holds the claims of creators on KV v1. No key can have this
@@ -12,9 +14,11 @@ pub(super) const CLAIMS: &str = ".kes-claims";
 /// The paths of the KV engine.
 pub(super) struct Paths {
     data: String,
+    /// The same as `data` with `version: v1`.
     metadata: String,
     claims: String,
     mount: String,
+    engine: String,
 }
 
 impl Paths {
@@ -28,14 +32,16 @@ impl Paths {
                     metadata: data.clone(),
                     claims: encode(&[engine, prefix, CLAIMS]),
                     mount,
+                    engine: engine.to_owned(),
                     data,
                 }
             }
             KvVersion::V2 => Self {
                 data: encode(&[engine, "data", prefix]),
                 metadata: encode(&[engine, "metadata", prefix]),
-                claims: String::new(),
+                claims: encode(&[engine, "data", prefix, CLAIMS]),
                 mount,
+                engine: engine.to_owned(),
             },
         }
     }
@@ -45,14 +51,17 @@ impl Paths {
         format!("{}/{name}", self.data)
     }
 
-    /// What says that a key stands, in whatever version; to delete it is to delete all of them.
-    pub(super) fn metadata(&self, name: &KeyName) -> String {
-        format!("{}/{name}", self.metadata)
+    /// What is deleted to delete a key, with all its versions.
+    pub(super) fn whole(&self, name: &KeyName, form: Form) -> String {
+        format!("{}/{name}", self.folder(form))
     }
 
     /// What lists all keys.
-    pub(super) fn all(&self) -> &str {
-        &self.metadata
+    pub(super) fn folder(&self, form: Form) -> &str {
+        match form {
+            Form::Plain => &self.data,
+            Form::Versioned => &self.metadata,
+        }
     }
 
     /// What says of which version the engine is.
@@ -60,9 +69,36 @@ impl Paths {
         self.mount.clone()
     }
 
-    /// What lists the claims to create a key. KV v1 alone.
+    /// What lists the claims to create a key. Engines of version 1 alone.
     pub(super) fn claims(&self, name: &KeyName) -> String {
         format!("{}/{name}", self.claims)
+    }
+
+    /// The folder of all claims, as a policy writes it.
+    pub(super) fn all_claims(&self) -> String {
+        let path = self.claims.strip_prefix("/v1/").unwrap_or(&self.claims);
+        percent_decode_str(path).decode_utf8_lossy().into_owned()
+    }
+
+    /// What an operator is told of `version: v2` and an engine of version 1. No change of the file
+    /// is advised: the keys would be gone with it.
+    pub(super) fn plain_below_data(&self) -> String {
+        format!(
+            "'{engine}' is an engine of KV version 1, and the configuration is for version 2: keys \
+             stand below '{engine}/data/', where they are found and new ones are made; leave both \
+             as they are",
+            engine = self.engine
+        )
+    }
+
+    /// What an operator is told of `version: v1` and an engine of version 2.
+    pub(super) fn versioned_and_not_plain(&self) -> String {
+        format!(
+            "'{}' is an engine of KV version 2, and the configuration is for version 1 (the \
+             default): such an engine stores nothing that is sent as for version 1, so there is no \
+             key that this configuration made; write `version: v2`",
+            self.engine
+        )
     }
 }
 

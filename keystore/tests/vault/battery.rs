@@ -1,6 +1,6 @@
 //! What every key store does alike.
 
-use kes_keystore::battery;
+use kes_keystore::battery::{self, MissingDelete};
 use kes_keystore::config::KvVersion;
 
 use super::world::World;
@@ -8,17 +8,17 @@ use super::world::World;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kv_v1() {
     let world = World::new(KvVersion::V1);
-    battery::run(async || world.open_empty(false).await).await;
+    battery::run(MissingDelete::Succeeds, async || world.open_empty(false).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kv_v2() {
     let world = World::new(KvVersion::V2);
-    battery::run(async || world.open_empty(false).await).await;
+    battery::run(MissingDelete::Succeeds, async || world.open_empty(false).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kv_v2_with_transit() {
     let world = World::new(KvVersion::V2);
-    battery::run(async || world.open_empty(true).await).await;
+    battery::run(MissingDelete::Succeeds, async || world.open_empty(true).await).await;
 }

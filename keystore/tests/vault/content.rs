@@ -149,24 +149,6 @@ async fn transit_wraps_and_a_rotated_key_still_reads() {
 }
 
 #[tokio::test]
-async fn the_other_version_of_the_engine_is_an_error_and_no_missing_key() {
-    for (real, configured) in [(KvVersion::V2, KvVersion::V1), (KvVersion::V1, KvVersion::V2)] {
-        let world = World::new(real);
-        world.bao.root().write_policy(
-            "kes",
-            "path \"kv/*\" { capabilities = [\"create\", \"read\", \"delete\", \"list\"] }",
-        );
-        let store = open(Vault { version: configured, ..world.config() }).await;
-        for error in [read(&store, "k").await.unwrap_err(), create(&store, "k").await.unwrap_err()]
-        {
-            assert!(matches!(error, Error::Unavailable { .. }), "{configured:?}: {error:?}");
-            assert!(error.to_string().contains("version"), "{configured:?}: {error}");
-        }
-        assert!(world.bao.root().list("kv").is_empty());
-    }
-}
-
-#[tokio::test]
 async fn an_engine_that_is_not_there_is_an_error_and_no_missing_key() {
     let world = World::new(KvVersion::V1);
     world.bao.root().write_policy(

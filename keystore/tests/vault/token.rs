@@ -143,16 +143,6 @@ async fn a_missing_right_is_an_error_and_no_storm_of_logins() {
     assert!(is_reachable(&store), "one right is not all");
 }
 
-#[tokio::test]
-async fn a_create_on_v1_that_may_not_claim_says_which_rights_it_needs() {
-    let world = World::new(KvVersion::V1);
-    let rights = "{ capabilities = [\"create\", \"read\"] }";
-    world.bao.root().write_policy("kes", &format!("path \"kv/+\" {rights}"));
-    let store = world.open().await;
-    let text = create(&store, "k").await.unwrap_err().to_string();
-    assert!(text.contains(".kes-claims/k"), "{text}");
-}
-
 /// A node that has not heard of a new token for a second, in front of a real server.
 #[tokio::test]
 async fn a_young_token_that_a_node_does_not_know_yet_is_waited_for() {

@@ -139,8 +139,12 @@ pub(crate) async fn delete(store: &impl KeyStore, key: &str) -> Result<(), Error
 }
 
 pub(crate) async fn list(store: &impl KeyStore) -> Vec<String> {
-    let page = store.list(&ListPattern::ALL, 1024).await.unwrap();
-    page.names.iter().map(|name| name.as_str().to_owned()).collect()
+    list_of(store).await.unwrap()
+}
+
+pub(crate) async fn list_of(store: &impl KeyStore) -> Result<Vec<String>, Error> {
+    let page = store.list(&ListPattern::ALL, 1024).await?;
+    Ok(page.names.iter().map(|name| name.as_str().to_owned()).collect())
 }
 
 pub(crate) fn is_reachable(store: &impl KeyStore) -> bool {

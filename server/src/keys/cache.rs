@@ -200,8 +200,11 @@ impl Cache {
         // A value that is no stored key is as much a failure of the key store as no value.
         let read = async {
             let value = self.store.read(&name).await?;
-            Record::decode(&value)
-                .map_err(|invalid| Error::Corrupt { name, reason: invalid.to_string() })
+            Record::decode(&value).map_err(|invalid| Error::Corrupt {
+                store: self.store.kind(),
+                name,
+                reason: invalid.to_string(),
+            })
         };
         Ok(Arc::new(Entry::new(self.metrics.store_call(Doing::Read, read).await?)))
     }

@@ -17,7 +17,7 @@ mod cluster;
 mod space;
 
 pub use cluster::Cluster;
-pub use space::{RoleCredentials, Space, minimal_kv_policy, minimal_transit_policy};
+pub use space::{KvPolicy, RoleCredentials, Space, minimal_kv_policy, minimal_transit_policy};
 
 /// A cold start takes about 0.4 s; a machine that is busy with a build may need far more.
 const START_LIMIT: Duration = Duration::from_secs(60);

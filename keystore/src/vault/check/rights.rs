@@ -4,52 +4,87 @@ use http::StatusCode;
 use tokio::task::JoinSet;
 
 use super::super::Vault;
-use super::super::engine::{read, write};
+use super::super::engine::{Nothing, read, write};
 use super::super::fault::Fault;
+use super::super::mount::Form;
 use super::super::paths;
-use super::{Facts, Nothing};
+use super::Facts;
 use crate::check::{Report, Right, SCRATCH_VALUE, Step};
 use crate::config::KvVersion;
 
 /// Proves each right on keys, all at once: a token that Vault does not tell about makes each
-/// refusal take seconds.
+/// refusal take seconds. Whether keys may be listed.
 pub(super) async fn prove_keys(
     vault: &Arc<Vault>,
     facts: &Facts,
-    is_known: bool,
+    form: Option<Form>,
     report: &mut Report<'_>,
-) {
+) -> bool {
     let mut proving = JoinSet::new();
-    for probe in facts.probes(vault) {
+    for (at, probe) in facts.probes(vault, form).into_iter().enumerate() {
         let vault = Arc::clone(vault);
-        proving.spawn(async move { (vault.prove(probe.act.clone()).await, probe) });
+        proving.spawn(async move { (at, vault.prove(probe.act.clone()).await, probe) });
     }
-    let proofs = proving.join_all().await;
-    let none = proofs.iter().all(|(proof, _)| matches!(proof, Proof::Missing));
-    if none && !is_known {
-        report.failed(format!(
-            "no right to do anything with '{}', or no such engine in this namespace",
-            facts.engine
-        ));
+    let mut proofs = proving.join_all().await;
+    proofs.sort_by_key(|(at, ..)| *at);
+    let proofs = proofs.into_iter().map(|(_, proof, probe)| (proof, probe));
+    let (keys, claims): (Vec<_>, Vec<_>) = proofs.partition(|(_, probe)| probe.of == Of::Keys);
+    if keys.iter().all(|(proof, _)| matches!(proof, Proof::Missing)) && form.is_none() {
+        report.failed(facts.nothing_granted(vault));
     }
+    let mut lists = true;
     for right in [Right::Read, Right::List, Right::Delete, Right::Create] {
         report.begin(Step::Right(right));
-        let of_right = || proofs.iter().filter(|(_, probe)| probe.right == right);
-        let trouble = of_right().find_map(|(proof, _)| match proof {
-            Proof::Trouble(fault) => Some(fault),
-            Proof::Granted | Proof::Missing => None,
-        });
-        let missing = of_right().filter(|(proof, _)| matches!(proof, Proof::Missing));
-        let missing: Vec<_> = missing.map(|(_, probe)| probe.grant.as_str()).collect();
-        if !missing.is_empty() {
-            report.failed(missing_right(word(right), &missing));
-        } else if let Some(fault) = trouble {
+        let (missing, granted, trouble) = sorted(&keys, |probe| probe.right == right);
+        if let Some(fault) = trouble {
             report.failed(fault.to_string());
+        } else if missing.is_empty() {
+            report.ok(granted.iter().map(|probe| probe.quoted()).collect::<Vec<_>>().join(" and "));
+        } else if right == Right::List {
+            lists = false;
+            report.warning(format!("keys cannot be listed; for that, {}", to_grant(&missing)));
         } else {
-            let mut places: Vec<_> = of_right().map(|(_, probe)| probe.grant.as_str()).collect();
-            report.ok(list(&mut places));
+            report.failed(format!("missing: {}", to_grant(&missing)));
         }
     }
+    if !claims.is_empty() {
+        report.begin(Step::OneCreator);
+        let (missing, _, trouble) = sorted(&claims, |_| true);
+        let (missing_keys, ..) = sorted(&keys, |_| true);
+        if let Some(fault) = trouble {
+            report.failed(fault.to_string());
+        } else if missing.is_empty() {
+            report.ok("servers that create a key at the same time agree on one");
+        } else {
+            // Where a right is missing for keys as well, one line of the policy grants both.
+            let covering =
+                |probe: &&Probe| missing_keys.iter().find(|key| key.right == probe.right).copied();
+            let wanted: Vec<_> =
+                missing.iter().map(|probe| covering(probe).unwrap_or(*probe)).collect();
+            report.warning(format!(
+                "with several servers, two that create the same key in the same instant may both \
+                 succeed, and one of the two keys is lost; to have them agree on one, {}",
+                to_grant(&wanted)
+            ));
+        }
+    }
+    lists
+}
+
+/// Probes by how they ended: missing, granted, and the first trouble.
+fn sorted(
+    proofs: &[(Proof, Probe)],
+    wanted: impl Fn(&Probe) -> bool,
+) -> (Vec<&Probe>, Vec<&Probe>, Option<&Fault>) {
+    let (mut missing, mut granted, mut trouble) = (Vec::new(), Vec::new(), None);
+    for (proof, probe) in proofs.iter().filter(|(_, probe)| wanted(probe)) {
+        match proof {
+            Proof::Missing => missing.push(probe),
+            Proof::Granted => granted.push(probe),
+            Proof::Trouble(fault) => trouble = trouble.or(Some(fault)),
+        }
+    }
+    (missing, granted, trouble)
 }
 
 /// Proves that keys can be wrapped, and that they can be unwrapped.
@@ -62,11 +97,16 @@ pub(super) async fn prove_transit(vault: &Vault, facts: &Facts, report: &mut Rep
         ["encrypt", "decrypt"].map(|verb| format!("{space}{engine}/{verb}/{key}"));
     report.begin(Step::Right(Right::Encrypt));
     // Who may create a transit key would do so by wrapping with one that is missing.
-    if let Err(fault) = transit.unwrap(&vault.session, "vault:v1:AAAA").await
-        && fault.status() == Some(StatusCode::BAD_REQUEST)
-        && fault.to_string().contains("not found")
-    {
-        return report.failed(format!("there is no transit key '{key}': {fault}"));
+    if let Err(fault) = transit.unwrap(&vault.session, "vault:v1:AAAA").await {
+        match fault.status() {
+            Some(StatusCode::BAD_REQUEST) if fault.to_string().contains("not found") => {
+                return report.failed(format!("there is no transit key '{key}': {fault}"));
+            }
+            Some(StatusCode::NOT_FOUND) => {
+                return report.failed(format!("there is no engine '{engine}': {fault}"));
+            }
+            _ => {}
+        }
     }
     let no_key = format!(", or there is no transit key '{key}', or no engine '{engine}'");
     let wrapped = match transit.wrap(&vault.session, SCRATCH_VALUE).await {
@@ -75,7 +115,7 @@ pub(super) async fn prove_transit(vault: &Vault, facts: &Facts, report: &mut Rep
             Some(wrapped)
         }
         Err(fault) if fault.is_forbidden() => {
-            report.failed(format!("{}{no_key}", missing_right("update", &[&encrypt])));
+            report.failed(format!("{}{no_key}", missing_right("update", &encrypt)));
             None
         }
         Err(fault) => {
@@ -90,31 +130,28 @@ pub(super) async fn prove_transit(vault: &Vault, facts: &Facts, report: &mut Rep
         Ok(text) if *text == SCRATCH_VALUE => report.ok(decrypt),
         Ok(_) => report.failed("what was unwrapped is not what was wrapped"),
         Err(fault) if fault.is_forbidden() => {
-            report.failed(missing_right("update", &[&decrypt]));
+            report.failed(missing_right("update", &decrypt));
         }
         Err(fault) if wrapped.is_none() && !fault.is_unreachable() => report.ok(decrypt),
         Err(fault) => report.failed(fault.to_string()),
     }
 }
 
-/// A place in the KV engine where a server has to have rights.
-struct Place {
-    /// What may be read, deleted and created.
-    data: String,
-    /// The same as [`Place::data`], or what version 2 has beside it.
-    metadata: String,
-    /// What may be listed.
-    folder: String,
-    /// What a policy calls all that stands below [`Place::data`], and below the others.
-    grants: [String; 2],
-}
-
 /// A request that shows whether a right is there.
 struct Probe {
+    of: Of,
     right: Right,
     act: Act,
-    /// What a policy has to grant.
+    /// The path that a policy has to name.
     grant: String,
+}
+
+/// What a right is needed for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Keys,
+    /// The election of the one creator of a key.
+    Claims,
 }
 
 #[derive(Clone)]
@@ -132,55 +169,67 @@ enum Proof {
     Trouble(Fault),
 }
 
-impl Facts {
-    fn probes(&self, vault: &Vault) -> Vec<Probe> {
-        let paths = &vault.paths;
-        let below = |parts: &[&str]| {
-            let parts = parts.iter().copied().filter(|part| !part.is_empty());
-            let path = parts.chain(["*"]).collect::<Vec<_>>().join("/");
-            format!("{}{path}", vault.session.space.prefix())
-        };
-        let (engine, prefix, name) = (self.engine.as_str(), self.prefix.as_str(), &self.scratch);
-        let grants = match self.version {
-            KvVersion::V1 => [below(&[engine, prefix]), below(&[engine, prefix])],
-            KvVersion::V2 => {
-                [below(&[engine, "data", prefix]), below(&[engine, "metadata", prefix])]
-            }
-        };
-        let keys = Place {
-            data: paths.data(name),
-            metadata: paths.metadata(name),
-            folder: paths.all().to_owned(),
-            grants,
-        };
-        let mut probes = keys.probes();
-        if self.version == KvVersion::V1 {
-            let folder = paths.claims(name);
-            let claim = format!("{folder}/{name}");
-            let grant = below(&[engine, prefix, paths::CLAIMS]);
-            let grants = [grant.clone(), grant];
-            let claims = Place { data: claim.clone(), metadata: claim, folder, grants };
-            probes.extend(claims.probes());
-        }
-        probes
+impl Probe {
+    fn quoted(&self) -> String {
+        format!("\"{}\"", self.grant)
     }
 }
 
-impl Place {
-    fn probes(&self) -> Vec<Probe> {
-        let [data, metadata] = &self.grants;
+impl Facts {
+    fn probes(&self, vault: &Vault, form: Option<Form>) -> Vec<Probe> {
+        let paths = &vault.paths;
+        let form = match self.version {
+            KvVersion::V1 => Form::Plain,
+            KvVersion::V2 => form.unwrap_or(Form::Versioned),
+        };
+        let (engine, prefix, name) = (self.engine.as_str(), self.prefix.as_str(), &self.scratch);
+        let below = |middle: &str, end: &str| {
+            let parts = [engine, middle, prefix, end, "*"];
+            let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            format!("{}{}", vault.session.space.prefix(), parts.join("/"))
+        };
+        let (data, whole) = match (self.version, form) {
+            (KvVersion::V1, _) => ("", ""),
+            (KvVersion::V2, Form::Plain) => ("data", "data"),
+            (KvVersion::V2, Form::Versioned) => ("data", "metadata"),
+        };
+        let (data_grant, whole_grant) = (below(data, ""), below(whole, ""));
+        let probe = |of, right, act, grant: &String| Probe { of, right, act, grant: grant.clone() };
+        let (data_path, whole_path) = (paths.data(name), paths.whole(name, form));
+        let folder = paths.folder(form).to_owned();
         let mut probes = vec![
-            (Right::Read, Act::Read(self.data.clone()), data),
-            (Right::List, Act::List(self.folder.clone()), metadata),
-            (Right::Delete, Act::Delete(self.metadata.clone()), metadata),
-            (Right::Create, Act::Create(self.data.clone()), data),
+            probe(Of::Keys, Right::Read, Act::Read(data_path.clone()), &data_grant),
+            probe(Of::Keys, Right::List, Act::List(folder), &whole_grant),
+            probe(Of::Keys, Right::Delete, Act::Delete(whole_path), &whole_grant),
+            probe(Of::Keys, Right::Create, Act::Create(data_path), &data_grant),
         ];
-        if self.metadata != self.data {
-            probes.push((Right::Read, Act::Read(self.metadata.clone()), metadata));
+        if form == Form::Plain {
+            let folder = paths.claims(name);
+            let (claim, grant) = (format!("{folder}/{name}"), below(data, paths::CLAIMS));
+            for (right, act) in [
+                (Right::Read, Act::Read(claim.clone())),
+                (Right::List, Act::List(folder)),
+                (Right::Delete, Act::Delete(claim.clone())),
+                (Right::Create, Act::Create(claim)),
+            ] {
+                probes.push(probe(Of::Claims, right, act, &grant));
+            }
         }
-        let probe =
-            |(right, act, grant): (Right, Act, &String)| Probe { right, act, grant: grant.clone() };
-        probes.into_iter().map(probe).collect()
+        probes
+    }
+
+    /// What is wrong where nothing is granted and nobody knows of the engine.
+    fn nothing_granted(&self, vault: &Vault) -> String {
+        let engine = &self.engine;
+        match vault.session.space.out_of_reach() {
+            Some((login, namespace)) => format!(
+                "the login is in namespace '{login}', and its token has no rights in namespace \
+                 '{namespace}', which is not below that one"
+            ),
+            None => format!(
+                "no right to do anything with '{engine}', or no such engine in this namespace"
+            ),
+        }
     }
 }
 
@@ -209,22 +258,27 @@ impl Vault {
     }
 }
 
-fn missing_right(capability: &str, paths: &[&str]) -> String {
-    let mut paths = paths.to_vec();
-    format!("missing: in the policy of the role, grant \"{capability}\" on {}", list(&mut paths))
+fn missing_right(capability: &str, path: &str) -> String {
+    format!("missing: in the policy of the role, grant \"{capability}\" on \"{path}\"")
 }
 
-/// Paths of a policy, without those that another one covers.
-fn list(paths: &mut Vec<&str>) -> String {
-    let all = paths.clone();
-    let covers = |one: &str, other: &str| {
-        one != other && one.strip_suffix('*').is_some_and(|prefix| other.starts_with(prefix))
-    };
-    paths.retain(|path| !all.iter().any(|other| covers(other, path)));
-    paths.sort_unstable();
+/// What to write into the policy: `grant "read" and "list" on "kv/*"`.
+fn to_grant(probes: &[&Probe]) -> String {
+    let mut paths: Vec<&str> = probes.iter().map(|probe| probe.grant.as_str()).collect();
     paths.dedup();
-    let quoted: Vec<_> = paths.iter().map(|path| format!("\"{path}\"")).collect();
-    quoted.join(" and ")
+    let of = |path: &str| {
+        let words = probes.iter().filter(|probe| probe.grant == path);
+        let words: Vec<_> = words.map(|probe| format!("\"{}\"", word(probe.right))).collect();
+        let (last, others) = words.split_last().expect("the path is one of theirs");
+        let words = if others.is_empty() {
+            last.clone()
+        } else {
+            format!("{} and {last}", others.join(", "))
+        };
+        format!("{words} on \"{path}\"")
+    };
+    let all: Vec<_> = paths.into_iter().map(of).collect();
+    format!("in the policy of the role, grant {}", all.join(", and "))
 }
 
 /// What a policy of Vault calls a right on keys.
@@ -243,11 +297,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_to_grant_is_told_once() {
-        let told = |paths: &[&str]| list(&mut paths.to_vec());
-        assert_eq!(told(&["kv/*", "kv/*"]), "\"kv/*\"");
-        assert_eq!(told(&["kv/.kes-claims/*", "kv/*"]), "\"kv/*\"");
-        assert_eq!(told(&["kv/.kes-claims/*"]), "\"kv/.kes-claims/*\"");
-        assert_eq!(told(&["kv/metadata/*", "kv/data/*"]), "\"kv/data/*\" and \"kv/metadata/*\"");
+    fn what_to_grant_is_told_by_path() {
+        let probe = |right, grant: &str| Probe {
+            of: Of::Claims,
+            right,
+            act: Act::Read(String::new()),
+            grant: grant.to_owned(),
+        };
+        let probes = [
+            probe(Right::Read, "kv/.kes-claims/*"),
+            probe(Right::Create, "kv/.kes-claims/*"),
+            probe(Right::Delete, "kv/.kes-claims/*"),
+            probe(Right::List, "kv/*"),
+        ];
+        let told = |probes: &[Probe]| to_grant(&probes.iter().collect::<Vec<_>>());
+        assert_eq!(told(&probes[3..]), "in the policy of the role, grant \"list\" on \"kv/*\"");
+        assert_eq!(
+            told(&probes),
+            "in the policy of the role, grant \"read\", \"create\" and \"delete\" on \
+             \"kv/.kes-claims/*\", and \"list\" on \"kv/*\""
+        );
     }
 }

@@ -29,7 +29,7 @@ pub(super) const MAX_BEHIND: usize = 256;
 impl Vault {
     /// Takes a claim away, later if Vault is away.
     pub(super) async fn withdraw(self: &Arc<Self>, claim: Claim) {
-        if self.removes(&claim).await {
+        if self.has_removed(&claim).await {
             return;
         }
         let Some(permit) = self.behind(&claim) else { return };
@@ -49,7 +49,7 @@ impl Vault {
                 let settled = match vault.session.try_call(&call).await {
                     Ok(_) => true,
                     Err(fault) => matches!(
-                        vault.refused(&name, &stored, true, fault).await,
+                        vault.refused(&name, &stored, &call, true, fault).await,
                         Ok(()) | Err(Error::Exists { .. })
                     ),
                 };
@@ -64,7 +64,7 @@ impl Vault {
 
     async fn withdraw_in_the_end(&self, claim: &Claim, _permit: OwnedSemaphorePermit) {
         while claim.since.elapsed() < DEAD {
-            if self.removes(claim).await {
+            if self.has_removed(claim).await {
                 return;
             }
             time::sleep(jitter(AGAIN)).await;
@@ -72,14 +72,22 @@ impl Vault {
         stays(claim);
     }
 
-    /// Whether a claim could be taken away. That none is there is as good.
-    async fn removes(&self, claim: &Claim) -> bool {
+    /// Whether there is nothing more to do about a claim: it was taken away, or is not there, or may
+    /// not be taken away.
+    async fn has_removed(&self, claim: &Claim) -> bool {
         // Not waiting for Vault: who asked for the key has waited already.
-        let result = self.session.try_call(&delete(claim.path.clone())).await;
-        if let Err(fault) = &result {
-            tracing::debug!("key store: vault: claim '{}' is not removed: {fault}", claim.path);
+        match self.session.try_call(&delete(claim.path.clone())).await {
+            Ok(_) => true,
+            Err(fault) if fault.is_forbidden() => {
+                self.lose_elections(&fault);
+                stays(claim);
+                true
+            }
+            Err(fault) => {
+                tracing::debug!("key store: vault: claim '{}' is not removed: {fault}", claim.path);
+                false
+            }
         }
-        result.is_ok()
     }
 
     fn behind(&self, claim: &Claim) -> Option<OwnedSemaphorePermit> {

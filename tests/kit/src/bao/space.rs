@@ -183,18 +183,67 @@ impl<'a> Space<'a> {
     }
 }
 
-/// The policy that the documentation tells an operator to grant for a KV engine, and nothing
-/// more: create, read, delete and list. There is no right to overwrite in it.
+/// The policies for a KV engine that operators were told to grant, and nothing more. There is no
+/// right to overwrite in any of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvPolicy {
+    /// KV version 1.
+    V1,
+    /// KV version 1, one tenant of several: no right to list.
+    V1Tenant,
+    /// KV version 2: no right to read metadata.
+    V2,
+    /// KV version 2, one tenant of several.
+    V2Tenant,
+}
+
+impl KvPolicy {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::V1, Self::V1Tenant, Self::V2, Self::V2Tenant];
+
+    /// Of the engine: 1 or 2.
+    pub fn version(self) -> u8 {
+        match self {
+            Self::V1 | Self::V1Tenant => 1,
+            Self::V2 | Self::V2Tenant => 2,
+        }
+    }
+
+    /// The prefix of the keys, without a `/` at either end.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::V1 | Self::V2 => "",
+            Self::V1Tenant | Self::V2Tenant => "tenant/minio",
+        }
+    }
+
+    /// Whether keys may be listed.
+    pub fn lists(self) -> bool {
+        self != Self::V1Tenant
+    }
+
+    /// The policy, for the engine at this path.
+    pub fn text(self, engine: &str) -> String {
+        let prefix = self.prefix();
+        let place = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        let rights: &[(&str, &str)] = match self {
+            Self::V1 => &[("", r#""create", "read", "delete", "list""#)],
+            Self::V1Tenant => &[("", r#""create", "read", "delete""#)],
+            Self::V2 | Self::V2Tenant => {
+                &[("data/", r#""create", "read""#), ("metadata/", r#""list", "delete""#)]
+            }
+        };
+        rights.iter().fold(String::new(), |mut policy, (kind, rights)| {
+            writeln!(policy, "path \"{engine}/{kind}{place}*\" {{ capabilities = [{rights}] }}")
+                .expect("a text grows");
+            policy
+        })
+    }
+}
+
+/// The policy for a KV engine of version 1 or 2 without prefix, and nothing more.
 pub fn minimal_kv_policy(engine: &str, version: u8) -> String {
-    let paths = match version {
-        1 => vec![format!("{engine}/*")],
-        _ => vec![format!("{engine}/data/*"), format!("{engine}/metadata/*")],
-    };
-    paths.iter().fold(String::new(), |mut policy, path| {
-        let rights = r#"["create", "read", "delete", "list"]"#;
-        writeln!(policy, "path \"{path}\" {{ capabilities = {rights} }}").expect("a text grows");
-        policy
-    })
+    if version == 1 { KvPolicy::V1.text(engine) } else { KvPolicy::V2.text(engine) }
 }
 
 /// The policy for one key of a transit engine.

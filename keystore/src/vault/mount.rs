@@ -1,0 +1,152 @@
+//! Of which version the KV engine is, whatever the configuration says.
+//!
+//! `version: v2` in the configuration and an engine of version 1 is a set-up that works with the
+//! reference: `vault secrets enable kv` makes version 1, and that engine takes the requests of
+//! version 2 for secrets below `data/`, and stores their bodies as they are. Keys that stand there
+//! are used there, and new ones are made beside them.
+//!
+//! `version: v1` and an engine of version 2 never worked: that engine refuses the requests of
+//! version 1, but for some paths that are no secrets, where nothing may be written.
+//!
+//! Vault tells the version to whoever has any right in the engine. Where it does not (a proxy may
+//! refuse the question), answers about keys tell it.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::Vault;
+use super::body::{self, text_at};
+use super::engine::read;
+use super::fault::Fault;
+use crate::Error;
+use crate::config::KvVersion;
+
+/// Vault is asked for the version again after this time, in case somebody made the engine anew.
+const KNOWN: Duration = Duration::from_secs(60);
+
+/// What an engine does with a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// KV version 1: one value a path.
+    Plain,
+    /// KV version 2: versions, metadata and compare-and-set.
+    Versioned,
+}
+
+/// What is known of the engine.
+#[derive(Default)]
+pub(super) struct Mount {
+    state: Mutex<Option<State>>,
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    /// `None` if Vault does not tell.
+    form: Option<Form>,
+    since: Instant,
+}
+
+impl Vault {
+    /// Of which form the engine is; `None` if nobody knows.
+    pub(super) async fn form(&self) -> Result<Option<Form>, Fault> {
+        let known = *self.mount.state.lock();
+        if let Some(State { form, since }) = known
+            && since.elapsed() < KNOWN
+        {
+            return Ok(form);
+        }
+        match self.ask_form().await {
+            Ok(form) => {
+                self.learn(form);
+                Ok(Some(form))
+            }
+            Err(fault) if fault.is_unreachable() || matches!(fault, Fault::Login { .. }) => {
+                Err(fault)
+            }
+            // What was known before is still the best guess.
+            Err(_) => {
+                let form = known.and_then(|known| known.form);
+                *self.mount.state.lock() = Some(State { form, since: Instant::now() });
+                Ok(form)
+            }
+        }
+    }
+
+    /// In which form keys stand in the engine; `None` if nobody knows.
+    pub(super) async fn form_of_keys(&self) -> Result<Option<Form>, Fault> {
+        match self.version {
+            KvVersion::V1 => Ok(Some(Form::Plain)),
+            KvVersion::V2 => self.form().await,
+        }
+    }
+
+    /// Asks Vault which form the engine is of.
+    pub(super) async fn ask_form(&self) -> Result<Form, Fault> {
+        let answer = self.session.call(&read(self.paths.mount())).await?;
+        // An engine of version 1 may have no options at all.
+        let version = text_at(answer.body.as_slice(), &["data", "options", "version"])
+            .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
+        let is_versioned = version.is_some_and(|version| *version == "2");
+        Ok(if is_versioned { Form::Versioned } else { Form::Plain })
+    }
+
+    /// Of which form the engine is, if that was learned.
+    pub(super) fn known_form(&self) -> Option<Form> {
+        self.mount.state.lock().and_then(|state| state.form)
+    }
+
+    /// Remembers of which form the engine is, and tells an operator what surprises.
+    pub(super) fn learn(&self, form: Form) {
+        let state = State { form: Some(form), since: Instant::now() };
+        let before = self.mount.state.lock().replace(state).and_then(|state| state.form);
+        if before != Some(form) && form == Form::Plain && self.version == KvVersion::V2 {
+            tracing::warn!("key store: vault: {}", self.paths.plain_below_data());
+        }
+    }
+
+    /// Learns the form from the answer to a read, where Vault did not tell it.
+    pub(super) fn learn_from(&self, answer: &[u8]) {
+        #[derive(Deserialize)]
+        struct Secret {
+            data: Fields,
+        }
+        #[derive(Deserialize)]
+        struct Fields {
+            metadata: Option<IgnoredAny>,
+            // What `version: v2` has written to an engine of version 1.
+            options: Option<IgnoredAny>,
+        }
+        if self.version == KvVersion::V1 || self.known_form().is_some() {
+            return;
+        }
+        match body::from_json::<Secret>(answer) {
+            Ok(Secret { data: Fields { metadata: Some(_), options: None } }) => {
+                self.learn(Form::Versioned);
+            }
+            Ok(Secret { data: Fields { metadata: None, options: Some(_) } }) => {
+                self.learn(Form::Plain);
+            }
+            _ => {}
+        }
+    }
+
+    /// The error of a refused call.
+    pub(super) async fn failed(&self, fault: Fault) -> Error {
+        // A 404 with a text is most often that of an engine of version 2 for a wrong path.
+        let may_be_versioned = self.version == KvVersion::V1
+            && fault.status() == Some(http::StatusCode::NOT_FOUND)
+            && !fault.is_not_found();
+        if may_be_versioned && matches!(self.form().await, Ok(Some(Form::Versioned))) {
+            return self.is_versioned();
+        }
+        fault.into_error()
+    }
+
+    /// The error of `version: v1` and an engine of version 2.
+    pub(super) fn is_versioned(&self) -> Error {
+        Error::Unavailable { reason: self.paths.versioned_and_not_plain() }
+    }
+}

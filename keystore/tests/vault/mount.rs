@@ -1,0 +1,186 @@
+//! A configuration for one version of the KV engine, and an engine of the other.
+
+use kes_keystore::config::{KvVersion, Vault};
+use kes_keystore::vault::VaultStore;
+use kes_keystore::{Error, KeyStore};
+use kes_testkit::faulty::{Faulty, Reply, Request};
+use serde_json::{Value, json};
+
+use super::world::{STORED, World, create, delete, list, name, open, read, transit_key, value};
+
+const ALL: &str = r#"{ capabilities = ["create", "read", "delete", "list"] }"#;
+
+/// What the reference stores with `version: v2` in an engine of version 1.
+fn as_version_2(key: &str, text: &str) -> Value {
+    json!({ "data": { key: text }, "options": { "cas": 0 } })
+}
+
+/// `version: v2`, and an engine of version 1 at `engine` in which everything is granted.
+async fn plain(world: &World, engine: &str, prefix: &str) -> VaultStore {
+    let policy = format!("path \"{engine}/*\" {ALL}");
+    world.bao.root().write_policy("kes", &policy);
+    open(Vault {
+        version: KvVersion::V2,
+        engine: engine.to_owned(),
+        prefix: prefix.to_owned(),
+        ..world.config()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn keys_of_version_2_in_an_engine_of_version_1_stay_where_they_are() {
+    let world = World::new(KvVersion::V1);
+    let root = world.bao.root();
+    root.enable_kv("a/b", 1);
+    // As `vault secrets enable kv` makes it, without a word of a version.
+    root.must("POST", "sys/mounts/plain", Some(&json!({ "type": "kv" })));
+    for engine in ["kv", "a/b", "plain"] {
+        for prefix in ["", "team/minio"] {
+            let store = plain(&world, engine, prefix).await;
+            let folder = [engine, "data", prefix].join("/");
+            let folder = folder.trim_end_matches('/');
+            root.write(&format!("{folder}/k"), &as_version_2("k", "eA=="));
+            assert_eq!(read(&store, "k").await.unwrap(), "eA==", "{folder}");
+            let again = create(&store, "k").await;
+            assert!(matches!(again, Err(Error::Exists { .. })), "{folder}: {again:?}");
+            create(&store, "new").await.unwrap();
+            assert_eq!(root.read(&format!("{folder}/new")), Some(as_version_2("new", STORED)));
+            assert_eq!(read(&store, "new").await.unwrap(), STORED);
+            assert_eq!(list(&store).await, ["k", "new"], "{folder}");
+            assert_eq!(root.list(folder), ["k", "new"], "no claim is left");
+            delete(&store, "k").await.unwrap();
+            delete(&store, "k").await.unwrap();
+            assert_eq!(root.list(folder), ["new"]);
+            assert!(matches!(read(&store, "k").await, Err(Error::NotFound { .. })));
+            delete(&store, "new").await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_servers_one_creates_a_key_there_too() {
+    let world = World::new(KvVersion::V1);
+    let mut servers = Vec::new();
+    for _ in 0..4 {
+        servers.push(std::sync::Arc::new(plain(&world, "kv", "").await));
+    }
+    // Not even the right to overwrite makes a difference.
+    let rights = r#"["create", "update", "read", "delete", "list"]"#;
+    world.bao.root().write_policy("kes", &format!("path \"kv/*\" {{ capabilities = {rights} }}"));
+    for round in 0..10 {
+        let key = format!("key-{round}");
+        let winner = super::creators::race(&servers, &key, 2).await;
+        assert_eq!(read(&*servers[0], &key).await.unwrap(), winner);
+    }
+}
+
+#[tokio::test]
+async fn the_documented_policy_for_version_2_is_enough_there_for_reading_and_creating() {
+    let world = World::new(KvVersion::V1);
+    let config = Vault { version: KvVersion::V2, transit: Some(transit_key()), ..world.config() };
+    let policy = kes_testkit::bao::minimal_kv_policy("kv", 2)
+        + &kes_testkit::bao::minimal_transit_policy("transit", "wrap");
+    world.bao.root().write_policy("kes", &policy);
+    let store = open(config).await;
+    create(&store, "k").await.unwrap();
+    assert!(matches!(create(&store, "k").await, Err(Error::Exists { .. })));
+    assert_eq!(read(&store, "k").await.unwrap(), STORED);
+    let secret = world.bao.root().read("kv/data/k").unwrap();
+    assert!(secret["data"]["k"].as_str().unwrap().starts_with("vault:v1:"), "{secret}");
+    // Where nothing is deleted it is not said to be: the right is another one there.
+    let error = delete(&store, "k").await.unwrap_err().to_string();
+    assert!(error.contains("grant \"delete\" on \"kv/data/*\""), "{error}");
+}
+
+/// A proxy that keeps the version of the engine from us.
+fn mute(world: &World) -> Faulty {
+    let server = world.bao.admin_address();
+    Faulty::start(move |request: &Request| {
+        if request.path().starts_with("/v1/sys/internal/") {
+            return Reply::json(403, json!({ "errors": ["permission denied"] }));
+        }
+        Reply::Forward(server)
+    })
+}
+
+#[tokio::test]
+async fn where_vault_does_not_tell_its_version_answers_do() {
+    for (real, configured) in [
+        (KvVersion::V1, KvVersion::V1),
+        (KvVersion::V2, KvVersion::V2),
+        (KvVersion::V1, KvVersion::V2),
+    ] {
+        let world = World::new(real);
+        let root = world.bao.root();
+        if real != configured {
+            root.write_policy("kes", &format!("path \"kv/*\" {ALL}"));
+        }
+        let node = mute(&world);
+        let config = || Vault {
+            endpoints: vec![node.url().parse().unwrap()],
+            version: configured,
+            ..world.config()
+        };
+        let of = format!("{configured:?} on {real:?}");
+        // Each operation is the first one of a server.
+        create(&open(config()).await, "k").await.unwrap();
+        let again = open(config()).await.create(&name("k"), &value("another")).await;
+        assert!(matches!(again, Err(Error::Exists { .. })), "{of}: {again:?}");
+        assert_eq!(read(&open(config()).await, "k").await.unwrap(), STORED, "{of}");
+        assert_eq!(list(&open(config()).await).await, ["k"], "{of}");
+        delete(&open(config()).await, "k").await.unwrap();
+        assert!(matches!(read(&open(config()).await, "k").await, Err(Error::NotFound { .. })));
+        assert_eq!(list(&open(config()).await).await, [""; 0], "{of}");
+        delete(&open(config()).await, "k").await.unwrap();
+        // And all are the work of one.
+        let store = open(config()).await;
+        create(&store, "k").await.unwrap();
+        assert_eq!(list(&store).await, ["k"], "{of}");
+        delete(&store, "k").await.unwrap();
+        create(&store, "k").await.unwrap();
+        delete(&store, "k").await.unwrap();
+        let folder = if real == configured { "kv" } else { "kv/data" };
+        assert_eq!(root.list(folder), [""; 0], "{of}");
+    }
+}
+
+#[tokio::test]
+async fn an_engine_of_version_2_takes_nothing_for_version_1_and_it_is_said_what_to_write() {
+    let world = World::new(KvVersion::V2);
+    let root = world.bao.root();
+    root.write_policy("kes", &format!("path \"kv/*\" {ALL}"));
+    root.write("kv/config", &json!({ "max_versions": 7 }));
+    // Names and prefixes that mean something to such an engine.
+    for (prefix, key) in [("", "k"), ("", "config"), ("p", "k"), ("data", "k"), ("metadata", "k")] {
+        let config =
+            || Vault { version: KvVersion::V1, prefix: prefix.to_owned(), ..world.config() };
+        let store = open(config()).await;
+        let error = create(&store, key).await.unwrap_err();
+        // What can be read there is no key, and in the way of one.
+        if key != "config" {
+            assert!(matches!(error, Error::Unavailable { .. }), "{prefix} {key}: {error:?}");
+            assert!(error.to_string().contains("write `version: v2`"), "{prefix} {key}: {error}");
+        }
+        assert!(read(&store, key).await.is_err(), "{prefix} {key}");
+        assert_eq!(root.read("kv/config").unwrap()["max_versions"], 7);
+        assert_eq!(root.list("kv/metadata"), [""; 0], "{prefix} {key}");
+
+        // Nor is anything written if nobody knows.
+        let node = mute(&world);
+        let endpoints = vec![node.url().parse().unwrap()];
+        let store = open(Vault { endpoints, ..config() }).await;
+        assert!(create(&store, key).await.is_err(), "{prefix} {key}");
+        assert_eq!(root.read("kv/config").unwrap()["max_versions"], 7);
+        assert_eq!(root.list("kv/metadata"), [""; 0], "{prefix} {key}");
+    }
+    let store = open(Vault { version: KvVersion::V1, ..world.config() }).await;
+    let texts = [
+        read(&store, "k").await.unwrap_err().to_string(),
+        delete(&store, "k").await.unwrap_err().to_string(),
+        super::world::list_of(&store).await.unwrap_err().to_string(),
+    ];
+    for text in texts {
+        assert!(text.contains("write `version: v2`"), "{text}");
+    }
+}
