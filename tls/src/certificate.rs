@@ -116,7 +116,7 @@ pub fn validity(certificate: &CertificateDer<'_>) -> Result<Validity, Fault> {
     parse(certificate).map_err(|_| Fault::InvalidCertificate { number: 1 })
 }
 
-fn read_validity(validity: AnyRef<'_>) -> der::Result<Validity> {
+pub(crate) fn read_validity(validity: AnyRef<'_>) -> der::Result<Validity> {
     validity.tag().assert_eq(Tag::Sequence)?;
     match elements(validity.value())?.as_slice() {
         [from, until] => Ok(Validity { from: time(from)?, until: time(until)? }),
@@ -196,7 +196,7 @@ fn names_server(extensions: &[u8]) -> der::Result<bool> {
 }
 
 /// The elements that stand one after another.
-fn elements(content: &[u8]) -> der::Result<Vec<AnyRef<'_>>> {
+pub(crate) fn elements(content: &[u8]) -> der::Result<Vec<AnyRef<'_>>> {
     let mut reader = SliceReader::new(content)?;
     let mut elements = Vec::new();
     while !reader.is_finished() {

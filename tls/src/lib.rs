@@ -2,9 +2,11 @@
 //!
 //! - [`provider`]: the one implementation of cryptography that TLS uses here.
 //! - [`load_certificates`], [`load_private_key`]: PEM files, encrypted private keys included.
-//! - [`validity`]: when a certificate holds.
+//! - [`validity`]: when a certificate holds, and [`Life`] what is left of it; [`subject`]: whose it
+//!   is.
 //! - [`match_key`], [`load_certified_key`]: a certificate chain with its private key.
 //! - [`load_roots`]: the CAs to trust, from files, folders and the system.
+//! - [`ClientChains`]: the CAs that client certificates have to come from.
 //! - [`server_verifier`]: what a client asks whether a server is who it says it is.
 //!
 //! Private keys and every buffer that held one are wiped. Errors name the file and what is
@@ -41,12 +43,30 @@ mod roots;
 /// Whether a server is who it says it is.
 mod verifier;
 
+/// Whether a client's certificate is vouched for.
+mod client;
+
+/// What CA certificates say of themselves.
+mod authority;
+
+/// Certificates of X.509 version 1.
+mod version1;
+
+/// What is left of a certificate's life.
+mod life;
+
+/// Names of certificates.
+mod name;
+
 pub use certificate::{
     Validity, check_server_certificate, load_certificates, load_certified_key, match_key,
     parse_certificates, validity,
 };
+pub use client::ClientChains;
 pub use error::{Error, Fault};
 pub use file::MAX_FILE_LEN;
+pub use life::Life;
+pub use name::subject;
 pub use private_key::{PrivateKey, is_encrypted, load_private_key, parse_private_key};
 pub use roots::{Roots, load_roots};
 pub use verifier::server_verifier;

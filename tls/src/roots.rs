@@ -36,6 +36,23 @@ pub fn load_roots(ca: Option<&Path>, mode: Roots) -> Result<RootCertStore, Error
     }
 }
 
+/// The certificates that [`load_roots`] makes a store of.
+///
+/// # Errors
+/// As there.
+pub(crate) fn certificates(
+    ca: Option<&Path>,
+    mode: Roots,
+) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let mut trusted = ca.map(read).transpose()?.unwrap_or_default();
+    // What makes a store impossible is an error here as well.
+    store(ca, &trusted, mode)?;
+    if mode == Roots::AndSystem {
+        trusted.extend(rustls_native_certs::load_native_certs().certs);
+    }
+    Ok(trusted)
+}
+
 /// The store of the certificates that were read from `ca`, and of the system's.
 pub(crate) fn store(
     ca: Option<&Path>,
