@@ -79,8 +79,8 @@ pub(crate) fn server_flags(old: &OldServerFlags) -> Result<Vec<&'static str>, Er
         ),
         (
             old.mlock.is_some(),
-            "the flag --mlock is obsolete: memory is locked whenever the limit of locked memory \
-             allows it (ulimit -l, or LimitMEMLOCK= of systemd)",
+            "the flag --mlock is obsolete: memory is locked whenever the process may lock it \
+             (LimitMEMLOCK=infinity of systemd, `ulimit -l unlimited`, or CAP_IPC_LOCK)",
         ),
         (old.host.is_some(), "the flag --host is obsolete: it is --addr, with the port"),
         (old.port.is_some(), "the flag --port is obsolete: it is --addr, as in --addr :7373"),

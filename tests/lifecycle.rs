@@ -2,11 +2,20 @@
 
 use crate::harness::{Client, Protocol, Server, Who};
 
+/// Where it listens.
+mod address;
+
 /// Certificate files that change under a running server.
 mod certificates;
 
 /// SIGHUP.
 mod reload;
+
+/// The server's certificate comes to its end.
+mod expiry;
+
+/// What the system grants and asks: locked memory, connections, signals.
+mod system;
 
 /// What keeps a server from starting.
 mod start;

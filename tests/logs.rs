@@ -246,8 +246,8 @@ fn the_audit_level_says_which_requests_are_written() {
 fn the_error_level_says_which_events_are_written() {
     harness::run(async {
         for (level, failures, handshakes) in [
-            ("on", true, false),
-            ("warn", true, false),
+            ("on", true, true),
+            ("warn", true, true),
             ("ERROR", true, false),
             ("error+1", false, false),
             ("off", false, false),
@@ -283,8 +283,17 @@ fn the_error_level_says_which_events_are_written() {
                 assert_eq!(value(fields, "req.path"), "/v1/key/generate/damaged");
                 assert_eq!(value(fields, "req.identity"), server.admin.identity);
             }
-            let debug = lines.iter().any(|fields| value(fields, "level") == "DEBUG");
-            assert_eq!(debug, handshakes, "{level}: {stderr}");
+            let failed_handshakes: Vec<_> =
+                lines.iter().filter(|fields| keys(fields).contains(&"req.ip")).collect();
+            let failed_handshakes: Vec<_> = failed_handshakes
+                .into_iter()
+                .filter(|fields| value(fields, "level") == "WARN")
+                .collect();
+            assert_eq!(failed_handshakes.len(), usize::from(handshakes), "{level}: {stderr}");
+            for fields in failed_handshakes {
+                assert!(value(fields, "msg").starts_with("TLS handshake"), "{stderr}");
+                assert_eq!(value(fields, "req.ip"), "127.0.0.1");
+            }
             assert!(!server.stdout().contains("level=ERROR msg="), "{level}");
         }
     });

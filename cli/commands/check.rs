@@ -2,22 +2,18 @@
 //! to need it.
 
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Error, Result, bail};
 use kes_api::Timestamp;
 use kes_config::{ClientAuth, Loaded, Tls};
 use kes_keystore::check::{Finding, Verdict};
-use kes_tls::{Roots, Validity};
+use kes_tls::{Life, Roots, Validity};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::CheckArgs;
 use crate::error::usage;
 use crate::output::{BAD, GOOD, Output, WARN, clean};
-
-/// A certificate that ends within this time is warned of, unless it is a short-lived one that has
-/// more than a third of its life left.
-const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Checks a configuration.
 pub(super) fn run(args: CheckArgs) -> Result<()> {
@@ -73,20 +69,22 @@ fn check_tls(tls: Tls, report: &mut Report) {
 }
 
 /// What a certificate's life means for who serves with it.
-fn judge(Validity { from, until }: Validity, now: SystemTime) -> (Verdict, String) {
+fn judge(validity: Validity, now: SystemTime) -> (Verdict, String) {
     let time = |time: SystemTime| Timestamp::from(time).to_table();
-    let life = until.duration_since(from).unwrap_or_default();
-    match until.duration_since(now) {
-        Err(_) => (Verdict::Failed, format!("expired at {} UTC", time(until))),
-        Ok(_) if from > now => {
+    let Validity { from, until } = validity;
+    match validity.life(now) {
+        Life::Over => {
+            (Verdict::Failed, format!("expired at {} UTC; clients will refuse it", time(until)))
+        }
+        Life::NotYet => {
             let text =
                 format!("not valid before {} UTC; the clock here says {}", time(from), time(now));
             (Verdict::Failed, text)
         }
-        Ok(left) if left < SOON.min(life / 3) => {
-            (Verdict::Warning, format!("expires soon, at {} UTC", time(until)))
+        Life::Soon(_) => {
+            (Verdict::Warning, format!("expires soon, at {} UTC; renew it", time(until)))
         }
-        Ok(_) => (Verdict::Ok, format!("valid until {} UTC", time(until))),
+        Life::Long => (Verdict::Ok, format!("valid until {} UTC", time(until))),
     }
 }
 
@@ -174,15 +172,17 @@ mod tests {
 
     #[test]
     fn a_certificate_is_judged_by_what_is_left_of_its_life() {
+        use std::time::Duration;
+
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let now = SystemTime::now();
         // Days since it began, days until it ends.
         for (age, left, verdict, word) in [
             (10, 355, Verdict::Ok, "valid until"),
             (340, 25, Verdict::Warning, "expires soon"),
-            // A short-lived one, renewed when a third of its life is left.
-            (1, 6, Verdict::Ok, "valid until"),
-            (5, 2, Verdict::Warning, "expires soon"),
+            // A short-lived one as well.
+            (0, 30, Verdict::Warning, "expires soon"),
+            (1, 6, Verdict::Warning, "expires soon"),
         ] {
             let validity = Validity { from: now - DAY * age, until: now + DAY * left };
             let (found, text) = judge(validity, now);

@@ -32,13 +32,17 @@ pub(super) fn run(args: ServerArgs) -> Result<()> {
     match args.config {
         Some(path) => {
             file::check(&path)?;
-            serve(Source::File(path), args.addr, |info| announce(info, locked))
+            serve(Source::File(path), args.addr, |info| {
+                announce(info, locked)?;
+                announce_end()
+            })
         }
         None => {
             let dev = dev::Credentials::new(&machine_addresses())?;
             serve(dev.source(), args.addr, |info| {
                 announce(info, locked)?;
-                dev.announce(client_address(info.address))
+                dev.announce(client_address(info.address))?;
+                announce_end()
             })
         }
     }
@@ -66,11 +70,16 @@ fn serve(
         })
 }
 
-/// The start-up message (contract `cli.md`).
+/// The start-up message (contract `cli.md`): lines of a label, blanks and a value, which scripts
+/// read.
 fn announce(info: &Info, memory_locked: bool) -> Result<()> {
     let urls = urls(info.address, &machine_addresses());
     let admin = info.admin.map_or_else(|| "<disabled>".to_owned(), |admin| admin.to_string());
-    let memory = if memory_locked { "locked" } else { "not locked: it may be swapped to disk" };
+    let memory = if memory_locked {
+        "locked"
+    } else {
+        "not locked: it may be swapped to disk; set LimitMEMLOCK=infinity or grant CAP_IPC_LOCK"
+    };
     Output::new().table(&[
         ("Version", format!("{VERSION}  commit={COMMIT}")),
         ("Runtime", runtime()),
@@ -81,6 +90,11 @@ fn announce(info: &Info, memory_locked: bool) -> Result<()> {
         ("Audit Log", format!("stdout level={}", info.audit_level)),
         ("Memory", memory.to_owned()),
     ])
+}
+
+/// The last line: scripts wait for it. Connections are taken from now on.
+fn announce_end() -> Result<()> {
+    Output::new().print("\n=> Server is up and running...\n")
 }
 
 /// Where clients find the server: each address of the machine if it listens on all of them.

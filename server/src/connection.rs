@@ -1,10 +1,8 @@
-//! A connection: TLS handshake, then HTTP/1.1 or HTTP/2 as the client chose, until one side ends
+//! A connection: a handshake, then HTTP/1.1 or HTTP/2 as the client chose, until one side ends
 //! it.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -13,26 +11,20 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncBufRead as _, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufRead as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::activity::{Activity, Watched};
 use crate::answer::Content;
+use crate::handshake::{self, LAST_WORDS};
 use crate::interrupt::{Interrupt, Interrupts};
 use crate::peer::Peer;
 use crate::service;
 use crate::socket::Socket;
 use crate::state::Shared;
 use crate::streams::{Arrivals, WithRequests};
-
-/// A TCP connection that has not finished its handshake by then is closed.
-const HANDSHAKE: Duration = Duration::from_secs(5);
-
-/// How long a client may take to read why its handshake failed.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What a connection that is told to end may still take.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -60,7 +52,7 @@ pub(crate) async fn serve(
         _ = stopping.wait_for(|stopping| *stopping) => None,
         // In a box, as everything that a connection is in turn: the task would have room for the
         // largest of them until it ends.
-        connected = Box::pin(handshake(&shared, socket)) => connected,
+        connected = Box::pin(handshake::shake_hands(&shared, socket)) => connected,
     }) else {
         return;
     };
@@ -76,58 +68,6 @@ pub(crate) async fn serve(
         }
     }
     shared.metrics.connections.dec();
-}
-
-async fn handshake(shared: &Shared, socket: TcpStream) -> Option<(TlsStream<Socket>, Arc<Peer>)> {
-    let socket = Socket::new(socket).ok()?;
-    let address = socket.peer().ok()?;
-    let accept = TlsAcceptor::from(shared.tls.load_full()).accept(socket).into_fallible();
-    match tokio::time::timeout(HANDSHAKE, accept).await {
-        Ok(Ok(tls)) => {
-            let peer = Arc::new(Peer::of_connection(address, tls.get_ref().1));
-            explain_nobody(&peer);
-            return Some((tls, peer));
-        }
-        Ok(Err((error, socket))) => {
-            // Before the last words: the server may stop while they are read.
-            note_failure(shared, address, &error.to_string());
-            let _ = tokio::time::timeout(LAST_WORDS, last_words(socket)).await;
-        }
-        Err(_) => {
-            let reason = format!("not finished within {} s", HANDSHAKE.as_secs());
-            note_failure(shared, address, &reason);
-        }
-    }
-    None
-}
-
-fn note_failure(shared: &Shared, address: SocketAddr, reason: &str) {
-    shared.metrics.handshake_errors.inc();
-    tracing::debug!(req.ip = %address.ip(), "TLS handshake failed: {reason}");
-}
-
-/// A certificate that names nobody is told once a connection: the client only reads that it has
-/// none.
-fn explain_nobody(peer: &Peer) {
-    let Err(reason) = &peer.identity else { return };
-    if peer.certificates > 0 {
-        tracing::warn!(
-            req.ip = %peer.address.ip(),
-            "the client's certificate names nobody: {reason}. A client certificate must not be a \
-             CA certificate (basicConstraints CA:TRUE, as `openssl req -x509` makes them), and \
-             only one may be sent that is none"
-        );
-    }
-}
-
-/// Lets the client read the alert that tells why its handshake failed. A socket that is closed
-/// with unread bytes is reset, and the alert is lost: so what it still sends is read, and thrown
-/// away.
-async fn last_words(mut socket: Socket) -> io::Result<()> {
-    socket.shutdown().await?;
-    let mut bytes = [0; 1024];
-    while socket.read(&mut bytes).await? > 0 {}
-    Ok(())
 }
 
 /// Waits until the client says something; `false` if the connection was ended for not doing so.

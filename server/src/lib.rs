@@ -1,7 +1,7 @@
 //! The server, in the order in which a request meets it.
 //!
-//! A socket is accepted (`listener`), speaks TLS (`tls`), and shows who is at its other end
-//! (`peer`), once. Each request of the connection (`connection`) goes through one function
+//! A socket is accepted (`listener`), shakes hands (`handshake`, `tls`), and shows who is at its
+//! other end (`peer`), once. Each request of the connection (`connection`) goes through one function
 //! (`service`): its path finds a route (`router`), the checks of the contract turn client and
 //! route into a permit or a refusal (`admit`), and the operation of the route (`handlers`) parses
 //! name and body and acts on keys (`keys`), which stand in memory or are read from the key store
@@ -22,6 +22,9 @@ mod socket;
 
 /// Large bodies beside small requests.
 mod turn;
+
+/// The TLS handshake, and what is told of one that fails.
+mod handshake;
 
 /// Who is at the other end.
 mod peer;

@@ -1,92 +1,190 @@
-//! The accept loop: it survives every error of `accept`, and holds as many connections as the
-//! process may have files.
+//! The accept loop: it survives every error of `accept`, holds as many connections as the process
+//! may have files, and goes on at another address when a reload says so.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use kes_config::Address;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::connection;
+use crate::logging::limit::Seldom;
 use crate::process::max_connections;
 use crate::state::Shared;
+
+/// Sockets that listen.
+mod bind;
 
 /// How long to wait after an error of `accept`. Out of files or memory, it fails again at once.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// An error of `accept` is told at most this often.
-const COMPLAIN: Duration = Duration::from_secs(10);
+/// An error of `accept`, or that all connections are in use, is told at most this often.
+const COMPLAIN: Duration = Duration::from_secs(60);
 
-/// A bound socket.
-pub(crate) struct Listener {
+/// Fewer connections than this are told when the server starts. A MinIO server holds a few for
+/// each of its nodes.
+const FEW: u32 = 256;
+
+/// Where the server listens, and what a reload replaces of that.
+pub(crate) struct Listening {
+    /// As the configuration says it.
+    address: Mutex<Address>,
+    /// Whether the command line says it: it wins over the file.
+    fixed: bool,
+    /// `None` once the server stops.
+    socket: watch::Sender<Option<Arc<TcpListener>>>,
+}
+
+/// A socket that listens and takes over from the current one when it is told to.
+pub(crate) struct Successor {
+    address: Address,
     socket: TcpListener,
+}
+
+impl Listening {
+    /// Binds an address.
+    pub(crate) async fn start(address: Address, fixed: bool) -> io::Result<Self> {
+        let socket = bind::listen(&address, None).await?;
+        let (socket, _) = watch::channel(Some(Arc::new(socket)));
+        Ok(Self { address: Mutex::new(address), fixed, socket })
+    }
+
+    /// Where it listens.
+    pub(crate) fn local(&self) -> io::Result<SocketAddr> {
+        self.current()?.local_addr()
+    }
+
+    fn current(&self) -> io::Result<Arc<TcpListener>> {
+        let stopped = || io::Error::other("the server stops");
+        self.socket.borrow().clone().ok_or_else(stopped)
+    }
+
+    /// Binds another address, if it is another. The current one goes on until [`Self::take_over`].
+    pub(crate) async fn prepare(&self, address: &Address) -> io::Result<Option<Successor>> {
+        if self.fixed || bind::is_same(&self.address.lock().clone(), address) {
+            return Ok(None);
+        }
+        let current = self.current()?;
+        let overlaps = current.local_addr().is_ok_and(|local| local.port() == address.port());
+        let socket = bind::listen(address, overlaps.then_some(&*current)).await?;
+        Ok(Some(Successor { address: address.clone(), socket }))
+    }
+
+    /// New connections come to the successor from now on. Those that stand go on.
+    pub(crate) fn take_over(&self, Successor { address, socket }: Successor) {
+        if let Ok(local) = socket.local_addr() {
+            tracing::info!("listening on https://{local} from now on, as the configuration says");
+        }
+        *self.address.lock() = address;
+        self.socket.send_replace(Some(Arc::new(socket)));
+    }
+
+    /// Listens no more.
+    pub(crate) fn close(&self) {
+        self.socket.send_replace(None);
+    }
+
+    /// The accept loop of this address and all that follow.
+    pub(crate) fn listener(&self) -> Listener {
+        let max = u32::try_from(max_connections()).unwrap_or(u32::MAX).min(1 << 20);
+        if max < FEW {
+            tracing::warn!(
+                "only {max} connections can be open at once, because the process may open few \
+                 files; raise LimitNOFILE (systemd) or `ulimit -n`"
+            );
+        }
+        let slots = Arc::new(Semaphore::new(max as usize));
+        Listener { socket: self.socket.subscribe(), slots, max }
+    }
+}
+
+/// Accepts connections.
+pub(crate) struct Listener {
+    socket: watch::Receiver<Option<Arc<TcpListener>>>,
     slots: Arc<Semaphore>,
     max: u32,
 }
 
 impl Listener {
-    /// Binds an address.
-    pub(crate) async fn bind(address: &Address) -> io::Result<Self> {
-        let (host, port) = (address.host(), address.port());
-        let socket = if host.is_empty() {
-            // IPv6 sockets take IPv4 as well, where the system has IPv6.
-            match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
-                Ok(socket) => socket,
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
-                Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?,
-            }
-        } else {
-            TcpListener::bind((host, port)).await?
-        };
-        let max = u32::try_from(max_connections()).unwrap_or(u32::MAX).min(1 << 20);
-        let slots = Arc::new(Semaphore::new(max as usize));
-        Ok(Self { socket, slots, max })
-    }
-
-    /// Where it listens.
-    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    /// How many connections may be open at once.
+    pub(crate) fn max(&self) -> u32 {
+        self.max
     }
 
     /// Accepts connections until `stopping` turns true.
     pub(crate) async fn serve(
-        self,
+        mut self,
         shared: Arc<Shared>,
         mut stopping: watch::Receiver<bool>,
     ) -> Drain {
-        let mut complained: Option<Instant> = None;
+        let mut refused = Seldom::new(COMPLAIN);
+        let mut full = Seldom::new(COMPLAIN);
         let connections = stopping.clone();
-        loop {
-            // With no slot left, new connections wait in the system's queue.
-            let slot = Arc::clone(&self.slots).acquire_owned();
+        let serve = |slot: OwnedSemaphorePermit, socket: TcpStream| {
+            let (shared, stopping) = (Arc::clone(&shared), connections.clone());
+            tokio::spawn(async move {
+                connection::serve(shared, socket, stopping).await;
+                drop(slot);
+            });
+        };
+        let mut current = self.socket.borrow_and_update().clone();
+        while let Some(socket) = &current {
             let accepted = tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stopping| *stopping) => break,
-                accepted = async { (slot.await, self.socket.accept().await) } => accepted,
+                Ok(()) = self.socket.changed() => None,
+                accepted = accept(&self.slots, self.max, socket, &mut full) => Some(accepted),
             };
             match accepted {
-                (Ok(slot), Ok((socket, _))) => {
-                    let (shared, stopping) = (Arc::clone(&shared), connections.clone());
-                    tokio::spawn(async move {
-                        connection::serve(shared, socket, stopping).await;
-                        drop(slot);
-                    });
-                }
-                (_, Err(error)) => {
-                    if complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
-                        complained = Some(Instant::now());
+                Some(Ok((slot, connected))) => serve(slot, connected),
+                Some(Err(error)) => {
+                    if refused.is_due() {
                         tracing::error!("a connection could not be accepted: {error}");
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
-                (Err(_), _) => break,
+                None => {
+                    let new = self.socket.borrow_and_update().clone();
+                    // Whoever had connected is not to be reset by the end of the socket.
+                    while let Some(Ok((connected, _))) = socket.accept().now_or_never()
+                        && let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned()
+                    {
+                        serve(slot, connected);
+                    }
+                    current = new;
+                }
             }
         }
         Drain { slots: self.slots, max: self.max }
     }
+}
+
+/// Accepts a connection. With no slot left, new connections wait in the system's queue.
+async fn accept(
+    slots: &Arc<Semaphore>,
+    max: u32,
+    socket: &TcpListener,
+    full: &mut Seldom,
+) -> io::Result<(OwnedSemaphorePermit, TcpStream)> {
+    let slots = Arc::clone(slots);
+    let slot = match Arc::clone(&slots).try_acquire_owned() {
+        Ok(slot) => slot,
+        Err(_) => {
+            if full.is_due() {
+                tracing::error!(
+                    "all {max} connections in use; new ones wait until one ends; \
+                     raise LimitNOFILE (systemd) or `ulimit -n`"
+                );
+            }
+            slots.acquire_owned().await.map_err(io::Error::other)?
+        }
+    };
+    socket.accept().await.map(|(socket, _)| (slot, socket))
 }
 
 /// The connections of a listener that no longer listens.

@@ -19,8 +19,14 @@ pub(crate) mod audit;
 /// Events of the server to lines of the error log.
 mod error_log;
 
+/// Lines that would come too often.
+pub(crate) mod limit;
+
 /// A line: fields in order, as text or as JSON.
 mod line;
+
+/// Events that clients can cause as often as they like.
+pub(crate) mod repeats;
 
 /// The clients that follow a log.
 pub(crate) mod stream;

@@ -5,7 +5,8 @@
 
 use std::future::Future;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use kes_api::Operation;
 use kes_api::route::ROUTES;
@@ -35,11 +36,14 @@ pub(crate) struct Metrics {
     pub(crate) audit_events: IntCounter,
     pub(crate) dropped_lines: IntCounter,
     pub(crate) connections: IntGauge,
+    pub(crate) max_connections: IntGauge,
     pub(crate) handshake_errors: IntCounter,
     pub(crate) reloads: IntCounterVec,
     pub(crate) cache_hits: IntCounter,
     pub(crate) cache_misses: IntCounter,
     store_calls: [StoreCalls; 4],
+    /// When the server's certificate ends, in seconds since 1970.
+    pub(crate) certificate_end: AtomicI64,
     system: System,
     /// Held while the text is made: what is read for it is set, not counted.
     texts: Mutex<()>,
@@ -68,6 +72,7 @@ struct System {
     heap_objects: IntGauge,
     stack_used: IntGauge,
     resident: IntGauge,
+    certificate_expiry: Gauge,
     cached_keys: IntGauge,
     cache_age: Gauge,
     store_reachable: IntGauge,
@@ -119,6 +124,10 @@ impl Metrics {
                 "Log lines that were not written or sent because their reader was too slow",
             ),
             connections: register.gauge("kes_tls_connections", "Open connections"),
+            max_connections: register.gauge(
+                "kes_tls_connections_limit",
+                "How many connections may be open at once, by the limit of open files",
+            ),
             handshake_errors: register
                 .counter("kes_tls_handshake_errors", "TLS handshakes that failed"),
             reloads: register.counters(
@@ -130,6 +139,7 @@ impl Metrics {
             cache_misses: register
                 .counter("kes_cache_misses", "Requests for a key that was not in memory"),
             store_calls,
+            certificate_end: AtomicI64::new(0),
             system: System::new(&register),
             texts: Mutex::default(),
             registry: register.0,
@@ -184,6 +194,10 @@ impl Metrics {
         system.resident.set(int(process.resident));
         let connections = self.connections.get().saturating_add(self.active.get());
         system.heap_objects.set(int(gauges.cached_keys).saturating_add(connections));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let end = self.certificate_end.load(Ordering::Relaxed);
+        #[allow(clippy::cast_precision_loss, reason = "seconds of some years")]
+        system.certificate_expiry.set(end as f64 - now.as_secs_f64());
         system.cached_keys.set(int(gauges.cached_keys));
         system.cache_age.set(gauges.cache_age.as_secs_f64());
         system.store_reachable.set(i64::from(gauges.store_reachable));
@@ -219,6 +233,11 @@ impl System {
             ),
             stack_used: register.gauge("kes_system_mem_stack_used", "Bytes of stack in use"),
             resident: register.gauge("kes_system_mem_resident", "Bytes of memory in use in all"),
+            certificate_expiry: register.float(
+                "kes_tls_certificate_expiry",
+                "Seconds until the first certificate of the server's chain expires; negative once \
+                 it has",
+            ),
             cached_keys: register.gauge("kes_cache_keys", "Keys in memory"),
             cache_age: register
                 .float("kes_cache_age", "Seconds since the oldest key in memory was read"),

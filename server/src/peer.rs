@@ -1,9 +1,10 @@
 //! Who is at the other end of a connection, found out once.
 
 use std::net::SocketAddr;
+use std::time::SystemTime;
 
-use kes_api::Identity;
 use kes_api::identity::NoIdentity;
+use kes_api::{Identity, Timestamp};
 use rustls::ServerConnection;
 
 /// The other end of a connection.
@@ -15,6 +16,8 @@ pub(crate) struct Peer {
     pub(crate) identity: Result<Identity, NoIdentity>,
     /// How many certificates it sent. Some but no identity is worth a line in the log.
     pub(crate) certificates: usize,
+    /// When the first of them ends, where it says so.
+    until: Option<SystemTime>,
 }
 
 impl Peer {
@@ -23,8 +26,16 @@ impl Peer {
     pub(crate) fn of_connection(address: SocketAddr, tls: &ServerConnection) -> Self {
         let chain = tls.peer_certificates().unwrap_or_default();
         let identity = Identity::of_peer(chain.iter().map(AsRef::as_ref));
-        // A client that comes over IPv4 to an IPv6 socket keeps the address that it has.
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self { address, identity, certificates: chain.len() }
+        let validity = chain.first().and_then(|leaf| kes_tls::validity(leaf).ok());
+        let until = validity.map(|validity| validity.until);
+        Self { address, identity, certificates: chain.len(), until }
+    }
+
+    /// What belongs into the log beside a refusal: without `tls.auth: on` an expired certificate
+    /// is let in, and whoever looks for the reason of a refusal should know.
+    pub(crate) fn remark(&self) -> Option<String> {
+        let until = self.until.filter(|until| *until < SystemTime::now())?;
+        let until = Timestamp::from(until).to_table();
+        Some(format!("the client's certificate expired on {until} UTC"))
     }
 }

@@ -3,11 +3,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-
-use rustls::ServerConfig;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use crate::setup::{Setup, SetupError};
 use crate::state::Shared;
+use crate::tls::Loaded;
+use crate::tls::expiry;
 use crate::tls::watch::{Fingerprint, changed};
 
 /// Reads the configuration again and applies it. If anything is wrong with it, nothing changes.
@@ -18,7 +20,7 @@ pub(crate) async fn reload(shared: &Arc<Shared>, path: &Path) {
             "success"
         }
         Err(error) => {
-            tracing::error!("the configuration was not read again, the old one goes on: {error}");
+            tracing::error!("reload failed; still using the previous configuration: {error}");
             "error"
         }
     };
@@ -29,14 +31,21 @@ async fn apply(shared: &Arc<Shared>, path: &Path) -> Result<(), SetupError> {
     let _alone = shared.replacing.lock().await;
     let setup = Setup::of_file(path)?;
     let tls = setup.tls.load().map_err(SetupError::Tls)?;
+    let address = setup.address.clone();
+    let successor = shared.listening.prepare(&address).await;
+    let successor = successor.map_err(|reason| SetupError::Listen { address, reason })?;
     let log = setup.log;
     let old = shared.state.load_full();
     let (state, pending) = setup.open(&shared.metrics, Some(&old)).await?;
 
     // Nothing below fails. Requests under way end with the state that they began with.
     shared.state.store(Arc::new(state));
-    shared.tls.store(tls);
+    shared.tls.store(Arc::clone(&tls));
     shared.logs.set(log);
+    shared.look_at_certificates(&tls, true);
+    if let Some(successor) = successor {
+        shared.listening.take_over(successor);
+    }
     pending.create(shared);
     Ok(())
 }
@@ -56,21 +65,45 @@ pub(crate) async fn follow_certificates(shared: Arc<Shared>, mut seen: Fingerpri
     }
 }
 
+/// Tells when a certificate comes to its end, and daily from 30 days before. Never returns.
+pub(crate) async fn follow_expiry(shared: Arc<Shared>) {
+    loop {
+        let tls = shared.tls.load_full();
+        tokio::time::sleep(expiry::next_look(&tls.certificates, SystemTime::now())).await;
+        shared.look_at_certificates(&shared.tls.load(), false);
+    }
+}
+
+impl Shared {
+    /// Tells which of the server's certificates have expired or soon will: all of them `anew`, or
+    /// those of which that has to be told now.
+    pub(crate) fn look_at_certificates(&self, tls: &Loaded, anew: bool) {
+        self.expiry.look(&tls.certificates, SystemTime::now(), anew);
+        let end = tls.certificates.iter().map(|certificate| certificate.validity.until).min();
+        let end = end.and_then(|end| end.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let end = end.and_then(|end| i64::try_from(end.as_secs()).ok()).unwrap_or_default();
+        self.metrics.certificate_end.store(end, Ordering::Relaxed);
+    }
+}
+
 fn apply_certificates(
     shared: &Shared,
-    loaded: Result<Arc<ServerConfig>, crate::tls::Error>,
+    loaded: Result<Arc<Loaded>, crate::tls::Error>,
     has_changed: bool,
 ) {
     let result = match loaded {
         Ok(config) => {
-            shared.tls.store(config);
+            shared.tls.store(Arc::clone(&config));
+            shared.look_at_certificates(&config, has_changed);
             if has_changed {
                 tracing::info!("the certificate files were read again");
             }
             "success"
         }
         Err(error) => {
-            tracing::error!("the certificate files cannot be used, the old ones go on: {error}");
+            tracing::error!(
+                "reload of the certificate files failed; still using the previous ones: {error}"
+            );
             "error"
         }
     };

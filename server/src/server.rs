@@ -12,12 +12,14 @@ use rustls::sign::CertifiedKey;
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 
-use crate::listener::Listener;
+use crate::listener::{Listener, Listening};
 use crate::logging::Logs;
+use crate::logging::repeats::{self, Repeats};
 use crate::metrics::Metrics;
 use crate::setup::{Setup, SetupError};
 use crate::signals::{Signal, Signals};
 use crate::state::{BuildInfo, Shared};
+use crate::tls::expiry::Expiry;
 use crate::tls::watch::Fingerprint;
 use crate::{reload, setup};
 
@@ -55,7 +57,7 @@ pub enum Error {
     #[error(transparent)]
     Setup(#[from] SetupError),
     /// The address.
-    #[error("cannot listen on {address}: {reason}")]
+    #[error("cannot listen on {address}: {reason}{}", listen_hint(address, reason))]
     Listen {
         /// Where the server was to listen.
         address: kes_config::Address,
@@ -68,6 +70,18 @@ pub enum Error {
         /// What the system says.
         reason: std::io::Error,
     },
+}
+
+/// What to do where a port may not be bound.
+pub(crate) fn listen_hint(address: &kes_config::Address, reason: &std::io::Error) -> &'static str {
+    match reason.kind() {
+        std::io::ErrorKind::PermissionDenied if address.port() < 1024 => {
+            "; ports below 1024 need CAP_NET_BIND_SERVICE: add it to AmbientCapabilities and \
+             CapabilityBoundingSet of the systemd unit, or use another port such as 7373"
+        }
+        std::io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
+        _ => "",
+    }
 }
 
 /// A server that listens and does not yet answer.
@@ -106,9 +120,11 @@ impl Server {
     /// [`Error`] if the configuration is wrong, or something that it names cannot be used. A
     /// Vault that is away is no error: the server waits for it.
     pub async fn start(options: Options) -> Result<Self, Error> {
+        // Before all else: until then a SIGHUP ends the process.
+        let signals = Signals::listen().map_err(|reason| Error::System { reason })?;
         let metrics = Arc::new(Metrics::new());
         let logs = Logs::start(Arc::clone(&metrics));
-        let started = Self::open(options, metrics, Arc::clone(&logs)).await;
+        let started = Self::open(options, signals, metrics, Arc::clone(&logs)).await;
         if started.is_err() {
             // What was warned of belongs before the error, and the process is about to end.
             logs.flush();
@@ -116,7 +132,12 @@ impl Server {
         started
     }
 
-    async fn open(options: Options, metrics: Arc<Metrics>, logs: Arc<Logs>) -> Result<Self, Error> {
+    async fn open(
+        options: Options,
+        signals: Signals,
+        metrics: Arc<Metrics>,
+        logs: Arc<Logs>,
+    ) -> Result<Self, Error> {
         let (source, setup) = match options.source {
             Source::File(path) => {
                 let setup = Setup::of_file(&path)?;
@@ -125,14 +146,16 @@ impl Server {
             Source::Dev { admin, certificate } => (None, Setup::dev(admin, certificate)),
         };
         logs.set(setup.log);
+        let is_fixed = options.address.is_some();
         let address = options.address.unwrap_or_else(|| setup.address.clone());
         // Looked at before they are read: a change after that is seen.
         let certificates = Fingerprint::of(&setup.tls.files());
         let tls = setup.tls.load().map_err(SetupError::Tls)?;
         let listen = |reason| Error::Listen { address: address.clone(), reason };
-        let listener = Listener::bind(&address).await.map_err(listen)?;
-        let bound = listener.address().map_err(listen)?;
-        let signals = Signals::listen().map_err(|reason| Error::System { reason })?;
+        let listening = Listening::start(address.clone(), is_fixed).await.map_err(listen)?;
+        let bound = listening.local().map_err(listen)?;
+        let listener = listening.listener();
+        metrics.max_connections.set(listener.max().into());
 
         let log = setup.log;
         let (state, pending) = setup.open(&metrics, None).await?;
@@ -146,14 +169,18 @@ impl Server {
         };
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
-            tls: ArcSwap::new(tls),
+            listening,
+            tls: ArcSwap::new(Arc::clone(&tls)),
             replacing: tokio::sync::Mutex::new(()),
             metrics,
             logs,
+            repeats: Repeats::default(),
+            expiry: Expiry::default(),
             started: Instant::now(),
             started_at: Timestamp::now(),
             build: options.build,
         });
+        shared.look_at_certificates(&tls, true);
         Ok(Self { shared, listener, signals, source, info, pending, certificates })
     }
 
@@ -169,6 +196,8 @@ impl Server {
         let accepting = tokio::spawn(listener.serve(Arc::clone(&shared), stopping));
         let following = reload::follow_certificates(Arc::clone(&shared), certificates);
         let certificates = tokio::spawn(following);
+        let expiring = tokio::spawn(reload::follow_expiry(Arc::clone(&shared)));
+        let telling = tokio::spawn(tell_repeats(Arc::clone(&shared)));
         pending.create(&shared);
         notify(&[NotifyState::Ready]);
 
@@ -193,7 +222,10 @@ impl Server {
         notify(&[NotifyState::Stopping]);
         tracing::info!("stopping: running requests get up to {} s", DRAIN.as_secs());
         certificates.abort();
+        expiring.abort();
+        telling.abort();
         stop.send_replace(true);
+        shared.listening.close();
         shared.logs.close_streams();
         let drained = async {
             if let Ok(drain) = accepting.await {
@@ -203,7 +235,18 @@ impl Server {
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
+        shared.repeats.tell_all();
         shared.logs.flush();
+    }
+}
+
+/// Tells what clients caused again and again. Never returns.
+async fn tell_repeats(shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(repeats::LOOK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        shared.repeats.tell_due();
     }
 }
 

@@ -122,7 +122,11 @@ fn finish(
     shared.metrics.audit_events.inc();
     if shared.logs.wants_audit(operation, status) {
         let refusal = error.as_ref().map(|(error, message)| {
-            (message.text.as_ref(), error.cause().map(|cause| cause.to_string()))
+            let reason = error.cause().map(|cause| match (error, peer.remark()) {
+                (Error::Denied(_), Some(remark)) => format!("{cause}; {remark}"),
+                _ => cause.to_string(),
+            });
+            (message.text.as_ref(), reason)
         });
         shared.logs.audit(&Audited {
             operation,

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::keys::{Keys, cache};
 use crate::logging;
 use crate::metrics::Metrics;
+use crate::server::listen_hint;
 use crate::state::{Api, Shared, State};
 use crate::tls;
 
@@ -47,6 +48,14 @@ pub enum SetupError {
     /// The key store.
     #[error(transparent)]
     Store(kes_keystore::OpenError),
+    /// The address that a reload asks for.
+    #[error("address: cannot listen on {address}: {reason}{}", listen_hint(address, reason))]
+    Listen {
+        /// Where the server was to listen.
+        address: Address,
+        /// What the system says.
+        reason: std::io::Error,
+    },
 }
 
 impl Setup {

@@ -1,7 +1,6 @@
 //! A TCP socket, read from and written to with the fewest and cheapest calls that do.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -41,11 +40,6 @@ impl Socket {
     pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         Ok(Self { stream, turn: Turn::default(), ahead: None })
-    }
-
-    /// Who is at the other end.
-    pub(crate) fn peer(&self) -> io::Result<SocketAddr> {
-        self.stream.peer_addr()
     }
 }
 

@@ -8,20 +8,29 @@ use kes_api::{Identity, Operation, Timestamp};
 use kes_policy::Policies;
 
 use crate::keys::Keys;
+use crate::listener::Listening;
 use crate::logging::Logs;
+use crate::logging::repeats::Repeats;
 use crate::metrics::Metrics;
 use crate::tls;
+use crate::tls::expiry::Expiry;
 
 /// What stays while the server runs.
 pub(crate) struct Shared {
     /// Replaced whole by a reload; a request takes it once.
     pub(crate) state: ArcSwap<State>,
+    /// Where it listens.
+    pub(crate) listening: Listening,
     /// The TLS configuration for the next connection.
     pub(crate) tls: tls::Current,
-    /// Held by whoever replaces one of these two, from reading files to storing.
+    /// Held by whoever replaces one of these, from reading files to storing.
     pub(crate) replacing: tokio::sync::Mutex<()>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) logs: Arc<Logs>,
+    /// Of what clients can cause as often as they like, the log has few lines.
+    pub(crate) repeats: Repeats,
+    /// What was told of the server's certificates.
+    pub(crate) expiry: Expiry,
     pub(crate) started: Instant,
     pub(crate) started_at: Timestamp,
     pub(crate) build: BuildInfo,

@@ -5,17 +5,23 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use kes_config::{ClientAuth, ConfiguredPath, SecretText};
+use kes_tls::{ClientChains, Fault};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::server::ServerSessionMemoryCache;
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
-use self::verifier::AnyClientCertificate;
+use self::verifier::ClientCertificates;
 
 /// Certificate files that changed lead to a new configuration.
 pub(crate) mod watch;
+
+/// Certificates that come to their end.
+pub(crate) mod expiry;
+
+/// The certificate of a client that was not let in.
+pub(crate) mod refused;
 
 /// Proof of possession for every client; trust only where it is asked for.
 mod verifier;
@@ -28,12 +34,14 @@ const SESSIONS: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder that the configuration names.
-    #[error("{}", path.blame(source))]
+    #[error("{}{hint}", path.blame(source))]
     File {
         /// Which one, and where it is named.
         path: ConfiguredPath,
         /// What is wrong with it. Boxed: it is large, and errors are rare.
         source: Box<kes_tls::Error>,
+        /// What to do about it; begins with a semicolon.
+        hint: String,
     },
     /// The CAs of the system.
     #[error("tls: {0}")]
@@ -41,19 +49,20 @@ pub enum Error {
     /// No certificate at all.
     #[error("tls: the server has no certificate")]
     NoCertificate,
-    /// The CAs for client certificates.
-    #[error("tls: the CAs for client certificates cannot be used: {source}")]
-    Trust {
-        /// What is wrong with them.
-        source: rustls::server::VerifierBuilderError,
-    },
     /// The generator of random numbers.
     #[error("tls: no key for session tickets could be made")]
     Tickets,
 }
 
+/// A TLS configuration, and what is to be known of it.
+pub(crate) struct Loaded {
+    pub(crate) config: Arc<ServerConfig>,
+    /// The server's own certificates.
+    pub(crate) certificates: Vec<expiry::Certificate>,
+}
+
 /// Where the listener takes the configuration for the next connection from.
-pub(crate) type Current = ArcSwap<ServerConfig>;
+pub(crate) type Current = ArcSwap<Loaded>;
 
 /// What the server's TLS is made of. The files are read by [`Settings::load`], every time.
 #[derive(Clone, Debug)]
@@ -94,7 +103,7 @@ impl Settings {
     ///
     /// Session storage and ticket keys are new each time, so that no session outlives the trust
     /// it was opened under (contract `config.md`, While it runs).
-    pub(crate) fn load(&self) -> Result<Arc<ServerConfig>, Error> {
+    pub(crate) fn load(&self) -> Result<Arc<Loaded>, Error> {
         let certified = match &self.identity {
             ServerIdentity::Memory(certified) => Arc::clone(certified),
             ServerIdentity::Files { key, cert, password } => {
@@ -103,35 +112,50 @@ impl Settings {
             }
         };
 
+        let certificates = self.certificates(&certified);
         let provider = kes_tls::provider();
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13, &TLS12])
             .expect("the provider has suites for TLS 1.2 and 1.3")
-            .with_client_cert_verifier(self.verifier()?)
+            .with_client_cert_verifier(Arc::new(self.verifier()?))
             .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
         config.ticketer = Ticketer::new().map_err(|_| Error::Tickets)?;
         // One ticket a handshake: each carries the client's chain, and clients keep one.
         config.send_tls13_tickets = 1;
-        Ok(Arc::new(config))
+        Ok(Arc::new(Loaded { config: Arc::new(config), certificates }))
     }
 
-    fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, Error> {
-        let provider = kes_tls::provider();
-        match self.auth {
-            ClientAuth::Any => Ok(Arc::new(AnyClientCertificate::new(&provider, !self.optional))),
+    /// The chain, with the names that it is told of by.
+    fn certificates(&self, certified: &CertifiedKey) -> Vec<expiry::Certificate> {
+        let file = match &self.identity {
+            ServerIdentity::Files { cert, .. } => format!("tls.cert: {}", cert.display()),
+            ServerIdentity::Memory(_) => "the certificate of the dev server".to_owned(),
+        };
+        let named = certified.cert.iter().enumerate().filter_map(|(index, certificate)| {
+            let name = match index {
+                0 => file.clone(),
+                _ => format!("{file}: certificate number {}", index + 1),
+            };
+            let validity = kes_tls::validity(certificate).ok()?;
+            Some(expiry::Certificate { name, validity })
+        });
+        named.collect()
+    }
+
+    fn verifier(&self) -> Result<ClientCertificates, Error> {
+        let trusted = match self.auth {
+            ClientAuth::Any => None,
             ClientAuth::Verify => {
-                let roots = kes_tls::load_roots(self.ca.as_deref(), kes_tls::Roots::AndSystem)
-                    .map_err(|source| match &self.ca {
-                        Some(ca) => unusable(ca, source),
-                        None => Error::System(source),
-                    })?;
-                let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
-                let builder = if self.optional { builder.allow_unauthenticated() } else { builder };
-                builder.build().map_err(|source| Error::Trust { source })
+                let chains = ClientChains::load(self.ca.as_deref());
+                Some(chains.map_err(|source| match &self.ca {
+                    Some(ca) => unusable(ca, source),
+                    None => Error::System(source),
+                })?)
             }
-        }
+        };
+        Ok(ClientCertificates::new(&kes_tls::provider(), !self.optional, trusted))
     }
 
     /// The files that the configuration is made of.
@@ -167,5 +191,38 @@ fn load_identity(
 }
 
 fn unusable(path: &ConfiguredPath, source: kes_tls::Error) -> Error {
-    Error::File { path: path.clone(), source: Box::new(source) }
+    let hint = match &source {
+        kes_tls::Error::File { fault, .. } => hint(fault),
+        _ => String::new(),
+    };
+    Error::File { path: path.clone(), source: Box::new(source), hint }
+}
+
+/// What to do about a fault, where that is not plain.
+fn hint(fault: &Fault) -> String {
+    match fault {
+        Fault::Read { error } if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            format!("; kes runs as {}", crate::process::user())
+        }
+        Fault::MissingPassword => "; set tls.password".to_owned(),
+        Fault::WrongPassword => "; the password is that of tls.password".to_owned(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_about_a_private_key_is_told() {
+        let denied = Fault::Read { error: std::io::ErrorKind::PermissionDenied.into() };
+        let hint_of_it = hint(&denied);
+        assert!(hint_of_it.starts_with("; kes runs as "), "{hint_of_it}");
+        let uid = rustix::process::geteuid().as_raw().to_string();
+        assert!(hint_of_it.contains(&format!("uid {uid}")), "{hint_of_it}");
+        assert_eq!(hint(&Fault::MissingPassword), "; set tls.password");
+        let missing = Fault::Read { error: std::io::ErrorKind::NotFound.into() };
+        assert_eq!(hint(&missing), "");
+    }
 }

@@ -12,11 +12,17 @@ use crate::harness::{self, Credentials, Openssl, Server, Tls, tls_connect};
 /// Whose certificates are trusted.
 mod chain;
 
+/// Handshakes that fail.
+mod failed;
+
 /// The server's own private key.
 mod server_key;
 
 /// Sessions that are resumed.
 mod session;
+
+/// Client certificates of X.509 version 1.
+mod version1;
 
 /// A client with a choice of versions and application protocols.
 fn client_config(

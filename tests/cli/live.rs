@@ -364,12 +364,27 @@ fn a_dev_server_prints_settings_that_work_as_they_are() {
     );
     let printed = || std::fs::read_to_string(&out).unwrap();
     wait::eventually(LIMIT, "the settings are printed", || {
-        printed().contains("MINIO_KMS_KES_CAPATH=") && printed().ends_with("\n\n")
+        printed().ends_with("\n=> Server is up and running...\n")
     });
     let text = printed();
-    for label in ["Version ", "Key Store ", "Endpoints ", "Admin ", "Error Log ", "Memory "] {
-        assert!(text.contains(label), "{label}: {text}");
+    // A label, blanks, a value, as scripts read it. The values of two of them say the same.
+    let value = |label: &str| {
+        let mut lines = text.lines().filter(|line| line.to_lowercase().starts_with(label));
+        let line = lines.next().unwrap_or_else(|| panic!("{label}: {text}"));
+        assert_eq!(lines.next(), None, "two lines with '{label}' confuse scripts: {text}");
+        line[label.len()..].trim_start().to_owned()
+    };
+    for label in ["version", "key store", "endpoints", "error log", "audit log", "memory"] {
+        assert!(!value(label).is_empty(), "{label}: {text}");
     }
+    let key = value("api key");
+    // As MinIO's own tests find it, and in any case of letters.
+    assert_eq!(text.to_lowercase().matches("api key").count(), 1, "{text}");
+    assert!(text.contains(&format!("\nAPI Key     {key}\n")), "{text}");
+    let admin = value("admin");
+    assert!(text.contains(&format!("\nAdmin       {admin}\n")), "{text}");
+    let identity = kes(folder.path(), &variables, ["identity", "of", &key].map(str::to_owned));
+    assert_eq!(identity.out.trim(), admin);
 
     // What a newcomer pastes into a shell; only `kes` has to be found.
     let shell = |lines: &dyn Fn(&str) -> bool, more: &str| {

@@ -18,6 +18,16 @@ const MINIO: &str = "
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     sections: Vec<(String, String)>,
+    launch: Launch,
+}
+
+/// How the program is started.
+#[derive(Clone, Debug, Default)]
+struct Launch {
+    /// A command that runs the program.
+    under: Vec<String>,
+    /// Further arguments.
+    args: Vec<String>,
     env: Vec<(String, String)>,
 }
 
@@ -25,7 +35,7 @@ impl Config {
     /// Keys in a folder, one admin, and the policy `minio`. `${ADMIN}`, `${MINIO}` and
     /// `${OTHER}` stand for the identities of the server's credentials.
     pub(crate) fn usual() -> Self {
-        let mut config = Self { sections: Vec::new(), env: Vec::new() };
+        let mut config = Self { sections: Vec::new(), launch: Launch::default() };
         config.set("address", "127.0.0.1:0");
         config.set("admin", "{ identity: \"${ADMIN}\" }");
         config.set("tls", "{ key: server.key, cert: server.crt }");
@@ -49,7 +59,19 @@ impl Config {
 
     /// Sets an environment variable of the server.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
-        self.env.push((name.to_owned(), value.to_owned()));
+        self.launch.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Passes a further argument to the server.
+    pub(crate) fn arg(mut self, arg: &str) -> Self {
+        self.launch.args.push(arg.to_owned());
+        self
+    }
+
+    /// Has another command run the server, in its own process.
+    pub(crate) fn under(mut self, command: &[&str]) -> Self {
+        self.launch.under.extend(command.iter().map(|word| (*word).to_owned()));
         self
     }
 
@@ -71,7 +93,7 @@ pub(crate) struct Server {
     pub(crate) tls: Credentials,
     process: Process,
     folder: tempfile::TempDir,
-    env: Vec<(String, String)>,
+    launch: Launch,
 }
 
 /// A server that did not start.
@@ -102,9 +124,9 @@ impl Server {
 
     /// The same where it may end instead: with what it wrote on standard error.
     fn try_prepared(config: &Config, prepare: impl FnOnce(&Path)) -> Result<Self, String> {
-        let Place { folder, tls, clients: [admin, minio, other], env } = place(config, prepare);
-        let (process, address) = start(folder.path(), &env)?;
-        Ok(Self { address, admin, minio, other, tls, process, folder, env })
+        let Place { folder, tls, clients: [admin, minio, other], launch } = place(config, prepare);
+        let (process, address) = start(folder.path(), &launch)?;
+        Ok(Self { address, admin, minio, other, tls, process, folder, launch })
     }
 
     /// Starts a server on a port that stays its own when it is started again. In its
@@ -126,7 +148,7 @@ impl Server {
     /// Starts a server that is to end at once, after something was put into its folder.
     pub(crate) fn refused(config: &Config, prepare: impl FnOnce(&Path)) -> Refused {
         let place = place(config, prepare);
-        let mut process = Process::start(command(place.folder.path(), &place.env));
+        let mut process = Process::start(command(place.folder.path(), &place.launch));
         let mut status = None;
         wait::eventually(Duration::from_secs(60), "a server that cannot start ends", || {
             status = process.exit_status();
@@ -228,14 +250,14 @@ impl Server {
 
     /// Sets an environment variable for the next start.
     pub(crate) fn set_env(&mut self, name: &str, value: &str) {
-        self.env.retain(|(other, _)| other != name);
-        self.env.push((name.to_owned(), value.to_owned()));
+        self.launch.env.retain(|(other, _)| other != name);
+        self.launch.env.push((name.to_owned(), value.to_owned()));
     }
 
     /// Kills the server and starts it again with what is in its folder, on another port.
     pub(crate) fn restart(&mut self) {
         self.process.kill();
-        let (process, address) = start(self.folder.path(), &self.env)
+        let (process, address) = start(self.folder.path(), &self.launch)
             .unwrap_or_else(|error| panic!("the server ended: {error}"));
         self.process = process;
         self.address = address;
@@ -253,7 +275,7 @@ struct Place {
     tls: Credentials,
     /// Admin, minio, other.
     clients: [Credentials; 3],
-    env: Vec<(String, String)>,
+    launch: Launch,
 }
 
 fn place(config: &Config, prepare: impl FnOnce(&Path)) -> Place {
@@ -272,17 +294,17 @@ fn place(config: &Config, prepare: impl FnOnce(&Path)) -> Place {
     std::fs::write(path.join("config.yml"), config.text()).unwrap();
     prepare(path);
 
-    let mut env = config.env.clone();
+    let mut launch = config.launch.clone();
     for (name, credentials) in ["ADMIN", "MINIO", "OTHER"].iter().zip(&clients) {
-        env.push(((*name).to_owned(), credentials.identity.clone()));
+        launch.env.push(((*name).to_owned(), credentials.identity.clone()));
     }
-    Place { folder, tls, clients, env }
+    Place { folder, tls, clients, launch }
 }
 
 /// Starts a server and waits until it listens. An error is what a server that ended wrote.
-fn start(folder: &Path, env: &[(String, String)]) -> Result<(Process, String), String> {
+fn start(folder: &Path, launch: &Launch) -> Result<(Process, String), String> {
     let before = std::fs::read_to_string(folder.join("stdout")).unwrap_or_default().len();
-    let mut process = Process::start(command(folder, env));
+    let mut process = Process::start(command(folder, launch));
     let mut address = None;
     wait::eventually(Duration::from_secs(60), "the server listens", || {
         // Looked at first: what it wrote before its end is all there then.
@@ -297,13 +319,21 @@ fn start(folder: &Path, env: &[(String, String)]) -> Result<(Process, String), S
     }
 }
 
-fn command(folder: &Path, env: &[(String, String)]) -> Command {
+fn command(folder: &Path, launch: &Launch) -> Command {
     let output =
         |name: &str| File::options().create(true).append(true).open(folder.join(name)).unwrap();
-    let mut command = Process::command(&program());
+    let mut command = match launch.under.split_first() {
+        None => Process::command(&program()),
+        Some((outer, rest)) => {
+            let mut command = Process::command(Path::new(outer));
+            command.args(rest).arg(program());
+            command
+        }
+    };
     command
         .args(["server", "--config", "config.yml"])
-        .envs(env.iter().map(|(name, value)| (name, value)))
+        .args(&launch.args)
+        .envs(launch.env.iter().map(|(name, value)| (name, value)))
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(output("stdout"))

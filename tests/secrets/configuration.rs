@@ -131,7 +131,7 @@ fn the_password_of_the_private_key_is_not_told() {
     )
     .unwrap();
     server.signal(rustix::process::Signal::HUP);
-    server.wait_for_stderr("the old one goes on");
+    server.wait_for_stderr("still using the previous configuration");
     assert_silent("standard error", server.stderr().as_bytes(), &marks);
     assert_silent("standard output", server.stdout().as_bytes(), &marks);
 

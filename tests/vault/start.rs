@@ -128,7 +128,7 @@ fn a_new_secret_is_taken_by_a_reload() {
 
         // A configuration that cannot be used changes nothing.
         server.reload(&Config::usual().with("keystore", "{}"));
-        server.wait_for_stderr("the old one goes on");
+        server.wait_for_stderr("still using the previous configuration");
         open(&mut minio, "k", &made).await;
 
         server.reload_and_wait(&world.config_with_secret(&new));

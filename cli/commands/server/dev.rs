@@ -42,7 +42,7 @@ impl Credentials {
         Source::Dev { admin: self.api_key.identity(), certificate: Arc::clone(&self.certificate) }
     }
 
-    /// Prints the API key, and settings of clients ready to paste.
+    /// Prints the API key as a line of the start-up message, and settings of clients ready to paste.
     pub(super) fn announce(&self, address: SocketAddr) -> Result<()> {
         const INVARIANT: &str = "a String takes all text";
         let api_key = self.api_key.expose();
@@ -50,12 +50,9 @@ impl Credentials {
         let mut text = Zeroizing::new(String::with_capacity(4096));
         write!(
             text,
-            "
+            "API Key     {key}
+
 A server to try things out: the keys are gone when it ends.
-
-Your API key:
-
-   {key}
 
 In another shell, the first key:
 
@@ -88,7 +85,6 @@ The settings of MinIO:
         if let Some(file) = &self.file {
             writeln!(text, "   export MINIO_KMS_KES_CAPATH={}", file.display()).expect(INVARIANT);
         }
-        text.push('\n');
         Output::new().secret(text.as_bytes())
     }
 }

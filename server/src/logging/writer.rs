@@ -1,5 +1,5 @@
 //! Lines to a file descriptor, from a thread of their own: a reader that stalls stalls nothing
-//! else.
+//! else. Lines that cannot be written are counted, and told where that is possible.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
@@ -8,8 +8,13 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 
+use super::limit::Seldom;
+
 /// Lines that may wait to be written. At 250 bytes each this is 4 MiB at the most.
 const QUEUE: usize = 16 * 1024;
+
+/// Lost lines are told at most this often.
+const COMPLAIN: Duration = Duration::from_secs(60);
 
 /// How long the end of the process waits for lines that are still to be written.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
@@ -30,14 +35,21 @@ enum Item {
 
 impl Writer {
     pub(super) fn stderr(dropped: IntCounter) -> Self {
-        Self::start("log-stderr", io::stderr(), is_journal(io::stderr()), dropped)
+        Self::start("standard error", "log-stderr", io::stderr(), is_journal(io::stderr()), dropped)
     }
 
     pub(super) fn stdout(dropped: IntCounter) -> Self {
-        Self::start("log-stdout", io::stdout(), is_journal(io::stdout()), dropped)
+        Self::start(
+            "standard output",
+            "log-stdout",
+            io::stdout(),
+            is_journal(io::stdout()),
+            dropped,
+        )
     }
 
     fn start(
+        what: &'static str,
         name: &str,
         target: impl Write + Send + 'static,
         journal: bool,
@@ -46,7 +58,11 @@ impl Writer {
         let (queue, lines) = mpsc::sync_channel(QUEUE);
         thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || write(lines, target))
+            .spawn({
+                let target = Target { inner: target, is_broken: false };
+                let losses = Losses::new(what, dropped.clone());
+                move || write(lines, target, losses)
+            })
             .expect("the system starts a thread");
         Self { queue, dropped, journal }
     }
@@ -70,16 +86,76 @@ impl Writer {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the thread owns its end of the queue")]
-fn write(lines: Receiver<Item>, mut target: impl Write) {
+fn write(lines: Receiver<Item>, mut target: Target<impl Write>, mut losses: Losses) {
     for item in lines.iter() {
         match item {
-            // A log that cannot be written has nowhere to complain to.
-            Item::Line(line) => {
-                let _ = target.write_all(line.as_bytes()).and_then(|()| target.flush());
-            }
+            Item::Line(line) => match target.write(&line) {
+                Ok(()) => losses.end(),
+                Err(error) => losses.add(error),
+            },
             Item::Flush(done) => {
                 let _ = done.send(());
             }
+        }
+    }
+}
+
+/// Where lines are written to.
+struct Target<W> {
+    inner: W,
+    /// Whether the last line is not there to its end.
+    is_broken: bool,
+}
+
+impl<W: Write> Target<W> {
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        if self.is_broken {
+            // What is left of a broken line must not become the start of this one.
+            self.inner.write_all(b"\n")?;
+        }
+        self.is_broken = true;
+        self.inner.write_all(line.as_bytes()).and_then(|()| self.inner.flush())?;
+        self.is_broken = false;
+        Ok(())
+    }
+}
+
+/// Lines that could not be written.
+struct Losses {
+    /// Where they should have gone.
+    what: &'static str,
+    dropped: IntCounter,
+    /// Since it was told last.
+    untold: u64,
+    complain: Seldom,
+}
+
+impl Losses {
+    fn new(what: &'static str, dropped: IntCounter) -> Self {
+        Self { what, dropped, untold: 0, complain: Seldom::new(COMPLAIN) }
+    }
+
+    /// Counts a lost line. It is told in the error log: of those of standard error, who follows
+    /// `/v1/log/error` may still read it.
+    #[expect(clippy::needless_pass_by_value, reason = "as the system gives it")]
+    fn add(&mut self, error: io::Error) {
+        self.dropped.inc();
+        self.untold += 1;
+        if self.complain.is_due() {
+            let (what, untold) = (self.what, self.untold);
+            tracing::error!(
+                "log lines are lost, {untold} so far: {what} cannot be written: {error}"
+            );
+            self.untold = 0;
+        }
+    }
+
+    /// A line was written again.
+    fn end(&mut self) {
+        if self.untold > 0 {
+            let (what, untold) = (self.what, self.untold);
+            tracing::error!("{what} can be written again; {untold} more log lines were lost");
+            self.untold = 0;
         }
     }
 }
@@ -89,4 +165,52 @@ fn write(lines: Receiver<Item>, mut target: impl Write) {
 fn is_journal(stream: impl std::os::fd::AsFd) -> bool {
     let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
     rustix::fs::fstat(stream).is_ok_and(|stat| named == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so many bytes, and then none until it gets room.
+    #[derive(Default)]
+    struct Disk {
+        room: usize,
+        bytes: Vec<u8>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let len = bytes.len().min(self.room);
+            if len == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.room -= len;
+            self.bytes.extend_from_slice(&bytes[..len]);
+            Ok(len)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_are_lost_are_counted_and_do_not_spoil_those_after_them() {
+        let dropped = IntCounter::new("dropped", "dropped").unwrap();
+        let mut losses = Losses::new("a disk", dropped.clone());
+        let mut target = Target { inner: Disk { room: 10, ..Disk::default() }, is_broken: false };
+        let mut line = |target: &mut Target<Disk>, text: &str| match target.write(text) {
+            Ok(()) => losses.end(),
+            Err(error) => losses.add(error),
+        };
+        line(&mut target, "first\n");
+        line(&mut target, "second\n");
+        line(&mut target, "third\n");
+        assert_eq!(dropped.get(), 2);
+        target.inner.room = 100;
+        line(&mut target, "fourth\n");
+        line(&mut target, "fifth\n");
+        assert_eq!(String::from_utf8(target.inner.bytes).unwrap(), "first\nseco\nfourth\nfifth\n");
+        assert_eq!(dropped.get(), 2);
+    }
 }

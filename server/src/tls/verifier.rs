@@ -1,7 +1,8 @@
-//! A client proves that it holds the private key of the certificate that it sends; who signed
-//! that certificate, and when it expires, does not matter (contract `config.md`, `tls.auth`).
+//! A client proves that it holds the private key of the certificate that it sends. Who signed that
+//! certificate, and when it expires, matters with `tls.auth: on` alone (contract `config.md`).
 
 use kes_api::certificate::Certificate;
+use kes_tls::ClientChains;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{
@@ -14,19 +15,28 @@ use rustls::{
 };
 use webpki::RawPublicKeyEntity;
 
-/// Accepts every certificate whose private key the client holds.
+use super::refused;
+
+/// Accepts the certificates whose private key the client holds: all of them, or those that a
+/// trusted CA vouches for.
 ///
-/// The signature is checked with the public key alone: a certificate parser would refuse X.509
-/// v1 and unknown critical extensions, which the contract accepts.
+/// The signature of the handshake is checked with the public key alone: a certificate parser would
+/// refuse X.509 v1 and unknown critical extensions, which the contract accepts.
 #[derive(Debug)]
-pub(super) struct AnyClientCertificate {
+pub(super) struct ClientCertificates {
     algorithms: WebPkiSupportedAlgorithms,
     mandatory: bool,
+    trusted: Option<ClientChains>,
 }
 
-impl AnyClientCertificate {
-    pub(super) fn new(provider: &CryptoProvider, mandatory: bool) -> Self {
-        Self { algorithms: provider.signature_verification_algorithms, mandatory }
+impl ClientCertificates {
+    /// With `trusted`, a client's certificate has to come from there.
+    pub(super) fn new(
+        provider: &CryptoProvider,
+        mandatory: bool,
+        trusted: Option<ClientChains>,
+    ) -> Self {
+        Self { algorithms: provider.signature_verification_algorithms, mandatory, trusted }
     }
 
     fn algorithms(
@@ -42,7 +52,7 @@ impl AnyClientCertificate {
     }
 }
 
-impl ClientCertVerifier for AnyClientCertificate {
+impl ClientCertVerifier for ClientCertificates {
     fn offer_client_auth(&self) -> bool {
         true
     }
@@ -51,18 +61,23 @@ impl ClientCertVerifier for AnyClientCertificate {
         self.mandatory
     }
 
-    /// None: a client sends whatever certificate it has.
+    /// Without trusted CAs none: a client sends whatever certificate it has.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
+        self.trusted.as_ref().map_or(&[], ClientChains::subjects)
     }
 
     fn verify_client_cert(
         &self,
         end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         public_key(end_entity)?;
+        if let Some(trusted) = &self.trusted {
+            trusted
+                .verify(end_entity, intermediates, now)
+                .inspect_err(|_| refused::note(end_entity))?;
+        }
         Ok(ClientCertVerified::assertion())
     }
 

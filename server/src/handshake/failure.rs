@@ -1,0 +1,115 @@
+//! Why a handshake failed, for who reads the log.
+
+use std::io;
+use std::time::Duration;
+
+use kes_api::Timestamp;
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+
+use crate::tls::refused::Refused;
+
+/// It took too long.
+pub(super) fn too_slow(limit: Duration) -> String {
+    format!("it was not finished within {} s", limit.as_secs())
+}
+
+/// The reason; `None` if the client only went away. `certificate` is the client's, if it was
+/// refused.
+pub(super) fn reason(error: &io::Error, certificate: Option<&Refused>) -> Option<String> {
+    let Some(error) = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>()) else {
+        return match error.kind() {
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::TimedOut => None,
+            _ => Some(error.to_string()),
+        };
+    };
+    Some(match error {
+        Error::AlertReceived(AlertDescription::CloseNotify | AlertDescription::UserCanceled) => {
+            return None;
+        }
+        Error::AlertReceived(alert) => alerted(*alert),
+        Error::NoCertificatesPresented => {
+            "the client sent no certificate, and every client needs one (or an API key)".to_owned()
+        }
+        Error::InvalidCertificate(reason) => refused(reason, certificate),
+        Error::NoApplicationProtocol => {
+            "the client offers neither HTTP/2 nor HTTP/1.1 (ALPN h2, http/1.1)".to_owned()
+        }
+        Error::PeerIncompatible(
+            PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            // Which came with TLS 1.2.
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
+        ) => "the client offers neither TLS 1.2 nor TLS 1.3".to_owned(),
+        Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => {
+            "the client offers no cipher suite that is served; those with ECDHE and AES-GCM or \
+             ChaCha20-Poly1305 are, those with CBC or RSA key exchange are not"
+                .to_owned()
+        }
+        Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) => {
+            "the client offers no key exchange that is served; X25519MLKEM768, X25519, P-256 and \
+             P-384 are"
+                .to_owned()
+        }
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType
+            | InvalidMessage::UnknownProtocolVersion
+            | InvalidMessage::InvalidEmptyPayload
+            | InvalidMessage::MessageTooLarge
+            | InvalidMessage::MessageTooShort,
+        )
+        | Error::InappropriateMessage { .. } => "what the client sent is no TLS".to_owned(),
+        other => other.to_string(),
+    })
+}
+
+/// The client ended it.
+fn alerted(alert: AlertDescription) -> String {
+    use AlertDescription as A;
+    match alert {
+        A::UnknownCA
+        | A::BadCertificate
+        | A::CertificateUnknown
+        | A::CertificateExpired
+        | A::CertificateRevoked
+        | A::UnsupportedCertificate => format!(
+            "the client does not accept the server's certificate (alert {alert:?}); it has to \
+             trust it, the name or address that it connects to has to stand in it, and it must \
+             not have expired"
+        ),
+        alert => format!("the client ended it with the alert {alert:?}"),
+    }
+}
+
+/// The server does not take the client's certificate.
+fn refused(reason: &CertificateError, certificate: Option<&Refused>) -> String {
+    let validity = certificate.and_then(|certificate| certificate.validity);
+    let day = |time: Option<std::time::SystemTime>| {
+        time.map(|time| format!(" on {}", &Timestamp::from(time).to_table()[..10]))
+            .unwrap_or_default()
+    };
+    let reason = match reason {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            format!("expired{}", day(validity.map(|validity| validity.until)))
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            format!("is valid only from later{}", day(validity.map(|validity| validity.from)))
+        }
+        CertificateError::UnknownIssuer => "is not signed by a trusted CA; `tls.ca` names the CAs \
+             that are trusted beside the system's, and the client has to send the CA certificates \
+             between"
+            .to_owned(),
+        CertificateError::BadEncoding => "is malformed".to_owned(),
+        CertificateError::BadSignature => {
+            "does not fit: a signature does not verify, of the client or of a CA".to_owned()
+        }
+        CertificateError::Other(other) => format!("is refused: {other}"),
+        other => format!("is refused: {other:?}"),
+    };
+    format!("the client's certificate {reason}")
+}

@@ -1,0 +1,157 @@
+//! What the system grants and asks: locked memory, open files, signals.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use kes_testkit::wait;
+use rustix::process::Signal;
+use tokio::net::TcpStream;
+
+use crate::harness::{self, Client, Config, Exposition, Protocol, Server, Who};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// CAP_IPC_LOCK and CAP_NET_BIND_SERVICE as bits (capabilities(7)).
+const IPC_LOCK: u64 = 1 << 14;
+
+/// A field of `/proc/<pid>/status`.
+fn status(server: &mut Server, field: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{}/status", server.process().id())).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.trim_start_matches(':').trim().to_owned()
+}
+
+/// What the start-up message says of memory; it has to be true.
+fn memory(server: &mut Server) -> String {
+    let text = server.stdout();
+    let line = text.lines().find_map(|line| line.strip_prefix("Memory ")).unwrap();
+    let locked = status(server, "VmLck");
+    assert_eq!(line.trim() == "locked", locked != "0 kB", "{line}: VmLck is {locked}");
+    line.trim().to_owned()
+}
+
+const NOT_LOCKED: &str =
+    "not locked: it may be swapped to disk; set LimitMEMLOCK=infinity or grant CAP_IPC_LOCK";
+
+/// Whether this process, and so a child of it, may lock any amount of memory.
+fn may_lock() -> bool {
+    let text = fs::read_to_string("/proc/self/status").unwrap();
+    let field = text.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    let maps = fs::read_to_string("/proc/self/uid_map").unwrap();
+    // In a user namespace the capability is not one of the machine.
+    let everybody = maps.split_whitespace().last() == Some("4294967295");
+    everybody && u64::from_str_radix(field.trim(), 16).unwrap() & IPC_LOCK != 0
+}
+
+/// With a small limit the capability decides, and the message says which it was. Where the tests
+/// run without the capability the first server is one without it, as the second.
+#[test]
+fn under_a_small_limit_memory_is_locked_by_the_capability_alone() {
+    let small = ["prlimit", "--memlock=8388608:8388608"];
+    let mut server = Server::with(&Config::usual().under(&small));
+    let expected = if may_lock() { "locked" } else { NOT_LOCKED };
+    assert_eq!(memory(&mut server), expected);
+    if may_lock() {
+        let without = ["setpriv", "--bounding-set", "-ipc_lock", "--inh-caps", "-ipc_lock"];
+        let config = Config::usual().under(&small).under(&without);
+        let mut server = Server::with(&config);
+        assert_eq!(memory(&mut server), NOT_LOCKED);
+        // The limit is what it was.
+        let limits = format!("/proc/{}/limits", server.process().id());
+        let limits = fs::read_to_string(limits).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max locked memory")).unwrap();
+        assert_eq!(line.matches("8388608").count(), 2, "{line}");
+    }
+}
+
+/// 64 files: 16 connections, whatever the server needs for itself.
+#[test]
+fn the_limit_of_connections_is_told_at_the_start_and_when_it_is_reached() {
+    harness::run(async {
+        let server = Server::with(&Config::usual().under(&["prlimit", "--nofile=64:64"]));
+        server.wait_for_stderr("only 16 connections can be open at once");
+        assert!(!server.stderr().contains("in use"), "{}", server.stderr());
+        let figures = Exposition::from(&server).await;
+        assert_eq!(figures.value("kes_tls_connections_limit"), 16.0);
+        drop(figures);
+        let mut clients = Vec::new();
+        while !server.stderr().contains("all 16 connections in use") {
+            assert!(clients.len() < 16, "a connection more than there may be");
+            clients.push(server.client(Who::Admin, Protocol::H1).await);
+        }
+        let stderr = server.stderr();
+        let line = stderr.lines().find(|line| line.contains("connections in use")).unwrap();
+        assert!(line.contains("level=ERROR") && line.contains("LimitNOFILE"), "{line}");
+
+        // The next one waits, and is served once another has ended.
+        let (trusted, admin) = (&server.tls.certificate, Some(&server.admin));
+        let waiting = Client::connect(&server.address, trusted, admin, Protocol::H1);
+        let mut waiting = std::pin::pin!(waiting);
+        let early = tokio::time::timeout(Duration::from_millis(300), waiting.as_mut()).await;
+        assert!(early.is_err(), "all connections are in use");
+        clients.pop();
+        let mut client = tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap();
+        assert_eq!(client.send("GET", "/version", "").await.status, 200);
+        assert_eq!(server.stderr().matches("connections in use").count(), 1, "it is told once");
+    });
+}
+
+#[test]
+fn a_server_with_enough_files_says_nothing_of_them() {
+    harness::run(async {
+        let server = Server::with(&Config::usual().under(&["prlimit", "--nofile=1024:1024"]));
+        let _first = TcpStream::connect(&server.address).await.unwrap();
+        assert_eq!(Exposition::from(&server).await.value("kes_tls_connections_limit"), 896.0);
+        assert!(!server.stderr().contains("connections"), "{}", server.stderr());
+    });
+}
+
+/// The private key comes through a pipe, so that the server starts for as long as the test wants.
+#[test]
+fn a_reload_signal_during_the_start_does_not_end_the_process() {
+    let config = Config::usual().with("tls", "{ key: pipe, cert: server.crt }");
+    let (sender, pipe) = std::sync::mpsc::channel();
+    let writer = std::thread::spawn(move || {
+        let folder: std::path::PathBuf = pipe.recv().unwrap();
+        let key = folder.join("pipe");
+        // Opens for writing as soon as the server opened it for reading.
+        let mut opened: Option<File> = None;
+        wait::eventually(PATIENCE, "the server reads its key", || {
+            let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap();
+            opened = OpenOptions::new().write(true).custom_flags(nonblocking).open(&key).ok();
+            opened.is_some()
+        });
+        // The server writes its ID nowhere: it is the process with this folder and this name.
+        let id = process_in(&folder);
+        let id = rustix::process::Pid::from_raw(id).unwrap();
+        rustix::process::kill_process(id, Signal::HUP).unwrap();
+        // The reload that follows reads a file.
+        let text = fs::read(folder.join("server.key")).unwrap();
+        fs::copy(folder.join("server.key"), folder.join("file")).unwrap();
+        fs::rename(folder.join("file"), &key).unwrap();
+        opened.unwrap().write_all(&text).unwrap();
+    });
+    let server = Server::prepared(&config, |folder| {
+        let status = Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap();
+        assert!(status.success());
+        sender.send(folder.to_owned()).unwrap();
+    });
+    writer.join().unwrap();
+    server.wait_for_stderr("the configuration was read again");
+    harness::run(async {
+        let mut client = server.client(Who::Admin, Protocol::H1).await;
+        assert_eq!(client.send("GET", "/version", "").await.status, 200);
+    });
+}
+
+/// The process whose working folder is this one.
+fn process_in(folder: &Path) -> i32 {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let mut ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.find(|id: &i32| fs::read_link(format!("/proc/{id}/cwd")).is_ok_and(|cwd| cwd == folder))
+        .expect("the server runs in its folder")
+}
