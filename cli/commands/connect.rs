@@ -104,7 +104,7 @@ fn make(endpoints: Endpoints, connect: &Connect, identity: Arc<CertifiedKey>) ->
         }
         None => Trust::System,
     };
-    Ok(Client::new(endpoints, tls::config(&trust, Some(identity))?)?)
+    Ok(Client::new(endpoints, tls::config(&trust, Some(identity))?))
 }
 
 fn identity(api_key: Option<&str>) -> Result<(Arc<CertifiedKey>, Caller)> {

@@ -2,14 +2,18 @@
 //! buffer that is wiped.
 
 use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
 use kes_api::SecretBytes;
-use reqwest::{Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::endpoints::Endpoint;
 use crate::error::Error;
+use crate::transport::TIMEOUT;
 
 /// The largest answer that is read, in bytes. A page of a listing has less than 1 MiB, the
 /// answer to the largest request not much more than that; beyond stands no key server.
@@ -30,23 +34,26 @@ pub(crate) fn json<T: Serialize + ?Sized>(value: &T, bytes_len: usize, items: us
 /// arrived counts, since the status alone says what became of the request.
 pub(crate) async fn read(
     endpoint: &Endpoint,
-    mut response: Response,
+    response: Response<Incoming>,
+    deadline: Instant,
 ) -> Result<Zeroizing<Vec<u8>>, Error> {
     let too_large =
         || Error::protocol(endpoint, format!("its answer is larger than {MAX_RESPONSE_LEN} bytes"));
-    let announced = response.content_length().unwrap_or(0);
+    let is_refusal = response.status() != StatusCode::OK;
+    let mut stream = response.into_body();
+    let announced = stream.size_hint().exact().unwrap_or(0);
     let announced = usize::try_from(announced).map_err(|_| too_large())?;
     if announced > MAX_RESPONSE_LEN {
         return Err(too_large());
     }
-    let is_refusal = response.status() != StatusCode::OK;
     let mut body = Zeroizing::new(Vec::with_capacity(announced));
     loop {
-        let chunk = match response.chunk().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => break,
-            Err(_) if is_refusal => break,
-            Err(error) => return Err(Error::transport(endpoint, &error)),
+        let chunk = match timeout_at(deadline, chunk(&mut stream)).await {
+            Ok(Ok(Some(chunk))) => chunk,
+            Ok(Ok(None)) => break,
+            Ok(Err(_)) | Err(_) if is_refusal => break,
+            Ok(Err(error)) => return Err(Error::transport(endpoint, &error)),
+            Err(_) => return Err(Error::timeout(endpoint, TIMEOUT)),
         };
         if body.len() + chunk.len() > MAX_RESPONSE_LEN {
             return Err(too_large());
@@ -54,6 +61,17 @@ pub(crate) async fn read(
         append(&mut body, &chunk);
     }
     Ok(body)
+}
+
+/// The next bytes of a body; none at its end.
+pub(crate) async fn chunk(body: &mut Incoming) -> Result<Option<Bytes>, hyper::Error> {
+    loop {
+        let Some(frame) = body.frame().await else { return Ok(None) };
+        // What is no data is a trailer, which no answer of a key server has.
+        if let Ok(data) = frame?.into_data() {
+            return Ok(Some(data));
+        }
+    }
 }
 
 /// Reads a JSON answer.

@@ -32,11 +32,8 @@ impl Client {
     ///
     /// Proxies of the environment are not used, and redirects are not followed: key material
     /// goes to the endpoint that was named and nowhere else.
-    ///
-    /// # Errors
-    /// [`Error::Setup`] if the HTTP library does not take the configuration.
-    pub fn new(endpoints: Endpoints, tls: ClientConfig) -> Result<Self, Error> {
-        Ok(Self { transport: Transport::new(endpoints, tls)? })
+    pub fn new(endpoints: Endpoints, tls: ClientConfig) -> Self {
+        Self { transport: Transport::new(endpoints, tls) }
     }
 
     /// The servers that are asked.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use kes_api::body::ErrorBody;
 use rustls::{AlertDescription, CertificateError};
 
+use crate::connect::{CONNECT_TIMEOUT, Slow};
 use crate::endpoints::Endpoint;
-use crate::transport::{CONNECT_TIMEOUT, TIMEOUT};
 
 /// Why a call failed. The text stands for itself.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +74,7 @@ impl Error {
 
     /// From the body of an answer that is no success. One that a proxy gave may be no JSON, or
     /// long, or no text; one that was cut off may be half of a JSON object.
-    pub(crate) fn status(status: reqwest::StatusCode, body: &[u8]) -> Self {
+    pub(crate) fn status(status: http::StatusCode, body: &[u8]) -> Self {
         let message = match serde_json::from_slice::<ErrorBody>(body) {
             Ok(body) => body.message,
             Err(_) if matches!(body.first(), Some(b'<' | b'{')) => String::new(),
@@ -88,25 +88,34 @@ impl Error {
         Self::Status { status: status.as_u16(), message }
     }
 
+    /// Too long a wait.
+    pub(crate) fn timeout(endpoint: &Endpoint, limit: Duration) -> Self {
+        Self::Timeout { endpoint: endpoint.to_string(), limit }
+    }
+
+    /// From an error of a connection to the endpoint that could not be made.
+    pub(crate) fn connect(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Self {
+        match (Self::transport(endpoint, error), endpoint.port_hint()) {
+            (Self::Connect { endpoint, reason }, Some(hint)) => {
+                Self::Connect { endpoint, reason: format!("{reason}; {hint}") }
+            }
+            (error, _) => error,
+        }
+    }
+
     /// From an error of a request to the endpoint, or of its answer.
-    pub(crate) fn transport(endpoint: &Endpoint, error: &reqwest::Error) -> Self {
+    pub(crate) fn transport(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Self {
         let causes = Causes::of(error);
-        let port_hint = endpoint.port_hint();
+        if causes.is_slow {
+            return Self::timeout(endpoint, CONNECT_TIMEOUT);
+        }
         let endpoint = endpoint.to_string();
         if let Some(tls) = causes.tls {
             let is_client_refused =
                 matches!(&tls, rustls::Error::AlertReceived(alert) if refuses_client(*alert));
             return Self::Tls { reason: explain(&endpoint, &tls), endpoint, is_client_refused };
         }
-        if error.is_timeout() {
-            let limit = if error.is_connect() { CONNECT_TIMEOUT } else { TIMEOUT };
-            return Self::Timeout { endpoint, limit };
-        }
-        let reason = match port_hint.filter(|_| error.is_connect()) {
-            Some(hint) => format!("{}; {hint}", causes.innermost),
-            None => causes.innermost,
-        };
-        Self::Connect { endpoint, reason }
+        Self::Connect { endpoint, reason: causes.innermost }
     }
 }
 
@@ -116,16 +125,18 @@ const MAX_MESSAGE_CHARS: usize = 500;
 /// What stands behind an error.
 struct Causes {
     tls: Option<rustls::Error>,
+    /// A connection took too long to be made.
+    is_slow: bool,
     innermost: String,
 }
 
 impl Causes {
-    fn of(error: &reqwest::Error) -> Self {
-        let mut tls = None;
-        let mut innermost = String::new();
-        let mut next: Option<&(dyn StdError + 'static)> = error.source();
+    fn of(error: &(dyn StdError + 'static)) -> Self {
+        let mut causes = Self { tls: None, is_slow: false, innermost: error.to_string() };
+        let mut next = Some(error);
         while let Some(cause) = next {
-            innermost = cause.to_string();
+            causes.innermost = cause.to_string();
+            causes.is_slow |= cause.is::<Slow>();
             // An error of TLS comes inside one of input and output, which does not show it as
             // its source.
             let inner = cause
@@ -133,14 +144,12 @@ impl Causes {
                 .and_then(io::Error::get_ref)
                 .map(|inner| inner as &(dyn StdError + 'static));
             for candidate in [Some(cause), inner].into_iter().flatten() {
-                tls = candidate.downcast_ref::<rustls::Error>().cloned().or(tls);
+                let tls = candidate.downcast_ref::<rustls::Error>().cloned();
+                causes.tls = tls.or(causes.tls);
             }
             next = inner.or_else(|| cause.source());
         }
-        if innermost.is_empty() {
-            innermost = "the request could not be sent".to_owned();
-        }
-        Self { tls, innermost }
+        causes
     }
 }
 

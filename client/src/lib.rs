@@ -11,6 +11,9 @@ mod client;
 /// One call, on one endpoint after the other.
 mod transport;
 
+/// Connections to servers.
+mod connect;
+
 /// Which server is asked, and which one next.
 mod endpoints;
 

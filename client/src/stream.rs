@@ -1,14 +1,16 @@
 //! A stream of log lines: one JSON object each, as long as the server runs.
 
-use reqwest::Response;
+use http::Response;
+use hyper::body::Incoming;
 
+use crate::body::chunk;
 use crate::endpoints::Endpoint;
 use crate::error::Error;
 
 /// The lines of `/v1/log/audit` or `/v1/log/error`.
 pub struct LogStream {
     endpoint: Endpoint,
-    response: Response,
+    body: Incoming,
     /// What has arrived and is not a whole line yet.
     buffer: Vec<u8>,
     /// How much of the buffer was searched for the end of a line.
@@ -19,8 +21,8 @@ pub struct LogStream {
 const MAX_LINE_LEN: usize = 1024 * 1024;
 
 impl LogStream {
-    pub(crate) fn new(endpoint: Endpoint, response: Response) -> Self {
-        Self { endpoint, response, buffer: Vec::new(), searched: 0 }
+    pub(crate) fn new(endpoint: Endpoint, response: Response<Incoming>) -> Self {
+        Self { endpoint, body: response.into_body(), buffer: Vec::new(), searched: 0 }
     }
 
     /// The next line, without its end; `None` when the server has closed the stream. Empty lines
@@ -39,7 +41,7 @@ impl LogStream {
             if self.buffer.len() > MAX_LINE_LEN {
                 return Err(Error::protocol(&self.endpoint, "a line of the log does not end"));
             }
-            match self.response.chunk().await {
+            match chunk(&mut self.body).await {
                 Ok(Some(chunk)) => self.buffer.extend_from_slice(&chunk),
                 Ok(None) => return Ok(self.rest()),
                 Err(error) => return Err(Error::transport(&self.endpoint, &error)),

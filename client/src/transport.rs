@@ -3,13 +3,19 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kes_api::{Operation, message};
-use reqwest::{Response, StatusCode};
 use rustls::ClientConfig;
+use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::body::read;
+use crate::connect::Connector;
 use crate::endpoints::{Endpoint, Endpoints};
 use crate::error::Error;
 use crate::stream::LogStream;
@@ -17,7 +23,7 @@ use crate::stream::LogStream;
 /// The HTTP library, and the endpoints that it is used on.
 #[derive(Debug)]
 pub(crate) struct Transport {
-    http: reqwest::Client,
+    http: legacy::Client<Connector, Full<Bytes>>,
     endpoints: Endpoints,
 }
 
@@ -25,28 +31,19 @@ pub(crate) struct Transport {
 /// deadline is 15 s.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a connection may take to be made, the TLS handshake included.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How often a connection is asked for a sign of life while a call is open on it: a log stream
 /// may be silent for days, and a server that is gone does not say so.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 impl Transport {
-    pub(crate) fn new(endpoints: Endpoints, tls: ClientConfig) -> Result<Self, Error> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .https_only(true)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_keepalive(KEEP_ALIVE)
+    pub(crate) fn new(endpoints: Endpoints, tls: ClientConfig) -> Self {
+        let http = legacy::Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
             .http2_keep_alive_interval(KEEP_ALIVE)
             .http2_keep_alive_timeout(KEEP_ALIVE)
-            .user_agent(concat!("kes/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Error::setup(&error))?;
-        Ok(Self { http, endpoints })
+            .build(Connector::new(tls));
+        Self { http, endpoints }
     }
 
     pub(crate) fn endpoints(&self) -> &Endpoints {
@@ -60,9 +57,9 @@ impl Transport {
         resource: &str,
         body: Option<Bytes>,
     ) -> Result<(&Endpoint, Zeroizing<Vec<u8>>), Error> {
-        let (endpoint, response) = self.send(operation, resource, body, Some(TIMEOUT)).await?;
+        let (endpoint, response, deadline) = self.send(operation, resource, body).await?;
         let status = response.status();
-        let body = read(endpoint, response).await?;
+        let body = read(endpoint, response, deadline).await?;
         if status == StatusCode::OK {
             Ok((endpoint, body))
         } else {
@@ -72,33 +69,34 @@ impl Transport {
 
     /// Opens a stream. Only its start has a deadline.
     pub(crate) async fn follow(&self, operation: Operation) -> Result<LogStream, Error> {
-        let (endpoint, response) = self.send(operation, "", None, None).await?;
+        let (endpoint, response, deadline) = self.send(operation, "", None).await?;
         match response.status() {
             StatusCode::OK => Ok(LogStream::new(endpoint.clone(), response)),
-            status => Err(Error::status(status, &read(endpoint, response).await?)),
+            status => Err(Error::status(status, &read(endpoint, response, deadline).await?)),
         }
     }
 
-    /// Sends a request to the first endpoint that answers it. `limit` is the deadline of the
-    /// whole answer; without one, only its head has a deadline.
+    /// Sends a request to the first endpoint that answers it. The rest of the answer has to come
+    /// until the time that is returned.
     async fn send(
         &self,
         operation: Operation,
         resource: &str,
         body: Option<Bytes>,
-        limit: Option<Duration>,
-    ) -> Result<(&Endpoint, Response), Error> {
+    ) -> Result<(&Endpoint, Response<Incoming>, Instant), Error> {
         let path = path(operation, resource)?;
         let repeat = Repeat::of(operation);
         let mut attempts = self.endpoints.attempts();
         loop {
             let (index, endpoint) = attempts.next().expect("the last attempt returns");
             let is_last = attempts.len() == 0;
-            match self.attempt(endpoint, operation, &path, body.clone(), limit).await {
+            let request = request(endpoint, operation, &path, body.clone())?;
+            let deadline = Instant::now() + TIMEOUT;
+            match self.attempt(endpoint, request, deadline).await {
                 Ok(response) if !is_last && repeat.after_status(response.status()) => {}
                 Ok(response) => {
                     self.endpoints.prefer(index);
-                    return Ok((endpoint, response));
+                    return Ok((endpoint, response, deadline));
                 }
                 Err(failure) if !is_last && repeat.after_failure(&failure) => {}
                 Err(failure) => return Err(failure.error),
@@ -109,37 +107,44 @@ impl Transport {
     async fn attempt(
         &self,
         endpoint: &Endpoint,
-        operation: Operation,
-        path: &str,
-        body: Option<Bytes>,
-        limit: Option<Duration>,
-    ) -> Result<Response, Failure> {
-        let method = http::Method::from_bytes(operation.route().method.as_str().as_bytes())
-            .expect("the table's methods are methods");
-        let mut request = self.http.request(method, endpoint.url(path));
-        if operation == Operation::Metrics {
-            // Who names no text format is told a part of the metrics.
-            request = request.header(ACCEPT, HeaderValue::from_static("text/plain; version=0.0.4"));
-        }
-        if let Some(body) = body {
-            let json = HeaderValue::from_static("application/json");
-            request = request.header(CONTENT_TYPE, json).body(body);
-        }
-        if let Some(limit) = limit {
-            request = request.timeout(limit);
-        }
-        match tokio::time::timeout(TIMEOUT, request.send()).await {
+        request: Request<Full<Bytes>>,
+        deadline: Instant,
+    ) -> Result<Response<Incoming>, Failure> {
+        match timeout_at(deadline, self.http.request(request)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(Failure {
-                is_unsent: error.is_connect(),
-                error: Error::transport(endpoint, &error),
-            }),
-            Err(_) => Err(Failure {
-                is_unsent: false,
-                error: Error::Timeout { endpoint: endpoint.to_string(), limit: TIMEOUT },
-            }),
+            Ok(Err(error)) if error.is_connect() => {
+                Err(Failure { is_unsent: true, error: Error::connect(endpoint, &error) })
+            }
+            Ok(Err(error)) => {
+                Err(Failure { is_unsent: false, error: Error::transport(endpoint, &error) })
+            }
+            Err(_) => Err(Failure { is_unsent: false, error: Error::timeout(endpoint, TIMEOUT) }),
         }
     }
+}
+
+/// The request of a call.
+fn request(
+    endpoint: &Endpoint,
+    operation: Operation,
+    path: &str,
+    body: Option<Bytes>,
+) -> Result<Request<Full<Bytes>>, Error> {
+    const AGENT: &str = concat!("kes/", env!("CARGO_PKG_VERSION"));
+    let method = Method::from_bytes(operation.route().method.as_str().as_bytes())
+        .expect("the table's methods are methods");
+    let mut request = Request::builder()
+        .method(method)
+        .uri(endpoint.url(path))
+        .header(USER_AGENT, HeaderValue::from_static(AGENT));
+    if operation == Operation::Metrics {
+        // Who names no text format is told a part of the metrics.
+        request = request.header(ACCEPT, HeaderValue::from_static("text/plain; version=0.0.4"));
+    }
+    if body.is_some() {
+        request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    request.body(Full::new(body.unwrap_or_default())).map_err(|error| Error::setup(&error))
 }
 
 /// A request without an answer.

@@ -87,7 +87,7 @@ fn the_client_of_the_command_line_lists_all_of_them() {
         let names = names();
         let server = server_with_keys(&names);
         let tls = harness::tls_config(&server.tls.certificate, Some(&server.admin), Protocol::H2);
-        let client = kes_client::Client::new(server.address.parse().unwrap(), tls).unwrap();
+        let client = kes_client::Client::new(server.address.parse().unwrap(), tls);
         for (pattern, prefix) in [("", ""), ("*", ""), ("tenant-*", "tenant-"), ("_", "_")] {
             let listed = client.list_keys(pattern).await.unwrap();
             assert_eq!(listed, with_prefix(&names, prefix), "{pattern}");
@@ -152,7 +152,7 @@ fn policies_and_identities_have_pages_too() {
             assert_eq!(pages.concat(), with_prefix(&identities, prefix), "{pattern}");
         }
         let tls = harness::tls_config(&server.tls.certificate, Some(&server.admin), Protocol::H2);
-        let client = kes_client::Client::new(server.address.parse().unwrap(), tls).unwrap();
+        let client = kes_client::Client::new(server.address.parse().unwrap(), tls);
         let all: Vec<String> = names.into_iter().collect();
         assert_eq!(client.list_policies("*").await.unwrap(), all);
         let all: Vec<String> = identities.into_iter().collect();

@@ -9,7 +9,7 @@ use kes_api::body::EncryptRequest;
 use kes_client::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::stub::{Options, Stub, Tls};
+use crate::stub::{Options, Stub, Tls, answer};
 
 const REFUSAL: &str = r#"{"message":"not authorized: insufficient permissions"}"#;
 
@@ -29,6 +29,31 @@ async fn assert_told(stub: &Stub, request: &EncryptRequest, tries: usize, case: 
             "{case}, attempt {attempt}: {error:?}"
         );
         assert_eq!(error.to_string(), "not authorized: insufficient permissions", "{case}");
+    }
+}
+
+/// Reads the head of a request, and no more than came with it.
+async fn read_head(tls: &mut Tls) {
+    let mut bytes = Vec::new();
+    while !bytes.windows(4).any(|window| window == b"\r\n\r\n") {
+        assert_ne!(tls.read_buf(&mut bytes).await.expect("a request"), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_over_http_1_before_the_connection_is_reset() {
+    // The first fits into the buffers of both sockets, the second does not.
+    for (len, tries) in [(100_000, TRIES), (8 * 1024 * 1024, 4)] {
+        let stub = Stub::accepting(Options::default(), |mut tls| async move {
+            read_head(&mut tls).await;
+            let answer =
+                answer("400 Bad Request\r\nconnection: close", "application/json", REFUSAL);
+            tls.write_all(&answer).await.unwrap();
+            tls.flush().await.unwrap();
+            // Closed with what has arrived unread, which the system tells the client by a reset.
+        })
+        .await;
+        assert_told(&stub, &request(len), tries, &format!("{len} bytes")).await;
     }
 }
 
