@@ -163,13 +163,13 @@ async fn a_dead_connection_is_replaced_within_the_call() {
     relay.set(Mode::HoldOpen);
     let start = Instant::now();
     assert_eq!(read(&store, "k").await.unwrap(), STORED);
-    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
-    // The other kept connections are not tried again.
+    assert!(start.elapsed() < ANSWER, "{:?}", start.elapsed());
+    // The other kept connections are not tried again: that takes as long as an answer may, 5 s.
     let start = Instant::now();
     for result in join_all((0..8).map(|_| read(&store, "k"))).await {
         assert_eq!(result.unwrap(), STORED);
     }
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(4_900), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
@@ -320,7 +320,7 @@ async fn several_endpoints_are_tried_in_turn() {
     // The other one does not know the token, and gives a new one.
     let start = Instant::now();
     assert_eq!(read(&store, "k").await.unwrap(), STORED);
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(start.elapsed() < ANSWER, "{:?}", start.elapsed());
     first.bao.kill();
     assert_eq!(list(&store).await, ["k"]);
     assert!(is_reachable(&store));

@@ -8,7 +8,7 @@ use kes_keystore::config::{AppRoleSecret, KvVersion, Login, SecretText, Transit,
 use kes_keystore::vault::VaultStore;
 use kes_keystore::{Error, KeyStore, State, Value};
 use kes_testkit::bao::{RoleCredentials, minimal_kv_policy, minimal_transit_policy};
-use kes_testkit::{Authority, Bao};
+use kes_testkit::{Authority, Bao, Space};
 
 /// A server with a KV engine at `kv`, a transit key, and a role with the rights that the
 /// documentation names.
@@ -38,7 +38,7 @@ impl World {
     }
 
     fn on(bao: Bao, version: KvVersion, ttl: Duration) -> Self {
-        let role = set_up(&bao, version, ttl);
+        let role = set_up(&bao.root(), version, ttl);
         Self { bao, role, version }
     }
 
@@ -66,15 +66,14 @@ impl World {
 }
 
 /// The engines, and the role.
-pub(crate) fn set_up(bao: &Bao, version: KvVersion, ttl: Duration) -> RoleCredentials {
-    let root = bao.root();
+pub(crate) fn set_up(space: &Space<'_>, version: KvVersion, ttl: Duration) -> RoleCredentials {
     let number = number(version);
-    root.enable_kv("kv", number);
-    root.enable_transit("transit", "wrap");
+    space.enable_kv("kv", number);
+    space.enable_transit("transit", "wrap");
     let policy = minimal_kv_policy("kv", number) + &minimal_transit_policy("transit", "wrap");
-    root.write_policy("kes", &policy);
-    root.enable_app_role("approle");
-    root.create_role("approle", "kes", "kes", ttl)
+    space.write_policy("kes", &policy);
+    space.enable_app_role("approle");
+    space.create_role("approle", "kes", "kes", ttl)
 }
 
 pub(crate) fn number(version: KvVersion) -> u8 {
