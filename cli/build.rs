@@ -1,5 +1,6 @@
 //! The commit that this binary is built from, as `KES_BUILD_COMMIT`, and the compiler, as
-//! `KES_BUILD_RUSTC`, for `kes --version` and the `/version` API.
+//! `KES_BUILD_RUSTC`, for `kes --version` and the `/version` API. For the tests, whether MinIO is
+//! there.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,6 +10,21 @@ fn main() {
     println!("cargo::rustc-env=KES_BUILD_RUSTC={}", rustc());
     println!("cargo::rerun-if-env-changed=KES_COMMIT");
     println!("cargo::rerun-if-changed=cli/build.rs");
+    minio();
+}
+
+/// Sets `has_minio`, without which the test runner says that the test with MinIO is ignored: it
+/// has to know before it runs.
+fn minio() {
+    println!("cargo::rustc-check-cfg=cfg(has_minio)");
+    let is_set = |name| {
+        println!("cargo::rerun-if-env-changed={name}");
+        std::env::var_os(name).is_some_and(|value| !value.is_empty())
+    };
+    // Both are looked at, so that a change of either is seen.
+    if ["MINIO_BIN", "MC_BIN"].map(is_set) == [true, true] {
+        println!("cargo::rustc-cfg=has_minio");
+    }
 }
 
 /// `KES_COMMIT` wins, for builds from an archive; then what git says; a build needs neither.

@@ -1,15 +1,14 @@
 //! MinIO itself in front of a server with keys in a real Vault, where `MINIO_BIN` and `MC_BIN`
-//! name its binaries.
+//! name its binaries when the tests are built and run.
 
 use std::ffi::OsString;
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use kes_testkit::bao::minimal_kv_policy;
-use kes_testkit::{Authority, Bao, Process, wait};
+use kes_testkit::{Authority, Bao, Port, Process, wait};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -43,13 +42,9 @@ const POLICY: &str = "
     - ${MINIO}";
 
 #[test]
+#[cfg_attr(not(has_minio), ignore = "MINIO_BIN and MC_BIN name no MinIO")]
 fn objects_are_read_back_after_both_were_restarted() {
-    let Some(binaries) = Binaries::of_environment() else {
-        // Not captured, so that a run without MinIO says so.
-        let line = "tests/minio.rs: MinIO was not run, because MINIO_BIN and MC_BIN are not set\n";
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
-        return;
-    };
+    let binaries = Binaries::of_environment();
     let authority = Authority::new();
     let bao = Bao::start_tls(&authority, false);
     let mut server = Server::with(&config(&bao, &authority));
@@ -128,9 +123,12 @@ struct Binaries {
 }
 
 impl Binaries {
-    fn of_environment() -> Option<Self> {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        Some(Self { minio: set("MINIO_BIN")?, mc: set("MC_BIN")? })
+    fn of_environment() -> Self {
+        let set = |name: &str| {
+            let value = std::env::var_os(name).filter(|value| !value.is_empty());
+            value.unwrap_or_else(|| panic!("{name} has to name a binary for this test"))
+        };
+        Self { minio: set("MINIO_BIN"), mc: set("MC_BIN") }
     }
 }
 
@@ -140,14 +138,22 @@ struct Minio {
     mc: OsString,
     folder: PathBuf,
     data: PathBuf,
-    address: String,
+    ports: [Port; 2],
 }
 
 impl Minio {
     fn start(binaries: &Binaries, folder: &Path, server: &Server) -> Self {
+        // A port that was free may be taken before MinIO binds it.
+        (0..5)
+            .find_map(|_| Self::try_start(binaries, folder, server))
+            .unwrap_or_else(|| panic!("MinIO does not start: {}", log_in(folder)))
+    }
+
+    fn try_start(binaries: &Binaries, folder: &Path, server: &Server) -> Option<Self> {
         let data = folder.join("data");
         std::fs::create_dir_all(&data).unwrap();
-        let address = format!("127.0.0.1:{}", free_port());
+        let ports = [Port::free(), Port::free()];
+        let [address, console] = ports.each_ref().map(|port| port.address().to_string());
         let log = || {
             let mut options = std::fs::File::options();
             options.create(true).append(true).open(folder.join("minio.log")).unwrap()
@@ -156,7 +162,7 @@ impl Minio {
         command
             .arg("server")
             .args(["--address", &address])
-            .args(["--console-address", &format!("127.0.0.1:{}", free_port())])
+            .args(["--console-address", &console])
             .arg("--certs-dir")
             .arg(folder.join("certs"))
             .arg(&data)
@@ -179,18 +185,21 @@ impl Minio {
             .stderr(log());
         let process = Process::start(command);
         let mc = binaries.mc.clone();
-        let mut minio = Self { process, mc, folder: folder.to_owned(), data, address };
-        minio.wait_until_ready();
-        minio
+        let mut minio = Self { process, mc, folder: folder.to_owned(), data, ports };
+        minio.becomes_ready().then_some(minio)
     }
 
-    fn wait_until_ready(&mut self) {
-        let url = format!("http://{}", self.address);
+    /// Waits until it takes requests; `false` if it ended instead.
+    fn becomes_ready(&mut self) -> bool {
+        let url = format!("http://{}", self.ports[0].address());
         wait::eventually(START_LIMIT, "MinIO takes requests", || {
-            assert!(self.process.is_running(), "MinIO ended: {}", self.log());
+            if !self.process.is_running() {
+                return true;
+            }
             let alias = self.mc(&["alias", "set", "test", &url, USER, PASSWORD]);
             alias.status.success() && self.mc(&["ls", "test"]).status.success()
         });
+        self.process.is_running()
     }
 
     fn mc(&self, args: &[&str]) -> Output {
@@ -223,13 +232,12 @@ impl Minio {
     }
 
     fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.join("minio.log")).unwrap_or_default()
+        log_in(&self.folder)
     }
 }
 
-fn free_port() -> u16 {
-    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    socket.local_addr().unwrap().port()
+fn log_in(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("minio.log")).unwrap_or_default()
 }
 
 /// Whether a file in a folder holds these bytes near its start.
