@@ -34,12 +34,13 @@ const SESSIONS: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder that the configuration names.
-    #[error("{}{hint}", path.blame(source))]
+    #[error("{}{hint}", path.blame(fault))]
     File {
         /// Which one, and where it is named.
         path: ConfiguredPath,
-        /// What is wrong with it. Boxed: it is large, and errors are rare.
-        source: Box<kes_tls::Error>,
+        /// What is wrong with it. Boxed: it is large, and errors are rare. Not a source, which
+        /// would be told a second time.
+        fault: Box<kes_tls::Error>,
         /// What to do about it; begins with a semicolon.
         hint: String,
     },
@@ -190,12 +191,12 @@ fn load_identity(
     Ok(certified)
 }
 
-fn unusable(path: &ConfiguredPath, source: kes_tls::Error) -> Error {
-    let hint = match &source {
+fn unusable(path: &ConfiguredPath, fault: kes_tls::Error) -> Error {
+    let hint = match &fault {
         kes_tls::Error::File { fault, .. } => hint(fault),
         _ => String::new(),
     };
-    Error::File { path: path.clone(), source: Box::new(source), hint }
+    Error::File { path: path.clone(), fault: Box::new(fault), hint }
 }
 
 /// What to do about a fault, where that is not plain.
