@@ -29,12 +29,19 @@ fn its_policies_are_all_that_is_needed() {
         .map(|(policy, _)| policy)
         .collect();
     let [v2, v1] = policies[..] else { panic!("two policies: {policies:?}") };
-    let [transit] = blocks("hcl")[..] else { panic!("one policy for transit") };
+    let [token, transit] = blocks("hcl")[..] else { panic!("policies for the token and transit") };
     for (version, policy) in [(1, v1), (2, v2)] {
         let policy = format!("{policy}{}", transit.replace("crypt/kes", "crypt/wrap"));
         let world = World::with_policy(version, true, &policy);
+        world.place.check().is_good();
+        world.is_untouched();
+        // It is also enough for a token that has no other policy, which then is not given back.
         let lean = json!({ "token_no_default_policy": true });
         world.bao.root().change_role("approle", "kes", &lean);
+        world.place.check().is_good();
+        assert_eq!(world.names(), [""; 0]);
+        world.bao.root().revoke_tokens("approle");
+        world.grant(&format!("{policy}{token}"));
         world.place.check().is_good();
         world.is_untouched();
     }
