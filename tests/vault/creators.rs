@@ -1,15 +1,21 @@
 //! Two servers create one key at the same time.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use kes_testkit::faulty::{Faulty, Reply, Request};
+use kes_testkit::wait;
 use tokio::sync::Barrier;
 
 use super::work::{generate, open};
 use super::world::{Layout, Policy, World, tell, told_nothing_of};
-use crate::harness::{self, Protocol, Who};
+use crate::harness::{self, Protocol, Server, Who};
 
 const ROUNDS: usize = 20;
+
+/// A create is given up after 12 s.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// KV v1 has no compare-and-set.
 #[test]
@@ -17,10 +23,48 @@ fn one_of_two_servers_succeeds_on_kv_v1() {
     one_succeeds(Layout::V1);
 }
 
-/// Nor does the policy keep one of them from overwriting what the other wrote.
+/// One server is about to write when the other begins, and goes on when the other waits for it or
+/// has finished. The policy keeps neither from overwriting what the other wrote.
 #[test]
-fn one_of_two_servers_succeeds_on_kv_v1_where_they_may_overwrite() {
-    one_succeeds(Layout { policy: Policy::Update, tls: false, ..Layout::V1 });
+fn a_server_does_not_overwrite_what_another_one_created_while_it_stood_still() {
+    let world = World::new(Layout { policy: Policy::Update, tls: false, ..Layout::V1 });
+    let vault = world.bao.admin_address();
+    let (is_writing, may_write) =
+        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (writing, write) = (Arc::clone(&is_writing), Arc::clone(&may_write));
+    let slow = Faulty::start(move |request: &Request| {
+        if request.method == "POST" && request.path() == "/v1/kv/k" {
+            writing.store(true, Ordering::SeqCst);
+            wait::eventually(LIMIT, "the other is done", || write.load(Ordering::SeqCst));
+        }
+        Reply::Forward(vault)
+    });
+    let write = Arc::clone(&may_write);
+    let fast = Faulty::start(move |request: &Request| {
+        if request.method == "GET" && request.target.contains(".kes-claims/k?list=true") {
+            write.store(true, Ordering::SeqCst);
+        }
+        Reply::Forward(vault)
+    });
+    let servers = [&slow, &fast].map(|node| Server::with(&world.config_at(&node.url())));
+    harness::run(async {
+        let mut slow = servers[0].client(Who::Minio, Protocol::H2).await;
+        let mut fast = servers[1].client(Who::Minio, Protocol::H2).await;
+        let mut creator = slow.share();
+        let first =
+            tokio::spawn(async move { creator.send("PUT", "/v1/key/create/k", "").await.status });
+        wait::eventually_async(LIMIT, "the slow one writes", async || {
+            is_writing.load(Ordering::SeqCst)
+        })
+        .await;
+        let second = fast.send("PUT", "/v1/key/create/k", "").await.status;
+        may_write.store(true, Ordering::SeqCst);
+        let mut statuses = [first.await.unwrap(), second];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 400]);
+        let made = generate(&mut slow, "k", "context").await;
+        open(&mut fast, "k", &made).await;
+    });
 }
 
 #[test]
