@@ -6,6 +6,7 @@
 
 mod client;
 mod exposition;
+mod memory;
 mod openssl;
 mod raw;
 mod server;

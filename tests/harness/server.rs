@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kes_testkit::{Port, Process, wait};
 
+use super::memory::{Gate, Memory};
 use super::{Client, Credentials, Protocol, Who};
 
 /// The policy of the contract's recorded runs.
@@ -127,6 +128,19 @@ impl Server {
         let Place { folder, tls, clients: [admin, minio, other], launch } = place(config, prepare);
         let (process, address) = start(folder.path(), &launch)?;
         Ok(Self { address, admin, minio, other, tls, process, folder, launch })
+    }
+
+    /// Starts a server whose memory can be read from here.
+    pub(crate) fn observed(config: &Config) -> (Self, Memory) {
+        let gate = Gate::new();
+        let (name, value) = gate.env();
+        let Place { folder, tls, clients: [admin, minio, other], launch } =
+            place(&config.clone().env(name, value), |_| {});
+        let mut memory = None;
+        let held = |process: &Process| memory = Some(gate.memory_of(process, &program()));
+        let (process, address) = start_and(folder.path(), &launch, held)
+            .unwrap_or_else(|error| panic!("the server ended: {error}"));
+        (Self { address, admin, minio, other, tls, process, folder, launch }, memory.unwrap())
     }
 
     /// Starts a server on a port that stays its own when it is started again. In its
@@ -303,8 +317,18 @@ fn place(config: &Config, prepare: impl FnOnce(&Path)) -> Place {
 
 /// Starts a server and waits until it listens. An error is what a server that ended wrote.
 fn start(folder: &Path, launch: &Launch) -> Result<(Process, String), String> {
+    start_and(folder, launch, |_| {})
+}
+
+/// The same, and does something as soon as the process is there.
+fn start_and(
+    folder: &Path,
+    launch: &Launch,
+    begun: impl FnOnce(&Process),
+) -> Result<(Process, String), String> {
     let before = std::fs::read_to_string(folder.join("stdout")).unwrap_or_default().len();
     let mut process = Process::start(command(folder, launch));
+    begun(&process);
     let mut address = None;
     wait::eventually(Duration::from_secs(60), "the server listens", || {
         // Looked at first: what it wrote before its end is all there then.

@@ -1,16 +1,15 @@
 //! What the system shows of the process, and what stays in its memory.
 
 use std::fs::File;
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use kes_testkit::{Process, wait};
 use serde_json::json;
 
-use super::{Mark, PATIENCE, assert_silent, find};
-use crate::harness::{self, Config, Protocol, Server, Who};
+use super::{Mark, PATIENCE, assert_silent};
+use crate::harness::{self, Config, Protocol, Raw, Server, Who};
 
 #[test]
 fn the_command_line_and_the_environment_hold_no_secret() {
@@ -90,42 +89,11 @@ fn others_of_the_same_user_cannot_look_into_the_process() {
     }
 }
 
-/// Whether bytes stand anywhere in what a process may write to.
-fn stands_in_memory(id: u32, bytes: &[u8]) -> io::Result<bool> {
-    const PIECE: usize = 1 << 20;
-    let maps = std::fs::read_to_string(format!("/proc/{id}/maps"))?;
-    let memory = File::open(format!("/proc/{id}/mem"))?;
-    let mut piece = vec![0; PIECE + bytes.len()];
-    let mut read_any = false;
-    for line in maps.lines() {
-        let mut words = line.split_whitespace();
-        let (range, rights) = (words.next().unwrap(), words.next().unwrap());
-        if !rights.starts_with("rw") {
-            continue;
-        }
-        let (start, end) = range.split_once('-').unwrap();
-        let [start, end] = [start, end].map(|text| u64::from_str_radix(text, 16).unwrap());
-        let mut at = start;
-        while at < end {
-            let length = piece.len().min(usize::try_from(end - at).unwrap());
-            // What is mapped and was never touched may not be readable.
-            if memory.read_exact_at(&mut piece[..length], at).is_ok() {
-                read_any = true;
-                if find(&piece[..length], bytes) {
-                    return Ok(true);
-                }
-            }
-            at += PIECE as u64;
-        }
-    }
-    if read_any { Ok(false) } else { Err(ErrorKind::PermissionDenied.into()) }
-}
-
 #[test]
 fn a_deleted_key_leaves_memory() {
     harness::run(async {
         for protocol in [Protocol::H1, Protocol::H2] {
-            let mut server = Server::start();
+            let (server, memory) = Server::observed(&Config::usual());
             let mut client = server.client(Who::Admin, protocol).await;
             let key = Mark::random("the key", 32);
             let import = json!({ "key": key.base64(), "cipher": "AES256" }).to_string();
@@ -137,21 +105,13 @@ fn a_deleted_key_leaves_memory() {
                 assert_eq!(client.send("PUT", "/v1/key/hmac/k", "{}").await.status, 200);
             }
             let [_, hmac_key] = crate::keys_at_rest::secrets(&server, "k");
-            let id = server.process().id();
-            match stands_in_memory(id, &key.bytes) {
-                // Else the search would prove nothing.
-                Ok(found) => assert!(found, "a key in use is in memory"),
-                // The other half of the promise: nobody may look.
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
-                    continue;
-                }
-            }
+            let holds = || memory.holds(&[&key.bytes, &hmac_key]);
+            // Else the search would prove nothing.
+            assert_eq!(holds(), [true, true], "a key in use is in memory");
             assert_eq!(client.send("DELETE", "/v1/key/delete/k", "").await.status, 200);
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            for (what, bytes) in [("the key", &key.bytes), ("its HMAC key", &hmac_key)] {
-                assert!(!stands_in_memory(id, bytes).unwrap(), "{what} is still in memory");
-            }
+            wait::eventually(PATIENCE, "the key and its HMAC key leave memory", || {
+                holds() == [false, false]
+            });
         }
     });
 }
@@ -161,8 +121,7 @@ fn a_deleted_key_leaves_memory() {
 fn a_request_leaves_its_text_in_no_buffer() {
     harness::run(async {
         for protocol in [Protocol::H1, Protocol::H2] {
-            let mut server = Server::start();
-            let id = server.process().id();
+            let (server, memory) = Server::observed(&Config::usual());
             let mut texts = Vec::new();
             // Each is the last request of its connection: nothing writes over its buffers.
             for n in 0..8 {
@@ -173,18 +132,34 @@ fn a_request_leaves_its_text_in_no_buffer() {
                 assert_eq!(client.send("PUT", &path, &import).await.status, 200);
                 texts.push(key.base64());
             }
-            let clean = || {
-                texts.iter().try_fold(true, |clean, text| {
-                    Ok::<_, io::Error>(clean && !stands_in_memory(id, text.as_bytes())?)
-                })
-            };
-            match clean() {
-                Ok(_) => {
-                    wait::eventually(PATIENCE, "no buffer holds a key", || clean().unwrap());
-                }
-                // The other half of the promise: nobody may look.
-                Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}"),
-            }
+            // A text that the server keeps, so that the search is known to find one.
+            let kept = server.admin.identity.as_bytes();
+            let mut wanted: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
+            wanted.push(kept);
+            wait::eventually(PATIENCE, "no buffer holds a key", || {
+                let found = memory.holds(&wanted);
+                assert!(found[8], "the search finds nothing");
+                !found[..8].contains(&true)
+            });
         }
+    });
+}
+
+/// The search finds what a request brings, while it lasts.
+#[test]
+fn a_request_under_way_is_found_in_memory() {
+    harness::run(async {
+        let (server, memory) = Server::observed(&Config::usual());
+        let text = Mark::random("a plaintext", 32).base64();
+        let mut raw = Raw::connect(&server, Who::Admin).await;
+        let head = "PUT /v1/key/encrypt/k HTTP/1.1\r\nhost: kes\r\ncontent-length: 100\r\n\r\n";
+        raw.write(format!("{head}{{\"plaintext\":\"{text}\"")).await;
+        wait::eventually(PATIENCE, "the request is in memory", || {
+            memory.holds(&[text.as_bytes()]) == [true]
+        });
+        drop(raw);
+        wait::eventually(PATIENCE, "it leaves memory with its connection", || {
+            memory.holds(&[text.as_bytes()]) == [false]
+        });
     });
 }
