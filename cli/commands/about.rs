@@ -52,7 +52,7 @@ pub(super) fn completion() -> Result<()> {
 /// The line that loads the script, and the file that it belongs into.
 fn loading(shell: Shell) -> (&'static str, &'static str) {
     match shell {
-        Shell::Zsh => ("'source <(kes --auto-completion)'", "~/.zshrc behind compinit"),
+        Shell::Zsh => ("'source <(kes --auto-completion)'", "~/.zshrc after compinit"),
         Shell::Fish => ("'kes --auto-completion | source'", "~/.config/fish/config.fish"),
         _ => ("'source <(kes --auto-completion)'", "~/.bashrc"),
     }

@@ -16,6 +16,8 @@ use super::connect::Session;
 pub(super) enum Subject<'a> {
     /// A key, by its name.
     Key(&'a str),
+    /// A key to be imported that has so many bytes.
+    Import(&'a str, usize),
     /// A policy, by its name.
     Policy(&'a str),
     /// An identity.
@@ -105,6 +107,7 @@ impl Session {
 
 fn hint(error: &Error, subject: Subject<'_>, caller: &Caller) -> Option<String> {
     let text = match error {
+        Error::Status { status: 500.., .. } => return Some(CAUSE.into()),
         Error::Status { message, .. } => message.as_str(),
         Error::Tls { is_client_refused: true, .. } => return Some(caller.describe()),
         _ => return None,
@@ -125,7 +128,14 @@ fn hint(error: &Error, subject: Subject<'_>, caller: &Caller) -> Option<String> 
         Subject::Identity(name) if text == message::IDENTITY_NOT_FOUND.text => Some(format!(
             "No policy of the server names {name}; 'kes identity ls' lists the identities"
         )),
-        Subject::Key(name) if text == message::invalid_key_name(name).text => Some(NAMES.into()),
+        Subject::Key(name) | Subject::Import(name, _)
+            if text == message::invalid_key_name(name).text =>
+        {
+            Some(NAMES.into())
+        }
+        Subject::Import(_, len) if text.starts_with("invalid key size") => {
+            Some(format!("The key has {len} bytes; AES256 takes 32"))
+        }
         Subject::Policy(name) if text == message::invalid_policy_name(name).text => {
             Some(NAMES.into())
         }
@@ -133,6 +143,9 @@ fn hint(error: &Error, subject: Subject<'_>, caller: &Caller) -> Option<String> 
         _ => None,
     }
 }
+
+/// Where to look when a server fails: it tells its clients no causes.
+const CAUSE: &str = "The cause is in the error log of the server";
 
 /// What a name is (contract `api.md`, Names).
 const NAMES: &str = "A name has 1 to 80 characters of 0-9, A-Z, a-z, - and _; \
@@ -204,7 +217,13 @@ mod tests {
             let text = told(message.clone(), subject, &caller).expect(&message.text);
             assert!(text.contains(expected), "{text}");
         }
-        for message in [message::KEY_EXISTS, message::NOT_AUTHENTIC, message::READ_FAILED] {
+        let import = told(message::invalid_key_size("AES256"), Subject::Import("k", 16), &caller);
+        assert_eq!(import.as_deref(), Some("The key has 16 bytes; AES256 takes 32"));
+        for message in [message::READ_FAILED, message::STORE_UNREACHABLE, message::TIMEOUT] {
+            let text = told(message, Subject::Key("k"), &caller).unwrap();
+            assert!(text.contains("error log"), "{text}");
+        }
+        for message in [message::KEY_EXISTS, message::NOT_AUTHENTIC] {
             assert_eq!(told(message, Subject::Key("k"), &caller), None);
         }
     }

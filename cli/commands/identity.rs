@@ -199,7 +199,7 @@ fn of_certificates(pem: &[u8], path: &str) -> Result<Identity> {
     let certificate = Certificate::parse(leaf).with_context(|| path.to_owned())?;
     if certificate.is_ca() {
         output::warning(&format!(
-            "{path} is the certificate of a CA, which a server takes for nobody's"
+            "{path} is a CA certificate: a server does not accept it as the identity of a client"
         ));
     }
     Ok(Identity::of_public_key(certificate.public_key()))

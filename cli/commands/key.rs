@@ -9,7 +9,7 @@ use kes_api::body::{
 use zeroize::Zeroizing;
 
 use super::connect::client;
-use super::explain::Subject::Key;
+use super::explain::Subject::{Import, Key};
 use super::list;
 use crate::args::{Connect, Format, KeyCommand, Names};
 use crate::base64;
@@ -53,10 +53,11 @@ async fn import(name: Option<String>, key: Option<String>, connect: &Connect) ->
     let key =
         base64::decode(&key).map_err(|fault| usage(format!("invalid key: {fault}"), COMMAND))?;
     let client = client(connect)?;
+    let len = key.expose().len();
     client
         .import_key(&name, &ImportRequest { key, cipher: "AES256".to_owned() })
         .await
-        .map_err(|error| client.explain(error, Key(&name)))
+        .map_err(|error| client.explain(error, Import(&name, len)))
         .with_context(|| format!("failed to import key {name:?}"))
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn run(args: LogArgs) -> Result<()> {
     let mut interrupted = pin!(ctrl_c());
     loop {
         let line = tokio::select! {
-            line = lines.next_line() => line.context("the log broke off")?,
+            line = lines.next_line() => line.context("the log stream broke off")?,
             signal = &mut interrupted => { signal?; None }
         };
         let Some(line) = line else { return Ok(()) };

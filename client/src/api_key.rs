@@ -28,13 +28,13 @@ pub enum InvalidApiKey {
     #[error("malformed API key: expected '{PREFIX}' and {DIGITS} base64 characters")]
     Encoding,
     /// A first byte that is not 0.
-    #[error("malformed API key: the kind of key that its first character tells is not known")]
+    #[error("malformed API key: unknown type of key")]
     Kind,
     /// A prefix that is not `kes:v1:`.
-    #[error("malformed API key: it is of another version, it does not start with '{PREFIX}'")]
+    #[error("malformed API key: unknown version, expected '{PREFIX}'")]
     Version,
     /// A private key that cannot be an API key.
-    #[error("only an Ed25519 private key in the form of PKCS#8 can be an API key")]
+    #[error("only an Ed25519 private key (PKCS#8) has an API key")]
     NotEd25519,
 }
 

@@ -80,7 +80,7 @@ pub(crate) fn parse<T: DeserializeOwned>(endpoint: &Endpoint, body: &[u8]) -> Re
     serde_json::from_slice(body).map_err(|error| {
         Error::protocol(
             endpoint,
-            format!("its answer is no JSON of the API (column {})", error.column()),
+            format!("its answer is not the JSON that was expected (column {})", error.column()),
         )
     })
 }

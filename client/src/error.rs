@@ -2,10 +2,12 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use kes_api::Timestamp;
 use kes_api::body::ErrorBody;
 use rustls::{AlertDescription, CertificateError};
+use rustls_pki_types::UnixTime;
 
 use crate::connect::{CONNECT_TIMEOUT, Slow};
 use crate::endpoints::Endpoint;
@@ -48,7 +50,7 @@ pub enum Error {
         limit: Duration,
     },
     /// An answer that no key server gives.
-    #[error("{endpoint} does not answer as a key server does: {reason}")]
+    #[error("{endpoint} does not answer like a key server: {reason}")]
     Protocol {
         /// `host:port`
         endpoint: String,
@@ -174,20 +176,53 @@ fn distrust(error: &CertificateError) -> String {
     use CertificateError as E;
     match error {
         E::UnknownIssuer => format!("it is not signed by a trusted CA; {HINT}"),
-        E::Expired | E::ExpiredContext { .. } => "it has expired".to_owned(),
-        E::NotValidYet | E::NotValidYetContext { .. } => {
-            "it is not valid yet; compare the clocks of both machines".to_owned()
-        }
+        E::ExpiredContext { not_after, .. } => format!("it expired on {} UTC", date(*not_after)),
+        E::Expired => "it has expired".to_owned(),
+        E::NotValidYetContext { not_before, .. } => format!(
+            "it is not valid before {} UTC; compare the clocks of both machines",
+            date(*not_before)
+        ),
+        E::NotValidYet => "it is not valid yet; compare the clocks of both machines".to_owned(),
         E::NotValidForName => "it is for another host; use -k to trust any server".to_owned(),
         E::NotValidForNameContext { expected, presented } => {
-            let names =
-                if presented.is_empty() { "no host".to_owned() } else { presented.join(", ") };
-            format!("it is for {names}, not for {}; use -k to trust any server", expected.to_str())
+            let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
+            let names = match names.is_empty() {
+                true => "no host: its subject alternative name is missing".to_owned(),
+                false => format!("{}, not for {}", names.join(", "), expected.to_str()),
+            };
+            format!("it is for {names}; use -k to trust any server")
         }
-        E::BadSignature => {
+        E::BadSignature
+        | E::UnsupportedSignatureAlgorithmContext { .. }
+        | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             format!("its issuer has the name of a trusted CA, but not its key; {HINT}")
         }
+        E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
+            "it is not made for servers: its extended key usage lacks serverAuth".to_owned()
+        }
+        E::BadEncoding => "it is malformed".to_owned(),
+        E::UnhandledCriticalExtension => {
+            "it has a critical extension that this client does not know".to_owned()
+        }
+        // The library's word for it is a name in its source.
+        E::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            format!("it is the certificate of a CA, which is not trusted; {HINT}")
+        }
+        E::Other(other) => format!("{other}; {HINT}"),
         other => format!("{other}; {HINT}"),
+    }
+}
+
+fn date(time: UnixTime) -> String {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs());
+    Timestamp::from(time).to_table()
+}
+
+/// A name without the library's word for its kind: `a.example` of `DnsName("a.example")`.
+fn bare(name: &str) -> &str {
+    match name.split_once('(') {
+        Some((_, rest)) => rest.trim_end_matches(')').trim_matches('"'),
+        None => name,
     }
 }
 
@@ -220,4 +255,47 @@ fn refuses_client(alert: AlertDescription) -> bool {
             | A::AccessDenied
             | A::DecryptError
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::ServerName;
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_told_in_words() {
+        use CertificateError as E;
+        let day = UnixTime::since_unix_epoch(Duration::from_hours(24));
+        let named = |presented: &[&str]| E::NotValidForNameContext {
+            expected: ServerName::try_from("10.0.0.1").unwrap(),
+            presented: presented.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        for (error, expected) in [
+            (E::UnknownIssuer, "it is not signed by a trusted CA; set KES_CAPATH to"),
+            (
+                E::ExpiredContext { time: day, not_after: day },
+                "it expired on 1970-01-02 00:00:00 UTC",
+            ),
+            (
+                E::NotValidYetContext { time: day, not_before: day },
+                "it is not valid before 1970-01-02",
+            ),
+            (
+                named(&["DnsName(\"a.example\")", "IpAddress(127.0.0.1)"]),
+                "it is for a.example, 127.0.0.1, not for 10.0.0.1; use -k",
+            ),
+            (named(&[]), "it is for no host: its subject alternative name is missing; use -k"),
+            (
+                E::UnsupportedSignatureAlgorithmForPublicKeyContext {
+                    signature_algorithm_id: vec![6, 8],
+                    public_key_algorithm_id: vec![6, 9],
+                },
+                "its issuer has the name of a trusted CA, but not its key",
+            ),
+            (E::InvalidPurpose, "it is not made for servers"),
+        ] {
+            let text = distrust(&error);
+            assert!(text.starts_with(expected), "{text}");
+        }
+    }
 }

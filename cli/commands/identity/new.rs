@@ -28,7 +28,7 @@ pub(super) fn run(args: &NewIdentity) -> Result<()> {
     if let (Some(path), Some(until)) = (&args.cert, until) {
         // Not on standard output, which scripts read.
         output::note(&format!(
-            "the certificate {} expires on {} UTC; --expiry sets for how long it is valid",
+            "the certificate {} expires on {} UTC; --expiry sets another time",
             path.display(),
             Timestamp::from(until).to_table()
         ));
