@@ -96,15 +96,15 @@ fn endpoints(servers: &Named<String>) -> Result<Endpoints> {
 }
 
 fn make(endpoints: Endpoints, connect: &Connect, identity: Arc<CertifiedKey>) -> Result<Client> {
-    let trust = match env::process().ca_path() {
-        _ if connect.insecure => Trust::DangerAny,
+    let tls = match env::process().ca_path() {
+        _ if connect.insecure => tls::config(&Trust::DangerAny, Some(identity))?,
         Some(path) => {
             file::check(&path.value).context(path.name)?;
-            Trust::SystemAnd(path.value)
+            tls::config(&Trust::SystemAnd(path.value), Some(identity)).context(path.name)?
         }
-        None => Trust::System,
+        None => tls::config(&Trust::System, Some(identity))?,
     };
-    Ok(Client::new(endpoints, tls::config(&trust, Some(identity))?))
+    Ok(Client::new(endpoints, tls))
 }
 
 fn identity(api_key: Option<&str>) -> Result<(Arc<CertifiedKey>, Caller)> {

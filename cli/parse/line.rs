@@ -5,6 +5,8 @@
 //! - `help` in the place of a command asks for help: `kes help key create`, `kes key help`.
 //! - The command that is meant is found past the values of flags: in `kes -e default key ls` it
 //!   is `kes key ls`. Messages name it.
+//! - `--enclave` of older versions is left out with its value, wherever it stands.
+//! - The word behind a flag that takes a value is that value, also `-1h`.
 
 use std::ffi::OsString;
 
@@ -47,9 +49,9 @@ pub(super) fn read(root: &Command, args: &[OsString]) -> Line {
         match flag(root, command, text) {
             Flag::Complete => line.args.push(arg.clone()),
             Flag::Empty { before } => line.args.extend(before),
-            Flag::NeedsValue { before } => match rest.next() {
-                Some(value) if value.is_empty() => line.args.extend(before),
-                Some(value) => line.args.extend([arg.clone(), value.clone()]),
+            Flag::NeedsValue { before, is_ignored } => match rest.next() {
+                Some(value) if value.is_empty() || is_ignored => line.args.extend(before),
+                Some(value) => line.args.extend(with_value(arg, value)),
                 None => line.args.push(arg.clone()),
             },
             Flag::None => {
@@ -76,12 +78,26 @@ pub(super) fn read(root: &Command, args: &[OsString]) -> Line {
 }
 
 /// What a word is as a flag. `before` is what remains of it without the flag that has an empty
-/// value: `-k` of `-ks=`.
+/// value or is ignored: `-k` of `-ks=`.
 enum Flag {
     None,
     Complete,
     Empty { before: Option<OsString> },
-    NeedsValue { before: Option<OsString> },
+    NeedsValue { before: Option<OsString>, is_ignored: bool },
+}
+
+/// A flag and its value. One that looks like a flag, such as `-1h`, becomes a part of the flag's
+/// word: clap takes no such word for a value.
+fn with_value(flag: &OsString, value: &OsString) -> Vec<OsString> {
+    let is_number = value.as_encoded_bytes().starts_with(b"-")
+        && value.as_encoded_bytes().get(1).is_some_and(u8::is_ascii_digit);
+    if !is_number {
+        return vec![flag.clone(), value.clone()];
+    }
+    let mut word = flag.clone();
+    word.push("=");
+    word.push(value);
+    vec![word]
 }
 
 fn flag(root: &Command, command: &Command, text: &str) -> Flag {
@@ -91,28 +107,45 @@ fn flag(root: &Command, command: &Command, text: &str) -> Flag {
             Some((name, value)) => (name, Some(value)),
             None => (text, None),
         };
-        let takes_value = arguments().any(|arg| arg.get_long() == Some(name) && takes_value(arg));
+        let mut candidates = arguments();
+        let Some(arg) = candidates.find(|arg| arg.get_long() == Some(name) && takes_value(arg))
+        else {
+            return Flag::Complete;
+        };
+        let is_ignored = is_ignored(arg);
         return match value {
-            Some("") if takes_value => Flag::Empty { before: None },
-            None if takes_value => Flag::NeedsValue { before: None },
-            _ => Flag::Complete,
+            Some(value) if value.is_empty() || is_ignored => Flag::Empty { before: None },
+            Some(_) => Flag::Complete,
+            None => Flag::NeedsValue { before: None, is_ignored },
         };
     }
     let Some(letters) = text.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
         return Flag::None;
     };
     for (index, letter) in letters.char_indices() {
-        if !arguments().any(|arg| arg.get_short() == Some(letter) && takes_value(arg)) {
-            continue;
+        if letter == '=' {
+            // What follows is the value of a switch.
+            return Flag::Complete;
         }
-        let before = || (index > 0).then(|| OsString::from(&text[..=index]));
+        let mut candidates = arguments();
+        let Some(arg) = candidates.find(|arg| arg.get_short() == Some(letter) && takes_value(arg))
+        else {
+            continue;
+        };
+        let is_ignored = is_ignored(arg);
+        let before = (index > 0).then(|| OsString::from(&text[..=index]));
         return match &letters[index + letter.len_utf8()..] {
-            "" => Flag::NeedsValue { before: before() },
-            "=" => Flag::Empty { before: before() },
+            "" => Flag::NeedsValue { before, is_ignored },
+            value if value == "=" || is_ignored => Flag::Empty { before },
             _ => Flag::Complete,
         };
     }
     Flag::Complete
+}
+
+/// Whether a flag is accepted for the sake of old scripts, and does nothing.
+fn is_ignored(arg: &Arg) -> bool {
+    arg.get_id() == "enclave"
 }
 
 fn is_global(arg: &&Arg) -> bool {

@@ -98,6 +98,10 @@ fn published_lines_parse() {
         "kes -e tenant-1 key create my-key",
         "kes key create --enclave=tenant-1 my-key",
         "kes key create -ke tenant-1 my-key",
+        "kes key create -ketenant-1 my-key",
+        "kes identity -e tenant-1 ls -k",
+        "kes identity --enclave=tenant-1 of client.crt",
+        "kes identity of -e '' client.crt",
         "kes key import -k imported AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
         "kes key info my-key",
         "kes key list -k",
@@ -315,6 +319,9 @@ fn what_is_obsolete_names_todays() {
         let text = outcome(line);
         assert!(text.contains(today) && text.contains(". See 'kes"), "{line}: {text}");
     }
+    let negative = outcome("kes identity new --cert a --expiry -1h");
+    assert!(negative.starts_with("invalid argument \"-1h\" for \"--expiry\" flag"), "{negative}");
+    assert!(outcome("kes key ls -e").starts_with("flag needs an argument"));
     // A flag's value is not taken for a command.
     assert_eq!(outcome("kes -e tool key ls"), "parsed");
 }
