@@ -189,9 +189,9 @@ fn slips(text: &str) -> Vec<String> {
 /// Whether a policy allows an operation for at least one name.
 fn allows(policy: &Policy, operation: Operation) -> bool {
     let route = operation.route();
-    // A prefix that the route's own path starts with leaves no name over.
+    // Names that have nothing in common: a pattern that matches these leaves none over.
     let denied = policy.deny_patterns().iter().any(|pattern| {
-        pattern.is_open() && !pattern.is_wild() && route.path.starts_with(pattern.body())
+        ["a", "B-1", "_x9"].iter().all(|name| pattern.matches(&format!("{}{name}", route.path)))
     });
     !denied && policy.allow_patterns().iter().any(|pattern| reaches(pattern, route))
 }
@@ -342,6 +342,8 @@ mod tests {
         assert_eq!(texts(&[work[0], work[1], "/v1/key/describe/my-key"], &[]), []);
         assert_eq!(texts(&["/v1/key/*"], &[]), []);
         assert_eq!(texts(&["/v1/key/*"], &["/v1/key/describe/*"]).len(), 1);
+        assert_eq!(texts(&["/v1/key/*"], &["/v1/key/describe/my-*"]), []);
+        assert_eq!(texts(&["/v1/key/*"], &["/v1/key/desc*/*"]).len(), 2);
         assert_eq!(texts(&work, &["/v1/key/decrypt/*"]), []);
         assert_eq!(texts(&work[..1], &[]), []);
     }

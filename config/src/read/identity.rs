@@ -11,7 +11,8 @@ const API_KEY: &str = "kes:";
 /// `admin`
 pub(super) fn admin(value: &Value<'_>, roles: &mut Roles) -> Result<Option<Identity>, Noted> {
     let mut section = value.section("admin")?;
-    let identity = section.take("identity").required();
+    let missing = "is required; write 'disabled' if nobody is to be admin";
+    let identity = section.take("identity").required_or(missing);
     section.end();
 
     let text = identity?;
@@ -66,13 +67,19 @@ fn not_an_identity(text: &Text<'_>) -> String {
             None => "empty".to_owned(),
         };
     }
+    let is_identity = |text: &str| text.trim().parse::<Identity>().is_ok();
+    let is_hex = |c: char| c.is_ascii_hexdigit();
     let is_file = [".crt", ".cert", ".pem", ".cer"].iter().any(|end| written.ends_with(end));
     if written.trim_start().starts_with(API_KEY) {
         "this is an API key; `kes identity of` prints its identity".to_owned()
     } else if is_file || written.contains("-----BEGIN") {
         "this is a certificate; `kes identity of` prints its identity".to_owned()
-    } else if written.trim().parse::<Identity>().is_ok() {
+    } else if is_identity(written) {
         "not an identity: there are blanks around it".to_owned()
+    } else if written.split([',', ' ']).filter(|part| !part.is_empty()).all(is_identity) {
+        "not an identity but several; make each an item of its own".to_owned()
+    } else if written.split(':').all(|pair| pair.len() == 2 && pair.chars().all(is_hex)) {
+        "this is a certificate's fingerprint; `kes identity of` prints its identity".to_owned()
     } else {
         "not an identity (64 hex digits expected)".to_owned()
     }

@@ -41,10 +41,11 @@ pub(super) fn read(value: &Value<'_>) -> Result<Config, Noted> {
     }
     match read.into_iter().flatten().next() {
         Some(store) => store,
-        None if unsupported.is_empty() => {
+        None if !unsupported.is_empty() => Err(Noted),
+        None if value.is_given() => {
             Err(value.mistake("names no key store; supported are fs and vault"))
         }
-        None => Err(Noted),
+        None => Err(value.mistake("is required; supported are fs and vault")),
     }
 }
 

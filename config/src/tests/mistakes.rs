@@ -32,7 +32,7 @@ keystore:
     assert_eq!(
         refused(text).lines().collect::<Vec<_>>(),
         [
-            "admin.identity: is required",
+            "admin.identity: is required; write 'disabled' if nobody is to be admin",
             "line 1: version: 'v9' is unknown, there is only v1",
             "line 2: address: 'nowhere': not an address; write it as 0.0.0.0:7373, [::1]:7373, \
              localhost:7373 or :7373",
@@ -170,7 +170,11 @@ fn one_admin_who_may_be_nobody() {
         ["line 1: admin.identity: not an identity (64 hex digits expected); nobody is admin"]
     );
     for missing in ["''", "~", ""] {
-        assert_eq!(refused(&head(missing)), "line 1: admin.identity: is required", "{missing}");
+        assert_eq!(
+            refused(&head(missing)),
+            "line 1: admin.identity: is required; write 'disabled' if nobody is to be admin",
+            "{missing}"
+        );
     }
     assert_eq!(refused(&head("'${EMPTY}'")), "line 1: admin.identity: variable EMPTY is empty");
     let config = loaded(HEAD).config;
@@ -215,8 +219,8 @@ fn files_of_older_versions_are_told_what_stands_there_today() {
     let root = format!("root: disabled\n{tls}keys: {{fs: {{path: keys}}, aws: {{}}}}\n");
     assert_eq!(
         refused_whole(&root),
-        "admin.identity: is required\n\
-         keystore: names no key store; supported are fs and vault\n\
+        "admin.identity: is required; write 'disabled' if nobody is to be admin\n\
+         keystore: is required; supported are fs and vault\n\
          line 3: keys.fs: it is 'keystore.fs' today; 'keys' lists the keys to create at start\n\
          line 3: keys.aws: it is 'keystore.aws' today; 'keys' lists the keys to create at start\n\
          warning: line 1: root: retired field, ignored; it is 'admin.identity' today"
@@ -231,12 +235,12 @@ fn files_of_older_versions_are_told_what_stands_there_today() {
         ),
         (
             "Keystore: {fs: {path: x}}",
-            "keystore: names no key store; supported are fs and vault\n\
+            "keystore: is required; supported are fs and vault\n\
              warning: line 3: Keystore: unknown field, ignored; is 'keystore' meant?",
         ),
         (
             "fs: {path: x}",
-            "keystore: names no key store; supported are fs and vault\n\
+            "keystore: is required; supported are fs and vault\n\
              warning: line 3: fs: unknown field here, ignored; it belongs at 'keystore.fs'",
         ),
     ] {

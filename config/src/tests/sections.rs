@@ -171,10 +171,9 @@ fn what_vault_needs() {
 #[test]
 fn one_key_store() {
     let file = |stores: &str| HEAD.replace("{fs: {path: keys}}", stores);
-    assert_eq!(
-        refused(&file("")),
-        "line 3: keystore: names no key store; supported are fs and vault"
-    );
+    assert_eq!(refused(&file("")), "line 3: keystore: is required; supported are fs and vault");
+    let others = "line 3: keystore: names no key store; supported are fs and vault";
+    assert_eq!(refused(&file("{kms: {}}")), others);
     assert_eq!(refused(&file("{fs: {}}")), "line 3: keystore.fs.path: is required");
     loaded(&file("{fs: {path: keys}, vault: , aws: , gcp: {secretmanager: }}"));
     for (group, member) in [
@@ -262,6 +261,16 @@ fn what_people_write_for_an_identity() {
         (api_key, "this is an API key; `kes identity of` prints its identity"),
         ("admin.crt", "this is a certificate; `kes identity of` prints its identity"),
         (&ADMIN[..63], "not an identity (64 hex digits expected)"),
+        (&format!("'{ADMIN},{ONES}'"), "not an identity but several; make each an item of its own"),
+        (
+            &ADMIN
+                .as_bytes()
+                .chunks(2)
+                .map(|pair| str::from_utf8(pair).unwrap())
+                .collect::<Vec<_>>()
+                .join(":"),
+            "this is a certificate's fingerprint; `kes identity of` prints its identity",
+        ),
         (&format!("'{ADMIN} '"), "not an identity: there are blanks around it"),
     ] {
         let text = format!("{}policy: {{a: {{identities: [{written}]}}}}\n", head(written));

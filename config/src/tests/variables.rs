@@ -122,6 +122,10 @@ fn a_variable_that_is_not_set_is_refused_with_its_line() {
         refused_with("log:\n  error: on\n  audit: ${NOPE}\n"),
         "line 7: log.audit: environment variable 'NOPE' is not set"
     );
+    assert_eq!(
+        refused_with("log:\n  audit: ${NOPE-off}\n"),
+        "line 6: log.audit: environment variable 'NOPE-off' is not set; there are no defaults"
+    );
     // A field that is not read needs none.
     with("enclave: ${NOPE}\nunknown: {x: '${NOPE}'}\n");
 }

@@ -40,7 +40,10 @@ impl<'a> Value<'a> {
             }
         };
         let Some(text) = (self.context.env)(name).map(Zeroizing::new) else {
-            return Err(self.mistake(format!("environment variable '{name}' is not set")));
+            // `${NAME-value}` has a default in shells.
+            let hint = if name.contains('-') { "; there are no defaults" } else { "" };
+            let text = format!("environment variable '{name}' is not set{hint}");
+            return Err(self.mistake(text));
         };
         if text.trim() != text.as_str() {
             let text = "begins or ends with blanks or a line break, which are part of the value";
