@@ -10,7 +10,7 @@ use super::session::Session;
 use super::tour;
 
 /// What a document says of a limit, the crate that has it, and the constant.
-const LIMITS: [(&str, &str, &str, &str, &str); 30] = [
+const LIMITS: [(&str, &str, &str, &str, &str); 36] = [
     ("SECURITY.md", "64 KiB for a request's head", "server", "MAX_HEAD", "64 * 1024"),
     ("SECURITY.md", "1 MB for its body", "api", "MAX_BODY", "1_000_000"),
     ("SECURITY.md", "5 s for a handshake", "server", "HANDSHAKE", "Duration::from_secs(5)"),
@@ -27,13 +27,25 @@ const LIMITS: [(&str, &str, &str, &str, &str); 30] = [
     (VAULT, "16 times within one second", "server", "STORM", "16"),
     (VAULT, "16 times within one second", "server", "MEMORY", "Duration::from_secs(1)"),
     (VAULT, "asks again every 0.5 s", "keystore", "RECOVERY_PING", "Duration::from_millis(500)"),
+    (VAULT, "up to 4.5 s", "keystore", "PATIENCE", "Duration::from_millis(4500)"),
+    (VAULT, "4.5 s from the first try", "keystore", "PATIENCE", "Duration::from_millis(4500)"),
+    (VAULT, "away for more than 4 s", "keystore", "AWAY", "Duration::from_secs(4)"),
+    (VAULT, "every 0.25 s on behalf of all", "keystore", "SCOUT", "Duration::from_millis(250)"),
+    (VAULT, "At most 1,024 calls wait", "keystore", "MAX_WAITING", "1024"),
+    (
+        VAULT,
+        "after 0.1 s, doubled each time up to 1 s",
+        "keystore",
+        "PAUSES",
+        "[Duration::from_millis(100), Duration::from_secs(1)]",
+    ),
     (VAULT, "| 2 s |", "keystore", "CONNECT_LIMIT", "Duration::from_secs(2)"),
     (VAULT, "| 5 s; a listing 10 s |", "keystore", "ANSWER_LIMIT", "Duration::from_secs(5)"),
     (VAULT, "| 5 s; a listing 10 s |", "keystore", "LIST_LIMIT", "Duration::from_secs(10)"),
     (VAULT, "| 12 s;", "keystore", "CALL_LIMIT", "Duration::from_secs(12)"),
     (VAULT, "every 0.75 s", "keystore", "MAX_INTERVAL", "Duration::from_millis(750)"),
     (VAULT, "answer within 2 s", "keystore", "PING_LIMIT", "Duration::from_secs(2)"),
-    (VAULT, "one a second,", "keystore", "LOGIN_PAUSE", "Duration::from_secs(1)"),
+    (VAULT, "one a second, also", "keystore", "LOGIN_PAUSE", "Duration::from_secs(1)"),
     (
         VAULT,
         "1 s, doubled each time up to 15 s",

@@ -233,6 +233,12 @@ impl Session {
         shell
     }
 
+    /// What the server that was started last has said so far.
+    pub(super) fn output(&self) -> String {
+        let name = format!("output-{}", self.servers.len() - 1);
+        fs::read_to_string(self.path().join(name)).unwrap()
+    }
+
     /// What the stand-ins noted, a line each.
     pub(super) fn notes(&self) -> Vec<String> {
         let notes = fs::read_to_string(self.path().join("notes")).unwrap();

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use http::Method;
+use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::{Notify, watch};
@@ -33,13 +33,17 @@ const PING_LIMIT: Duration = Duration::from_secs(2);
 /// The answers are below 1 KiB.
 const MAX_LEN: usize = 16 * 1024;
 
+/// A new cause of an outage is logged this long after the last one at the earliest: of several
+/// endpoints each may give another, twice a second.
+const BETWEEN_CAUSES: Duration = Duration::from_secs(5);
+
 /// A known state.
 pub(super) struct Health {
     state: watch::Sender<State>,
     /// Whether Vault answers and refuses to log us in.
     login_refused: AtomicBool,
-    /// What the log was told last: whether Vault is there.
-    told: Mutex<Option<bool>>,
+    /// What the log was told last.
+    told: Mutex<Told>,
     /// Wakes the watch.
     doubt: Notify,
     /// Calls that wait for Vault's return.
@@ -51,7 +55,7 @@ impl Health {
         Self {
             state: watch::Sender::new(State::Unreachable),
             login_refused: AtomicBool::new(false),
-            told: Mutex::new(None),
+            told: Mutex::new(Told::default()),
             doubt: Notify::new(),
             waiting: Waiting::new(),
         }
@@ -82,7 +86,8 @@ impl Health {
     pub(super) fn note_success(&self, latency: Duration) {
         self.waiting.ended();
         if !self.is_reachable() {
-            self.set(State::Reachable { latency }, None);
+            self.set(State::Reachable { latency });
+            self.told.lock().tell(None, Instant::now());
         }
     }
 
@@ -95,7 +100,8 @@ impl Health {
             self.waiting.ended();
         }
         if fault.is_unreachable() {
-            self.set(State::Unreachable, Some(fault));
+            // The watch asks Vault itself, and tells the cause.
+            self.set(State::Unreachable);
             self.doubt.notify_one();
         } else if fault.status().is_some_and(|status| status.is_server_error()) {
             // It may be this call's alone: the watch finds out.
@@ -125,20 +131,21 @@ impl Health {
     pub(super) async fn ping(&self, client: &Client) {
         let start = Instant::now();
         let result = ask(client).await;
-        match result {
-            Ok(true) => self.set(State::Reachable { latency: start.elapsed() }, None),
-            Ok(false) => self.set(State::Unavailable, None),
-            Err(fault) if fault.is_unreachable() => self.set(State::Unreachable, Some(&fault)),
-            Err(fault) => self.set(State::Unavailable, Some(&fault)),
-        }
+        self.set(match &result {
+            Ok(()) => State::Reachable { latency: start.elapsed() },
+            Err(trouble) if trouble.is_unreachable => State::Unreachable,
+            Err(_) => State::Unavailable,
+        });
+        let cause = result.err().map(|trouble| trouble.cause);
+        self.told.lock().tell(cause, Instant::now());
     }
 
     #[cfg(test)]
     pub(super) fn set_for_test(&self, state: State) {
-        self.set(state, None);
+        self.set(state);
     }
 
-    fn set(&self, state: State, cause: Option<&Fault>) {
+    fn set(&self, state: State) {
         let is_there = matches!(state, State::Reachable { .. });
         if !is_there {
             self.waiting.failed();
@@ -146,50 +153,119 @@ impl Health {
             self.waiting.ended();
         }
         self.state.send_replace(state);
-        // Once for each change, and once at the start: an operator who mistyped the endpoint must
-        // not have to guess.
-        if self.told.lock().replace(is_there) == Some(is_there) {
+    }
+}
+
+/// What the log was told of Vault's health.
+#[derive(Debug, Default)]
+struct Told {
+    /// When, and why Vault is not available; no cause while it is.
+    last: Option<(Instant, Option<String>)>,
+}
+
+impl Told {
+    /// Tells the log that Vault is available, or why it is not: once at the start, so that an
+    /// operator who mistyped the endpoint need not guess, and when it changes.
+    fn tell(&mut self, cause: Option<String>, now: Instant) {
+        if let Some((time, last)) = &self.last
+            && (*last == cause
+                || last.is_some() && cause.is_some() && now.duration_since(*time) < BETWEEN_CAUSES)
+        {
             return;
         }
-        match cause {
-            _ if is_there => tracing::info!("key store: vault: available"),
+        match &cause {
+            None => tracing::info!("key store: vault: available"),
             Some(cause) => tracing::warn!("key store: vault: not available: {cause}"),
-            None => tracing::warn!(
-                "key store: vault: not available: it is sealed, not initialised, or has no leader"
-            ),
         }
+        self.last = Some((now, cause));
+    }
+}
+
+/// Why Vault cannot serve.
+struct Trouble {
+    is_unreachable: bool,
+    cause: String,
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Self { is_unreachable: fault.is_unreachable(), cause: fault.to_string() }
+    }
+}
+
+/// The answer of `/v1/sys/health`.
+#[derive(Deserialize)]
+struct Answer {
+    initialized: bool,
+    sealed: bool,
+    #[serde(default)]
+    standby: bool,
+}
+
+impl Answer {
+    /// What keeps Vault from serving anybody.
+    fn closed(&self, endpoint: &str) -> Option<Trouble> {
+        let state = match self {
+            Self { initialized: false, .. } => "not initialised",
+            Self { sealed: true, .. } => "sealed",
+            _ => return None,
+        };
+        Some(Trouble { is_unreachable: true, cause: format!("{endpoint} is {state}") })
     }
 }
 
 /// Whether Vault can serve. No namespace: inside one the question is refused.
-async fn ask(client: &Client) -> Result<bool, Fault> {
-    #[derive(Deserialize)]
-    struct Answer {
-        initialized: bool,
-        sealed: bool,
-        #[serde(default)]
-        standby: bool,
-    }
+async fn ask(client: &Client) -> Result<(), Trouble> {
     #[derive(Deserialize)]
     struct Leader {
         #[serde(default)]
         leader_address: String,
     }
     // A standby passes requests on, so it is well if it knows to whom.
-    let call = question("/v1/sys/health", Some("standbyok=true&perfstandbyok=true"));
-    let answer = client.send(&call, Credentials::default()).await?;
-    let health: Answer = body::from_json(answer.body.as_slice())
-        .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
-    if !health.initialized || health.sealed {
-        return Ok(false);
+    let (endpoint, health) = match health(client, "standbyok=true&perfstandbyok=true").await {
+        Err(fault) => return Err(why(client, fault).await),
+        Ok(answer) => answer,
+    };
+    if let Some(trouble) = health.closed(&endpoint) {
+        return Err(trouble);
     }
     if !health.standby {
-        return Ok(true);
+        return Ok(());
     }
     let answer = client.send(&question("/v1/sys/leader", None), Credentials::default()).await?;
     let leader: Leader = body::from_json(answer.body.as_slice())
         .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
-    Ok(!leader.leader_address.is_empty())
+    if leader.leader_address.is_empty() {
+        let cause = format!("{} has no leader", answer.endpoint);
+        return Err(Trouble { is_unreachable: false, cause });
+    }
+    Ok(())
+}
+
+/// The answer of one endpoint to the question for its health.
+async fn health(client: &Client, query: &'static str) -> Result<(String, Answer), Fault> {
+    let call = question("/v1/sys/health", Some(query));
+    let answer = client.send(&call, Credentials::default()).await?;
+    let health = body::from_json(answer.body.as_slice())
+        .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
+    Ok((answer.endpoint, health))
+}
+
+/// What is the matter, after no endpoint was well: a status of 501 or 503 may be that of Vault,
+/// which is not initialised or sealed, or that of a proxy. Vault says so when it is asked to
+/// answer with 200 all the same.
+async fn why(client: &Client, fault: Fault) -> Trouble {
+    const ANY: &str = "standbyok=true&perfstandbyok=true&sealedcode=200&uninitcode=200";
+    if !matches!(
+        fault.status(),
+        Some(StatusCode::SERVICE_UNAVAILABLE | StatusCode::NOT_IMPLEMENTED)
+    ) {
+        return fault.into();
+    }
+    match health(client, ANY).await {
+        Ok((endpoint, health)) => health.closed(&endpoint).unwrap_or_else(|| fault.into()),
+        Err(_) => fault.into(),
+    }
 }
 
 fn question(path: &str, query: Option<&'static str>) -> Call {

@@ -97,6 +97,14 @@ impl Bao {
         )
     }
 
+    /// Starts a server that was never initialised.
+    ///
+    /// # Panics
+    /// If it does not come up within a minute.
+    pub fn start_uninitialised() -> Self {
+        Self::start_sealed(&Storage::Memory, None)
+    }
+
     fn start_with(storage: &Storage, tls: Option<&ServerTls>) -> Self {
         let mut bao = Self::start_sealed(storage, tls);
         bao.initialise();
