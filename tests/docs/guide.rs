@@ -16,16 +16,55 @@ struct Grant {
     may_list: bool,
 }
 
-const GRANTS: [Grant; 1] = [Grant {
-    version: "1",
-    prefix: "",
-    policy: r#"path "kv/*" { capabilities = ["create", "read", "delete", "list"] }"#,
-    may_list: true,
-}];
+const GRANTS: [Grant; 4] = [
+    Grant {
+        version: "1",
+        prefix: "",
+        policy: r#"path "kv/*" { capabilities = ["create", "read", "delete", "list"] }"#,
+        may_list: true,
+    },
+    Grant {
+        version: "1",
+        prefix: "tenant",
+        policy: r#"path "kv/tenant/*" { capabilities = ["create", "read", "delete"] }"#,
+        may_list: false,
+    },
+    Grant {
+        version: "2",
+        prefix: "",
+        policy: r#"
+path "kv/data/*" { capabilities = ["create", "read"] }
+path "kv/metadata/*" { capabilities = ["list", "delete"] }"#,
+        may_list: true,
+    },
+    Grant {
+        version: "2",
+        prefix: "tenant",
+        policy: r#"
+path "kv/data/tenant/*" { capabilities = ["create", "read"] }
+path "kv/metadata/tenant/*" { capabilities = ["list", "delete"] }"#,
+        may_list: true,
+    },
+];
 
 #[test]
 fn the_guide_works_with_kv_version_1() {
     follow(&GRANTS[0]);
+}
+
+#[test]
+fn the_guide_works_for_a_tenant_of_kv_version_1() {
+    follow(&GRANTS[1]);
+}
+
+#[test]
+fn the_guide_works_with_kv_version_2() {
+    follow(&GRANTS[2]);
+}
+
+#[test]
+fn the_guide_works_for_a_tenant_of_kv_version_2() {
+    follow(&GRANTS[3]);
 }
 
 /// All blocks in order, then the commands of the guide that the document says are unchanged.
