@@ -9,6 +9,9 @@ use crate::harness::{self, Client, Config, Protocol, Server, Who};
 /// The form of a line.
 mod form;
 
+/// Lines that cannot be written.
+mod lost;
+
 /// How long a line may take to be written before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -171,16 +171,41 @@ async fn sweep(entries: Entries) {
     }
 }
 
-/// Looks at the folder until it is aborted.
+/// Looks at the folder until it is aborted, and tells when it goes away, why, and when it is back.
 async fn watch(folder: Arc<Folder>, health: Arc<Mutex<Health>>) {
+    let mut told = None;
     loop {
         time::sleep(CHECK_INTERVAL).await;
         health.lock().checking_since = Some(Instant::now());
-        let folder = Arc::clone(&folder);
-        let state =
-            task::spawn_blocking(move || folder.check()).await.unwrap_or(State::Unavailable);
+        let looking = Arc::clone(&folder);
+        let look = async {
+            task::spawn_blocking(move || looking.check())
+                .await
+                .unwrap_or_else(|ended| (State::Unavailable, Some(ended.to_string())))
+        };
+        let mut look = std::pin::pin!(look);
+        let (state, cause) = match time::timeout(CHECK_DEADLINE, look.as_mut()).await {
+            Ok(found) => found,
+            Err(_) => {
+                let hangs = format!("it did not answer within {} s", CHECK_DEADLINE.as_secs());
+                tell(&folder, &mut told, Some(hangs));
+                look.await
+            }
+        };
         *health.lock() = Health { state, checking_since: None };
+        tell(&folder, &mut told, cause);
     }
+}
+
+/// Tells why the folder is not available, or that it is, if that is news.
+fn tell(folder: &Folder, told: &mut Option<String>, cause: Option<String>) {
+    let path = folder.path().display();
+    match &cause {
+        same if same == told => {}
+        Some(cause) => tracing::warn!("key store: fs: folder '{path}' is not available: {cause}"),
+        None => tracing::info!("key store: fs: folder '{path}' is available again"),
+    }
+    *told = cause;
 }
 
 #[cfg(test)]

@@ -254,3 +254,24 @@ async fn tell_repeats(shared: Arc<Shared>) {
 fn notify(states: &[NotifyState<'_>]) {
     let _ = sd_notify::notify(states);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn what_to_do_about_a_port_is_told() {
+        let hint = |address: &str, kind: ErrorKind| {
+            let address: kes_config::Address = address.parse().unwrap();
+            listen_hint(&address, &kind.into())
+        };
+        let denied = hint("0.0.0.0:443", ErrorKind::PermissionDenied);
+        assert!(denied.contains("CAP_NET_BIND_SERVICE"), "{denied}");
+        assert_eq!(hint("0.0.0.0:7373", ErrorKind::PermissionDenied), "");
+        let elsewhere = hint("192.0.2.1:7373", ErrorKind::AddrNotAvailable);
+        assert!(elsewhere.contains("no interface"), "{elsewhere}");
+        assert_eq!(hint("0.0.0.0:443", ErrorKind::AddrInUse), "");
+    }
+}

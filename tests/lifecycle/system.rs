@@ -110,6 +110,20 @@ fn a_server_with_enough_files_says_nothing_of_them() {
     });
 }
 
+#[test]
+fn a_folder_of_keys_that_goes_away_is_told_with_its_cause() {
+    let server = Server::start();
+    fs::rename(server.file("keys"), server.file("moved")).unwrap();
+    let gone = "key store: fs: folder 'keys' is not available: No such file or directory";
+    server.wait_for_stderr(gone);
+    fs::write(server.file("keys"), "no folder").unwrap();
+    server.wait_for_stderr("key store: fs: folder 'keys' is not available: it is no folder");
+    fs::remove_file(server.file("keys")).unwrap();
+    fs::rename(server.file("moved"), server.file("keys")).unwrap();
+    server.wait_for_stderr("key store: fs: folder 'keys' is available again");
+    assert_eq!(server.stderr().matches(gone).count(), 1, "{}", server.stderr());
+}
+
 /// The private key comes through a pipe, so that the server starts for as long as the test wants.
 #[test]
 fn a_reload_signal_during_the_start_does_not_end_the_process() {

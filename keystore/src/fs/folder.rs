@@ -42,15 +42,18 @@ impl Folder {
         &self.path
     }
 
-    /// One call that costs little.
-    pub(super) fn check(&self) -> State {
+    /// One call that costs little. Where the folder is not available, the cause as well.
+    pub(super) fn check(&self) -> (State, Option<String>) {
         let start = Instant::now();
-        match fs::metadata(&self.path) {
-            Ok(folder) if folder.is_dir() => State::Reachable { latency: start.elapsed() },
-            Ok(_) => State::Unreachable,
-            Err(error) if is_away(&error) => State::Unreachable,
-            Err(_) => State::Unavailable,
-        }
+        let (state, cause) = match fs::metadata(&self.path) {
+            Ok(folder) if folder.is_dir() => {
+                return (State::Reachable { latency: start.elapsed() }, None);
+            }
+            Ok(_) => (State::Unreachable, "it is no folder".to_owned()),
+            Err(error) if is_away(&error) => (State::Unreachable, error.to_string()),
+            Err(error) => (State::Unavailable, error.to_string()),
+        };
+        (state, Some(cause))
     }
 
     pub(super) fn create(&self, name: KeyName, value: &Value) -> Result<(), Error> {

@@ -105,9 +105,13 @@ fn refused(reason: &CertificateError, certificate: Option<&Refused>) -> String {
              between"
             .to_owned(),
         CertificateError::BadEncoding => "is malformed".to_owned(),
-        CertificateError::BadSignature => {
-            "does not fit: a signature does not verify, of the client or of a CA".to_owned()
+        CertificateError::BadSignature if certificate.is_some() => {
+            "is refused: the signature of a CA does not verify".to_owned()
         }
+        // The certificate was accepted, and then the client had to prove that it is its own.
+        CertificateError::BadSignature => "belongs to a private key that the client does not \
+             hold, or to one of a kind that is not supported (RSA keys need 2048 to 8192 bits)"
+            .to_owned(),
         CertificateError::Other(other) => format!("is refused: {other}"),
         other => format!("is refused: {other:?}"),
     };

@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 
 use super::limit::Seldom;
@@ -22,7 +23,11 @@ const FLUSH_TIME: Duration = Duration::from_secs(1);
 /// A queue of lines and the thread that writes them.
 pub(super) struct Writer {
     queue: SyncSender<Item>,
+    /// Where the lines go.
+    what: &'static str,
     dropped: IntCounter,
+    /// For lines that find the queue full.
+    complain: Mutex<Seldom>,
     /// Whether the lines go to the journal, which reads a priority off their start.
     journal: bool,
 }
@@ -64,7 +69,7 @@ impl Writer {
                 move || write(lines, target, losses)
             })
             .expect("the system starts a thread");
-        Self { queue, dropped, journal }
+        Self { queue, what, dropped, complain: Mutex::new(Seldom::new(COMPLAIN)), journal }
     }
 
     /// Writes a line some time soon. `priority` is that of syslog (RFC 5424, 6.2.1).
@@ -72,7 +77,15 @@ impl Writer {
         let line = if self.journal { format!("<{priority}>{line}") } else { line };
         match self.queue.try_send(Item::Line(line)) {
             Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.dropped.inc(),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.dropped.inc();
+                // Not while it is held: the line of standard error may come here itself.
+                let is_due = self.complain.lock().is_due();
+                if is_due {
+                    let what = self.what;
+                    tracing::error!("log lines are lost: the reader of {what} is too slow");
+                }
+            }
         }
     }
 
