@@ -237,7 +237,7 @@ impl Vault {
             None => self.form_of(name).await.map_err(Fault::into_error)?,
         };
         match self.session.call(&delete(self.paths.whole(name, form))).await {
-            Ok(_) => Ok(()),
+            Ok(answer) => answer.is_vaults().map_err(Fault::into_error),
             Err(fault) if fault.is_not_found() => Ok(()),
             Err(fault) => Err(self.failed(fault).await),
         }

@@ -125,9 +125,18 @@ impl Asked {
             Some(request) if !has_namespace => {
                 format!(": namespace '{}' does not exist", request.namespace)
             }
-            Some(_) if status == StatusCode::FORBIDDEN => {
+            Some(request) if status == StatusCode::FORBIDDEN => {
+                // Of keys of the transit engine: to wrap with one that is missing is to create it.
+                let or = match request.capability {
+                    Capability::Update => ", or there is no such key, or no such engine",
+                    Capability::Create
+                    | Capability::Read
+                    | Capability::Delete
+                    | Capability::List => "",
+                };
                 format!(
-                    "; in the policy of the role, grant {} (`kes check` names all that is missing)",
+                    "; in the policy of the role, grant {}{or} (`kes check` names all that is \
+                     missing)",
                     self.missing()
                 )
             }

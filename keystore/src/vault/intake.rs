@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use super::body::{BadBody, Buffer};
+use serde::de::IgnoredAny;
+
+use super::body::{self, BadBody, Buffer};
 use super::client::{Call, Client, Credentials};
 use super::fault::Fault;
 use super::session::Session;
@@ -47,6 +49,19 @@ impl Client {
         let mut body = Buffer::default();
         let endpoint = self.send_into(call, who, &mut body).await?;
         Ok(Answer { endpoint, body })
+    }
+}
+
+impl Answer {
+    /// Whether Vault may have sent this where it has nothing to say: the page of a proxy is no
+    /// answer of Vault.
+    pub(super) fn is_vaults(&self) -> Result<(), Fault> {
+        if self.body.as_slice().is_empty() {
+            return Ok(());
+        }
+        body::from_json::<IgnoredAny>(self.body.as_slice())
+            .map(drop)
+            .map_err(|bad| Fault::bad_answer(&self.endpoint, bad))
     }
 }
 
