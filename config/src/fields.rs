@@ -57,13 +57,13 @@ const FIELDS: &[&str] = &[
 
 /// Fields of older versions: section, name, and what a warning says of it.
 const RETIRED: &[(&str, &str, &str)] = &[
-    ("", "root", "retired field, ignored; it is 'admin.identity' today"),
-    ("", "enclave", "retired field, ignored; there are no enclaves any more"),
-    ("policy.*", "paths", "retired field, ignored; it is 'allow' today"),
-    ("cache.expiry", "all", "retired field, ignored; it is 'any' today"),
-    ("log", "trace", "retired field, ignored; 'log.audit: debug' logs every request today"),
-    ("keystore.fs", "dir", "retired field, ignored; it is 'path' today"),
-    ("keystore.vault", "address", "retired field, ignored; it is 'endpoint' today"),
+    ("", "root", "retired field, ignored; use 'admin.identity' instead"),
+    ("", "enclave", "retired field, ignored; there are no longer any enclaves"),
+    ("policy.*", "paths", "retired field, ignored; use 'allow' instead"),
+    ("cache.expiry", "all", "retired field, ignored; use 'any' instead"),
+    ("log", "trace", "retired field, ignored; 'log.audit: debug' logs every request"),
+    ("keystore.fs", "dir", "retired field, ignored; use 'path' instead"),
+    ("keystore.vault", "address", "retired field, ignored; use 'endpoint' instead"),
     ("keystore.vault.approle", "retry", RETRY),
     ("keystore.vault.kubernetes", "retry", RETRY),
 ];
@@ -217,7 +217,7 @@ mod tests {
             ("", "Keystore", "is 'keystore' meant?"),
             ("", "key_store", "is 'keystore' meant?"),
             ("", "policies", "is 'policy' meant?"),
-            ("", "root", "it is 'admin.identity' today"),
+            ("", "root", "use 'admin.identity' instead"),
             ("", "identity", "it belongs at 'admin.identity'"),
             ("", "fs", "it belongs at 'keystore.fs'"),
             ("", "vault", "it belongs at 'keystore.vault'"),
@@ -234,15 +234,15 @@ mod tests {
             ("keystore", "path", "it belongs at 'keystore.fs.path'"),
             ("keystore.fs", "pathh", "is 'path' meant?"),
             ("keystore.vault", "aprole", "is 'approle' meant?"),
-            ("keystore.vault", "address", "it is 'endpoint' today"),
+            ("keystore.vault", "address", "use 'endpoint' instead"),
             ("keystore.vault", "id", "it belongs at 'keystore.vault.approle.id'"),
             ("keystore.vault.approle", "secrt", "is 'secret' meant?"),
             ("keystore.vault.approle", "secretFile", "is 'secret_file' meant?"),
             ("keystore.vault.approle", "role_id", "is 'id' meant?"),
-            ("policy.*", "paths", "it is 'allow' today"),
+            ("policy.*", "paths", "use 'allow' instead"),
             ("policy.*", "identity", "is 'identities' meant?"),
             ("policy.*", "${X}", "variables are replaced in values, not in names of fields"),
-            ("log", "trace", "'log.audit: debug' logs every request today"),
+            ("log", "trace", "'log.audit: debug' logs every request"),
         ] {
             let text = unknown(section, name);
             assert!(

@@ -95,7 +95,7 @@ fn version(value: &Value<'_>) -> Result<(), Noted> {
 /// A file or folder that the file names.
 fn path(text: &Text<'_>) -> ConfiguredPath {
     if text.as_str().starts_with("~/") {
-        text.warn("'~' stands for no home folder here; write the whole path");
+        text.warn("'~' is not expanded; write the full path");
     }
     ConfiguredPath::new(text.as_str().into(), text.value.place())
 }

@@ -226,8 +226,8 @@ fn what_the_files_to_accept_say() {
     assert_eq!(
         self::warnings(&unknown),
         [
-            "line 7: enclave: retired field, ignored; there are no enclaves any more",
-            "line 8: root: retired field, ignored; it is 'admin.identity' today",
+            "line 7: enclave: retired field, ignored; there are no longer any enclaves",
+            "line 8: root: retired field, ignored; use 'admin.identity' instead",
             "line 12: keystore.fs.mode: unknown field, ignored",
         ]
     );

@@ -153,7 +153,7 @@ impl<'a> Value<'a> {
         match self.duration()? {
             None => Ok(default),
             Some(Duration::ZERO) => {
-                self.warn(format!("0 stands for the default, {default:?}"));
+                self.warn(format!("0 means the default, {default:?}"));
                 Ok(default)
             }
             Some(duration) => Ok(duration),

@@ -270,6 +270,13 @@ fn not_yaml(error: &ScanError) -> Mistake {
             "; the indentation differs from that of the fields above, or a text with ': ' in it \
              needs quotes"
         }
+        info if info.contains("unknown anchor") => {
+            "; no '&name' stands above for this '*name', and a text that begins with '*' needs \
+             quotes"
+        }
+        info if info.contains("did not find expected key") => {
+            "; the indentation differs from that of the fields above"
+        }
         info if info.contains("anchor") => "; a text that begins with '*' or '&' needs quotes",
         info if info.contains("quoted scalar") => "; is a closing quote missing?",
         _ => "",

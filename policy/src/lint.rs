@@ -81,8 +81,8 @@ impl fmt::Display for Lint {
         match &self.finding {
             Finding::LiteralStar => write!(
                 f,
-                "'{pattern}' allows next to nothing: a '*' of an allow pattern stands for other \
-                 characters at the end alone"
+                "'{pattern}' allows next to nothing: in an allow pattern '*' is a \
+                 wildcard only at the end"
             ),
             Finding::SegmentStar => write!(
                 f,
@@ -103,7 +103,10 @@ impl fmt::Display for Lint {
                 text.escape_debug()
             ),
             Finding::NoRoute { instead: Instead::Gone } => {
-                write!(f, "'{pattern}' matches no request to any API: older versions had this one")
+                write!(
+                    f,
+                    "'{pattern}' matches no request to any API; it is for an API of older versions"
+                )
             }
             Finding::NoDescribe => f.write_str(
                 "allows generate and decrypt but not '/v1/key/describe/*', with which MinIO keeps \
@@ -288,8 +291,8 @@ mod tests {
             ("v1/key/create/*", "; is '/v1/key/create/*' meant?"),
             ("/key/create/*", "; is '/v1/key/create/*' meant?"),
             ("https://kes:7373/v1/*", "; is '/v1/*' meant?"),
-            ("/v1/log/audit/trace", ": older versions had this one"),
-            ("/v1/policy/write/*", ": older versions had this one"),
+            ("/v1/log/audit/trace", "; it is for an API of older versions"),
+            ("/v1/policy/write/*", "; it is for an API of older versions"),
         ] {
             let expected = format!("'{bad}' matches no request to any API{more}");
             assert_eq!(texts(&[bad], &[]), [(Place::Allow(0), expected.clone())]);

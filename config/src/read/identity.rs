@@ -77,7 +77,7 @@ fn not_an_identity(text: &Text<'_>) -> String {
     } else if is_identity(written) {
         "not an identity: there are blanks around it".to_owned()
     } else if written.split([',', ' ']).filter(|part| !part.is_empty()).all(is_identity) {
-        "not an identity but several; make each an item of its own".to_owned()
+        "several identities in one text; write each as an item of its own".to_owned()
     } else if written.split(':').all(|pair| pair.len() == 2 && pair.chars().all(is_hex)) {
         "this is a certificate's fingerprint; `kes identity of` prints its identity".to_owned()
     } else {

@@ -43,9 +43,9 @@ pub(super) fn read(value: &Value<'_>) -> Result<Config, Noted> {
         Some(store) => store,
         None if !unsupported.is_empty() => Err(Noted),
         None if value.is_given() => {
-            Err(value.mistake("names no key store; supported are fs and vault"))
+            Err(value.mistake("names no key store; fs and vault are supported"))
         }
-        None => Err(value.mistake("is required; supported are fs and vault")),
+        None => Err(value.mistake("is required; fs and vault are supported")),
     }
 }
 
@@ -61,8 +61,8 @@ fn unsupported<'a>(section: &mut Section<'a>) -> Result<Vec<(String, Value<'a>)>
                 if store.is_given() {
                     let name = format!("{group}.{member}");
                     store.mistake(format!(
-                        "key store {name} is not supported by this server; supported are fs and \
-                         vault"
+                        "key store {name} is not supported by this server; fs and \
+                         vault are"
                     ));
                     found.push((name, store));
                 }

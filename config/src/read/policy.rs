@@ -15,8 +15,8 @@ pub(super) fn read(
     for (name, value) in value.entries("a map with the policies by name")? {
         crate::give_way();
         if fields::below("policy.*").contains(&name) && value.is_given() && !value.is_map() {
-            let text = "is a field of a policy, and stands where the name of one is expected: \
-                        indent it below the policy's name";
+            let text =
+                "is a field of a policy, not the name of one: indent it below the policy's name";
             result = Err(value.mistake(format!("'{name}' {text}")));
             continue;
         }
@@ -47,7 +47,7 @@ fn policy(
         value.warn(if name.contains("${") {
             "variables are replaced in values, not in the names of policies"
         } else {
-            "the API takes no such name: the policy works, but the API cannot show it"
+            "the API does not accept this name: the policy works, but the API cannot show it"
         });
     }
     if allow.is_empty() && !identities.is_empty() {

@@ -125,7 +125,7 @@ fn old_keystore(value: &Value<'_>) -> Result<(), Noted> {
     for (name, store) in value.entries("a list")? {
         if let Some(known) = fields::below("keystore").into_iter().find(|known| *known == name) {
             result = Err(store.mistake(format!(
-                "it is 'keystore.{known}' today; 'keys' lists the keys to create at start"
+                "use 'keystore.{known}' instead; 'keys' lists the keys to create at start"
             )));
         }
     }

@@ -15,7 +15,7 @@ pub(super) fn read(value: &Value<'_>, roles: &mut Roles) -> Result<Tls, Noted> {
 
     let (key, cert) = (key?, cert?);
     if key.as_str().ends_with(".crt") && cert.as_str().ends_with(".key") {
-        key.warn("names a certificate, and cert a private key: they seem to be swapped");
+        key.warn("key and cert seem to be swapped");
     }
     Ok(Tls {
         key: path(&key),
@@ -62,6 +62,6 @@ fn header(value: &Value<'_>) -> Result<String, Noted> {
     if text.as_str().bytes().all(of_a_token) {
         Ok(text.as_str().to_owned())
     } else {
-        Err(text.mistake(format!("{} is no name of an HTTP header", text.shown())))
+        Err(text.mistake(format!("{} is not a valid name of an HTTP header", text.shown())))
     }
 }

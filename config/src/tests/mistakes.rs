@@ -81,8 +81,8 @@ fn wrong_types_name_the_line() {
         ),
         (
             "policy:\n  p:\n  allow: [/v1/status]\n",
-            "line 7: policy.allow: 'allow' is a field of a policy, and stands where the name of \
-             one is expected: indent it below the policy's name",
+            "line 7: policy.allow: 'allow' is a field of a policy, not the name of one: \
+             indent it below the policy's name",
         ),
         ("address: [a]", "line 5: address: expected a text, but line 5 holds a list"),
         (
@@ -220,27 +220,27 @@ fn files_of_older_versions_are_told_what_stands_there_today() {
     assert_eq!(
         refused_whole(&root),
         "admin.identity: is required; write 'disabled' if nobody is to be admin\n\
-         keystore: is required; supported are fs and vault\n\
-         line 3: keys.fs: it is 'keystore.fs' today; 'keys' lists the keys to create at start\n\
-         line 3: keys.aws: it is 'keystore.aws' today; 'keys' lists the keys to create at start\n\
-         warning: line 1: root: retired field, ignored; it is 'admin.identity' today"
+         keystore: is required; fs and vault are supported\n\
+         line 3: keys.fs: use 'keystore.fs' instead; 'keys' lists the keys to create at start\n\
+         line 3: keys.aws: use 'keystore.aws' instead; 'keys' lists the keys to create at start\n\
+         warning: line 1: root: retired field, ignored; use 'admin.identity' instead"
     );
     let admin = "admin: {identity: disabled}\n";
     for (store, told) in [
         (
             "keystore: {secretsmanager: {region: x}}",
-            "line 3: keystore: names no key store; supported are fs and vault\n\
+            "line 3: keystore: names no key store; fs and vault are supported\n\
              warning: line 3: keystore.secretsmanager: unknown field here, ignored; it belongs at \
              'keystore.aws.secretsmanager'",
         ),
         (
             "Keystore: {fs: {path: x}}",
-            "keystore: is required; supported are fs and vault\n\
+            "keystore: is required; fs and vault are supported\n\
              warning: line 3: Keystore: unknown field, ignored; is 'keystore' meant?",
         ),
         (
             "fs: {path: x}",
-            "keystore: is required; supported are fs and vault\n\
+            "keystore: is required; fs and vault are supported\n\
              warning: line 3: fs: unknown field here, ignored; it belongs at 'keystore.fs'",
         ),
     ] {

@@ -104,8 +104,8 @@ fn what_is_odd_about_a_variable_is_told() {
     let warnings = warnings(&odd);
     for (line, text) in [
         (7, "policy.a.allow[0]: variable BLANK begins or ends with blanks or a line break"),
-        (7, "policy.a.allow[1]: taken as it is; a variable is written as ${NAME}"),
-        (7, "policy.a.allow[2]: taken as it is; a variable is written as ${NAME}"),
+        (7, "policy.a.allow[1]: taken literally; write a variable as ${NAME}"),
+        (7, "policy.a.allow[2]: taken literally; write a variable as ${NAME}"),
         (8, "policy.a.identities[0]: variable EMPTY is empty; ignored"),
     ] {
         let start = format!("line {line}: {text}");

@@ -59,9 +59,9 @@ fn odd_policies_are_warned_of() {
         "line 13: policy.minio.deny[1]: '' matches no request",
         "line 14: policy.minio.identities[0]: not an identity (64 hex digits expected); ignored",
         "line 14: policy.minio.identities[1]: empty; ignored",
-        "line 15: policy.my.policy: the API takes no such name",
+        "line 15: policy.my.policy: the API does not accept this name",
         "line 16: policy.idle: allows nothing: it has identities and no allow pattern",
-        "line 16: policy.idle.paths: retired field, ignored; it is 'allow' today",
+        "line 16: policy.idle.paths: retired field, ignored; use 'allow' instead",
     ];
     assert_eq!(warnings.len(), starts.len(), "{warnings:#?}");
     for (warning, start) in warnings.iter().zip(starts) {

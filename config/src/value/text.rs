@@ -27,7 +27,7 @@ impl<'a> Value<'a> {
             Variable::None => {
                 if looks_like_a_variable(text) {
                     // Not with its name: it may be a password.
-                    self.warn("taken as it is; a variable is written as ${NAME}");
+                    self.warn("taken literally; write a variable as ${NAME}");
                 }
                 return Ok(Some(Text { value: self.clone(), text: text.clone(), variable: None }));
             }

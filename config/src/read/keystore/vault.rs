@@ -122,9 +122,7 @@ fn approle_secret(literal: &Value<'_>, file: &Value<'_>) -> Result<AppRoleSecret
             let text = literal.required_or("is required, or secret_file instead")?;
             Ok(AppRoleSecret::Literal(secret(&text)))
         }
-        (false, Some(file)) => {
-            Err(file.mistake("stands beside secret; keep one of secret and secret_file"))
-        }
+        (false, Some(file)) => Err(file.mistake("only one of secret and secret_file may be set")),
     }
 }
 

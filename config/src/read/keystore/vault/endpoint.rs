@@ -23,7 +23,7 @@ fn endpoint(written: &str, text: &Text<'_>) -> Result<Url, Noted> {
         Ok(url) => url,
         Err(ParseError::RelativeUrlWithoutBase) => return Err(no_scheme(written, text)),
         Err(ParseError::InvalidPort) => {
-            let hint = "the port is no number below 65536; commas separate several endpoints";
+            let hint = "invalid port; separate several endpoints with commas";
             return Err(text.mistake(format!("not a URL: {hint}")));
         }
         Err(error) => return Err(text.mistake(format!("not a URL: {error}"))),
@@ -67,8 +67,8 @@ fn check_path(url: &Url, text: &Text<'_>) -> Result<(), Noted> {
         return Err(text.mistake("give host and port only: '/v1' is added to every call"));
     }
     text.warn(
-        "has a path, which is put before that of every call: right for a proxy that serves Vault \
-         below this path, else give host and port only",
+        "its path is prepended to that of every call; give host and port only, \
+         unless a proxy serves Vault below this path",
     );
     Ok(())
 }
