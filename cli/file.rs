@@ -2,8 +2,8 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use zeroize::Zeroizing;
@@ -15,6 +15,15 @@ pub(crate) enum Access {
     Private,
     /// Everybody.
     Public,
+}
+
+impl Access {
+    fn mode(self) -> u32 {
+        match self {
+            Self::Private => 0o600,
+            Self::Public => 0o644,
+        }
+    }
 }
 
 /// Reads a file that may hold a private key.
@@ -43,30 +52,68 @@ pub(crate) fn check(path: &Path) -> Result<()> {
     File::open(path).map(drop).map_err(|error| anyhow!(fault("open", path, &error)))
 }
 
-/// Writes a file; one that exists only if `overwrite` says so.
+/// Writes a file; one that exists only if `overwrite` says so. A file that exists is replaced by a
+/// new one rather than written to: who owns it or holds it open gets nothing of what is written,
+/// and a link is replaced, not followed.
 ///
 /// # Errors
 /// As [`read`].
 pub(crate) fn write(path: &Path, bytes: &[u8], access: Access, overwrite: bool) -> Result<()> {
-    let mode = match access {
-        Access::Private => 0o600,
-        Access::Public => 0o644,
-    };
+    let replaces = overwrite
+        && fs::symlink_metadata(path).is_ok_and(|found| found.is_file() || found.is_symlink());
+    if replaces {
+        return replace(path, bytes, access);
+    }
     let mut options = OpenOptions::new();
-    options.write(true).mode(mode);
-    if overwrite {
-        options.create(true).truncate(true);
+    options.write(true).mode(access.mode());
+    if overwrite && path.exists() {
+        // A device or a pipe, such as /dev/stdout.
+        options.truncate(false);
     } else {
         options.create_new(true);
     }
     let mut file = options.open(path).map_err(|error| anyhow!(fault("open", path, &error)))?;
-    if access == Access::Private {
-        // A file that stood there may be open to all.
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-            .map_err(|error| anyhow!(fault("chmod", path, &error)))?;
+    fill(&mut file, path, bytes)
+}
+
+/// Writes a new file beside the one that is to be replaced, and gives it its name.
+fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
+    let (beside, mut file) = create_beside(path, access)?;
+    let result = fill(&mut file, &beside, bytes).and_then(|()| {
+        fs::rename(&beside, path).map_err(|error| anyhow!(fault("replace", path, &error)))
+    });
+    if result.is_err() {
+        // Nothing of a private key stays behind.
+        let _ = fs::remove_file(&beside);
     }
+    result
+}
+
+/// A new file in the same folder, under a name that nothing has yet.
+fn create_beside(path: &Path, access: Access) -> Result<(PathBuf, File)> {
+    /// More leftovers of one process than this are no accident.
+    const TRIES: u32 = 100;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut last = None;
+    for number in 0..TRIES {
+        let beside = path.with_file_name(format!(".{name}.{}-{number}", std::process::id()));
+        let mut options = OpenOptions::new();
+        match options.write(true).create_new(true).mode(access.mode()).open(&beside) {
+            Ok(file) => return Ok((beside, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = Some(error),
+            Err(error) => bail!(fault("create", &beside, &error)),
+        }
+    }
+    bail!(fault("replace", path, &last.unwrap_or_else(|| io::ErrorKind::AlreadyExists.into())))
+}
+
+fn fill(file: &mut File, path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes)
-        .and_then(|()| file.sync_all())
+        // A device or a pipe has nothing that could be synchronised.
+        .and_then(|()| match file.metadata()?.is_file() {
+            true => file.sync_all(),
+            false => Ok(()),
+        })
         .map_err(|error| anyhow!(fault("write", path, &error)))
         .with_context(|| format!("failed to write {}", path.display()))
 }
@@ -83,6 +130,7 @@ fn fault(what: &str, path: &Path, error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -108,6 +156,34 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         write(&path, b"secret", Access::Private, true).unwrap();
         assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn who_held_the_old_file_gets_nothing_of_the_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, "old").unwrap();
+        let mut held = File::open(&path).unwrap();
+        write(&path, b"secret", Access::Private, true).unwrap();
+        let mut text = String::new();
+        held.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "old");
+        assert_eq!(**read(&path).unwrap(), *b"secret");
+
+        // A link is replaced, and what it leads to stays.
+        let (link, target) = (folder.path().join("link"), folder.path().join("target"));
+        fs::write(&target, "precious").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        write(&link, b"secret", Access::Private, true).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+        assert!(fs::symlink_metadata(&link).unwrap().is_file());
+        let error = write(&target.join("x"), b"", Access::Public, true).unwrap_err();
+        assert!(format!("{error:#}").contains("target/x"), "{error:#}");
+
+        // Nothing but these three files is left, and a device stays a device.
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+        write(Path::new("/dev/null"), b"secret", Access::Public, true).unwrap();
+        assert!(!fs::symlink_metadata("/dev/null").unwrap().is_file());
     }
 
     #[test]
