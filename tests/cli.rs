@@ -7,6 +7,7 @@
 
 mod live;
 mod pattern;
+mod terminal;
 mod transcript;
 
 /// A test for each transcript file, and one that no file was forgotten.

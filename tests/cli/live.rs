@@ -1,20 +1,21 @@
-//! What a transcript cannot show: terminals, signals, and commands that go on.
+//! What a transcript cannot show: signals, and commands that go on.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use kes_testkit::wait;
 
+use super::terminal::{at_terminal, shell_at_terminal};
 use super::transcript::{admin_of, kes, start_server};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A child that is killed with its owner.
-struct Running(Child);
+pub(super) struct Running(pub(super) Child);
 
 impl Running {
     fn signal(&self, name: &str) {
@@ -23,7 +24,7 @@ impl Running {
         assert!(sent.unwrap().success());
     }
 
-    fn end(&mut self) -> ExitStatus {
+    pub(super) fn end(&mut self) -> ExitStatus {
         let mut status = None;
         wait::eventually(LIMIT, "the command ends", || {
             status = self.0.try_wait().unwrap();
@@ -44,172 +45,6 @@ fn command(args: &[&str], variables: &BTreeMap<String, String>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kes"));
     command.args(args).env_clear().envs(variables).stdin(Stdio::null());
     command
-}
-
-/// Runs a command at a terminal: what it prints, with the terminal's line ends taken away.
-/// `answers` are typed when the text before them is shown.
-fn at_terminal(
-    folder: &Path,
-    args: &str,
-    variables: &BTreeMap<String, String>,
-    answers: &[(&str, &str)],
-) -> (String, i32) {
-    // No shell stays between: it would answer Ctrl-C with a status of its own.
-    let line = format!("exec {} {args}", env!("CARGO_BIN_EXE_kes"));
-    shell_at_terminal(folder, &line, variables, answers)
-}
-
-/// As [`at_terminal`], for a line of shell.
-fn shell_at_terminal(
-    folder: &Path,
-    line: &str,
-    variables: &BTreeMap<String, String>,
-    answers: &[(&str, &str)],
-) -> (String, i32) {
-    let mut child = Running(
-        Command::new("script")
-            .args(["--quiet", "--return", "--command", line, "/dev/null"])
-            .env_clear()
-            .envs(variables)
-            .env("TERM", "xterm")
-            .env("SHELL", "/bin/sh")
-            .current_dir(folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("script of util-linux makes a terminal"),
-    );
-    let mut typed = child.0.stdin.take().unwrap();
-    let mut shown = child.0.stdout.take().unwrap();
-    let mut text = Vec::new();
-    let mut from = 0;
-    for (prompt, answer) in answers {
-        while !String::from_utf8_lossy(&text[from..]).contains(prompt) {
-            let mut byte = [0];
-            assert_eq!(shown.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&text));
-            text.push(byte[0]);
-        }
-        from = text.len();
-        typed.write_all(answer.as_bytes()).unwrap();
-    }
-    shown.read_to_end(&mut text).unwrap();
-    let status = child.end().code().unwrap();
-    (String::from_utf8(text).unwrap().replace('\r', ""), status)
-}
-
-#[test]
-fn a_person_at_a_terminal_reads_another_form() {
-    let server = start_server();
-    let variables = admin_of(&server);
-    let folder = tempfile::tempdir().unwrap();
-    let run = |args: &str| {
-        let (text, status) = at_terminal(folder.path(), args, &variables, &[]);
-        assert_eq!(status, 0, "{args}: {text}");
-        text
-    };
-
-    assert_eq!(run("key create -k k1"), "");
-    assert_eq!(run("key ls -k"), "\x1b[1m\x1b[4mKey\x1b[0m\nk1\n");
-    assert_eq!(run("key ls -k --color never"), "Key\nk1\n");
-    assert_eq!(run("key ls -k --json"), "[\"k1\"]\n");
-
-    let mut plain = variables.clone();
-    plain.insert("NO_COLOR".into(), "1".into());
-    let without_color = at_terminal(folder.path(), "key ls -k", &plain, &[]);
-    assert_eq!(without_color, ("Key\nk1\n".to_owned(), 0));
-
-    let sealed = run("key encrypt -k k1 hello");
-    let ciphertext = sealed.strip_prefix("ciphertext: ").expect(&sealed).trim_end();
-    assert_eq!(run(&format!("key decrypt -k k1 {ciphertext}")), "plaintext: aGVsbG8=\n");
-
-    let dek = run("key dek -k k1");
-    let lines: Vec<&str> = dek.lines().collect();
-    assert_eq!(lines.len(), 2, "{dek}");
-    let plaintext = lines[0].strip_prefix("plaintext: ").expect(&dek);
-    let ciphertext = lines[1].strip_prefix("ciphertext: ").expect(&dek);
-    let opened = run(&format!("key decrypt -k k1 {ciphertext}"));
-    assert_eq!(opened, format!("plaintext: {plaintext}\n"));
-
-    let policy = run("policy show -k minio --color never");
-    assert!(policy.starts_with("Name        minio\n"), "{policy}");
-    assert!(policy.contains("Allow       /v1/key/create/*\n"), "{policy}");
-    assert!(policy.contains("Deny        /v1/key/decrypt/secret-*\n"), "{policy}");
-
-    let error = at_terminal(folder.path(), "key info -k nope", &variables, &[]);
-    let expected = "\x1b[1m\x1b[31mError:\x1b[0m failed to describe keys: key does not exist\n\
-                    No key has the name \"nope\"; 'kes key ls' lists the keys\n";
-    assert_eq!(error, (expected.to_owned(), 1));
-}
-
-#[test]
-fn the_password_of_a_private_key_is_asked_for_and_not_shown() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = |args: &str, answers: &[(&str, &str)]| {
-        let (text, status) = at_terminal(folder.path(), args, &BTreeMap::new(), answers);
-        assert!(!text.contains("correct-horse"), "{text}");
-        (text, status)
-    };
-
-    // Both lines at once: the second is not shown either.
-    let (text, status) = run(
-        "identity new --key a.key --cert a.crt --encrypt",
-        &[("Enter a password", "correct-horse\ncorrect-horse\n")],
-    );
-    assert_eq!(status, 0, "{text}");
-    let pem = std::fs::read_to_string(folder.path().join("a.key")).unwrap();
-    assert!(pem.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"), "{pem}");
-    let api_key = text.split_whitespace().find(|word| word.starts_with("kes:v1:")).expect(&text);
-
-    let (text, status) = run("identity a.key", &[("Enter the password", "correct-horse\n")]);
-    assert_eq!(status, 0, "{text}");
-    assert!(text.contains(api_key), "{text}");
-
-    let (text, status) = run("identity a.key", &[("Enter the password", "wrong\n")]);
-    assert_eq!(status, 1, "{text}");
-    assert!(text.contains("the password does not fit"), "{text}");
-
-    let (text, status) = run(
-        "identity new --key b.key --encrypt",
-        &[("Enter a password", "one\n"), ("Enter it again", "other\n")],
-    );
-    assert!(status == 1 && text.contains("the two passwords differ"), "{text}");
-    assert!(!folder.path().join("b.key").exists());
-
-    // Ctrl-C ends it, and the terminal shows again what is typed. The signal is set back first:
-    // whoever runs these tests in the background of a script has it ignored, and so its children.
-    let line =
-        "env --default-signal=INT sh -c 'trap : INT; $KES identity a.key; echo rc=$?; stty -a'";
-    let variables = [
-        ("KES".to_owned(), env!("CARGO_BIN_EXE_kes").to_owned()),
-        ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
-    ];
-    let answers = [("Enter the password", "\u{3}")];
-    let (text, _) = shell_at_terminal(folder.path(), line, &variables.into(), &answers);
-    assert!(text.contains("rc=130") && text.contains(" echo "), "{text}");
-    assert!(text.contains(" icanon ") && !text.contains("-icanon"), "{text}");
-}
-
-#[test]
-fn an_encrypted_private_key_without_a_terminal_is_an_error_that_says_so() {
-    let server = start_server();
-    let folder = tempfile::tempdir().unwrap();
-    let answers = [("Enter a password", "pw\n"), ("Enter it again", "pw\n")];
-    let made = "identity new --key a.key --cert a.crt --encrypt";
-    at_terminal(folder.path(), made, &BTreeMap::new(), &answers);
-    let mut variables = admin_of(&server);
-    variables.remove("KES_API_KEY");
-    variables.insert("KES_CLIENT_KEY".into(), "a.key".into());
-    variables.insert("KES_CLIENT_CERT".into(), "a.crt".into());
-    let ran = kes(folder.path(), &variables, ["key", "ls", "-k"].map(str::to_owned));
-    assert_eq!(ran.status, 1);
-    assert_eq!(
-        ran.err,
-        "Error: the private key a.key needs a password, and there is no terminal to ask for it\n"
-    );
-    // With one, the password opens it, and the server tells what it thinks of the identity.
-    let typed = [("Enter the password of a.key", "pw\n")];
-    let (text, status) = at_terminal(folder.path(), "key ls -k", &variables, &typed);
-    assert!(status == 1 && text.contains("not authorized"), "{text}");
 }
 
 #[test]
@@ -443,6 +278,11 @@ fn a_completion_script_fits_the_shell() {
         }
         assert!(ran.out.contains("--insecure") || ran.out.contains("-l insecure"), "{shell}");
     }
+    // Who types it at a terminal is told what to do with the script.
+    let line = format!("SHELL=/bin/bash exec {} --auto-completion", env!("CARGO_BIN_EXE_kes"));
+    let (text, status) = shell_at_terminal(folder.path(), &line, &BTreeMap::new(), &[]);
+    assert!(status == 0 && text.contains("loads it, in ~/.bashrc"), "{text}");
+
     let variables = [("SHELL".to_owned(), "/bin/csh".to_owned())].into();
     let ran = kes(folder.path(), &variables, ["--auto-completion".to_owned()]);
     assert_eq!((ran.status, ran.out.as_str()), (1, ""));
