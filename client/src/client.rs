@@ -67,7 +67,8 @@ impl Client {
         self.get(Operation::Status, "").await
     }
 
-    /// The metrics, in the text format 0.0.4 of Prometheus.
+    /// All metrics, in the text format 0.0.4 of Prometheus. A server tells a client that names
+    /// no text format, as MinIO's SDK, only those that have one series each.
     ///
     /// # Errors
     /// As [`Client::version`].

@@ -31,6 +31,7 @@ pub(crate) struct Call<'a> {
     pub(crate) state: &'a State,
     pub(crate) permit: Permit,
     pub(crate) target: &'a Target<'a>,
+    pub(crate) head: &'a http::request::Parts,
     pub(crate) body: Incoming,
     /// Whether the body is being read: who is to blame when the time is over.
     pub(crate) reading: &'a AtomicBool,

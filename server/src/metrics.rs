@@ -17,8 +17,13 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
+pub(crate) use self::audience::Audience;
+use self::audience::BY_CODE;
 use crate::error::Doing;
 use crate::process::Process;
+
+/// Who is told what.
+mod audience;
 
 /// The media type of the text format.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -106,10 +111,11 @@ impl Metrics {
             errors: store_errors.with_label_values(&[call]),
             latency: store_latency.with_label_values(&[call]),
         });
+        let [success, error, failure] = BY_CODE;
         Self {
-            success: register.by_code("kes_http_request_success", "Requests answered with 2xx"),
-            error: register.by_code("kes_http_request_error", "Requests answered with 4xx"),
-            failure: register.by_code("kes_http_request_failure", "Requests answered with 5xx"),
+            success: register.by_code(success, "Requests answered with 2xx", 200),
+            error: register.by_code(error, "Requests answered with 3xx or 4xx", 400),
+            failure: register.by_code(failure, "Requests answered with 5xx", 500),
             active: register.gauge("kes_http_request_active", "Requests that are being served"),
             response_time: register.histogram(
                 "kes_http_response_time",
@@ -180,8 +186,8 @@ impl Metrics {
         result
     }
 
-    /// The text, version 0.0.4.
-    pub(crate) fn text(&self, gauges: &Gauges) -> String {
+    /// The text, version 0.0.4, with the metrics that an audience reads.
+    pub(crate) fn text(&self, audience: Audience, gauges: &Gauges) -> String {
         let _one_at_a_time = self.texts.lock();
         let process = Process::now();
         let system = &self.system;
@@ -212,7 +218,9 @@ impl Metrics {
             };
             system.token_life.with_label_values::<&str>(&[]).set(life);
         }
-        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+        let mut families = self.registry.gather();
+        families.retain(|family| audience.is_told(family));
+        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
     }
 }
 
@@ -276,8 +284,9 @@ fn int(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }
 
-/// A counter by status. Those that come up are looked up once; a status that never came up is
-/// no line of the text.
+/// A counter by status. Those that come up are looked up once. A status that never came up is no
+/// line of the text, except the first of each counter: without any line the counter itself would
+/// be missing, and MinIO's SDK would fail.
 struct ByCode {
     counters: IntCounterVec,
     known: [OnceLock<IntCounter>; KNOWN_CODES.len()],
@@ -319,9 +328,11 @@ impl Register {
         self.add(IntCounterVec::new(Opts::new(name, help), &[label]))
     }
 
-    fn by_code(&self, name: &str, help: &str) -> ByCode {
+    fn by_code(&self, name: &str, help: &str, first: u16) -> ByCode {
         let counters = self.counters(name, help, "code");
-        ByCode { counters, known: [const { OnceLock::new() }; KNOWN_CODES.len()] }
+        let by_code = ByCode { counters, known: [const { OnceLock::new() }; KNOWN_CODES.len()] };
+        by_code.counter(first);
+        by_code
     }
 
     fn gauge(&self, name: &str, help: &str) -> IntGauge {

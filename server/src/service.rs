@@ -75,7 +75,7 @@ async fn run(
     let limit = state.apis[target.route.operation.index()].timeout;
     let deadline = limit.map(|limit| tokio::time::Instant::from_std(arrived + limit));
     let reading = AtomicBool::new(false);
-    let call = Call { shared, state, permit, target, body, reading: &reading };
+    let call = Call { shared, state, permit, target, head, body, reading: &reading };
 
     let unanswered = Unanswered { shared, peer, target, head, arrived, armed: true };
 

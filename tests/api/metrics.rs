@@ -10,6 +10,9 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::harness::{self, Client, Config, Exposition, Kind, Protocol, Server, Who};
 
+/// As the different clients ask for them.
+mod audience;
+
 /// How long a value may take to move before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -31,21 +34,25 @@ const KINDS: [(&str, Kind); 14] = [
     ("kes_system_mem_stack_used", Kind::Gauge),
 ];
 
-/// Ours beyond that.
-const OWN: [(&str, Kind); 13] = [
-    ("kes_api_response_time", Kind::Histogram),
+/// Ours beyond that with one series each.
+const OWN: [(&str, Kind); 9] = [
     ("kes_cache_age", Kind::Gauge),
     ("kes_cache_hits", Kind::Counter),
     ("kes_cache_keys", Kind::Gauge),
     ("kes_cache_misses", Kind::Counter),
-    ("kes_config_reloads", Kind::Counter),
-    ("kes_keystore_errors", Kind::Counter),
     ("kes_keystore_reachable", Kind::Gauge),
-    ("kes_keystore_response_time", Kind::Histogram),
     ("kes_log_dropped_lines", Kind::Counter),
     ("kes_system_mem_resident", Kind::Gauge),
     ("kes_tls_connections", Kind::Gauge),
     ("kes_tls_handshake_errors", Kind::Counter),
+];
+
+/// Ours with a series for each API, call, or result.
+const LABELLED: [(&str, Kind); 4] = [
+    ("kes_api_response_time", Kind::Histogram),
+    ("kes_config_reloads", Kind::Counter),
+    ("kes_keystore_errors", Kind::Counter),
+    ("kes_keystore_response_time", Kind::Histogram),
 ];
 
 async fn start() -> (Server, Client) {
@@ -85,7 +92,7 @@ fn names_and_kinds_are_those_that_are_read() {
         for protocol in [Protocol::H1, Protocol::H2] {
             let mut client = server.client(Who::Minio, protocol).await;
             let metrics = Exposition::of(&mut client).await;
-            for (name, kind) in KINDS.into_iter().chain(OWN) {
+            for (name, kind) in KINDS.into_iter().chain(OWN).chain(LABELLED) {
                 assert_eq!(metrics.kind(name), Some(kind), "{name}");
             }
             for name in metrics.names() {
@@ -273,6 +280,9 @@ fn logins_to_vault_and_the_life_of_the_token_are_shown() {
                 async move { Exposition::of(&mut client).await.value(&series) > 0.0 }
             })
             .await;
+            let metrics = Exposition::as_the_sdk(&mut client.share()).await;
+            assert_eq!(metrics.kind("kes_keystore_logins"), None);
+            assert_eq!(metrics.kind("kes_keystore_token_life"), Some(Kind::Gauge));
             let metrics = Exposition::of(&mut client.share()).await;
             assert_eq!(metrics.kind("kes_keystore_logins"), Some(Kind::Counter));
             assert_eq!(metrics.kind("kes_keystore_token_life"), Some(Kind::Gauge));

@@ -11,8 +11,18 @@ pub(crate) enum Kind {
     Histogram,
 }
 
+/// The counters that MinIO's SDK reads with any number of series: one for each status.
+const BY_CODE: [&str; 3] =
+    ["kes_http_request_success", "kes_http_request_error", "kes_http_request_failure"];
+
+/// What Prometheus accepts.
+pub(crate) const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;\
+    escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
+    text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+
 /// Metrics in the Prometheus text format 0.0.4, read strictly: a `HELP` and a `TYPE` before the
-/// samples of a metric, all of them together, each with a number, histograms cumulative.
+/// samples of a metric, all of them together, each with a number, histograms cumulative, with
+/// all their parts, and with the same buckets in each series.
 #[derive(Debug)]
 pub(crate) struct Exposition {
     kinds: BTreeMap<String, Kind>,
@@ -21,9 +31,26 @@ pub(crate) struct Exposition {
 }
 
 impl Exposition {
-    /// Asks a server.
+    /// Asks a server for all metrics, as Prometheus does.
     pub(crate) async fn of(client: &mut Client) -> Self {
-        let reply = client.send("GET", "/v1/metrics", "").await;
+        Self::asked_for(client, "/v1/metrics", &[("accept", PROMETHEUS)]).await
+    }
+
+    /// Asks a server as MinIO's SDK does, which sends no `Accept`; panics where the SDK would
+    /// fail.
+    pub(crate) async fn as_the_sdk(client: &mut Client) -> Self {
+        let read = Self::asked_for(client, "/v1/metrics", &[]).await;
+        read.assert_read_by_the_sdk();
+        read
+    }
+
+    /// Asks a server with header fields.
+    pub(crate) async fn asked_for(
+        client: &mut Client,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Self {
+        let reply = client.try_send("GET", path, headers, "".into()).await.unwrap();
         assert_eq!(reply.status, 200);
         assert_eq!(reply.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
         Self::parse(std::str::from_utf8(&reply.body).unwrap())
@@ -89,19 +116,65 @@ impl Exposition {
         assert_eq!(again, None, "a second time: {line}");
     }
 
+    /// Panics where MinIO's SDK fails: on a metric that has not exactly one series, unless it is
+    /// one of the counters by status, each of whose series has a `code` and nothing else.
+    fn assert_read_by_the_sdk(&self) {
+        for name in BY_CODE {
+            let series = self.series(name);
+            assert!(!series.is_empty(), "no series of {name}");
+            for labels in series {
+                let code = labels
+                    .strip_prefix("{code=\"")
+                    .and_then(|labels| labels.strip_suffix("\"}"))
+                    .and_then(|code| code.parse::<u16>().ok());
+                assert!(code.is_some_and(|code| (100..600).contains(&code)), "{name}{labels}");
+            }
+        }
+        for name in self.names().filter(|name| !BY_CODE.contains(name)) {
+            assert_eq!(
+                self.series(name),
+                [""],
+                "{name} has not exactly one series, without labels"
+            );
+        }
+    }
+
+    /// The labels of each series of a metric, braces included; of a histogram without `le`.
+    pub(crate) fn series(&self, name: &str) -> Vec<&str> {
+        let part = match self.kind(name) {
+            Some(Kind::Histogram) => format!("{name}_count"),
+            _ => name.to_owned(),
+        };
+        let samples = self.samples.keys().filter_map(|series| series.strip_prefix(&part));
+        samples.filter(|labels| labels.is_empty() || labels.starts_with('{')).collect()
+    }
+
     fn check_histograms(&self) {
         for (name, kind) in &self.kinds {
             if *kind != Kind::Histogram {
                 continue;
             }
-            for (count_of, count) in &self.samples {
-                let Some(labels) = count_of.strip_prefix(&format!("{name}_count")) else {
-                    continue;
-                };
+            let (mut bounds, mut samples) = (None, 0);
+            for labels in self.series(name) {
+                let count = self.samples[&format!("{name}_count{labels}")];
                 let buckets = self.buckets(name, labels);
-                assert!(buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{count_of}");
-                assert_eq!(buckets.last(), Some(&(f64::INFINITY, *count)), "{count_of}");
+                assert!(buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{name}{labels}");
+                assert_eq!(buckets.last(), Some(&(f64::INFINITY, count)), "{name}{labels}");
+                assert!(
+                    self.samples.contains_key(&format!("{name}_sum{labels}")),
+                    "{name}{labels}"
+                );
+                samples += buckets.len() + 2;
+                let own: Vec<f64> = buckets.into_iter().map(|(bound, _)| bound).collect();
+                assert_eq!(bounds.get_or_insert_with(|| own.clone()), &own, "{name}{labels}");
             }
+            // No sample belongs to a series that has no count.
+            let all = self.samples.keys().filter(|series| {
+                let series = series.split('{').next().unwrap_or_default();
+                let part = series.strip_prefix(name.as_str());
+                part.is_some_and(|part| ["_bucket", "_sum", "_count"].contains(&part))
+            });
+            assert_eq!(all.count(), samples, "{name}");
         }
     }
 

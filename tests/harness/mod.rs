@@ -14,7 +14,7 @@ mod vectors;
 mod who;
 
 pub(crate) use client::{Client, Protocol, Reply, tls_config, tls_connect};
-pub(crate) use exposition::{Exposition, Kind};
+pub(crate) use exposition::{Exposition, Kind, PROMETHEUS};
 pub(crate) use openssl::{Openssl, Tls, openssl};
 pub(crate) use raw::Raw;
 pub(crate) use server::{Config, Refused, Server, program};

@@ -26,6 +26,21 @@ async fn requests_are_those_of_the_contract() {
     assert_eq!(requests[2].body, r#"{"key":"MDEyMw==","cipher":"AES256"}"#);
 }
 
+/// A server tells who accepts no text format less (contract `api.md`, Metrics).
+#[tokio::test]
+async fn all_metrics_are_asked_for() {
+    let stub = Stub::answering("200 OK", "").await;
+    stub.client().metrics().await.unwrap();
+    stub.client().ready().await.unwrap();
+    let requests = stub.requests();
+    let accept = |at: usize| {
+        let lines = requests[at].head.lines().filter(|line| line.starts_with("accept:"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(accept(0), ["accept: text/plain; version=0.0.4"]);
+    assert_eq!(accept(1), [""; 0]);
+}
+
 #[tokio::test]
 async fn bulk_decryption_keeps_its_order() {
     let stub = Stub::answering("200 OK", r#"[{"plaintext":"YQ=="},{"plaintext":"Yg=="}]"#).await;

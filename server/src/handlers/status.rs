@@ -5,7 +5,7 @@ use kes_keystore::State;
 use super::Call;
 use crate::answer::Answer;
 use crate::error::Error;
-use crate::metrics::{self, Gauges};
+use crate::metrics::{self, Audience, Gauges};
 use crate::process::Process;
 
 pub(super) fn version(call: &Call<'_>) -> Answer {
@@ -45,14 +45,16 @@ pub(super) fn status(call: &Call<'_>) -> Answer {
 
 pub(super) fn metrics(call: &Call<'_>) -> Answer {
     let keys = &call.state.keys;
-    let text_format = call.shared.metrics.text(&Gauges {
+    let audience = Audience::of(&call.head.headers, call.head.uri.query());
+    let gauges = Gauges {
         uptime: call.shared.started.elapsed(),
         cached_keys: keys.cached(),
         cache_age: keys.cache_age(),
         store_reachable: matches!(keys.state(), State::Reachable { .. }),
         logins: keys.logins(),
-    });
-    Answer::text(metrics::CONTENT_TYPE, text_format)
+    };
+    let text = call.shared.metrics.text(audience, &gauges);
+    Answer::text(metrics::CONTENT_TYPE, text)
 }
 
 /// The routes as they are served here: with the configured time limits.

@@ -1,0 +1,148 @@
+use futures_util::future::join_all;
+use rustix::process::Signal;
+
+use super::{KINDS, LABELLED, OWN, PATIENCE, eventually_async};
+use crate::harness::{self, Client, Config, Exposition, PROMETHEUS, Protocol, Server, Who};
+
+/// Everybody's names of metrics: those of the contract, and ours with one series.
+fn one_series() -> Vec<&'static str> {
+    let mut names: Vec<_> = KINDS.into_iter().chain(OWN).map(|(name, _)| name).collect();
+    names.sort_unstable();
+    names
+}
+
+fn everything() -> Vec<&'static str> {
+    let mut names = one_series();
+    // A series for each result comes with the first reload.
+    let labelled = LABELLED.into_iter().map(|(name, _)| name);
+    names.extend(labelled.filter(|name| *name != "kes_config_reloads"));
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn who_names_no_text_format_is_told_what_has_one_series() {
+    harness::run(async {
+        let server = Server::start();
+        for protocol in [Protocol::H1, Protocol::H2] {
+            let mut client = server.client(Who::Minio, protocol).await;
+            // As the very first request: the counters are there before anything was counted.
+            let metrics = Exposition::as_the_sdk(&mut client).await;
+            assert_eq!(metrics.names().collect::<Vec<_>>(), one_series());
+            for (name, kind) in KINDS.into_iter().chain(OWN) {
+                assert_eq!(metrics.kind(name), Some(kind), "{name}");
+            }
+            for accept in ["*/*", "application/json", "text/plain", "text/html,*/*;q=0.8", ""] {
+                let headers = [("accept", accept)];
+                let metrics = Exposition::asked_for(&mut client, "/v1/metrics", &headers).await;
+                assert_eq!(metrics.names().collect::<Vec<_>>(), one_series(), "{accept}");
+            }
+            for (path, headers) in [
+                ("/v1/metrics", vec![("accept", PROMETHEUS)]),
+                ("/v1/metrics", vec![("accept", "text/plain;version=0.0.4")]),
+                ("/v1/metrics", vec![("accept", "*/*"), ("accept", "Text/Plain; Version=0.0.4")]),
+                ("/v1/metrics", vec![("accept", "application/openmetrics-text")]),
+                ("/v1/metrics?all", vec![]),
+                ("/v1/metrics?x&all=1", vec![("accept", "*/*")]),
+            ] {
+                let metrics = Exposition::asked_for(&mut client, path, &headers).await;
+                assert_eq!(metrics.names().collect::<Vec<_>>(), everything(), "{path} {headers:?}");
+            }
+        }
+        let tls = harness::tls_config(&server.tls.certificate, Some(&server.admin), Protocol::H2);
+        let client = kes_client::Client::new(server.address.parse().unwrap(), tls);
+        let metrics = Exposition::parse(&client.metrics().await.unwrap());
+        assert_eq!(metrics.names().collect::<Vec<_>>(), everything());
+    });
+}
+
+/// Requests of every kind, by who sends them.
+const REQUESTS: [(&str, &str, &str); 32] = [
+    ("GET", "/version", ""),
+    ("GET", "/v1/ready", ""),
+    ("GET", "/v1/status", ""),
+    ("GET", "/v1/api", ""),
+    ("GET", "/v1/metrics", ""),
+    ("PUT", "/v1/key/create/k", ""),
+    ("POST", "/v1/key/create/-bad", "{}"),
+    ("PUT", "/v1/key/import/i", r#"{"key":"aGk=","cipher":"AES256"}"#),
+    ("PUT", "/v1/key/import/i", r#"{"key":"aGk=","cipher":"DES"}"#),
+    ("GET", "/v1/key/describe/k", ""),
+    ("GET", "/v1/key/describe/none", ""),
+    ("DELETE", "/v1/key/delete/none", ""),
+    ("GET", "/v1/key/list/*", ""),
+    ("GET", "/v1/key/list/%20", ""),
+    ("PUT", "/v1/key/generate/k", "{}"),
+    ("PUT", "/v1/key/generate/none", "{}"),
+    ("PUT", "/v1/key/generate/damaged", ""),
+    ("PUT", "/v1/key/encrypt/k", r#"{"plaintext":"aGk="}"#),
+    ("PUT", "/v1/key/encrypt/k", "no JSON"),
+    ("PUT", "/v1/key/decrypt/k", r#"{"ciphertext":"aGk="}"#),
+    ("PUT", "/v1/key/bulk/decrypt/k", "[]"),
+    ("PUT", "/v1/key/hmac/k", r#"{"message":"aGk="}"#),
+    ("GET", "/v1/policy/describe/minio", ""),
+    ("GET", "/v1/policy/read/none", ""),
+    ("GET", "/v1/policy/list/", ""),
+    ("GET", "/v1/identity/describe/a", ""),
+    ("GET", "/v1/identity/list/", ""),
+    ("GET", "/v1/identity/self/describe", ""),
+    ("PATCH", "/v1/status", ""),
+    ("HEAD", "/v1/status", ""),
+    ("GET", "/nowhere", ""),
+    ("GET", "//version", ""),
+];
+
+/// Sends requests one after the other; how many were answered with which status.
+async fn send(client: &mut Client, count: usize) -> usize {
+    for (method, path, body) in REQUESTS.into_iter().cycle().take(count) {
+        let reply = client.send(method, path, body).await;
+        assert!(reply.status < 500 || path.ends_with("damaged"), "{method} {path}: {reply:?}");
+    }
+    count
+}
+
+#[test]
+fn the_sdk_reads_the_metrics_of_a_server_that_was_used_for_everything() {
+    harness::run(async {
+        let config = Config::usual().with("api", "{ /v1/metrics: { skip_auth: true } }");
+        let server = Server::with(&config);
+        std::fs::write(server.file("keys").join("damaged"), "no stored key").unwrap();
+        server.signal(Signal::HUP);
+        let mut clients = Vec::new();
+        for who in [Who::Admin, Who::Minio, Who::Other, Who::Nobody] {
+            for protocol in [Protocol::H1, Protocol::H2, Protocol::H2] {
+                clients.push(server.client(who, protocol).await);
+            }
+        }
+        let each = 10_000 / clients.len() + 1;
+        let sent: usize =
+            join_all(clients.iter_mut().map(|client| send(client, each))).await.iter().sum();
+        assert!(sent >= 10_000, "{sent}");
+        eventually_async(PATIENCE, "the reload is counted", || async {
+            let mut admin = server.client(Who::Admin, Protocol::H2).await;
+            Exposition::of(&mut admin).await.kind("kes_config_reloads").is_some()
+        })
+        .await;
+
+        let all = Exposition::of(&mut clients[0]).await;
+        let (mut answered, mut codes) = (0.0, Vec::new());
+        for name in
+            ["kes_http_request_success", "kes_http_request_error", "kes_http_request_failure"]
+        {
+            for labels in all.series(name) {
+                answered += all.value(&format!("{name}{labels}"));
+                codes.push(labels.to_owned());
+            }
+        }
+        assert!(answered >= 10_000.0, "{answered}");
+        for code in ["200", "307", "400", "403", "404", "405", "502"] {
+            let label = format!("{{code=\"{code}\"}}");
+            assert!(codes.contains(&label), "{code} never came up: {codes:?}");
+        }
+        for client in &mut clients {
+            let metrics = Exposition::as_the_sdk(client).await;
+            assert_eq!(metrics.names().collect::<Vec<_>>(), one_series());
+            assert!(metrics.value(r#"kes_http_request_success{code="200"}"#) > 1000.0);
+        }
+    });
+}
