@@ -3,6 +3,7 @@
 mod answers;
 mod bodies;
 mod bulk;
+mod early;
 mod identity;
 mod limits;
 mod metrics;

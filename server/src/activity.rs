@@ -125,6 +125,13 @@ impl Activity {
 /// A request that is being answered; of a stream, the answer included.
 pub(crate) struct InRequest(Arc<Activity>);
 
+impl InRequest {
+    /// The same for something of the request that ends by itself.
+    pub(crate) fn again(&self) -> Self {
+        self.0.begin()
+    }
+}
+
 impl Drop for InRequest {
     fn drop(&mut self) {
         self.0.idle_since.store(now(), Ordering::Relaxed);

@@ -3,12 +3,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hyper::body::Incoming;
 use kes_api::{KeyName, ListPattern, Operation};
 use kes_policy::Permit;
 
 use crate::answer::Answer;
-use crate::body::RequestBody;
+use crate::body::{Arriving, RequestBody};
 use crate::error::{Error, NameKind};
 use crate::router::Target;
 use crate::state::{Shared, State};
@@ -32,7 +31,7 @@ pub(crate) struct Call<'a> {
     pub(crate) permit: Permit,
     pub(crate) target: &'a Target<'a>,
     pub(crate) head: &'a http::request::Parts,
-    pub(crate) body: Incoming,
+    pub(crate) body: &'a mut Arriving,
     /// Whether the body is being read: who is to blame when the time is over.
     pub(crate) reading: &'a AtomicBool,
 }
@@ -82,7 +81,7 @@ impl Call<'_> {
 /// Reads a body within the route's limits.
 async fn read(
     target: &Target<'_>,
-    body: Incoming,
+    body: &mut Arriving,
     reading: &AtomicBool,
 ) -> Result<RequestBody, Error> {
     reading.store(true, Ordering::Relaxed);

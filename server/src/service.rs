@@ -5,7 +5,8 @@
 //! 2. find its route (or answer 404, 307, 400),
 //! 3. admit it and run its operation, within the route's time,
 //! 4. turn an error into the contract's answer and a line of the error log,
-//! 5. audit it and count the answer.
+//! 5. audit it and count the answer,
+//! 6. read for a while what the client may still be sending of a body that nobody wanted.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -16,13 +17,14 @@ use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use http::{Request, Response};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use kes_api::message::{self, Message};
 use prometheus::IntGauge;
 
 use crate::activity::InRequest;
 use crate::admit::admit;
 use crate::answer::{Answer, Content};
+use crate::body::Arriving;
 use crate::error::{Doing, Error};
 use crate::handlers::{self, Call};
 use crate::logging::audit::Audited;
@@ -43,10 +45,11 @@ pub(crate) fn serve(
     let (mut head, body) = request.into_parts();
     async move {
         let _active = Active::new(&shared.metrics.active);
+        let mut body = Arriving::new(body);
         let (operation, answer) = match router::route(head.uri.path(), head.uri.query()) {
             Routed::Found(target) => {
                 let state = shared.state.load_full();
-                let result = run(&shared, &state, &peer, &target, &head, body, arrived).await;
+                let result = run(&shared, &state, &peer, &target, &head, &mut body, arrived).await;
                 let answer = finish(&shared, &peer, &target, &head, arrived, result);
                 (Some(target.route.operation), answer)
             }
@@ -55,6 +58,13 @@ pub(crate) fn serve(
             Routed::BadEscape => (None, Answer::refusal(&message::INVALID_ESCAPE)),
         };
         shared.metrics.answered(operation, answer.status.as_u16(), arrived.elapsed());
+        if body.is_unread() {
+            if answer.status.is_success() {
+                Box::pin(body.drain_before_success(&head)).await;
+            } else {
+                body.drain_after_refusal(&head, in_request.again());
+            }
+        }
         let is_head = head.method == http::Method::HEAD;
         let headers = std::mem::take(&mut head.headers);
         Ok(answer.into_response(headers, is_head, in_request))
@@ -68,10 +78,10 @@ async fn run(
     peer: &Peer,
     target: &Target<'_>,
     head: &http::request::Parts,
-    body: Incoming,
+    body: &mut Arriving,
     arrived: Instant,
 ) -> Result<Answer, Error> {
-    let permit = admit(state, peer, target, &head.method, body.size_hint().exact())?;
+    let permit = admit(state, peer, target, &head.method, body.announced())?;
     let limit = state.apis[target.route.operation.index()].timeout;
     let deadline = limit.map(|limit| tokio::time::Instant::from_std(arrived + limit));
     let reading = AtomicBool::new(false);

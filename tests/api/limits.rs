@@ -15,13 +15,13 @@ mod slow;
 mod load;
 
 /// A TLS connection as the admin, to be spoken to in bytes.
-async fn tls(server: &Server, protocol: Protocol) -> TlsStream<TcpStream> {
+pub(super) async fn tls(server: &Server, protocol: Protocol) -> TlsStream<TcpStream> {
     let config = tls_config(&server.tls.certificate, Some(&server.admin), protocol);
     tls_connect(&server.address, config).await.unwrap()
 }
 
 /// Reads until the other end closes; what it sent.
-async fn read_to_end(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+pub(super) async fn read_to_end(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     let limit = Duration::from_secs(40);
     let end = tokio::time::timeout(limit, stream.read_to_end(&mut bytes)).await;
@@ -31,7 +31,7 @@ async fn read_to_end(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String
 }
 
 /// Bytes of memory that the server has in use.
-fn resident(server: &mut Server) -> u64 {
+pub(super) fn resident(server: &mut Server) -> u64 {
     let path = format!("/proc/{}/status", server.process().id());
     let status = std::fs::read_to_string(path).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -40,7 +40,7 @@ fn resident(server: &mut Server) -> u64 {
 
 /// That the server serves an honest client all the same. How soon is for the benches: a machine
 /// that is busy with other tests takes its time.
-async fn assert_serves(client: &mut Client) {
+pub(super) async fn assert_serves(client: &mut Client) {
     let answer = tokio::time::timeout(Duration::from_secs(20), client.send("GET", "/version", ""));
     assert_eq!(answer.await.expect("an honest client waits").status, 200);
 }

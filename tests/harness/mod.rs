@@ -6,6 +6,7 @@
 
 mod client;
 mod exposition;
+mod frames;
 mod memory;
 mod openssl;
 mod raw;
@@ -15,6 +16,7 @@ mod who;
 
 pub(crate) use client::{Client, Protocol, Reply, tls_config, tls_connect};
 pub(crate) use exposition::{Exposition, Kind, PROMETHEUS};
+pub(crate) use frames::{Frame, PREFACE, frame, head};
 pub(crate) use openssl::{Openssl, Tls, openssl};
 pub(crate) use raw::Raw;
 pub(crate) use server::{Config, Refused, Server, program};

@@ -5,7 +5,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{assert_serves, resident, tls};
-use crate::harness::{self, Protocol, Raw, Server, Who, tls_config, tls_connect};
+use crate::harness::{
+    self, Frame, PREFACE, Protocol, Raw, Server, Who, frame, head, tls_config, tls_connect,
+};
 
 /// Lets this process have as many open files as the system allows.
 fn raise_open_files() {
@@ -59,26 +61,8 @@ fn more_requests_than_streams_wait_for_their_turn() {
 
 /// The frames of a request for `/version` on a stream.
 fn request(stream: u32, authority: &str) -> Vec<u8> {
-    // HPACK (RFC 7541): two entries of the static table, and two literals that are not indexed.
-    let mut block = vec![0x82, 0x87, 0x04, 8];
-    block.extend_from_slice(b"/version");
-    block.extend([0x01, u8::try_from(authority.len()).unwrap()]);
-    block.extend_from_slice(authority.as_bytes());
-    // END_STREAM and END_HEADERS
-    frame(0x1, 0x5, stream, &block)
+    head(Frame::END_STREAM, stream, "GET", "/version", authority)
 }
-
-/// A frame (RFC 9113, 4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = length[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend_from_slice(payload);
-    frame
-}
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 #[test]
 fn requests_in_frames_by_hand_are_served() {
@@ -88,14 +72,10 @@ fn requests_in_frames_by_hand_are_served() {
         stream.write_all(PREFACE).await.unwrap();
         stream.write_all(&request(1, &server.address)).await.unwrap();
         loop {
-            let mut head = [0; 9];
-            stream.read_exact(&mut head).await.unwrap();
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let mut payload = vec![0; usize::try_from(length).unwrap()];
-            stream.read_exact(&mut payload).await.unwrap();
-            if head[3] == 0x1 {
+            let frame = Frame::read(&mut stream).await.unwrap();
+            if frame.kind == Frame::HEADERS {
                 // `:status: 200` of the static table
-                assert_eq!(payload[0], 0x88, "{payload:?}");
+                assert_eq!(frame.payload[0], 0x88, "{frame:?}");
                 break;
             }
         }
