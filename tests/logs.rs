@@ -165,26 +165,31 @@ async fn requests(server: &Server, client: &mut Client) {
         ("PUT", "/v1/key/generate/none", 404),
         ("PUT", "/v1/key/generate/damaged", 502),
         ("GET", "/v1/key/create/k", 405),
+        ("PUT", "/v1/key/bulk/decrypt/k", 400),
         ("GET", "/nowhere", 404),
     ] {
         assert_eq!(client.send(method, path, "").await.status, status, "{path}");
     }
+    let forged = client.send("PUT", "/v1/key/decrypt/k", r#"{"ciphertext":"aGk="}"#).await;
+    assert_eq!(forged.status, 400);
     for (path, status) in [("/v1/status", 403), ("/v1/identity/self/describe", 200)] {
         assert_eq!(other.send("GET", path, "").await.status, status, "{path}");
     }
     assert_eq!(client.send("DELETE", "/v1/key/delete/k", "").await.status, 200);
 }
 
-const AT_INFO: [(&str, &str); 5] = [
+const AT_INFO: [(&str, &str); 6] = [
     ("/v1/key/create/k", "200"),
     ("/v1/key/generate/damaged", "502"),
     // What asks for a change is told whatever comes of it.
     ("/v1/key/create/k", "405"),
+    // A ciphertext that is not authentic, but not a body that is none.
+    ("/v1/key/decrypt/k", "400"),
     ("/v1/status", "403"),
     ("/v1/key/delete/k", "200"),
 ];
 
-const AT_DEBUG: [(&str, &str); 10] = [
+const AT_DEBUG: [(&str, &str); 12] = [
     ("/version", "200"),
     ("/v1/status", "200"),
     ("/v1/key/create/k", "200"),
@@ -192,6 +197,8 @@ const AT_DEBUG: [(&str, &str); 10] = [
     ("/v1/key/generate/none", "404"),
     ("/v1/key/generate/damaged", "502"),
     ("/v1/key/create/k", "405"),
+    ("/v1/key/bulk/decrypt/k", "400"),
+    ("/v1/key/decrypt/k", "400"),
     ("/v1/status", "403"),
     ("/v1/identity/self/describe", "200"),
     ("/v1/key/delete/k", "200"),

@@ -120,17 +120,25 @@ impl Error {
             )),
             Self::BodyTimeout => Some(Cause::Text("the request body did not arrive in time")),
             Self::BodyIncomplete => Some(Cause::Text("the request body broke off")),
+            Self::Name { kind: NameKind::Pattern, .. } => Some(Cause::Text(
+                "a listing pattern has at most 80 characters of 0-9 A-Z a-z - _, and may end with *",
+            )),
+            Self::Name { .. } => Some(Cause::Text(
+                "a name has 1 to 80 characters of 0-9 A-Z a-z - _, does not begin or end with -, \
+                 and is not _ alone",
+            )),
+            Self::NotAuthentic => Some(Cause::Text(
+                "the ciphertext and its context are not what this key has encrypted",
+            )),
             Self::Timeout => Some(Cause::Text("the operation did not end in time")),
             Self::Panic => Some(Cause::Text("a fault of the server: the operation panicked")),
             Self::Method { .. }
             | Self::BodyTooLarge
             | Self::NoIdentity(NoIdentity::Ambiguous)
-            | Self::Name { .. }
             | Self::Body
             | Self::ImportBody
             | Self::Cipher { .. }
             | Self::KeySize { .. }
-            | Self::NotAuthentic
             | Self::NoHmac
             | Self::PolicyNotFound
             | Self::IdentityNotFound

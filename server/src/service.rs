@@ -130,7 +130,8 @@ fn finish(
     let operation = target.route.operation;
     let status = answer.status.as_u16();
     shared.metrics.audit_events.inc();
-    if shared.logs.wants_audit(operation, status) {
+    let is_forged = matches!(error, Some((Error::NotAuthentic, _)));
+    if shared.logs.wants_audit(operation, status, is_forged) {
         let refusal = error.as_ref().map(|(error, message)| {
             let reason = error.cause().map(|cause| match (error, peer.remark()) {
                 (Error::Denied(_), Some(remark)) => format!("{cause}; {remark}"),
@@ -146,6 +147,7 @@ fn finish(
             ip: peer.address.ip(),
             identity: peer.identity.ok(),
             status,
+            is_forged,
             took: arrived.elapsed(),
             refusal,
         });

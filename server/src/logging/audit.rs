@@ -23,6 +23,8 @@ pub(crate) struct Audited<'a> {
     pub(crate) ip: IpAddr,
     pub(crate) identity: Option<Identity>,
     pub(crate) status: u16,
+    /// Whether a ciphertext was not authentic.
+    pub(crate) is_forged: bool,
     pub(crate) took: Duration,
     /// Why it was refused or failed: what the client was told, and what it was not told.
     pub(crate) refusal: Option<(&'a str, Option<String>)>,
@@ -31,8 +33,8 @@ pub(crate) struct Audited<'a> {
 impl Logs {
     /// Whether a request with this answer leaves a trace anywhere. If not, there is no need to
     /// find out more about it.
-    pub(crate) fn wants_audit(&self, operation: Operation, status: u16) -> bool {
-        self.audit_stream.is_followed() || self.writes_audit(operation, status)
+    pub(crate) fn wants_audit(&self, operation: Operation, status: u16, is_forged: bool) -> bool {
+        self.audit_stream.is_followed() || self.writes_audit(operation, status, is_forged)
     }
 
     /// Writes the line of a request and sends it to who follows.
@@ -40,8 +42,8 @@ impl Logs {
         let time = Timestamp::from(
             SystemTime::now().checked_sub(audited.took).unwrap_or_else(SystemTime::now),
         );
-        if self.writes_audit(audited.operation, audited.status) {
-            let level = level(audited.operation, audited.status);
+        if self.writes_audit(audited.operation, audited.status, audited.is_forged) {
+            let level = level(audited.operation, audited.status, audited.is_forged);
             self.stdout.line(6, audited.line(self.json(), level));
         }
         if self.audit_stream.is_followed()
@@ -52,14 +54,17 @@ impl Logs {
         }
     }
 
-    fn writes_audit(&self, operation: Operation, status: u16) -> bool {
-        level(operation, status).number() >= self.audit_level.load(Ordering::Relaxed)
+    fn writes_audit(&self, operation: Operation, status: u16, is_forged: bool) -> bool {
+        level(operation, status, is_forged).number() >= self.audit_level.load(Ordering::Relaxed)
     }
 }
 
-/// At INFO what changes keys, what was refused, and what failed; all else at DEBUG.
-fn level(operation: Operation, status: u16) -> Level {
+/// At INFO what changes keys, what was refused, what failed, and a ciphertext that is not
+/// authentic: somebody changed it, or lost data. All else, requests with mistakes in them among
+/// it, at DEBUG.
+fn level(operation: Operation, status: u16, is_forged: bool) -> Level {
     match operation {
+        _ if is_forged => Level::INFO,
         Operation::CreateKey | Operation::ImportKey | Operation::DeleteKey => Level::INFO,
         _ if matches!(status, 401 | 403 | 429 | 500..) => Level::INFO,
         _ => Level::DEBUG,
