@@ -341,3 +341,26 @@ fn the_reason_of_a_refusal_is_told_to_the_log_alone() {
         }
     });
 }
+
+/// The answer is the contract's; what is wrong with a name, and which key it was, is for the log.
+#[test]
+fn the_reason_says_which_key_and_what_a_name_may_have() {
+    harness::run(async {
+        let (server, mut client) = server("{ audit: debug }").await;
+        for (method, path, status) in [
+            ("PUT", "/v1/key/generate/none", 404),
+            ("PUT", "/v1/key/generate/a.b", 400),
+            ("GET", "/v1/key/list/a.b", 400),
+        ] {
+            assert_eq!(client.send(method, path, "").await.status, status, "{path}");
+        }
+        let lines = wait_for_audit(&server, 3);
+        for (line, words) in lines.iter().zip([
+            "key 'none' does not exist",
+            "a name has 1 to 80 characters of 0-9 A-Z a-z - _",
+            "a listing pattern has at most 80 characters",
+        ]) {
+            assert!(value(&fields(line), "reason").contains(words), "{line}");
+        }
+    });
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kes_api::{KeyName, ListPattern};
 use tokio::task::JoinSet;
 
-use crate::{Error, KeyStore, Page, State, Value};
+use crate::{Error, KeyStore, Limit, Page, State, Value};
 
 /// What a delete of a name that is missing does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ async fn a_deleted_name_is_free(store: &impl KeyStore, missing: MissingDelete) {
         succeeds(store.delete(&key).await);
         assert!(matches!(store.read(&key).await, Err(Error::NotFound { .. })));
         delete_missing(store, &key, missing).await;
-        assert_eq!(list(store, "", 10).await.names, [other]);
+        assert_eq!(list(store, "", 10).await.names, [other].into_iter().collect());
     }
     assert_eq!(read(store, &other).await, "other");
 }
@@ -107,7 +107,10 @@ async fn every_name_is_its_own(store: &impl KeyStore) {
     }
     let mut sorted = names.map(name);
     sorted.sort();
-    assert_eq!(list(store, "", 100).await, Page { names: sorted.to_vec(), next: None });
+    assert_eq!(
+        list(store, "", 100).await,
+        Page { names: sorted.into_iter().collect(), next: None }
+    );
 }
 
 async fn of_many_creators_one_succeeds(store: Arc<impl KeyStore + 'static>) {
@@ -178,8 +181,7 @@ async fn a_pattern_selects(store: &impl KeyStore) {
         ("a", 0, "", Some("a")),
     ] {
         let page = list(store, pattern, limit).await;
-        let expected =
-            Page { names: names.split_whitespace().map(name).collect(), next: next.map(name) };
+        let expected = Page { names: names.split_whitespace().collect(), next: next.map(name) };
         assert_eq!(page, expected, "{pattern:?}, at most {limit}");
     }
 }
@@ -210,7 +212,7 @@ async fn pages_are_complete(store: Arc<impl KeyStore + 'static>) {
     loop {
         let page = list(&*store, &pattern, LIMIT).await;
         assert!(page.names.len() <= LIMIT);
-        names.extend(page.names);
+        names.extend(page.names.iter().map(name));
         pages += 1;
         let Some(next) = page.next else { break };
         assert_eq!(names.len() % LIMIT, 0, "only the last page is short");
@@ -218,6 +220,27 @@ async fn pages_are_complete(store: Arc<impl KeyStore + 'static>) {
     }
     assert_eq!(pages, 3);
     assert!(names == all, "{} of {} names, or in another order", names.len(), all.len());
+
+    // The same in pages of so many bytes of JSON: 15 for each name, and 12 for the next one.
+    let (all_names, third) = (all.len(), all.len() / 3);
+    for (last, more, sizes) in [
+        (15 * all_names, 0, vec![all_names]),
+        (15 * all_names - 1, 15 * 2 * third + 12, vec![2 * third, third]),
+        (15 * (third - 1), 15 * third + 12, vec![third, third, third - 1, 1]),
+        (15 * third, 15 * third + 11, vec![third - 1, third - 1, third - 1, 3]),
+        (15 * third, 15 * third + 12, vec![third; 3]),
+    ] {
+        let (mut found, mut all_sizes, mut pattern) = (Vec::new(), Vec::new(), "key-*".to_owned());
+        loop {
+            let page = list_within(&*store, &pattern, Limit::bytes(last, more)).await;
+            all_sizes.push(page.names.len());
+            found.extend(page.names.iter().map(name));
+            let Some(next) = page.next else { break };
+            pattern = format!("key-*{next}");
+        }
+        assert_eq!(all_sizes, sizes, "{last} {more}");
+        assert!(found == all, "{last} {more}");
+    }
 }
 
 fn name(text: &str) -> KeyName {
@@ -236,6 +259,10 @@ async fn read(store: &impl KeyStore, name: &KeyName) -> String {
 }
 
 async fn list(store: &impl KeyStore, pattern: &str, limit: usize) -> Page {
+    list_within(store, pattern, Limit::names(limit)).await
+}
+
+async fn list_within(store: &impl KeyStore, pattern: &str, limit: Limit) -> Page {
     let pattern = ListPattern::parse(pattern).expect("the tests' patterns are patterns");
     match store.list(&pattern, limit).await {
         Ok(page) => page,

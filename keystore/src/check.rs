@@ -13,7 +13,7 @@ use tokio::time;
 
 use crate::config::{self, Config};
 use crate::fs::FsStore;
-use crate::{Error, KeyStore, Value, vault};
+use crate::{Error, KeyStore, Limit, Value, vault};
 
 /// Until the key store is open and its rights are known. With the two limits below a check ends
 /// within 30 s, whatever the key store does.
@@ -243,7 +243,8 @@ async fn use_scratch_key(
         doing = "list";
         let name = scratch.as_str();
         let pattern = ListPattern::parse(name).expect("a name is a pattern");
-        let listed = !lists || store.list(&pattern, 1).await?.names.contains(scratch);
+        let listed =
+            !lists || store.list(&pattern, Limit::names(1)).await?.names.find(name).is_some();
         doing = "delete";
         store.delete(scratch).await?;
         Ok::<_, Error>((same, listed))
@@ -336,7 +337,7 @@ mod tests {
             Err(Self::refuse())
         }
 
-        async fn list(&self, _: &ListPattern<'_>, _: usize) -> Result<Page, Error> {
+        async fn list(&self, _: &ListPattern<'_>, _: Limit) -> Result<Page, Error> {
             Ok(Page::default())
         }
 

@@ -20,7 +20,7 @@ use tokio::time::{self, Instant};
 
 use self::folder::{Entries, Folder};
 use crate::config::ConfiguredPath;
-use crate::{Error, KeyStore, OpenError, Page, State, Value};
+use crate::{Error, KeyStore, Limit, OpenError, Page, State, Value};
 
 /// How long a caller waits for the disk: less than the 15 s of its route, so that its client is
 /// given an answer.
@@ -136,7 +136,7 @@ impl KeyStore for FsStore {
         self.call(move |folder| folder.delete(name)).await
     }
 
-    async fn list(&self, pattern: &ListPattern<'_>, limit: usize) -> Result<Page, Error> {
+    async fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
         let pattern = pattern.continue_at(pattern.from());
         self.call(move |folder| {
             let pattern = ListPattern::parse(&pattern).expect("the text of a pattern is one");

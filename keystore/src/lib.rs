@@ -20,6 +20,9 @@ pub mod check;
 /// What every backend owes its caller, and the choice of backends.
 mod store;
 
+/// Pages of a listing.
+mod page;
+
 /// Keys in memory, for the dev server.
 pub mod memory;
 
@@ -35,5 +38,6 @@ pub mod battery;
 
 pub use config::Config;
 pub use error::{Error, Kind, OpenError};
+pub use page::{Limit, Names, Page};
 pub use record::{InvalidRecord, Record};
-pub use store::{KeyStore, Logins, Page, State, Store, Value};
+pub use store::{KeyStore, Logins, State, Store, Value};

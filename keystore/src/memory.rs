@@ -7,8 +7,7 @@ use std::time::Duration;
 use kes_api::{KeyName, ListPattern};
 use parking_lot::RwLock;
 
-use crate::store::PageBuilder;
-use crate::{Error, KeyStore, Page, State, Value};
+use crate::{Error, KeyStore, Limit, Page, State, Value};
 
 /// A store that forgets everything when it is dropped.
 #[derive(Default)]
@@ -44,18 +43,14 @@ impl KeyStore for MemoryStore {
         removed.map(drop).ok_or(Error::NotFound { name: *name })
     }
 
-    async fn list(&self, pattern: &ListPattern<'_>, limit: usize) -> Result<Page, Error> {
+    async fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
         let first = pattern.prefix().max(pattern.from());
         let values = self.values.read();
-        let mut page = PageBuilder::new(limit);
-        for (name, _) in values
+        let names = values
             .range::<str, _>((Bound::Included(first), Bound::Unbounded))
-            .take_while(|(name, _)| name.as_str().starts_with(pattern.prefix()))
-            .take(limit.saturating_add(1))
-        {
-            page.add(*name);
-        }
-        Ok(page.finish())
+            .map(|(name, _)| *name)
+            .take_while(|name| name.as_str().starts_with(pattern.prefix()));
+        Ok(Page::first(names, limit))
     }
 
     fn state(&self) -> State {

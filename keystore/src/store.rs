@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use crate::config::Config;
 use crate::fs::FsStore;
 use crate::memory::MemoryStore;
 use crate::vault::VaultStore;
-use crate::{Error, Kind, OpenError};
+use crate::{Error, Kind, Limit, OpenError, Page};
 
 /// The text that stands in a key store for one key: standard base64 of a protobuf message, or
 /// the JSON of older versions. It holds key material: it is wiped when dropped, and has neither
@@ -35,59 +34,6 @@ impl Value {
     /// A second value with the same text. Spelled out, so that no copy is made by accident.
     pub(crate) fn copy(&self) -> Self {
         Self(self.0.clone())
-    }
-}
-
-/// A page of a listing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// Names in the order of their bytes.
-    pub names: Vec<KeyName>,
-    /// The first name of the next page; `None` after the last.
-    pub next: Option<KeyName>,
-}
-
-/// Makes a page of names that come in any order, and more than once. It holds no more names than
-/// the page and one, however many there are.
-pub(crate) struct PageBuilder {
-    limit: usize,
-    names: BTreeSet<KeyName>,
-}
-
-impl PageBuilder {
-    pub(crate) const fn new(limit: usize) -> Self {
-        Self { limit, names: BTreeSet::new() }
-    }
-
-    /// Whether a name would be part of the page, for who has to pay to find out if it is a key.
-    pub(crate) fn wants(&self, name: &KeyName) -> bool {
-        self.names.len() <= self.limit || self.names.last().is_some_and(|last| name < last)
-    }
-
-    pub(crate) fn add(&mut self, name: KeyName) {
-        if self.wants(&name)
-            && self.names.insert(name)
-            && self.names.len() > self.limit.saturating_add(1)
-        {
-            self.names.pop_last();
-        }
-    }
-
-    /// How many names there are, with the one after the page.
-    pub(crate) fn len(&self) -> usize {
-        self.names.len()
-    }
-
-    pub(crate) fn finish(mut self) -> Page {
-        let next = if self.names.len() > self.limit { self.names.pop_last() } else { None };
-        Page { names: self.names.into_iter().collect(), next }
-    }
-
-    /// As [`PageBuilder::finish`], where more names may follow the greatest so far: that one is
-    /// left for the next page.
-    pub(crate) fn finish_early(mut self) -> Page {
-        let next = self.names.pop_last();
-        Page { names: self.names.into_iter().collect(), next }
     }
 }
 
@@ -136,14 +82,14 @@ pub trait KeyStore: Send + Sync {
     /// not there without a word.
     fn delete(&self, name: &KeyName) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// The names that match, sorted by bytes, at most `limit` of them.
+    /// The names that match, sorted by bytes, as many as a page may hold.
     ///
     /// # Errors
     /// The store's own.
     fn list(
         &self,
         pattern: &ListPattern<'_>,
-        limit: usize,
+        limit: Limit,
     ) -> impl Future<Output = Result<Page, Error>> + Send;
 
     /// What is known of the store's health.
@@ -239,7 +185,7 @@ impl KeyStore for Store {
         result.map_err(|error| error.of_store(self.kind()))
     }
 
-    async fn list(&self, pattern: &ListPattern<'_>, limit: usize) -> Result<Page, Error> {
+    async fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
         let result = match self {
             Self::Memory(store) => store.list(pattern, limit).await,
             Self::Fs(store) => store.list(pattern, limit).await,
@@ -259,28 +205,7 @@ impl KeyStore for Store {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    proptest! {
-        #[test]
-        fn a_page_has_the_smallest_names(
-            texts in prop::collection::vec("[a-c]{1,3}", 0..60),
-            limit in 0_usize..20,
-        ) {
-            let names: Vec<_> = texts.iter().map(|text| KeyName::parse(text).unwrap()).collect();
-            let mut page = PageBuilder::new(limit);
-            for name in &names {
-                page.add(*name);
-                prop_assert!(page.names.len() <= limit + 1);
-            }
-            let mut sorted: Vec<_> = BTreeSet::from_iter(names).into_iter().collect();
-            let next = sorted.get(limit).copied();
-            sorted.truncate(limit);
-            prop_assert_eq!(page.finish(), Page { names: sorted, next });
-        }
-    }
 
     #[tokio::test]
     async fn a_store_is_opened_by_its_configuration_and_says_what_it_is() {
@@ -291,7 +216,8 @@ mod tests {
         assert_eq!(store.description(), format!("filesystem: {}", path.display()));
         let (name, value) = (KeyName::parse("key").unwrap(), Value::new("value".to_owned()));
         store.create(&name, &value).await.unwrap();
-        assert_eq!(store.list(&ListPattern::ALL, 1).await.unwrap().names, [name]);
+        let page = store.list(&ListPattern::ALL, Limit::names(1)).await.unwrap();
+        assert_eq!(page.names, [name].into_iter().collect());
         assert_eq!(store.read(&name).await.ok().unwrap().expose(), "value");
         assert!(matches!(store.state(), State::Reachable { .. }));
         store.delete(&name).await.unwrap();

@@ -89,7 +89,7 @@ use self::paths::Paths;
 use self::session::Session;
 use self::transit::{Transit, is_wrapped};
 use crate::config::{self, KvVersion, Login};
-use crate::{Error, KeyStore, Kind, Logins, OpenError, Page, State, Value};
+use crate::{Error, KeyStore, Kind, Limit, Logins, OpenError, Page, State, Value};
 
 /// The longest time for an operation as a whole, whatever happens: less than the 15 s of its
 /// route, so that the client is given an answer.
@@ -195,7 +195,7 @@ impl KeyStore for VaultStore {
         bounded(self.vault.delete(name)).await
     }
 
-    async fn list(&self, pattern: &ListPattern<'_>, limit: usize) -> Result<Page, Error> {
+    async fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
         bounded(self.vault.list(pattern, limit)).await
     }
 
@@ -243,7 +243,7 @@ impl Vault {
         }
     }
 
-    async fn list(&self, pattern: &ListPattern<'_>, limit: usize) -> Result<Page, Error> {
+    async fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
         if let Some(page) = self.ahead.page(pattern, limit) {
             return Ok(page);
         }

@@ -59,7 +59,7 @@ impl Answer {
     }
 
     /// 200 with JSON that is written already.
-    pub(crate) fn json_text(text: Vec<u8>) -> Self {
+    pub(crate) fn json_text(text: impl Into<Bytes>) -> Self {
         Self::of_bytes(JSON, text.into())
     }
 

@@ -19,6 +19,8 @@ mod identity;
 mod key;
 /// `/v1/log/…`
 mod log;
+/// Pages of names.
+mod page;
 /// `/v1/policy/…`
 mod policy;
 /// `/version`, `/v1/ready`, `/v1/status`, `/v1/metrics`, `/v1/api`
@@ -56,9 +58,9 @@ pub(crate) async fn run(call: Call<'_>) -> Result<Answer, Error> {
         Operation::Hmac => key::hmac(call).await,
         Operation::DescribePolicy => policy::describe(&call),
         Operation::ReadPolicy => policy::read(&call),
-        Operation::ListPolicies => policy::list(&call),
+        Operation::ListPolicies => policy::list(&call).await,
         Operation::DescribeIdentity => identity::describe(&call),
-        Operation::ListIdentities => identity::list(&call),
+        Operation::ListIdentities => identity::list(&call).await,
         Operation::SelfDescribe => identity::self_describe(&call),
         Operation::ErrorLog => log::follow(&call.shared.logs.error_stream),
         Operation::AuditLog => log::follow(&call.shared.logs.audit_stream),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kes_api::body::DecryptRequest;
 use kes_api::{KeyName, ListPattern, SecretBytes, Timestamp};
 use kes_crypto::{Cipher, Key, Plaintext, Secret};
-use kes_keystore::{KeyStore as _, Logins, Page, Record, State, Store};
+use kes_keystore::{KeyStore as _, Limit, Logins, Page, Record, State, Store};
 use kes_policy::Permit;
 
 use self::cache::Cache;
@@ -19,9 +19,6 @@ pub(crate) mod cache;
 
 /// Reads that many callers wait for.
 mod flight;
-
-/// A page of a listing has at most this many names (contract `crypto-and-storage.md`, Listing).
-pub(crate) const PAGE: usize = 1024;
 
 /// Ciphertexts of one request that are decrypted before others have their turn: some ten
 /// microseconds of work.
@@ -115,10 +112,13 @@ impl Keys {
     }
 
     /// A page of the names that match.
-    pub(crate) async fn list(&self, _: &Permit, pattern: &ListPattern<'_>) -> Result<Page, Error> {
-        // Boxed, as everything that waits for the key store: the future of a request has room for
-        // the largest of its branches, and is moved several times.
-        let list = Box::pin(self.store.list(pattern, PAGE));
+    pub(crate) async fn list(
+        &self,
+        _: &Permit,
+        pattern: &ListPattern<'_>,
+        limit: Limit,
+    ) -> Result<Page, Error> {
+        let list = self.store.list(pattern, limit);
         let page = self.metrics.store_call(Doing::List, list).await;
         page.map_err(|source| Error::Store { doing: Doing::List, source })
     }

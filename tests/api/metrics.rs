@@ -35,7 +35,7 @@ const KINDS: [(&str, Kind); 14] = [
 ];
 
 /// Ours beyond that with one series each.
-const OWN: [(&str, Kind); 9] = [
+const OWN: [(&str, Kind); 11] = [
     ("kes_cache_age", Kind::Gauge),
     ("kes_cache_hits", Kind::Counter),
     ("kes_cache_keys", Kind::Gauge),
@@ -43,7 +43,9 @@ const OWN: [(&str, Kind); 9] = [
     ("kes_keystore_reachable", Kind::Gauge),
     ("kes_log_dropped_lines", Kind::Counter),
     ("kes_system_mem_resident", Kind::Gauge),
+    ("kes_tls_certificate_expiry", Kind::Gauge),
     ("kes_tls_connections", Kind::Gauge),
+    ("kes_tls_connections_limit", Kind::Gauge),
     ("kes_tls_handshake_errors", Kind::Counter),
 ];
 

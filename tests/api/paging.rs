@@ -6,18 +6,21 @@ use serde_json::Value;
 
 use crate::harness::{self, Client, Config, Protocol, Server, Vectors, Who};
 
-/// What the SDK reads of one answer at most.
-const MAX_PAGE: usize = 1 << 20;
+/// The JSON of a page in bytes. The SDK reads 1 MiB of one answer.
+const MAX_PAGE: usize = 768 * 1024;
 
-/// Names of every length, in no order, of which many share a prefix.
+/// So many that they are some pages, though MinIO only ever asks for the first.
+const COUNT: u32 = 30_000;
+
+/// Names in no order, of which many share a prefix.
 fn names() -> BTreeSet<String> {
-    (0..3000_u32)
+    (0..COUNT)
         .map(|n| {
             let scattered = n.wrapping_mul(2_654_435_761);
             let start = ["tenant-a-", "tenant-b_", "Z", "_"][(n % 4) as usize];
             let name = format!("{start}{scattered:08x}{n}");
-            // As long as a name may be: the largest pages that there are.
-            if n % 3 == 0 { format!("{name:x<80}") } else { name }
+            // Most are as long as a name may be.
+            if n % 10 == 0 { name } else { format!("{name:x<80}") }
         })
         .collect()
 }
@@ -25,9 +28,12 @@ fn names() -> BTreeSet<String> {
 fn server_with_keys(names: &BTreeSet<String>) -> Server {
     let vectors = Vectors::read();
     Server::prepared(&Config::usual(), |folder| {
+        vectors.key("vec-aes256").store(folder, "first");
+        let keys = folder.join("keys");
         for name in names {
-            vectors.key("vec-aes256").store(folder, name);
+            std::fs::hard_link(keys.join("first"), keys.join(name)).unwrap();
         }
+        std::fs::remove_file(keys.join("first")).unwrap();
     })
 }
 
@@ -38,14 +44,20 @@ async fn pages(client: &mut Client, kind: &str, field: &str, pattern: &str) -> V
     loop {
         let reply = client.send("GET", &format!("/v1/{kind}/list/{pattern}"), "").await;
         assert_eq!(reply.status, 200, "{pattern}: {}", String::from_utf8_lossy(&reply.body));
-        assert!(reply.body.len() < MAX_PAGE, "{} bytes", reply.body.len());
+        assert!(reply.body.len() <= MAX_PAGE, "{} bytes", reply.body.len());
         let mut page = reply.json();
         pages.push(serde_json::from_value(page[field].take()).unwrap());
         assert!(pages.len() < 100, "the listing does not end");
         match page["continue_at"].take() {
             Value::Null => return pages,
             Value::String(next) if next.is_empty() => return pages,
-            Value::String(next) => pattern = next,
+            Value::String(next) => {
+                // The page is full: its next name is one too many.
+                let name = next.split_once('*').unwrap().1;
+                let with_it = reply.body.len() + name.len() + 3;
+                assert!(with_it > MAX_PAGE, "{} bytes and '{name}'", reply.body.len());
+                pattern = next;
+            }
             other => panic!("{other}"),
         }
     }
@@ -56,10 +68,10 @@ fn with_prefix(names: &BTreeSet<String>, prefix: &str) -> Vec<String> {
 }
 
 #[test]
-fn three_thousand_keys_are_listed_page_by_page() {
+fn thirty_thousand_keys_are_listed_page_by_page() {
     harness::run(async {
         let names = names();
-        assert_eq!(names.len(), 3000);
+        assert_eq!(names.len(), 30_000);
         let server = server_with_keys(&names);
         for protocol in [Protocol::H1, Protocol::H2] {
             let mut client = server.client(Who::Admin, protocol).await;
@@ -74,7 +86,6 @@ fn three_thousand_keys_are_listed_page_by_page() {
                 let pages = pages(&mut client, "key", "names", pattern).await;
                 let sizes: Vec<usize> = pages.iter().map(Vec::len).collect();
                 assert_eq!(sizes.len(), count, "{pattern}: {sizes:?}");
-                assert!(sizes.iter().all(|size| *size <= 1024), "{pattern}: {sizes:?}");
                 assert_eq!(pages.concat(), with_prefix(&names, prefix), "{pattern}");
             }
         }
@@ -125,7 +136,7 @@ fn keys_that_come_and_go_between_pages_do_not_disturb_the_rest() {
 }
 
 #[test]
-fn policies_and_identities_have_pages_too() {
+fn thousands_of_policies_and_identities_are_listed_too() {
     harness::run(async {
         let mut policies = String::new();
         let mut names = BTreeSet::new();
@@ -140,13 +151,13 @@ fn policies_and_identities_have_pages_too() {
         let server = Server::with(&Config::usual().with("policy", &policies));
         identities.insert(server.admin.identity.clone());
         let mut client = server.client(Who::Admin, Protocol::H2).await;
-        for (pattern, prefix, count) in [("", "", 3), ("*", "", 3), ("policy-1*", "policy-1", 2)] {
+        for (pattern, prefix, count) in [("", "", 1), ("*", "", 1), ("policy-1*", "policy-1", 1)] {
             let pages = pages(&mut client, "policy", "names", pattern).await;
             assert_eq!(pages.len(), count, "{pattern}");
             assert_eq!(pages.concat(), with_prefix(&names, prefix), "{pattern}");
         }
         let zeros = "0".repeat(61);
-        for (pattern, prefix, count) in [("", "", 3), ("0*", "0", 3), (&zeros, &zeros, 3)] {
+        for (pattern, prefix, count) in [("", "", 1), ("0*", "0", 1), (&zeros, &zeros, 1)] {
             let pages = pages(&mut client, "identity", "identities", pattern).await;
             assert_eq!(pages.len(), count, "{pattern}");
             assert_eq!(pages.concat(), with_prefix(&identities, prefix), "{pattern}");

@@ -86,6 +86,38 @@ fn older_versions_of_tls_are_refused() {
     assert!(said.contains("HTTP/1.1 200"), "{said}");
 }
 
+/// What `docs/differences.md` says of the offer. Ciphers are those of the test's own server key,
+/// which is ECDSA.
+#[test]
+fn the_offer_is_the_documented_one() {
+    let server = Server::start();
+    let made = Openssl::new();
+    made.leaf("a", "P-256");
+    for (args, is_served) in [
+        ("-tls1_2 -cipher ECDHE-ECDSA-AES128-GCM-SHA256", true),
+        ("-tls1_2 -cipher ECDHE-ECDSA-AES256-GCM-SHA384", true),
+        ("-tls1_2 -cipher ECDHE-ECDSA-CHACHA20-POLY1305", true),
+        ("-tls1_2 -cipher ECDHE-ECDSA-AES128-SHA", false),
+        ("-tls1_2 -cipher ECDHE-ECDSA-AES256-SHA", false),
+        ("-tls1_2 -cipher ECDHE-ECDSA-AES128-SHA256", false),
+        ("-tls1_2 -cipher ECDHE-ECDSA-AES256-SHA384", false),
+        ("-tls1_2 -cipher AES128-GCM-SHA256", false),
+        ("-tls1_3 -ciphersuites TLS_AES_128_GCM_SHA256", true),
+        ("-tls1_3 -ciphersuites TLS_CHACHA20_POLY1305_SHA256", true),
+        ("-tls1_3 -groups X25519", true),
+        ("-tls1_3 -groups P-256", true),
+        ("-tls1_3 -groups P-384", true),
+        ("-tls1_3 -groups P-521", false),
+        ("-tls1_2 -groups P-521", false),
+        ("-tls1_1 -cipher ALL@SECLEVEL=0", false),
+    ] {
+        let said = made.s_client(&server, "/version", &format!("{args} -cert a.crt -key a.key"));
+        assert_eq!(said.contains("HTTP/1.1 200"), is_served, "{args}: {said}");
+        // handshake_failure
+        assert_eq!(said.contains("SSL alert number 40"), !is_served, "{args}: {said}");
+    }
+}
+
 #[test]
 fn the_application_protocol_is_the_servers_choice_among_the_clients() {
     harness::run(async {

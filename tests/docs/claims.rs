@@ -10,7 +10,7 @@ use super::session::Session;
 use super::tour;
 
 /// What a document says of a limit, the crate that has it, and the constant.
-const LIMITS: [(&str, &str, &str, &str, &str); 36] = [
+const LIMITS: [(&str, &str, &str, &str, &str); 44] = [
     ("SECURITY.md", "64 KiB for a request's head", "server", "MAX_HEAD", "64 * 1024"),
     ("SECURITY.md", "1 MB for its body", "api", "MAX_BODY", "1_000_000"),
     ("SECURITY.md", "5 s for a handshake", "server", "HANDSHAKE", "Duration::from_secs(5)"),
@@ -24,6 +24,14 @@ const LIMITS: [(&str, &str, &str, &str, &str); 36] = [
     ),
     ("docs/differences.md", "1,000 ciphertexts", "api", "MAX_BULK", "1_000"),
     ("docs/differences.md", "up to 10 s to finish", "server", "DRAIN", "Duration::from_secs(10)"),
+    ("docs/differences.md", "fit into 768 KiB", "server", "PAGE", "768 * 1024"),
+    ("docs/differences.md", "2 MiB within 2 s", "server", "MAX_UNWANTED", "2 * 1024 * 1024"),
+    ("docs/differences.md", "within 2 s", "server", "UNWANTED_TIME", "Duration::from_secs(2)"),
+    (VAULT, "768 KiB of JSON", "server", "PAGE", "768 * 1024"),
+    (VAULT, "makes four pages at a time", "server", "MAKING", "4"),
+    (VAULT, "more than 64 KiB that its client", "server", "LARGE", "64 * 1024"),
+    (VAULT, "one of 32 places", "server", "LARGE_ANSWERS", "32"),
+    (VAULT, "49,153 names at a time", "keystore", "NAMES", "48 * 1024 + 1"),
     (VAULT, "16 times within one second", "server", "STORM", "16"),
     (VAULT, "16 times within one second", "server", "MEMORY", "Duration::from_secs(1)"),
     (VAULT, "asks again every 0.5 s", "keystore", "RECOVERY_PING", "Duration::from_millis(500)"),

@@ -12,7 +12,7 @@ pub(crate) enum Kind {
 }
 
 /// The counters that MinIO's SDK reads with any number of series: one for each status.
-const BY_CODE: [&str; 3] =
+pub(crate) const BY_CODE: [&str; 3] =
     ["kes_http_request_success", "kes_http_request_error", "kes_http_request_failure"];
 
 /// What Prometheus accepts.

@@ -15,7 +15,7 @@ mod vectors;
 mod who;
 
 pub(crate) use client::{Client, Protocol, Reply, tls_config, tls_connect};
-pub(crate) use exposition::{Exposition, Kind, PROMETHEUS};
+pub(crate) use exposition::{BY_CODE, Exposition, Kind, PROMETHEUS};
 pub(crate) use frames::{Frame, PREFACE, frame, head};
 pub(crate) use openssl::{Openssl, Tls, openssl};
 pub(crate) use raw::Raw;

@@ -27,7 +27,11 @@ fn json_lines_have_the_same_fields() {
             assert_eq!(read["res.code"].to_string(), code, "{line}");
             assert!(kes_config::parse_duration(read["res.time"].as_str().unwrap()).is_ok());
             assert_eq!(read["req.ip"], "127.0.0.1");
-            assert_eq!(read.contains_key("reason"), matches!(code, "403" | "502"), "{line}");
+            assert_eq!(
+                read.contains_key("reason"),
+                matches!(code, "400" | "403" | "502"),
+                "{line}"
+            );
         }
         server.wait_for_stderr("failed to read key");
         let stderr = server.stderr();

@@ -15,8 +15,8 @@ use rustix::fs::{CWD, OFlags, RenameFlags};
 use rustix::io::Errno;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::store::PageBuilder;
-use crate::{Error, Kind, Page, State, Value};
+use crate::page::PageBuilder;
+use crate::{Error, Kind, Limit, Page, State, Value};
 
 /// What the names of unfinished files start with. A key's name has no `.`.
 const TEMPORARY: &str = ".new-";
@@ -116,7 +116,7 @@ impl Folder {
         self.sync().map_err(|error| failed("remove", &path, &error))
     }
 
-    pub(super) fn list(&self, pattern: &ListPattern<'_>, limit: usize) -> Result<Page, Error> {
+    pub(super) fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
         let mut page = PageBuilder::new(limit);
         let entries =
             fs::read_dir(&self.path).map_err(|error| failed("list", &self.path, &error))?;

@@ -26,7 +26,8 @@ fn value(text: &str) -> Value {
 }
 
 async fn names(store: &FsStore) -> Vec<KeyName> {
-    store.list(&ListPattern::ALL, 1000).await.unwrap().names
+    let page = store.list(&ListPattern::ALL, Limit::names(1000)).await.unwrap();
+    page.names.iter().map(name).collect()
 }
 
 /// All that is in a folder, hidden or not.
@@ -184,7 +185,7 @@ async fn without_its_folder_the_store_is_away_and_no_key_is_missing() {
         store.create(&key, &value("value")).await.err(),
         store.read(&key).await.err(),
         store.delete(&key).await.err(),
-        store.list(&ListPattern::ALL, 1).await.err(),
+        store.list(&ListPattern::ALL, Limit::names(1)).await.err(),
     ];
     for error in errors.map(Option::unwrap) {
         let Error::Unreachable { reason } = error else { panic!("{error}") };

@@ -8,15 +8,16 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use kes_api::{KeyName, ListPattern};
+use kes_api::ListPattern;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use crate::Page;
+use crate::{Limit, Names, Page};
 
-/// Names that are read for one page and those after it: 16 pages, 1.3 MB.
-const NAMES: usize = 16 * 1024;
+/// What is read for one page and those after it, in bytes of JSON: between two and three pages of
+/// the contract. In memory it is 4 MiB at most, where names are as short as they can be.
+const AHEAD: usize = 2 * 1024 * 1024;
 
 /// Listings whose names are kept, and that may be read at one time. Of more, each page is read
 /// for itself.
@@ -42,7 +43,7 @@ struct Kept {
 /// All names with a prefix from one on, up to another.
 struct Run {
     prefix: String,
-    names: Vec<KeyName>,
+    names: Names,
     /// Whether there are more, from the last one on.
     more: bool,
     read: Instant,
@@ -67,7 +68,7 @@ impl Default for Ahead {
 
 impl Ahead {
     /// A page that goes on where another one ended, if its names are at hand.
-    pub(super) fn page(&self, pattern: &ListPattern<'_>, limit: usize) -> Option<Page> {
+    pub(super) fn page(&self, pattern: &ListPattern<'_>, limit: Limit) -> Option<Page> {
         let mut kept = self.kept.lock();
         kept.runs.retain(|run| run.read.elapsed() < MAX_AGE);
         kept.runs.iter().rev().find_map(|run| run.page(pattern, limit))
@@ -96,50 +97,43 @@ impl Drop for Change<'_> {
 
 impl Run {
     fn end(&self) -> &str {
-        self.names.last().map_or("", KeyName::as_str)
+        self.names.len().checked_sub(1).and_then(|last| self.names.get(last)).unwrap_or_default()
     }
 
-    fn page(&self, pattern: &ListPattern<'_>, limit: usize) -> Option<Page> {
+    fn page(&self, pattern: &ListPattern<'_>, limit: Limit) -> Option<Page> {
         if self.prefix != pattern.prefix() {
             return None;
         }
         // A page goes on at a name that its client was told. At any other name we may have to
         // ask anew, for something may have come in between.
-        let from = self.names.binary_search_by(|name| name.as_str().cmp(pattern.from())).ok()?;
-        let end = from.saturating_add(limit);
-        let next = self.names.get(end).copied();
-        if next.is_none() && self.more {
-            return None;
-        }
-        let names = &self.names[from..end.min(self.names.len())];
-        Some(Page { names: names.to_vec(), next })
+        let from = self.names.find(pattern.from())?;
+        Page::cut(&self.names, from, limit, self.more)
     }
 }
 
 impl Reading<'_> {
-    /// How many names to read, for a page of `limit`.
-    pub(super) fn limit(&self, limit: usize) -> usize {
-        if self.permit.is_some() { limit.max(NAMES) } else { limit }
+    /// How much to read, for a page of a limit.
+    pub(super) fn limit(&self, limit: Limit) -> Limit {
+        if self.permit.is_some() { limit.at_least(AHEAD) } else { limit }
     }
 
-    /// Keeps what was read for the pages to come, and returns the first `limit` of it.
-    pub(super) fn done(self, pattern: &ListPattern<'_>, mut read: Page, limit: usize) -> Page {
-        if read.names.len() <= limit {
-            return read;
-        }
-        let next = read.names[limit];
-        let page = Page { names: read.names[..limit].to_vec(), next: Some(next) };
+    /// Keeps what was read for the pages to come, and returns the first page of it.
+    pub(super) fn done(self, pattern: &ListPattern<'_>, read: Page, limit: Limit) -> Page {
+        let more = read.next.is_some();
+        let names = read.into_names();
+        let page = Page::cut(&names, 0, limit, more).unwrap_or_else(|| Page::before_last(&names));
+        // With the next page's first name alone nobody is served.
+        let left = names.len() - page.names.len();
+        let is_useful = if more { left > 1 } else { left > 0 };
         let mut kept = self.ahead.kept.lock();
-        if kept.changes == self.changes && self.permit.is_some() {
-            let more = read.next.is_some();
-            read.names.drain(..limit);
-            read.names.extend(read.next);
+        if is_useful && kept.changes == self.changes && self.permit.is_some() {
             // The listing has come to the end of the run before.
             kept.runs.retain(|run| run.prefix != pattern.prefix() || run.end() != pattern.from());
             while kept.runs.len() >= RUNS {
                 kept.runs.pop_front();
             }
-            let (prefix, names) = (pattern.prefix().to_owned(), read.names);
+            let prefix = pattern.prefix().to_owned();
+            let names = names.from(page.names.len()).collect();
             kept.runs.push_back(Run { prefix, names, more, read: Instant::now() });
         }
         page
@@ -152,17 +146,18 @@ mod tests {
 
     /// What Vault has, from a name on.
     fn stored(from: usize, count: usize) -> Page {
-        let name = |at| KeyName::parse(&format!("key-{at:06}")).unwrap();
+        let name = |at| kes_api::KeyName::parse(&format!("key-{at:06}")).unwrap();
         Page { names: (from..from + count).map(name).collect(), next: Some(name(from + count)) }
     }
 
     fn page(ahead: &Ahead, pattern: &str, limit: usize) -> Option<Page> {
-        ahead.page(&ListPattern::parse(pattern).unwrap(), limit)
+        ahead.page(&ListPattern::parse(pattern).unwrap(), Limit::names(limit))
     }
 
     fn done(reading: Reading<'_>, pattern: &str, read: Page) {
-        let first = Page { names: read.names[..10].to_vec(), next: Some(read.names[10]) };
-        assert_eq!(reading.done(&ListPattern::parse(pattern).unwrap(), read, 10), first);
+        let first = Page::cut(&read.names, 0, Limit::names(10), false).unwrap();
+        let pattern = ListPattern::parse(pattern).unwrap();
+        assert_eq!(reading.done(&pattern, read, Limit::names(10)), first);
     }
 
     fn read(ahead: &Ahead, prefix: &str) {
@@ -191,7 +186,7 @@ mod tests {
         let end = Page { next: None, ..stored(0, 20) };
         done(ahead.read(), "k", end.clone());
         let found = page(&ahead, "k*key-000015", 1024).unwrap();
-        assert_eq!((&found.names[..], found.next), (&end.names[15..], None));
+        assert_eq!(found, Page { next: None, ..stored(15, 5) });
     }
 
     #[tokio::test(start_paused = true)]
@@ -224,20 +219,27 @@ mod tests {
     async fn what_is_kept_is_bounded() {
         let ahead = Ahead::default();
         let readings: Vec<_> = (0..=RUNS).map(|_| ahead.read()).collect();
-        let limits: Vec<_> = readings.iter().map(|reading| reading.limit(10)).collect();
-        assert_eq!(limits, [&[NAMES; RUNS][..], &[10]].concat());
-        for reading in readings {
-            let limit = reading.limit(10);
+        let ten = Limit::names(10);
+        let limits: Vec<_> = readings.iter().map(|reading| reading.limit(ten)).collect();
+        assert_eq!(limits, [&[Limit::bytes(AHEAD, AHEAD); RUNS][..], &[ten]].concat());
+        for (at, reading) in readings.into_iter().enumerate() {
             let pattern = ListPattern::parse("key-").unwrap();
-            assert_eq!(reading.done(&pattern, stored(0, limit), 10), stored(0, 10));
+            let count = if at == RUNS { 10 } else { 10_000 };
+            assert_eq!(reading.done(&pattern, stored(0, count), ten), stored(0, 10));
         }
-        assert_eq!(ahead.read().limit(NAMES + 1), NAMES + 1);
         for prefix in ["a", "b", "c", "d", "e", "f"] {
             read(&ahead, prefix);
         }
         assert_eq!(ahead.kept.lock().runs.len(), RUNS);
         assert!(page(&ahead, "f*key-000010", 10).is_some());
         assert!(page(&ahead, "b*key-000010", 10).is_none());
+        // A page that is cut for the name that follows it loses nothing, read ahead or not.
+        let pattern = ListPattern::parse("key-").unwrap();
+        let limit = Limit::bytes(130, 125);
+        let readings: Vec<_> = (0..=RUNS).map(|_| ahead.read()).collect();
+        for reading in readings {
+            assert_eq!(reading.done(&pattern, stored(0, 8), limit), stored(0, 8));
+        }
         // Of a listing that goes on, the last run.
         done(ahead.read(), "f*key-000100", stored(100, 100));
         assert!(page(&ahead, "f*key-000010", 10).is_none());

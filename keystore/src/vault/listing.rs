@@ -26,8 +26,8 @@ use super::engine::read;
 use super::fault::Fault;
 use super::mount::Form;
 use super::names::{Names, Taker};
-use crate::Page;
-use crate::store::PageBuilder;
+use crate::page::PageBuilder;
+use crate::{Limit, Page};
 
 /// An answer, in bytes: some 400,000 of the longest names, where all come at once.
 const MAX_ANSWER: usize = 32 << 20;
@@ -36,8 +36,8 @@ const MAX_ANSWER: usize = 32 << 20;
 const LIST_LIMIT: Duration = Duration::from_secs(10);
 
 /// Names that are asked for at least, because some may be no keys; and at most, to bound the time
-/// of an answer.
-const NAMES: [usize; 2] = [1024 + 1, 16 * 1024 + 1];
+/// of an answer: two of them are what is read ahead of names of some 20 characters.
+const NAMES: [usize; 2] = [1024 + 1, 48 * 1024 + 1];
 
 /// The bytes of key names, in order.
 const NAME_BYTES: &[u8] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
@@ -63,8 +63,8 @@ impl Vault {
     pub(super) async fn page_of_either(
         &self,
         pattern: &ListPattern<'_>,
-        enough: usize,
-        limit: usize,
+        enough: Limit,
+        limit: Limit,
     ) -> Result<Page, Fault> {
         let page = self.page(Form::Versioned, pattern, enough, limit).await?;
         if !page.names.is_empty() || self.known_form() == Some(Form::Versioned) {
@@ -80,17 +80,19 @@ impl Vault {
         }
     }
 
-    /// The keys that match, in order: at most `limit`, and at least `enough` if there are so many.
+    /// The keys that match, in order: as many as `limit` allows at most, and as many as `enough`
+    /// does at least, if there are so many.
     pub(super) async fn page(
         &self,
         form: Form,
         pattern: &ListPattern<'_>,
-        enough: usize,
-        limit: usize,
+        enough: Limit,
+        limit: Limit,
     ) -> Result<Page, Fault> {
         let mut page = PageBuilder::new(limit);
         let mut after = before(pattern.prefix().max(pattern.from()));
-        let mut size = Some(limit.saturating_add(1).clamp(NAMES[0], NAMES[1]));
+        let names = limit.most_names().unwrap_or(NAMES[1]);
+        let mut size = Some(names.saturating_add(1).clamp(NAMES[0], NAMES[1]));
         loop {
             let part = Part {
                 page: &mut page,
@@ -121,7 +123,7 @@ impl Vault {
             }
             // Where this is the end most likely, it is made sure of at once.
             let is_short = size.is_some_and(|size| count < size);
-            if page.len() > enough && !is_short {
+            if !is_short && page.exceeds(enough) {
                 return Ok(page.finish_early());
             }
             size = size.filter(|_| !is_short);

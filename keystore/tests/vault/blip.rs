@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kes_api::ListPattern;
 use kes_keystore::config::KvVersion;
 use kes_keystore::vault::VaultStore;
-use kes_keystore::{Error, KeyStore, State};
+use kes_keystore::{Error, KeyStore, Limit, State};
 use kes_testkit::faulty::{Faulty, Mode, Relay, Reply, Request};
 use kes_testkit::wait::eventually_async;
 use serde_json::json;
@@ -90,7 +90,7 @@ async fn meets_a_blip(world: &World, version: KvVersion, mode: Mode, doing: Doin
             }
             Doing::Create => create(&store, "l").await,
             Doing::Delete => delete(&store, "k").await,
-            Doing::List => store.list(&ListPattern::ALL, 10).await.map(|page| {
+            Doing::List => store.list(&ListPattern::ALL, Limit::names(10)).await.map(|page| {
                 assert_eq!(page.names.len(), 1, "{case}");
             }),
         }
@@ -134,7 +134,7 @@ async fn who_is_away_for_longer_is_not_waited_for() {
     assert!(took > Duration::from_secs(4) && took < ANSWER, "{took:?}");
     assert_eq!(store.state(), State::Unreachable);
     let start = Instant::now();
-    let page = store.list(&ListPattern::ALL, 10);
+    let page = store.list(&ListPattern::ALL, Limit::names(10));
     let results = tokio::join!(read(&store, "k"), create(&store, "l"), delete(&store, "k"), page);
     assert!(results.0.is_err() && results.1.is_err() && results.2.is_err() && results.3.is_err());
     assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kes_keystore::config::{KvVersion, Vault, VaultTls};
 use kes_keystore::vault::VaultStore;
-use kes_keystore::{Error, KeyStore, State};
+use kes_keystore::{Error, KeyStore, Limit, State};
 use kes_testkit::Authority;
 use kes_testkit::faulty::{Faulty, Mode, Relay, Reply, Request};
 use kes_testkit::wait::eventually_async;
@@ -140,7 +140,7 @@ async fn frozen() {
         create(&store, "l"),
         // A request that Vault has received is carried out when it goes on.
         delete(&store, "m"),
-        store.list(&kes_api::ListPattern::ALL, 10),
+        store.list(&kes_api::ListPattern::ALL, Limit::names(10)),
     );
     assert!(start.elapsed() < ANSWER, "{:?}", start.elapsed());
     for error in
@@ -237,7 +237,7 @@ async fn broken_answers_are_errors_in_time() {
         });
         let store = stub(&node).await;
         let start = Instant::now();
-        let page = store.list(&kes_api::ListPattern::ALL, 10);
+        let page = store.list(&kes_api::ListPattern::ALL, Limit::names(10));
         let results =
             tokio::join!(read(&store, "k"), create(&store, "k"), delete(&store, "k"), page);
         let (read, created, deleted, page) = results;
@@ -266,7 +266,7 @@ async fn json_of_another_shape_is_an_error() {
             _ => well(request),
         });
         let store = stub(&node).await;
-        let page = store.list(&kes_api::ListPattern::ALL, 10).await;
+        let page = store.list(&kes_api::ListPattern::ALL, Limit::names(10)).await;
         for error in [read(&store, "k").await.err(), page.err()].into_iter().flatten() {
             assert!(!matches!(error, Error::NotFound { .. }), "{error:?}");
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
@@ -282,7 +282,7 @@ async fn an_enormous_listing_is_cut_off() {
         _ => well(request),
     });
     let store = stub(&node).await;
-    let error = store.list(&kes_api::ListPattern::ALL, 10).await.unwrap_err();
+    let error = store.list(&kes_api::ListPattern::ALL, Limit::names(10)).await.unwrap_err();
     assert!(error.to_string().contains("longer than"), "{error}");
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kes_api::{KeyName, ListPattern};
 use kes_keystore::config::{AppRoleSecret, KvVersion, Login, SecretText, Transit, Vault, VaultTls};
 use kes_keystore::vault::VaultStore;
-use kes_keystore::{Error, KeyStore, State, Value};
+use kes_keystore::{Error, KeyStore, Limit, State, Value};
 use kes_testkit::bao::{RoleCredentials, minimal_kv_policy, minimal_transit_policy};
 use kes_testkit::{Authority, Bao, Space};
 
@@ -142,8 +142,8 @@ pub(crate) async fn list(store: &impl KeyStore) -> Vec<String> {
 }
 
 pub(crate) async fn list_of(store: &impl KeyStore) -> Result<Vec<String>, Error> {
-    let page = store.list(&ListPattern::ALL, 1024).await?;
-    Ok(page.names.iter().map(|name| name.as_str().to_owned()).collect())
+    let page = store.list(&ListPattern::ALL, Limit::names(1024)).await?;
+    Ok(page.names.iter().map(str::to_owned).collect())
 }
 
 pub(crate) fn is_reachable(store: &impl KeyStore) -> bool {

@@ -1,11 +1,11 @@
-use kes_api::body::{DescribeIdentity, IdentityPage, SelfDescribe};
+use kes_api::body::{DescribeIdentity, SelfDescribe};
 use kes_api::{Identity, KeyName};
+use kes_keystore::Page;
 
-use super::Call;
 use super::policy::patterns;
+use super::{Call, page};
 use crate::answer::Answer;
 use crate::error::{Error, NameKind};
-use crate::keys::PAGE;
 
 pub(super) fn describe(call: &Call<'_>) -> Result<Answer, Error> {
     let name = call.target.resource();
@@ -28,13 +28,16 @@ pub(super) fn describe(call: &Call<'_>) -> Result<Answer, Error> {
     }))
 }
 
-pub(super) fn list(call: &Call<'_>) -> Result<Answer, Error> {
+pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Error> {
     let pattern = call.pattern()?;
-    let identities = call.state.policies.identities().map(Identity::to_string);
-    let mut matching = identities.filter(|identity| pattern.matches(identity));
-    let identities = matching.by_ref().take(PAGE).collect();
-    let next = matching.next().map(|next| pattern.continue_at(&next));
-    Ok(Answer::json(&IdentityPage { identities, continue_at: next.unwrap_or_default() }))
+    let make = async |limit| {
+        let identities = call.state.policies.identities().map(Identity::to_string);
+        let matching = identities.filter(|identity| pattern.matches(identity));
+        // An identity is written as a name.
+        let names = matching.filter_map(|identity| KeyName::parse(&identity).ok());
+        Ok(Page::first(names, limit))
+    };
+    Box::pin(page::answer(&page::IDENTITIES, &pattern, make)).await
 }
 
 /// Of the caller itself, also if no policy knows it.

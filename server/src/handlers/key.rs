@@ -1,9 +1,8 @@
 use kes_api::body::{
     self, DecryptRequest, DescribeKey, EncryptRequest, GenerateRequest, HmacRequest, ImportRequest,
-    NamePage,
 };
 
-use super::{Call, read};
+use super::{Call, page, read};
 use crate::answer::Answer;
 use crate::error::Error;
 use crate::turn;
@@ -42,11 +41,11 @@ pub(super) async fn delete(call: Call<'_>) -> Result<Answer, Error> {
 
 pub(super) async fn list(call: Call<'_>) -> Result<Answer, Error> {
     let pattern = call.pattern()?;
-    let page = call.state.keys.list(&call.permit, &pattern).await?;
-    Ok(Answer::json(&NamePage {
-        names: page.names.iter().map(ToString::to_string).collect(),
-        continue_at: page.next.map(|next| pattern.continue_at(next.as_str())),
-    }))
+    let keys = &call.state.keys;
+    let make = async |limit| keys.list(&call.permit, &pattern, limit).await;
+    // Boxed, as everything that waits for the key store: the future of a request has room for the
+    // largest of its branches, and is moved several times.
+    Box::pin(page::answer(&page::KEYS, &pattern, make)).await
 }
 
 pub(super) async fn generate(call: Call<'_>) -> Result<Answer, Error> {

@@ -1,11 +1,11 @@
-use kes_api::body::{DescribePolicy, NamePage, PolicyPatterns, ReadPolicy};
-use kes_api::{PolicyName, Timestamp};
+use kes_api::body::{DescribePolicy, PolicyPatterns, ReadPolicy};
+use kes_api::{KeyName, PolicyName, Timestamp};
+use kes_keystore::Page;
 use kes_policy::Policy;
 
-use super::Call;
+use super::{Call, page};
 use crate::answer::Answer;
 use crate::error::{Error, NameKind};
-use crate::keys::PAGE;
 
 pub(super) fn describe(call: &Call<'_>) -> Result<Answer, Error> {
     let policy = find(call)?;
@@ -20,13 +20,15 @@ pub(super) fn read(call: &Call<'_>) -> Result<Answer, Error> {
     Ok(Answer::json(&body(find(call)?, call.shared.started_at, call.state.author())))
 }
 
-pub(super) fn list(call: &Call<'_>) -> Result<Answer, Error> {
+pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Error> {
     let pattern = call.pattern()?;
-    let policies = call.state.policies.policies().map(Policy::name);
-    let mut names = policies.filter(|name| pattern.matches(name));
-    let page = names.by_ref().take(PAGE).map(str::to_owned).collect();
-    let continue_at = names.next().map(|next| pattern.continue_at(next)).unwrap_or_default();
-    Ok(Answer::json(&NamePage { names: page, continue_at: Some(continue_at) }))
+    let make = async |limit| {
+        let policies = call.state.policies.policies().map(Policy::name);
+        let names = policies.filter(|name| pattern.matches(name));
+        // Names of policies follow the rule of those of keys.
+        Ok(Page::first(names.filter_map(|name| KeyName::parse(name).ok()), limit))
+    };
+    Box::pin(page::answer(&page::POLICIES, &pattern, make)).await
 }
 
 /// The body of a policy read.
