@@ -14,7 +14,7 @@
 //! | `systemd-run` | the command itself, with the environment that the unit would have |
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use super::book::root;
@@ -131,9 +131,10 @@ pub(super) fn install(bin: &Path) {
 }
 
 fn script(bin: &Path, name: &str, text: &str) {
-    let file = bin.join(name);
-    fs::write(&file, format!("#!/bin/sh\n{text}")).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let written = bin.join(format!("{name}.new"));
+    fs::write(&written, format!("#!/bin/sh\n{text}")).unwrap();
+    kes_testkit::install(&written, &bin.join(name));
+    fs::remove_file(written).unwrap();
 }
 
 /// Where the system has a program.

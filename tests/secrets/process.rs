@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::process::{Command, Stdio};
 
-use kes_testkit::{Process, wait};
+use kes_testkit::{Process, install, wait};
 use serde_json::json;
 
 use super::{Mark, PATIENCE, assert_silent};
@@ -59,7 +59,7 @@ fn others_of_the_same_user_cannot_look_into_the_process() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let binary = folder.path().join("kes");
-    std::fs::copy(harness::program(), &binary).unwrap();
+    install(&harness::program(), &binary);
     // Somebody else than root, for whom nothing would show.
     let mut command = if rustix::process::getuid().is_root() {
         let mut command = Command::new("setpriv");

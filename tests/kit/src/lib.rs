@@ -34,7 +34,7 @@ pub use certs::Authority;
 pub use haproxy::Haproxy;
 pub use plain_http::Answer;
 pub use ports::Port;
-pub use process::Process;
+pub use process::{Process, install};
 
 #[cfg(test)]
 mod tests {

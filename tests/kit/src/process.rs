@@ -83,6 +83,23 @@ impl Drop for Process {
     }
 }
 
+/// Copies a file to where it is run as a program. Another process does: a child that any test of
+/// this one starts meanwhile holds the files that are open for writing for a moment, and a program
+/// that somebody may write to is not run ("Text file busy").
+///
+/// # Panics
+/// If it cannot be copied.
+pub fn install(from: &Path, to: &Path) {
+    let mut command = Command::new("install");
+    let output = command.args(["-m", "755"]).args([from, to]).output();
+    let output = output.unwrap_or_else(|error| panic!("install does not start: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?} fails: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
 /// The command, made to die with the thread that starts it, where that can be had.
 pub(crate) fn dying_with_parent(program: &Path) -> Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
