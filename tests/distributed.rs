@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// The time that a gap may last beyond Vault's own election, and the time that it may last where
 /// nothing of Vault is touched. Some 0.2 s on an idle machine; how much longer is for a busy one.
-const BRIDGE: Duration = Duration::from_secs(10);
+const BRIDGE: Duration = Duration::from_secs(20);
 
 /// How often a part of the test is tried again when Vault elects in the middle of it.
 const TRIES: usize = 5;

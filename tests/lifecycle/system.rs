@@ -27,7 +27,12 @@ fn status(server: &mut Server, field: &str) -> String {
 
 /// What the start-up message says of memory; it has to be true.
 fn memory(server: &mut Server) -> String {
-    let text = server.stdout();
+    let mut text = String::new();
+    // The server listens before the last line of the message is there.
+    wait::eventually(PATIENCE, "the message tells of memory", || {
+        text = server.stdout();
+        text.split_inclusive('\n').any(|line| line.starts_with("Memory ") && line.ends_with('\n'))
+    });
     let line = text.lines().find_map(|line| line.strip_prefix("Memory ")).unwrap();
     let locked = status(server, "VmLck");
     assert_eq!(line.trim() == "locked", locked != "0 kB", "{line}: VmLck is {locked}");
