@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kes_api::KeyName;
 use kes_crypto::Key;
 use kes_keystore::{Error, KeyStore as _, Record, Store};
 use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
 
 use self::missing::Missing;
 use super::flight::{Boarding, Flights, Outcome, Pilot};

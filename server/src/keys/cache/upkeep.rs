@@ -10,11 +10,12 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kes_api::KeyName;
 use kes_keystore::{KeyStore as _, State};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::{Boarding, Cache, Settings};
 
@@ -127,6 +128,7 @@ mod tests {
         Record { key: Key::generate(), created_at, created_by: String::new() }
     }
 
+    /// Time passes only here, so that no busy machine lets a key grow old between two looks.
     async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         let start = Instant::now();
         while !condition() {
@@ -135,7 +137,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_key_in_use_is_read_anew_before_it_goes() {
         let cache = cache(400, 60_000);
         let name = KeyName::parse("k").unwrap();
@@ -150,7 +152,7 @@ mod tests {
         eventually("the key is read anew", newer).await;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_key_that_was_deleted_elsewhere_goes_when_it_is_read_anew() {
         let cache = cache(400, 60_000);
         let name = KeyName::parse("k").unwrap();
@@ -159,7 +161,7 @@ mod tests {
         eventually("the key goes", || cache.get(&name).is_none()).await;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_unused_key_goes_however_often_it_was_read_anew() {
         let cache = cache(100, 500);
         let name = KeyName::parse("k").unwrap();
