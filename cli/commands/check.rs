@@ -181,7 +181,9 @@ mod tests {
             (10, 355, Verdict::Ok, "valid until"),
             (340, 25, Verdict::Warning, "expires soon"),
             // A short-lived one as well.
-            (0, 30, Verdict::Warning, "expires soon"),
+            (1, 29, Verdict::Warning, "expires soon"),
+            // It was just made for 30 days.
+            (0, 30, Verdict::Ok, "valid until"),
             (1, 6, Verdict::Warning, "expires soon"),
         ] {
             let validity = Validity { from: now - DAY * age, until: now + DAY * left };

@@ -65,7 +65,8 @@ pub(crate) async fn follow_certificates(shared: Arc<Shared>, mut seen: Fingerpri
     }
 }
 
-/// Tells when a certificate comes to its end, and daily from 30 days before. Never returns.
+/// Tells when a certificate comes to its end, and daily while fewer than 30 days are left.
+/// Never returns.
 pub(crate) async fn follow_expiry(shared: Arc<Shared>) {
     loop {
         let tls = shared.tls.load_full();

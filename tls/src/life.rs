@@ -4,15 +4,17 @@ use std::time::{Duration, SystemTime};
 
 use crate::Validity;
 
-/// A certificate that ends within this time is to be renewed: time enough for a person to do it.
-const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// A certificate of which no more than this is left is to be renewed: time enough for a person to
+/// do it. It is less than 30 days in whole days, so that a certificate that was just made for 30
+/// days, as `kes identity new` does, is not told on its first day.
+const SOON: Duration = Duration::from_secs(29 * 24 * 60 * 60);
 
 /// Where a certificate stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     /// It has not begun.
     NotYet,
-    /// It holds, for more than 30 days.
+    /// It holds, for 30 days or more.
     Long,
     /// It holds, and ends after this time.
     Soon(Duration),
@@ -42,7 +44,10 @@ mod tests {
         let now = SystemTime::now();
         let life = |from, until| Validity { from, until }.life(now);
         assert_eq!(life(now - DAY, now + DAY * 31), Life::Long);
-        assert_eq!(life(now - DAY * 400, now + DAY * 30), Life::Soon(DAY * 30));
+        assert_eq!(life(now - DAY * 400, now + DAY * 29), Life::Soon(DAY * 29));
+        // Just made for 30 days.
+        let second = Duration::from_secs(1);
+        assert_eq!(life(now - second, now + DAY * 30 - second), Life::Long);
         assert_eq!(life(now, now), Life::Soon(Duration::ZERO));
         assert_eq!(life(now - DAY * 2, now - DAY), Life::Over);
         assert_eq!(life(now + DAY, now + DAY * 2), Life::NotYet);

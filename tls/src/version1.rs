@@ -65,6 +65,7 @@ fn sequence(parts: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::with_capacity(len + 10);
     out.push(0x30);
     match digits {
+        [] => out.push(0),
         [short @ 0..=0x7f] => out.push(*short),
         digits => {
             out.push(0x80 | u8::try_from(digits.len()).unwrap_or(8));

@@ -1,5 +1,5 @@
-//! The server's certificates come to their end: it is told when they are read, daily from 30 days
-//! before, and at the end.
+//! The server's certificates come to their end: it is told when they are read, daily while fewer than 30
+//! days are left, and at the end.
 
 use std::time::{Duration, SystemTime};
 
@@ -121,7 +121,7 @@ mod tests {
         Certificate { name: "tls.cert: a.crt".to_owned(), validity }
     }
 
-    /// Hour by hour over two months: a line a day in the last 30 days, one at the end, and one a
+    /// Hour by hour over two months: a line a day in the last 29 days, one at the end, and one a
     /// day from then on.
     #[test]
     fn the_end_is_told_daily_before_it_and_after_it() {
@@ -141,7 +141,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!((warnings, errors), (30, 20));
+        assert_eq!((warnings, errors), (29, 20));
         let (hour, text) = first_error.unwrap();
         assert_eq!(hour, 40 * 24 + 1, "at the first look after the end");
         let expected = "tls.cert: a.crt: expired 2024-11-13 00:01:00 UTC; clients will refuse it";
