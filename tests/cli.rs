@@ -9,6 +9,7 @@ mod live;
 mod pattern;
 mod terminal;
 mod transcript;
+mod trust;
 
 /// A test for each transcript file, and one that no file was forgotten.
 macro_rules! transcripts {

@@ -30,10 +30,8 @@ pub enum Roots {
 /// [`crate::MAX_FILE_LEN`] or is damaged, or if there is no usable certificate at all;
 /// [`Error::NoSystemRoots`] and [`Error::NoRoots`] if nothing was given and nothing found.
 pub fn load_roots(ca: Option<&Path>, mode: Roots) -> Result<RootCertStore, Error> {
-    match ca {
-        Some(path) => store(ca, &read(path)?, mode),
-        None => store(None, &[], mode),
-    }
+    let given = ca.map_or_else(|| Ok(Vec::new()), read)?;
+    load(ca, given, mode).map(|(store, _)| store)
 }
 
 /// The certificates that [`load_roots`] makes a store of.
@@ -44,21 +42,17 @@ pub(crate) fn certificates(
     ca: Option<&Path>,
     mode: Roots,
 ) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let mut trusted = ca.map(read).transpose()?.unwrap_or_default();
-    // What makes a store impossible is an error here as well.
-    store(ca, &trusted, mode)?;
-    if mode == Roots::AndSystem {
-        trusted.extend(rustls_native_certs::load_native_certs().certs);
-    }
-    Ok(trusted)
+    let given = ca.map_or_else(|| Ok(Vec::new()), read)?;
+    load(ca, given, mode).map(|(_, trusted)| trusted)
 }
 
-/// The store of the certificates that were read from `ca`, and of the system's.
-pub(crate) fn store(
+/// The store of the certificates that were read from `ca`, and of the system's; and all of these
+/// certificates themselves.
+pub(crate) fn load(
     ca: Option<&Path>,
-    given: &[CertificateDer<'static>],
+    given: Vec<CertificateDer<'static>>,
     mode: Roots,
-) -> Result<RootCertStore, Error> {
+) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), Error> {
     let mut store = RootCertStore::empty();
     if let Some(path) = ca {
         let (added, _) = store.add_parsable_certificates(given.iter().cloned());
@@ -66,19 +60,21 @@ pub(crate) fn store(
             return Err(Fault::NoUsableRoot.at(path));
         }
     }
+    let mut trusted = given;
     match mode {
         Roots::AndSystem => {
             let system = rustls_native_certs::load_native_certs();
-            store.add_parsable_certificates(system.certs);
+            store.add_parsable_certificates(system.certs.iter().cloned());
             if store.is_empty() {
                 let detail = system.errors.first().map(ToString::to_string).unwrap_or_default();
                 return Err(Error::NoSystemRoots { detail });
             }
+            trusted.extend(system.certs);
         }
         Roots::Only if store.is_empty() => return Err(Error::NoRoots),
         Roots::Only => {}
     }
-    Ok(store)
+    Ok((store, trusted))
 }
 
 /// The certificates of a file, or of the files of a folder.

@@ -14,10 +14,11 @@ use crate::roots::{self, Roots};
 
 /// The verifier for a client: the CAs of [`crate::load_roots`], and one more rule.
 ///
-/// A self-signed certificate as `openssl req -x509` makes it says that it is a CA, and webpki
-/// takes no CA for a server. Operators use such certificates for servers and trust them by
-/// name of their file, and other TLS libraries go along. So a server that shows, byte for byte,
-/// a certificate out of `ca` is taken for what its names say, as long as it has not expired.
+/// A server may show a certificate that is itself trusted, byte for byte: one out of `ca` or of the
+/// system's store. Nobody has to vouch for it, so it is accepted if its names and its time are
+/// right, whoever signed it. Operators use self-signed certificates in this way, and other TLS
+/// libraries go along. webpki alone would refuse those that `openssl req -x509` makes, because they
+/// say that they are a CA, and those whose issuer is not trusted.
 ///
 /// # Errors
 /// Those of [`crate::load_roots`].
@@ -25,11 +26,8 @@ pub fn server_verifier(
     ca: Option<&Path>,
     mode: Roots,
 ) -> Result<Arc<dyn ServerCertVerifier>, Error> {
-    let trusted = match ca {
-        Some(path) => roots::read(path)?,
-        None => Vec::new(),
-    };
-    let store = roots::store(ca, &trusted, mode)?;
+    let given = ca.map_or_else(|| Ok(Vec::new()), roots::read)?;
+    let (store, trusted) = roots::load(ca, given, mode)?;
     let chains = WebPkiServerVerifier::builder_with_provider(store.into(), crate::provider())
         .build()
         .map_err(|_| Error::NoRoots)?;
@@ -52,7 +50,7 @@ impl ServerCertVerifier for ServerVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         match self.chains.verify_server_cert(leaf, intermediates, name, ocsp, now) {
-            Err(error) if is_refused_as_ca(&error) && self.trusted.contains(leaf) => {
+            Err(error) if is_about_issuer(&error) && self.trusted.contains(leaf) => {
                 // webpki looks at the time first: it has not expired.
                 verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;
                 Ok(ServerCertVerified::assertion())
@@ -84,10 +82,18 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
-fn is_refused_as_ca(error: &rustls::Error) -> bool {
-    let rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) = error
-    else {
-        return false;
-    };
-    matches!(cause.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+/// Whether a certificate is refused for who signed it, or for what it may sign. webpki looks at its
+/// time and its purpose before that, as far as it gets.
+fn is_about_issuer(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(error) = error else { return false };
+    match error {
+        CertificateError::UnknownIssuer
+        | CertificateError::BadSignature
+        | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => true,
+        CertificateError::Other(OtherError(cause)) => {
+            matches!(cause.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+        }
+        _ => false,
+    }
 }

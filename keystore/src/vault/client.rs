@@ -127,6 +127,7 @@ impl Client {
         let first = self.active.load(Ordering::Relaxed);
         let count = self.endpoints.len();
         let mut turn = 0;
+        let mut others = String::new();
         loop {
             let at = (first + turn) % count;
             let pool = if turn == 0 { Pool::Kept } else { Pool::Fresh };
@@ -144,7 +145,16 @@ impl Client {
                 turn < count && (fault.is_not_done() || call.repeatable && is_trouble(&fault))
             };
             if !more {
-                return Err(fault);
+                // A refusal is the answer, whoever was away before.
+                return Err(if others.is_empty() || !fault.may_pass() {
+                    fault
+                } else {
+                    Fault::Several { last: Box::new(fault), others }
+                });
+            }
+            if count > 1 {
+                let and = if others.is_empty() { "" } else { "; " };
+                others = format!("{others}{and}{fault}");
             }
         }
     }

@@ -19,8 +19,12 @@ pub(super) enum Fault {
     NoAnswer { endpoint: String, reason: String },
 
     /// An answer that is not 2xx.
-    #[error("{endpoint} answers {status}{asked}{detail}{}", asked.advice(*status, detail.has_namespace()))]
+    #[error("{}", refusal(endpoint, *status, asked, detail))]
     Refused { endpoint: String, status: StatusCode, asked: Asked, detail: Detail },
+
+    /// None of several nodes did it: the last of them, and what the others said.
+    #[error("{last}; before that, {others}")]
+    Several { last: Box<Self>, others: String },
 
     /// An answer that is 2xx and makes no sense.
     #[error("the answer of {endpoint} cannot be used: {reason}")]
@@ -39,12 +43,31 @@ pub(super) enum Fault {
     Deadline { seconds: u64 },
 }
 
+/// Why a node can serve nobody, by its own account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    Sealed,
+    NotInitialised,
+    NoLeader,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sealed => "is sealed",
+            Self::NotInitialised => "is not initialised",
+            Self::NoLeader => "has no leader",
+        })
+    }
+}
+
 /// What Vault says of an error, made fit for a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Detail {
     texts: Vec<String>,
     /// Whether there are data beside the texts.
     has_data: bool,
+    condition: Option<Condition>,
 }
 
 /// What is shown of one text of Vault: whole for all that it says itself.
@@ -65,11 +88,26 @@ impl Detail {
             warnings: Option<Vec<String>>,
             #[serde(default)]
             data: Option<serde::de::IgnoredAny>,
+            // Of an answer to the question for health.
+            #[serde(default)]
+            initialized: Option<bool>,
+            #[serde(default)]
+            sealed: Option<bool>,
         }
-        let texts: Texts = serde_json::from_slice(body).unwrap_or_default();
-        let all = texts.errors.into_iter().chain(texts.warnings).flatten();
-        let all = all.take(MAX_TEXTS).map(|text| clean(&text, secret)).collect();
-        Self { texts: all, has_data: texts.data.is_some() }
+        let answer: Texts = serde_json::from_slice(body).unwrap_or_default();
+        let all = answer.errors.into_iter().chain(answer.warnings).flatten();
+        let texts: Vec<String> = all.take(MAX_TEXTS).map(|text| clean(&text, secret)).collect();
+        let says = |words: &str| texts.iter().any(|text| text.contains(words));
+        let condition = if answer.initialized == Some(false) || says("not initialized") {
+            Some(Condition::NotInitialised)
+        } else if answer.sealed == Some(true) || says(" is sealed") {
+            Some(Condition::Sealed)
+        } else if says("active cluster node not found") {
+            Some(Condition::NoLeader)
+        } else {
+            None
+        };
+        Self { texts, has_data: answer.data.is_some(), condition }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -88,6 +126,17 @@ impl fmt::Display for Detail {
             write!(f, "{}{text}", if at == 0 { ": " } else { "; " })?;
         }
         Ok(())
+    }
+}
+
+/// The text of a refusal. What a node says of itself has nothing to do with what it was asked.
+fn refusal(endpoint: &str, status: StatusCode, asked: &Asked, detail: &Detail) -> String {
+    match detail.condition {
+        Some(condition) if status.is_server_error() => format!("{endpoint} {condition}"),
+        _ => {
+            let advice = asked.advice(status, detail.has_namespace());
+            format!("{endpoint} answers {status}{asked}{detail}{advice}")
+        }
     }
 }
 
@@ -125,6 +174,7 @@ impl Fault {
     pub(super) fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Refused { status, .. } => Some(*status),
+            Self::Several { last, .. } => last.status(),
             Self::NoConnection { .. }
             | Self::NoAnswer { .. }
             | Self::BadAnswer { .. }
@@ -136,7 +186,11 @@ impl Fault {
 
     /// The same with the request that was refused, for its text.
     pub(super) fn about(mut self, call: &Call, space: &Space) -> Self {
-        if let Self::Refused { asked, .. } = &mut self {
+        let last = match &mut self {
+            Self::Several { last, .. } => &mut **last,
+            alone => alone,
+        };
+        if let Self::Refused { asked, .. } = last {
             *asked = Asked::new(call, space);
         }
         self
@@ -184,7 +238,10 @@ impl Fault {
             Self::Refused { status, .. } => {
                 status.is_server_error() && *status != StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::NoConnection { .. } | Self::Redirected { .. } | Self::Login { .. } => false,
+            Self::Several { last, .. } => last.is_unsure(),
+            Self::NoConnection { .. }
+            | Self::Redirected { .. }
+            | Self::Login { .. } => false,
         }
     }
 
@@ -193,6 +250,7 @@ impl Fault {
     pub(super) fn is_not_done(&self) -> bool {
         match self {
             Self::NoConnection { .. } => true,
+            Self::Several { last, .. } => last.is_not_done(),
             Self::Login { may_pass, .. } => *may_pass,
             Self::Refused { status, .. } => matches!(
                 *status,
@@ -212,6 +270,7 @@ impl Fault {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::NoConnection { .. } | Self::NoAnswer { .. } => true,
+            Self::Several { last, .. } => last.may_pass(),
             Self::Login { may_pass, .. } => *may_pass,
             Self::Refused { status, .. } => {
                 status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
@@ -227,6 +286,7 @@ impl Fault {
             Self::Refused { status, .. } => {
                 matches!(*status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::NOT_IMPLEMENTED)
             }
+            Self::Several { last, .. } => last.is_unreachable(),
             Self::Login { reachable, .. } => !reachable,
             Self::BadAnswer { .. } | Self::Redirected { .. } => false,
         }
@@ -259,6 +319,39 @@ mod tests {
         assert!(Detail::parse(body.as_bytes(), None).to_string().len() < 320);
         let many = format!(r#"{{"errors": [{}"z"]}}"#, "\"a\",".repeat(100));
         assert_eq!(Detail::parse(many.as_bytes(), None).to_string(), ": a; a; a; a");
+    }
+
+    #[test]
+    fn what_keeps_a_node_from_serving_is_said_in_words() {
+        for (status, body, text) in [
+            (503, r#"{"errors": ["Vault is sealed"]}"#, "http://vault is sealed"),
+            (503, r#"{"initialized": true, "sealed": true}"#, "http://vault is sealed"),
+            (
+                501,
+                r#"{"initialized": false, "sealed": true}"#,
+                "http://vault is not initialised",
+            ),
+            (
+                500,
+                r#"{"errors": ["local node not active but active cluster node not found"]}"#,
+                "http://vault has no leader",
+            ),
+            (503, "{}", "http://vault answers 503 Service Unavailable"),
+            // No more than a word in a refusal.
+            (
+                400,
+                r#"{"errors": ["x is sealed"]}"#,
+                "http://vault answers 400 Bad Request: x is sealed",
+            ),
+        ] {
+            let fault = Fault::Refused {
+                endpoint: "http://vault".to_owned(),
+                status: StatusCode::from_u16(status).unwrap(),
+                asked: Asked::default(),
+                detail: Detail::parse(body.as_bytes(), None),
+            };
+            assert_eq!(fault.to_string(), text);
+        }
     }
 
     #[test]

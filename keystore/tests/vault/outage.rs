@@ -6,6 +6,7 @@ use kes_keystore::config::{KvVersion, Vault, VaultTls};
 use kes_keystore::vault::VaultStore;
 use kes_keystore::{Error, KeyStore, Limit, State};
 use kes_testkit::Authority;
+use kes_testkit::bao::RoleCredentials;
 use kes_testkit::faulty::{Faulty, Mode, Relay, Reply, Request};
 use kes_testkit::wait::eventually_async;
 use serde_json::json;
@@ -48,7 +49,7 @@ async fn sealed_and_unsealed() {
     world.bao.seal();
     is_unreachable(&store).await;
     let text = read(&store, "k").await.unwrap_err().to_string();
-    assert!(text.contains("sealed"), "{text}");
+    assert!(text.contains("is sealed"), "{text}");
     assert!(matches!(create(&store, "l").await, Err(Error::Unreachable { .. })));
     assert!(matches!(delete(&store, "k").await, Err(Error::Unreachable { .. })));
     world.bao.unseal();
@@ -292,6 +293,25 @@ async fn a_name_that_does_not_resolve_is_no_connection() {
     let url = "http://no-such-host.invalid:8200";
     let store = open(config(url, KvVersion::V1, &world.role)).await;
     is_unreachable(&store).await;
+}
+
+#[tokio::test]
+async fn an_error_of_several_endpoints_names_what_each_of_them_said() {
+    let sealed = Faulty::start(|_| Reply::json(503, json!({ "errors": ["Vault is sealed"] })));
+    let reset = Faulty::start(|_| Reply::Reset);
+    let role = RoleCredentials { role_id: "r".to_owned(), secret_id: "s".to_owned() };
+    let mut config = config(&sealed.url(), KvVersion::V1, &role);
+    config.endpoints.push(reset.url().parse().unwrap());
+    config.endpoints.push("http://127.0.0.1:1".parse().unwrap());
+    let store = open(config).await;
+    let text = read(&store, "k").await.unwrap_err().to_string();
+    for part in [
+        format!("{} is sealed", sealed.url()),
+        // A login may have been carried out where its answer is lost, so nobody else is asked.
+        format!("no answer from {}", reset.url()),
+    ] {
+        assert!(text.contains(&part), "{part}: {text}");
+    }
 }
 
 #[tokio::test]
