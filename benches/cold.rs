@@ -164,7 +164,8 @@ fn settings(url: &str, version: KvVersion, role: &RoleCredentials, ca: Option<Pa
             id: role.role_id.clone(),
             secret: AppRoleSecret::Literal(SecretText::new(role.secret_id.clone())),
         },
-        tls: VaultTls { client: None, ca: ca.map(Into::into) },
+        tls: VaultTls { client: None, ca: ca.map(Into::into), ..VaultTls::default() },
+        proxies: Vec::new(),
         ping: Duration::from_secs(15),
     }
 }

@@ -1,6 +1,7 @@
 //! Keys in a real Vault (OpenBao), as MinIO and its operator meet it (contract `vault.md`).
 
 mod creators;
+mod environment;
 mod job;
 mod outage;
 mod rights;

@@ -22,7 +22,7 @@ pub(super) fn run(args: CheckArgs) -> Result<()> {
     };
     // Before anything secret is there.
     kes_server::harden();
-    let Loaded { config, warnings } = kes_config::load(&path, &|name| std::env::var(name).ok())?;
+    let Loaded { config, warnings } = kes_config::load(&path, &kes_config::ProcessEnvironment)?;
     let mut report = Report::new();
     report.line(Verdict::Ok, &format!("{}: can be read", path.display()));
     for warning in &warnings {

@@ -46,6 +46,8 @@ const FIELDS: &[&str] = &[
     "keystore.vault.tls.key",
     "keystore.vault.tls.cert",
     "keystore.vault.tls.ca",
+    "keystore.vault.tls.server_name",
+    "keystore.vault.proxy",
     "keystore.vault.status.ping",
     "keystore.fortanix.sdkms",
     "keystore.gemalto.keysecure",

@@ -30,6 +30,9 @@ mod level;
 /// What is wrong or odd in a file, and where.
 mod error;
 
+/// The environment of the process.
+mod environment;
+
 /// YAML as a tree that knows its lines.
 mod yaml;
 
@@ -47,6 +50,7 @@ pub use config::{
     ApiOverride, ApiOverrides, Cache, ClientAuth, Config, Log, LogFormat, Proxy, Tls,
 };
 pub use duration::{InvalidDuration, parse_duration};
+pub use environment::{Environment, ProcessEnvironment};
 pub use error::{Errors, Mistake, Warning};
 pub use kes_keystore::config::{ConfiguredPath, Place, SecretText};
 pub use level::{InvalidLevel, Level};
@@ -69,7 +73,7 @@ pub struct Loaded {
 ///
 /// # Errors
 /// [`Errors`] with all mistakes of the file, or why it cannot be read.
-pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
+pub fn load(path: &Path, env: &dyn Environment) -> Result<Loaded, Errors> {
     let bytes = read_file(path).map_err(|reason| Errors::Open { path: path.to_owned(), reason })?;
     let too_large = u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE_BYTES);
     let loaded = if too_large {
@@ -96,16 +100,12 @@ fn decode(bytes: &[u8]) -> Result<&str, Mistake> {
 ///
 /// # Errors
 /// [`Errors`] with all mistakes of the text.
-pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
+pub fn parse(text: &str, env: &dyn Environment) -> Result<Loaded, Errors> {
     parse_of(text, env, None)
 }
 
 /// Checks a text, which may come from a file.
-fn parse_of(
-    text: &str,
-    env: &dyn Fn(&str) -> Option<String>,
-    file: Option<&Path>,
-) -> Result<Loaded, Errors> {
+fn parse_of(text: &str, env: &dyn Environment, file: Option<&Path>) -> Result<Loaded, Errors> {
     let tree = yaml::parse(text)?;
     read::config(&tree, env, file)
 }

@@ -22,12 +22,12 @@ use kes_policy::Policies;
 use self::identity::Roles;
 use crate::value::{Context, Noted, Section, Text, Value};
 use crate::yaml::Document;
-use crate::{Config, Errors, Loaded, Mistake};
+use crate::{Config, Environment, Errors, Loaded, Mistake};
 
 /// Checks a whole file. Every section is looked at, whatever is wrong with those before it.
 pub(crate) fn config(
     document: &Document,
-    env: &dyn Fn(&str) -> Option<String>,
+    env: &dyn Environment,
     file: Option<&Path>,
 ) -> Result<Loaded, Errors> {
     let context = Context::new(env, file.map(Arc::from));

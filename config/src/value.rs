@@ -5,8 +5,8 @@ mod section;
 mod text;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use kes_keystore::config::Place;
 pub(crate) use self::section::Section;
 pub(crate) use self::text::Text;
 use crate::yaml::{Entry, Kind, Node};
-use crate::{Mistake, Warning, parse_duration};
+use crate::{Environment, Mistake, Warning, parse_duration};
 
 /// So many mistakes, and so many warnings, of a file are told. Nobody reads more, and a file can
 /// have one for every three of its bytes.
@@ -24,7 +24,9 @@ const MAX_TOLD: usize = 200;
 
 /// What all of a walk share: the environment, and what the walk meets.
 pub(crate) struct Context<'a> {
-    env: &'a dyn Fn(&str) -> Option<String>,
+    env: &'a dyn Environment,
+    /// The variables that the file refers to.
+    referred: RefCell<HashSet<String>>,
     /// The file that the text came from.
     file: Option<Arc<Path>>,
     mistakes: RefCell<Notes<Mistake>>,
@@ -54,8 +56,10 @@ pub(crate) struct Value<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(env: &'a dyn Fn(&str) -> Option<String>, file: Option<Arc<Path>>) -> Self {
-        Self { env, file, mistakes: RefCell::default(), warnings: RefCell::default() }
+    pub(crate) fn new(env: &'a dyn Environment, file: Option<Arc<Path>>) -> Self {
+        let referred = RefCell::default();
+        let (mistakes, warnings) = (RefCell::default(), RefCell::default());
+        Self { env, referred, file, mistakes, warnings }
     }
 
     pub(crate) fn root(&'a self, node: &'a Node) -> Value<'a> {

@@ -62,6 +62,8 @@ pub struct Vault {
     pub login: Login,
     /// TLS to Vault.
     pub tls: VaultTls,
+    /// The proxies of endpoints that are reached through one.
+    pub proxies: Vec<Proxy>,
     /// How often health is asked; default 15 s.
     pub ping: Duration,
 }
@@ -136,6 +138,30 @@ pub struct VaultTls {
     pub client: Option<(ConfiguredPath, ConfiguredPath)>,
     /// A file or folder of CAs to trust instead of the system's.
     pub ca: Option<ConfiguredPath>,
+    /// CAs in PEM to trust instead of the system's, where no file or folder is named.
+    pub ca_pem: Option<String>,
+    /// The name that Vault's certificate must have; that of the endpoint if left out.
+    pub server_name: Option<TlsName>,
+}
+
+/// A name that a server's certificate may have: a DNS name or an IP address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsName(pub(crate) rustls::pki_types::ServerName<'static>);
+
+impl TlsName {
+    /// `None` if it is neither.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.to_owned().try_into().ok().map(Self)
+    }
+}
+
+/// The proxy of an endpoint.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Scheme, host and port of the endpoint, as [`Url::origin`] has them.
+    pub origin: String,
+    /// The URL of the proxy: http, https, socks5 or socks5h. It may hold a password.
+    pub url: SecretText,
 }
 
 /// A text that is secret: wiped when dropped, and `Debug` hides it.

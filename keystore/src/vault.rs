@@ -137,7 +137,7 @@ impl VaultStore {
             Some(own) => self::namespace(own)?,
             None => namespace.clone(),
         };
-        let client = Client::new(config.endpoints, tls)
+        let client = Client::new(config.endpoints, tls, &config.proxies)
             .map_err(|error| unusable(format!("no HTTP client: {error}")))?;
         let vault = Arc::new(Vault {
             session: Session::new(client, config.login, namespace, login_namespace),

@@ -61,8 +61,8 @@ pub enum SetupError {
 impl Setup {
     /// Reads a file, and logs what in it is odd.
     pub(crate) fn of_file(path: &Path) -> Result<Self, SetupError> {
-        let env = |name: &str| std::env::var(name).ok();
-        let loaded = kes_config::load(path, &env).map_err(SetupError::Config)?;
+        let loaded =
+            kes_config::load(path, &kes_config::ProcessEnvironment).map_err(SetupError::Config)?;
         for warning in &loaded.warnings {
             tracing::warn!("{}", warning.in_file(path));
         }

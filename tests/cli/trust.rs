@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use crate::harness::openssl::openssl;
-use crate::harness::{Config, Server, Who};
+use crate::harness::{Config, Server, Who, openssl};
 
 /// A certificate as `openssl req -x509` makes it, which says that it is a CA.
 fn self_signed(folder: &Path, name: &str) {

@@ -200,6 +200,11 @@ impl Server {
         self.folder().join(name)
     }
 
+    /// The variables that its configuration was started with.
+    pub(crate) fn environment(&self) -> &[(String, String)] {
+        &self.env
+    }
+
     /// Standard output so far.
     pub(crate) fn stdout(&self) -> String {
         std::fs::read_to_string(self.file("stdout")).unwrap()

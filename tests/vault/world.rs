@@ -119,6 +119,11 @@ impl World {
         self.bao.namespace(self.layout.namespace)
     }
 
+    /// The CA of a Vault that speaks TLS.
+    pub(super) fn authority(&self) -> &Authority {
+        self.authority.as_ref().unwrap()
+    }
+
     /// The guide's configuration.
     pub(super) fn config(&self) -> Config {
         self.config_at(&self.bao.url())

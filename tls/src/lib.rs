@@ -7,7 +7,8 @@
 //! - [`match_key`], [`load_certified_key`]: a certificate chain with its private key.
 //! - [`load_roots`]: the CAs to trust, from files, folders and the system.
 //! - [`ClientChains`]: the CAs that client certificates have to come from.
-//! - [`server_verifier`]: what a client asks whether a server is who it says it is.
+//! - [`server_verifier`], [`server_verifier_of_pem`]: what a client asks whether a server is who it
+//!   says it is.
 //!
 //! Private keys and every buffer that held one are wiped. Errors name the file and what is
 //! wrong with it, never a byte of a key or a password.
@@ -69,7 +70,7 @@ pub use life::Life;
 pub use name::subject;
 pub use private_key::{PrivateKey, is_encrypted, load_private_key, parse_private_key};
 pub use roots::{Roots, load_roots};
-pub use verifier::server_verifier;
+pub use verifier::{server_verifier, server_verifier_of_pem};
 
 /// The cryptography of every TLS session: aws-lc-rs, because it verifies P-521 as well.
 ///

@@ -9,7 +9,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::error::Error;
+use crate::error::{Error, Fault};
 use crate::roots::{self, Roots};
 
 /// The verifier for a client: the CAs of [`crate::load_roots`], and one more rule.
@@ -28,10 +28,26 @@ pub fn server_verifier(
 ) -> Result<Arc<dyn ServerCertVerifier>, Error> {
     let given = ca.map_or_else(|| Ok(Vec::new()), roots::read)?;
     let (store, trusted) = roots::load(ca, given, mode)?;
-    let chains = WebPkiServerVerifier::builder_with_provider(store.into(), crate::provider())
-        .build()
-        .map_err(|_| Error::NoRoots)?;
-    Ok(Arc::new(ServerVerifier { chains, trusted }))
+    verifier(store, trusted).ok_or(Error::NoRoots)
+}
+
+/// The same for the CAs of a PEM text, and no others.
+///
+/// # Errors
+/// [`Fault`] if the text is damaged or holds no usable certificate.
+pub fn server_verifier_of_pem(pem: &[u8]) -> Result<Arc<dyn ServerCertVerifier>, Fault> {
+    let trusted = crate::parse_certificates(pem)?;
+    let mut store = rustls::RootCertStore::empty();
+    store.add_parsable_certificates(trusted.iter().cloned());
+    verifier(store, trusted).ok_or(Fault::NoUsableRoot)
+}
+
+fn verifier(
+    store: rustls::RootCertStore,
+    trusted: Vec<CertificateDer<'static>>,
+) -> Option<Arc<dyn ServerCertVerifier>> {
+    let chains = WebPkiServerVerifier::builder_with_provider(store.into(), crate::provider());
+    Some(Arc::new(ServerVerifier { chains: chains.build().ok()?, trusted }))
 }
 
 #[derive(Debug)]

@@ -39,7 +39,7 @@ impl<'a> Value<'a> {
                 ));
             }
         };
-        let Some(text) = (self.context.env)(name).map(Zeroizing::new) else {
+        let Some(text) = self.look_up(name).map(Zeroizing::new) else {
             // `${NAME-value}` has a default in shells.
             let hint = if name.contains('-') { "; there are no defaults" } else { "" };
             let text = format!("environment variable '{name}' is not set{hint}");
@@ -80,12 +80,39 @@ impl<'a> Value<'a> {
             Kind::Null => true,
             Kind::Scalar(text) => match variable(text) {
                 Variable::Whole(name) => {
-                    (self.context.env)(name).map(Zeroizing::new).is_some_and(|text| text.is_empty())
+                    self.look_up(name).map(Zeroizing::new).is_some_and(|text| text.is_empty())
                 }
                 Variable::None | Variable::Partial => text.is_empty(),
             },
             Kind::List(_) | Kind::Map(_) => false,
         })
+    }
+}
+
+impl Value<'_> {
+    /// The value of a variable that the file refers to.
+    fn look_up(&self, name: &str) -> Option<String> {
+        self.context.referred.borrow_mut().insert(name.to_owned());
+        self.context.env.get(name)
+    }
+
+    /// The value of a variable that stands for this field where the file leaves it out; `None` if
+    /// it is not set, or set to nothing.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        self.context.env.get(name).filter(|text| !text.is_empty())
+    }
+
+    /// The first of some variables that is set to something.
+    pub(crate) fn first_variable(&self, names: &[&'static str]) -> Option<(&'static str, String)> {
+        names.iter().find_map(|name| Some((*name, self.variable(name)?)))
+    }
+
+    /// The variables whose names begin so, and that the file does not refer to.
+    pub(crate) fn other_variables(&self, prefix: &str) -> Vec<String> {
+        let mut names = self.context.env.names();
+        let referred = self.context.referred.borrow();
+        names.retain(|name| name.starts_with(prefix) && !referred.contains(name));
+        names
     }
 }
 

@@ -33,20 +33,29 @@ impl fmt::Display for Place {
 pub struct ConfiguredPath {
     path: PathBuf,
     place: Option<Place>,
+    /// The environment variable that names it.
+    variable: Option<&'static str>,
 }
 
 impl ConfiguredPath {
     /// A path that stands at a place of the configuration.
     pub const fn new(path: PathBuf, place: Place) -> Self {
-        Self { path, place: Some(place) }
+        Self { path, place: Some(place), variable: None }
     }
 
-    /// A message about the path: `config.yml:12: keystore.vault.tls.ca: <fault>`, or the fault
-    /// alone for a path that came from no configuration file.
+    /// A path that an environment variable names.
+    pub const fn of_variable(path: PathBuf, variable: &'static str) -> Self {
+        Self { path, place: None, variable: Some(variable) }
+    }
+
+    /// A message about the path: `config.yml:12: keystore.vault.tls.ca: <fault>`, or
+    /// `environment variable VAULT_CACERT: <fault>`, or the fault alone for a path that came from
+    /// neither.
     pub fn blame(&self, fault: impl fmt::Display) -> String {
-        match &self.place {
-            Some(place) => format!("{place}: {fault}"),
-            None => fault.to_string(),
+        match (&self.place, self.variable) {
+            (Some(place), _) => format!("{place}: {fault}"),
+            (None, Some(variable)) => format!("environment variable {variable}: {fault}"),
+            (None, None) => fault.to_string(),
         }
     }
 
@@ -59,7 +68,7 @@ impl ConfiguredPath {
 /// A path that no configuration file names.
 impl From<PathBuf> for ConfiguredPath {
     fn from(path: PathBuf) -> Self {
-        Self { path, place: None }
+        Self { path, place: None, variable: None }
     }
 }
 

@@ -2,6 +2,9 @@
 //! limits, one repeat of what is safe to repeat, several endpoints in turn, redirects by hand,
 //! and answers of bounded size.
 
+/// Connections that are kept.
+mod pool;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,32 +14,21 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
-use reqwest::redirect::Policy;
+use reqwest::Proxy;
 use rustls::ClientConfig;
 use url::Url;
 
+use self::pool::{build, proxy};
 use super::asked::{Asked, Capability};
 use super::body::Buffer;
 use super::fault::{Detail, Fault};
 use super::intake::Intake;
 use super::latest::Latest;
-
-/// A connection that takes longer counts as none. In a data centre it takes milliseconds.
-const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+use crate::config;
 
 /// From sending to the last byte of the answer. Two tries fit in the limit of a whole call
 /// ([`super::CALL_LIMIT`]).
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-
-/// The kernel probes idle connections this often, so that a firewall does not forget them and a
-/// host that lost its power is found out.
-const KEEPALIVE: Duration = Duration::from_secs(15);
-
-/// Bytes that stay unacknowledged for this long end a connection.
-const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(5);
-
-/// Idle connections are closed after this time; Vault itself closes them after 5 minutes.
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Idle connections that are kept for each endpoint.
 const MAX_IDLE: usize = 64;
@@ -60,6 +52,7 @@ pub(super) struct Client {
     /// Makes a new connection for each request.
     fresh: reqwest::Client,
     tls: ClientConfig,
+    proxy: Option<Proxy>,
     pub(super) latest: Latest,
 }
 
@@ -100,7 +93,12 @@ pub(super) struct Credentials<'a> {
 }
 
 impl Client {
-    pub(super) fn new(endpoints: Vec<Url>, tls: ClientConfig) -> reqwest::Result<Self> {
+    pub(super) fn new(
+        endpoints: Vec<Url>,
+        tls: ClientConfig,
+        proxies: &[config::Proxy],
+    ) -> reqwest::Result<Self> {
+        let proxy = proxy(proxies);
         let endpoints = endpoints
             .into_iter()
             .map(|url| Endpoint { origin: url.origin().ascii_serialization(), url })
@@ -108,9 +106,10 @@ impl Client {
         Ok(Self {
             endpoints,
             active: AtomicUsize::new(0),
-            pooled: ArcSwap::from_pointee(build(tls.clone(), MAX_IDLE)?),
-            fresh: build(tls.clone(), 0)?,
+            pooled: ArcSwap::from_pointee(build(tls.clone(), proxy.clone(), MAX_IDLE)?),
+            fresh: build(tls.clone(), proxy.clone(), 0)?,
             tls,
+            proxy,
             latest: Latest::default(),
         })
     }
@@ -337,7 +336,7 @@ impl Client {
     /// Forgets the kept connections, unless somebody just did.
     fn drop_connections(&self, used: &Arc<reqwest::Client>) {
         // It was built once from the same parts, so it can be built again.
-        if let Ok(client) = build(self.tls.clone(), MAX_IDLE) {
+        if let Ok(client) = build(self.tls.clone(), self.proxy.clone(), MAX_IDLE) {
             self.pooled.compare_and_swap(used, Arc::new(client));
         }
     }
@@ -362,27 +361,6 @@ impl Endpoint {
 fn is_trouble(fault: &Fault) -> bool {
     matches!(fault, Fault::NoAnswer { .. } | Fault::BadAnswer { .. })
         || fault.status().is_some_and(|status| status.is_server_error())
-}
-
-/// HTTP/1.1 alone: with HTTP/2 all requests share one connection, and when that one is dead
-/// without a word all of them wait. No proxy is taken from the environment, and redirects are
-/// not followed, because they would take the token along.
-fn build(tls: ClientConfig, max_idle: usize) -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .http1_only()
-        .no_proxy()
-        .redirect(Policy::none())
-        .referer(false)
-        .connect_timeout(CONNECT_LIMIT)
-        .tcp_nodelay(true)
-        .tcp_keepalive(KEEPALIVE)
-        .tcp_keepalive_interval(KEEPALIVE)
-        .tcp_keepalive_retries(3)
-        .tcp_user_timeout(UNACKNOWLEDGED_LIMIT)
-        .pool_idle_timeout(IDLE_LIMIT)
-        .pool_max_idle_per_host(max_idle)
-        .build()
 }
 
 fn location(response: &reqwest::Response) -> Option<String> {

@@ -1,3 +1,6 @@
+/// Another name than the endpoint's.
+mod named;
+
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
@@ -13,10 +16,20 @@ use crate::config::{ConfiguredPath, VaultTls};
 /// The TLS of connections to Vault: the CAs of the configuration or the system's, and a client
 /// certificate if there is one. Also for plain HTTP, where it has no meaning.
 pub(super) fn load(config: &VaultTls) -> Result<ClientConfig, OpenError> {
-    let mode = if config.ca.is_some() { Roots::Only } else { Roots::AndSystem };
-    // A self-signed certificate that is named as `tls.ca` is taken as other TLS libraries do.
-    let verifier = kes_tls::server_verifier(config.ca.as_deref(), mode)
-        .map_err(|error| unusable(config.ca.as_ref(), &error))?;
+    let mut verifier = match (&config.ca, &config.ca_pem) {
+        (None, Some(pem)) => kes_tls::server_verifier_of_pem(pem.as_bytes())
+            .map_err(|fault| OpenError::Vault { reason: format!("VAULT_CACERT_BYTES: {fault}") })?,
+        (ca, _) => {
+            let mode = if ca.is_some() { Roots::Only } else { Roots::AndSystem };
+            // A self-signed certificate that is named as `tls.ca` is taken as other TLS libraries
+            // do.
+            kes_tls::server_verifier(ca.as_deref(), mode)
+                .map_err(|error| unusable(ca.as_ref(), &error))?
+        }
+    };
+    if let Some(name) = &config.server_name {
+        verifier = Arc::new(named::Named { verifier, name: name.0.clone() });
+    }
     let builder = ClientConfig::builder_with_provider(kes_tls::provider())
         .with_safe_default_protocol_versions()
         .expect("the provider knows TLS 1.2 and 1.3")

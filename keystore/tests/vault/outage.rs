@@ -191,7 +191,8 @@ async fn connections_that_are_reset() {
 async fn started_again_with_a_new_certificate() {
     let authority = Authority::new();
     let mut world = World::with_tls(&authority, false);
-    let tls = VaultTls { client: None, ca: Some(authority.certificate().into()) };
+    let tls =
+        VaultTls { client: None, ca: Some(authority.certificate().into()), ..VaultTls::default() };
     let store = open(Vault { tls, ..world.config() }).await;
     create(&store, "k").await.unwrap();
     // The same file, another key and certificate of the same CA.
@@ -299,7 +300,7 @@ async fn a_name_that_does_not_resolve_is_no_connection() {
 async fn an_error_of_several_endpoints_names_what_each_of_them_said() {
     let sealed = Faulty::start(|_| Reply::json(503, json!({ "errors": ["Vault is sealed"] })));
     let reset = Faulty::start(|_| Reply::Reset);
-    let role = RoleCredentials { role_id: "r".to_owned(), secret_id: "s".to_owned() };
+    let role = RoleCredentials { role_id: "role".to_owned(), secret_id: "hidden".to_owned() };
     let mut config = config(&sealed.url(), KvVersion::V1, &role);
     config.endpoints.push(reset.url().parse().unwrap());
     config.endpoints.push("http://127.0.0.1:1".parse().unwrap());

@@ -54,7 +54,8 @@ async fn a_connection_is_used_for_many_calls() {
     let world = World::with_tls(&authority, false);
     let relay = Relay::to(world.bao.address());
     let url = format!("https://{}", relay.address());
-    let tls = VaultTls { client: None, ca: Some(authority.certificate().into()) };
+    let tls =
+        VaultTls { client: None, ca: Some(authority.certificate().into()), ..VaultTls::default() };
     let store = open(Vault { tls, ..config(&url, KvVersion::V1, &world.role) }).await;
     create(&store, "k").await.unwrap();
     for _ in 0..100 {
@@ -88,7 +89,7 @@ async fn tls_with_a_private_ca_and_a_client_certificate() {
         (Some(stranger.certificate().to_path_buf()), Some(pair), false),
     ] {
         let client = client.map(|(key, certificate)| (key.into(), certificate.into()));
-        let tls = VaultTls { client, ca: ca.map(Into::into) };
+        let tls = VaultTls { client, ca: ca.map(Into::into), ..VaultTls::default() };
         let text = format!("{tls:?}");
         let store = open(Vault { tls, ..world.config() }).await;
         assert_eq!(is_reachable(&store), works, "{text}");
@@ -111,7 +112,10 @@ async fn a_mistake_in_the_configuration_is_told_at_once() {
     let node = Faulty::start(well);
     let tls = |client: Option<(PathBuf, PathBuf)>, ca: Option<PathBuf>| {
         let client = client.map(|(key, certificate)| (key.into(), certificate.into()));
-        Vault { tls: VaultTls { client, ca: ca.map(Into::into) }, ..stub_config(&node) }
+        Vault {
+            tls: VaultTls { client, ca: ca.map(Into::into), ..VaultTls::default() },
+            ..stub_config(&node)
+        }
     };
     for (config, word) in [
         (tls(None, Some(missing.clone())), "missing.pem"),

@@ -97,6 +97,7 @@ pub(crate) fn config(url: &str, version: KvVersion, role: &RoleCredentials) -> V
         transit: None,
         login: app_role(role),
         tls: VaultTls::default(),
+        proxies: Vec::new(),
         ping: Duration::from_secs(15),
     }
 }

@@ -11,6 +11,9 @@ pub mod bao;
 /// Certificates of a private CA.
 pub mod certs;
 
+/// A proxy that makes tunnels.
+pub mod connect;
+
 /// A server that breaks the rules in ways that a real one does not, and a relay that breaks
 /// connections to a real one.
 pub mod faulty;
@@ -31,6 +34,7 @@ mod process;
 
 pub use bao::{Bao, Cluster, Space};
 pub use certs::Authority;
+pub use connect::ConnectProxy;
 pub use haproxy::Haproxy;
 pub use plain_http::Answer;
 pub use ports::Port;

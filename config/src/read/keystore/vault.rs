@@ -1,9 +1,17 @@
 /// `keystore.vault.endpoint`
 mod endpoint;
 
+/// Variables of Vault's client.
+mod environment;
+
+/// `keystore.vault.proxy`
+mod proxy;
+
 use std::time::Duration;
 
-use kes_keystore::config::{AppRoleSecret, Jwt, KvVersion, Login, Transit, Vault, VaultTls};
+use kes_keystore::config::{
+    AppRoleSecret, Jwt, KvVersion, Login, TlsName, Transit, Vault, VaultTls,
+};
 
 use super::super::{path, secret};
 use crate::value::{Noted, Section, Text, Value};
@@ -16,7 +24,11 @@ pub(super) fn read(value: &Value<'_>) -> Result<Vault, Noted> {
     let endpoints = endpoint::read(&section.take("endpoint"));
     let engine = engine(&section.take("engine"), "kv");
     let version = kv_version(&section.take("version"));
-    let namespace = trimmed(&section.take("namespace"));
+    let namespace_field = section.take("namespace");
+    let namespace = trimmed(&namespace_field).map(|namespace| {
+        let of_variable = || environment::text(&namespace_field, "VAULT_NAMESPACE");
+        namespace.or_else(|| Some(of_variable()?.trim_matches('/').to_owned()))
+    });
     let prefix = trimmed(&section.take("prefix"));
     let transit = transit(&section.take("transit"));
     let login = login(&mut section);
@@ -24,7 +36,10 @@ pub(super) fn read(value: &Value<'_>) -> Result<Vault, Noted> {
     let is_encrypted =
         endpoints.as_ref().map_or(true, |urls| urls.iter().any(|url| url.scheme() == "https"));
     let tls = vault_tls(&section.take("tls"), is_encrypted);
+    let proxy = section.take("proxy");
+    let proxies = endpoints.as_ref().map_or(Ok(Vec::new()), |urls| proxy::read(&proxy, urls));
     let ping = status(&section.take("status"));
+    environment::warn_of_others(section.value(), is_encrypted);
     section.end();
 
     Ok(Vault {
@@ -36,6 +51,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<Vault, Noted> {
         transit: transit?,
         login: login?,
         tls: tls?,
+        proxies: proxies?,
         ping: ping?,
     })
 }
@@ -157,22 +173,39 @@ fn token(jwt: &Text<'_>) -> Jwt {
 
 fn vault_tls(value: &Value<'_>, is_encrypted: bool) -> Result<VaultTls, Noted> {
     let mut section = value.section("keystore.vault.tls")?;
-    let fields = ["key", "cert", "ca"].map(|name| section.take(name));
+    let fields = ["key", "cert", "ca", "server_name"].map(|name| section.take(name));
     section.end();
     if !is_encrypted {
         for field in fields.iter().filter(|field| !field.is_blank()) {
             field.warn("has no effect: no endpoint begins with https://");
         }
     }
-    let [key, cert, ca] = fields.each_ref().map(Value::filled);
-    let [key_field, cert_field, _] = &fields;
-    let client = match (key?, cert?) {
-        (None, None) => None,
-        (Some(key), Some(cert)) => Some((path(&key), path(&cert))),
+    let [key, cert, ca, server_name] = fields.each_ref().map(Value::filled);
+    let [key_field, cert_field, ca_field, name_field] = &fields;
+    let mut tls = VaultTls::default();
+    match (key?, cert?) {
+        (None, None) if is_encrypted => environment::client(key_field, cert_field, &mut tls)?,
+        (None, None) => {}
+        (Some(key), Some(cert)) => tls.client = Some((path(&key), path(&cert))),
         (Some(_), None) => return Err(cert_field.mistake("is required where a key is")),
         (None, Some(_)) => return Err(key_field.mistake("is required where a cert is")),
+    }
+    match ca? {
+        Some(ca) => tls.ca = Some(path(&ca)),
+        None if is_encrypted => environment::authorities(ca_field, &mut tls),
+        None => {}
+    }
+    let server_name = match server_name? {
+        Some(name) => Some(name.as_str().to_owned()),
+        None if is_encrypted => environment::text(name_field, "VAULT_TLS_SERVER_NAME"),
+        None => None,
     };
-    Ok(VaultTls { client, ca: ca?.as_ref().map(path) })
+    if let Some(name) = server_name {
+        let name = TlsName::parse(&name);
+        tls.server_name =
+            Some(name.ok_or_else(|| name_field.mistake("neither a DNS name nor an IP address"))?);
+    }
+    Ok(tls)
 }
 
 fn status(value: &Value<'_>) -> Result<Duration, Noted> {
