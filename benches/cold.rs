@@ -11,7 +11,8 @@
 //! has templates, and OpenBao fills them in and parses the whole anew for each request. So there
 //! are two roles: one with it and one without.
 //!
-//! `cargo bench --bench cold -- list` lists keys instead.
+//! `cargo bench --bench cold -- list` lists keys instead, and `… -- blip` reads keys while OpenBao
+//! is away for two seconds.
 //!
 //! `KES_BENCH_CHECK=1` runs for seconds and fails where the key store saves less than half of what
 //! it is recorded to. No absolute time is asserted.
@@ -19,6 +20,7 @@
 #![allow(clippy::print_stdout, reason = "a bench prints its table")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot measure ends")]
 
+mod blip;
 #[path = "serve/cpu.rs"]
 #[allow(dead_code, reason = "the other bench measures memory too")]
 mod cpu;
@@ -86,6 +88,10 @@ fn main() -> ExitCode {
     let check = std::env::var_os("KES_BENCH_CHECK").is_some();
     if std::env::args().any(|argument| argument == "list") {
         let good = list::run(check);
+        return if check && !good { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
+    if std::env::args().any(|argument| argument == "blip") {
+        let good = blip::run();
         return if check && !good { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
     let authority = Authority::new();

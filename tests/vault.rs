@@ -1,5 +1,6 @@
 //! Keys in a real Vault (OpenBao), as MinIO and its operator meet it (contract `vault.md`).
 
+mod blip;
 mod creators;
 mod environment;
 mod job;

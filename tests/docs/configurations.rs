@@ -23,6 +23,10 @@ pub(super) fn completed(text: &str) -> String {
 #[test]
 fn every_configuration_loads_without_a_warning() {
     let env = |name: &str| {
+        // What the files name; what stands in for a field that is left out is not set.
+        if name.starts_with("VAULT_") || name.to_ascii_uppercase().ends_with("_PROXY") {
+            return None;
+        }
         let uuid = "0b5d6c2e-0000-4000-8000-000000000001".to_owned();
         Some(if name.ends_with("IDENTITY") { "0".repeat(64) } else { uuid })
     };

@@ -56,8 +56,13 @@ pub(super) fn with_vault(bao: &Bao) -> Session {
         match &*block.language {
             "sh" => {
                 for ran in session.run(block) {
-                    assert!(!ran.stderr.contains("arning"), "{}: {}", ran.command, ran.stderr);
-                    assert!(!ran.stdout.contains("warning"), "{}: {}", ran.command, ran.stdout);
+                    let text = format!("{}{}", ran.stdout, ran.stderr);
+                    // But that the shell has the variables of the `vault` commands.
+                    let mut warnings = text.lines().filter(|line| {
+                        line.contains("arning")
+                            && !line.ends_with("not obeyed: VAULT_ADDR, VAULT_TOKEN")
+                    });
+                    assert_eq!(warnings.next(), None, "{}", ran.command);
                 }
             }
             "yaml" => session.write(&block.place(), "config.yml", &block.text),

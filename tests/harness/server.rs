@@ -202,7 +202,7 @@ impl Server {
 
     /// The variables that its configuration was started with.
     pub(crate) fn environment(&self) -> &[(String, String)] {
-        &self.env
+        &self.launch.env
     }
 
     /// Standard output so far.

@@ -239,9 +239,7 @@ impl Fault {
                 status.is_server_error() && *status != StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Several { last, .. } => last.is_unsure(),
-            Self::NoConnection { .. }
-            | Self::Redirected { .. }
-            | Self::Login { .. } => false,
+            Self::NoConnection { .. } | Self::Redirected { .. } | Self::Login { .. } => false,
         }
     }
 
@@ -326,11 +324,7 @@ mod tests {
         for (status, body, text) in [
             (503, r#"{"errors": ["Vault is sealed"]}"#, "http://vault is sealed"),
             (503, r#"{"initialized": true, "sealed": true}"#, "http://vault is sealed"),
-            (
-                501,
-                r#"{"initialized": false, "sealed": true}"#,
-                "http://vault is not initialised",
-            ),
+            (501, r#"{"initialized": false, "sealed": true}"#, "http://vault is not initialised"),
             (
                 500,
                 r#"{"errors": ["local node not active but active cluster node not found"]}"#,

@@ -153,18 +153,30 @@ fn grant(answer: &Answer, since: Instant) -> Result<Grant, Fault> {
 /// Says what was refused and what to look at.
 fn failed(login: &Login, fault: &Fault, secret: &str, namespace: Option<&HeaderValue>) -> Fault {
     let (method, engine, hint) = match login {
-        Login::AppRole { engine, .. } => (
-            "AppRole",
-            engine,
-            "check `approle.id` and `approle.secret`: the role must exist, and the secret ID must \
-             be one of that role, not expired and not used up",
-        ),
-        Login::Kubernetes { engine, .. } => (
-            "Kubernetes",
-            engine,
-            "check `kubernetes.role` and `kubernetes.jwt`: the role must exist and be bound to the \
-             service account, and the token must be valid",
-        ),
+        Login::AppRole { engine, secret, .. } => {
+            let secret = match secret {
+                AppRoleSecret::Literal(_) => "`approle.secret`".to_owned(),
+                AppRoleSecret::File(path) => {
+                    format!("file '{}' of `approle.secret_file`", path.display())
+                }
+            };
+            let hint = format!(
+                "check `approle.id` and {secret}: the role must exist, and the secret ID must be \
+                 one of that role, not expired and not used up"
+            );
+            ("AppRole", engine, hint)
+        }
+        Login::Kubernetes { engine, jwt, .. } => {
+            let jwt = match jwt {
+                Jwt::Literal(_) => "`kubernetes.jwt`".to_owned(),
+                Jwt::File(path) => format!("file '{}' of `kubernetes.jwt`", path.display()),
+            };
+            let hint = format!(
+                "check `kubernetes.role` and {jwt}: the role must exist and be bound to the \
+                 service account, and the token must be valid"
+            );
+            ("Kubernetes", engine, hint)
+        }
     };
     let reachable = !fault.is_unreachable();
     let mut reason = fault.to_string();

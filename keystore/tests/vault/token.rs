@@ -65,6 +65,12 @@ async fn a_secret_file_is_read_anew_at_each_login() {
         })
         .await;
     }
+    fs::write(&path, "11111111-aaaa-bbbb-cccc-222222222222").unwrap();
+    let hint = format!("file '{}' of `approle.secret_file`", path.display());
+    eventually_async(SOON, "a wrong secret names its file", async || {
+        read(&store, "k").await.unwrap_err().to_string().contains(&hint)
+    })
+    .await;
     fs::write(&path, format!("{}\n", world.role.secret_id)).unwrap();
     eventually_async(SOON, "the login succeeds", async || create(&store, "k").await.is_ok()).await;
 }
