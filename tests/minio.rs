@@ -78,6 +78,8 @@ fn objects_are_read_back_after_both_were_restarted() {
     assert!(!holds(&minio.data, b"an object's contents\nan object's contents\n"));
     let status = minio.must(&["admin", "kms", "key", "status", "test", BUCKET_KEY, "--json"]);
     assert!(String::from_utf8(status.stdout).unwrap().contains(BUCKET_KEY));
+    let listed = minio.must(&["admin", "kms", "key", "list", "test"]);
+    assert!(String::from_utf8(listed.stdout).unwrap().contains(BUCKET_KEY));
 
     minio.stop();
     server.restart();

@@ -10,9 +10,10 @@ use crate::harness::program;
 
 /// Commands of programs that this machine may not have, each of which a test or a document
 /// elsewhere shows at work.
-const ELSEWHERE: [(&str, &str); 6] = [
+const ELSEWHERE: [(&str, &str); 7] = [
     ("mc encrypt set sse-s3 <alias>/<bucket>", "tests/minio.rs"),
     ("mc admin kms key create <alias> <key>", "docs/minio.md"),
+    ("mc admin kms key list", "tests/minio.rs"),
     ("systemctl edit kes", "docs/vault.md"),
     ("systemctl restart kes", "docs/vault.md"),
     ("systemctl reload kes", "systemd/README.md"),
