@@ -42,7 +42,7 @@ pub(crate) enum IdentityCommand {
         source: Option<String>,
     },
 
-    /// Describe an identity, oneself if none is given
+    /// Describe an identity; one's own if none is given
     #[command(override_usage = "kes identity info [options] [<identity>]")]
     Info {
         /// The identity

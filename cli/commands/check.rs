@@ -37,7 +37,7 @@ pub(super) fn run(args: CheckArgs) -> Result<()> {
 fn check_tls(tls: Tls, report: &mut Report) {
     let (cert, auth, ca) = (tls.cert.clone(), tls.auth, tls.ca.clone());
     match kes_server::check_tls(tls) {
-        Ok(()) => report.line(Verdict::Ok, "tls: private key and certificate belong together"),
+        Ok(()) => report.line(Verdict::Ok, "tls: the private key belongs to the certificate"),
         Err(error) => report.line(Verdict::Failed, &error.to_string()),
     }
     // What is wrong with the file was just said.
@@ -54,7 +54,7 @@ fn check_tls(tls: Tls, report: &mut Report) {
                 report.line(verdict, &format!("{name}: {text}"));
             }
             Err(_) => {
-                report.line(Verdict::Warning, &format!("{name}: does not say how long it holds"))
+                report.line(Verdict::Warning, &format!("{name}: does not say how long it is valid"))
             }
         }
     }

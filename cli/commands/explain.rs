@@ -60,7 +60,7 @@ impl Caller {
         let mut text = match self.identity {
             Some(identity) => format!("This client's identity is {identity} ({})", self.source),
             None => format!(
-                "{} gives no identity: it has to hold one certificate that is no CA's",
+                "{} gives no identity: it must hold exactly one certificate that is not a CA certificate",
                 self.source
             ),
         };

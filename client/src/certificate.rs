@@ -43,19 +43,19 @@ pub enum Usage {
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// A DNS name of other than ASCII characters.
-    #[error("'{name}' is no DNS name: international names are written with 'xn--'")]
+    #[error("'{name}' is not a DNS name: write international names with 'xn--'")]
     InvalidName {
         /// The name.
         name: String,
     },
     /// A certificate that would end after the year 9999, or at once.
-    #[error("a certificate cannot be good for {} seconds", validity.as_secs())]
+    #[error("a certificate cannot be valid for {} seconds", validity.as_secs())]
     InvalidValidity {
         /// How long.
         validity: Duration,
     },
     /// The system's generator of random numbers failed.
-    #[error("the system gave no random numbers")]
+    #[error("the system's random number generator failed")]
     Random,
     /// The certificate could not be signed.
     #[error("the certificate could not be signed: {error}")]

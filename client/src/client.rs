@@ -75,7 +75,7 @@ impl Client {
     pub async fn metrics(&self) -> Result<String, Error> {
         let (endpoint, body) = self.transport.call(Operation::Metrics, "", None).await?;
         String::from_utf8(body.to_vec())
-            .map_err(|_| Error::protocol(endpoint, "the metrics are no text"))
+            .map_err(|_| Error::protocol(endpoint, "the metrics are not text"))
     }
 
     /// The APIs that the server has.
@@ -280,7 +280,10 @@ impl Client {
                 return Ok(names);
             }
             if continue_at == pattern {
-                return Err(Error::protocol(endpoint, "a page of the listing leads to itself"));
+                return Err(Error::protocol(
+                    endpoint,
+                    "a page of the listing names itself as the next one",
+                ));
             }
             pattern = continue_at;
         }

@@ -118,12 +118,12 @@ impl FromStr for Endpoint {
         if let Some(reason) = fault(text) {
             return Err(invalid(reason));
         }
-        let url = Url::parse(&full).map_err(|_| invalid("it is no host, host:port or URL"))?;
+        let url = Url::parse(&full).map_err(|_| invalid("it is not a host, host:port or URL"))?;
         if text.contains('@') {
-            return Err(invalid("a user or password has no place in it"));
+            return Err(invalid("it must not contain a user or password"));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(invalid("a query or fragment has no place in it"));
+            return Err(invalid("it must not contain a query or fragment"));
         }
         let host = url.host().ok_or_else(|| invalid("it names no host"))?;
         if matches!(host, Host::Domain(name) if name.is_empty()) {
@@ -199,11 +199,11 @@ mod tests {
             (" , ", "names no host"),
             ("http://a:7373", "only https"),
             ("unix:///socket", "only https"),
-            ("https://", "no host"),
+            ("https://", "not a host"),
             ("https://u:secret@a:7373", "user or password"),
             ("u:secret@a:7373", "user or password"),
-            ("a:port", "no host, host:port or URL"),
-            ("a b", "no host, host:port or URL"),
+            ("a:port", "not a host, host:port or URL"),
+            ("a b", "not a host, host:port or URL"),
             ("\"a:7373\"", "quotes around it"),
             ("https://kes{1...4}.example:7373", "write out each server"),
             ("a:7373?x", "query"),

@@ -168,7 +168,7 @@ fn explain(endpoint: &str, error: &rustls::Error) -> String {
         }
         Tls::AlertReceived(alert) => refused(endpoint, *alert),
         Tls::InvalidMessage(_) => format!("{endpoint} does not speak TLS"),
-        other => format!("no TLS connection to {endpoint}: {other}"),
+        other => format!("the TLS connection to {endpoint} failed: {other}"),
     }
 }
 
@@ -195,7 +195,7 @@ fn distrust(error: &CertificateError) -> String {
         E::BadSignature
         | E::UnsupportedSignatureAlgorithmContext { .. }
         | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            format!("its issuer has the name of a trusted CA, but not its key; {HINT}")
+            format!("its issuer has the name of a trusted CA, but another key; {HINT}")
         }
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
             "it is not made for servers: its extended key usage lacks serverAuth".to_owned()
@@ -290,7 +290,7 @@ mod tests {
                     signature_algorithm_id: vec![6, 8],
                     public_key_algorithm_id: vec![6, 9],
                 },
-                "its issuer has the name of a trusted CA, but not its key",
+                "its issuer has the name of a trusted CA, but another key",
             ),
             (E::InvalidPurpose, "it is not made for servers"),
         ] {

@@ -39,7 +39,7 @@ impl LogStream {
                 }
             }
             if self.buffer.len() > MAX_LINE_LEN {
-                return Err(Error::protocol(&self.endpoint, "a line of the log does not end"));
+                return Err(Error::protocol(&self.endpoint, "a line of the log is too long"));
             }
             match chunk(&mut self.body).await {
                 Ok(Some(chunk)) => self.buffer.extend_from_slice(&chunk),

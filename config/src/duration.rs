@@ -10,7 +10,7 @@ pub enum InvalidDuration {
     #[error("a duration needs a unit; write it as 300ms, 1.5h or 5m0s")]
     NoUnit,
     /// A unit that does not exist.
-    #[error("unknown unit of a duration; there are ns, us, ms, s, m and h")]
+    #[error("unknown unit of a duration; use ns, us, ms, s, m or h")]
     UnknownUnit,
     /// It is below zero.
     #[error("a duration must not be negative")]

@@ -8,7 +8,7 @@ pub struct Level(i32);
 
 /// Not a level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a log level; there are on, off, debug, info, warn, error, INFO+1 and numbers")]
+#[error("not a log level; use on, off, debug, info, warn, error, INFO+1 or a number")]
 pub struct InvalidLevel;
 
 impl Level {

@@ -86,7 +86,7 @@ fn root(mut file: Section<'_>) -> Result<Config, Noted> {
 fn version(value: &Value<'_>) -> Result<(), Noted> {
     match value.filled()? {
         Some(version) if version.as_str() != "v1" => {
-            Err(version.mistake(format!("{} is unknown, there is only v1", version.shown())))
+            Err(version.mistake(format!("{} is unknown; the only version is v1", version.shown())))
         }
         _ => Ok(()),
     }

@@ -165,7 +165,7 @@ impl<'t> Composer<'t> {
             self.anchors.get(&anchor).ok_or_else(|| refused("an alias inside its own anchor"))?;
         self.aliased = self.aliased.saturating_add(node.size);
         if self.aliased > MAX_ALIASED_NODES {
-            return Err(refused("the aliases up to here stand for more than a million nodes"));
+            return Err(refused("the aliases up to here expand to more than a million nodes"));
         }
         Ok(Rc::clone(node))
     }

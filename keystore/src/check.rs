@@ -221,7 +221,7 @@ async fn within(
         End::Done => {}
         End::Stopped => report.failed("the check was stopped"),
         End::Late => {
-            report.failed(format!("the key store did not do it within {PREPARE_LIMIT:?}"));
+            report.failed(format!("the key store did not complete it within {PREPARE_LIMIT:?}"));
         }
     }
 }

@@ -211,8 +211,8 @@ impl Vault {
             Err(fault) => return Err(self.failed(fault).await),
             Ok(found) => found,
         };
-        let text =
-            found.ok_or_else(|| damaged(name, "its entry in Vault has no field of its name"))?;
+        let text = found
+            .ok_or_else(|| damaged(name, "its entry in Vault has no field with the key's name"))?;
         let text = match &self.transit {
             _ if !is_wrapped(&text) => text,
             Some(transit) => {

@@ -115,11 +115,12 @@ impl Error {
             Self::Denied(denied) => Some(Cause::Denied(denied)),
             Self::Store { source, .. } => Some(Cause::Store(source)),
             Self::NoIdentity(NoIdentity::Missing) => Some(Cause::Text(
-                "the client sent no certificate, or a CA certificate first \
-                 (basicConstraints CA:TRUE), which names nobody",
+                "the client sent no certificate, or a CA certificate first (basicConstraints CA:TRUE), which gives no identity",
             )),
             Self::BodyTimeout => Some(Cause::Text("the request body did not arrive in time")),
-            Self::BodyIncomplete => Some(Cause::Text("the request body broke off")),
+            Self::BodyIncomplete => {
+                Some(Cause::Text("the client did not send the whole request body"))
+            }
             Self::Name { kind: NameKind::Pattern, .. } => Some(Cause::Text(
                 "a listing pattern has at most 80 characters of 0-9 A-Z a-z - _, and may end with *",
             )),
@@ -130,8 +131,8 @@ impl Error {
             Self::NotAuthentic => Some(Cause::Text(
                 "the ciphertext and its context are not what this key has encrypted",
             )),
-            Self::Timeout => Some(Cause::Text("the operation did not end in time")),
-            Self::Panic => Some(Cause::Text("a fault of the server: the operation panicked")),
+            Self::Timeout => Some(Cause::Text("the operation did not finish in time")),
+            Self::Panic => Some(Cause::Text("a bug of the server: the operation panicked")),
             Self::Method { .. }
             | Self::BodyTooLarge
             | Self::NoIdentity(NoIdentity::Ambiguous)

@@ -101,9 +101,9 @@ fn explain_nobody(shared: &Shared, peer: &Peer) {
     let Err(reason) = &peer.identity else { return };
     if peer.certificates > 0 {
         let message = format!(
-            "the client's certificate names nobody: {reason}. A client certificate must not be a \
-             CA certificate (basicConstraints CA:TRUE, as `openssl req -x509` makes them), and \
-             only one may be sent that is none"
+            "the client's certificate gives no identity: {reason}. The client must send exactly one \
+             certificate that is not a CA certificate (basicConstraints CA:TRUE, as \
+             `openssl req -x509` makes them)"
         );
         let ip = Some(peer.address.ip());
         shared.repeats.tell(Event { ip, message, subject: None, identity: None });

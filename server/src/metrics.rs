@@ -259,7 +259,7 @@ impl System {
             token_life: register.add(GaugeVec::new(
                 Opts::new(
                     "kes_keystore_token_life",
-                    "Seconds until the token for the key store ends; 0 without one",
+                    "Seconds until the token for the key store expires; 0 without one",
                 ),
                 &[],
             )),

@@ -233,7 +233,7 @@ impl Server {
             }
         };
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
-            tracing::warn!("some requests did not end in time");
+            tracing::warn!("some requests did not finish in time");
         }
         shared.repeats.tell_all();
         shared.logs.flush();

@@ -178,7 +178,7 @@ async fn create_until_done(state: &Weak<State>, name: KeyName) {
                 let cause = error.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
                 tracing::error!(
                     "failed to create key '{name}' of the configuration{cause}; \
-                     it will be tried until it works"
+                     the server keeps trying"
                 );
                 complained = true;
             }

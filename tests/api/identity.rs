@@ -124,8 +124,8 @@ fn a_ca_certificate_names_nobody_and_the_log_says_why() {
     made.key("ca", "P-256");
     made.certificate("ca", "");
     assert_refused(&server, &made, "ca.crt", "ca.key", "tls: client certificate is required");
-    server.wait_for_stderr("the client's certificate names nobody");
+    server.wait_for_stderr("the client's certificate gives no identity");
     let stderr = server.stderr();
-    let line = stderr.lines().find(|line| line.contains("names nobody")).unwrap();
+    let line = stderr.lines().find(|line| line.contains("gives no identity")).unwrap();
     assert!(line.contains("CA:TRUE") && line.contains("req.ip=127.0.0.1"), "{line}");
 }

@@ -145,7 +145,7 @@ fn the_servers_certificate_is_looked_at() {
     section("locked.key", "good.crt", "").fails(&[&["encrypted", "no password"]]);
     section("locked.key", "good.crt", ", password: hunter2").is_good();
     let wrong = section("locked.key", "good.crt", ", password: hunter3");
-    wrong.fails(&[&["the password does not fit"]]);
+    wrong.fails(&[&["the password is wrong"]]);
     assert!(!wrong.lines.concat().contains("hunter3"));
 
     // A chain with a CA that has ended.

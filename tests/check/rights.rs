@@ -15,7 +15,7 @@ fn all_is_good_on_kv_version_1() {
     ran.is_good();
     for text in [
         "config.yml: can be read",
-        "tls: private key and certificate belong together",
+        "tls: the private key belongs to the certificate",
         "tls: server.crt: valid until ",
         &format!("keystore: connection: {} serves", world.bao.url()),
         "keystore: login: by AppRole; the token lives 1200 s",

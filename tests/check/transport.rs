@@ -56,7 +56,7 @@ fn a_certificate_that_cannot_be_trusted_is_told_with_what_to_do() {
     let (ran, url) = check("good", "");
     ran.fails(&[&[
         &format!("keystore: connection: no connection to {url}: "),
-        "not of a CA that is trusted here",
+        "not signed by a trusted CA",
         "`tls.ca`",
     ]]);
     let (ran, _) = check("other", &ca);

@@ -92,14 +92,14 @@ fn a_vault_that_hangs_ends_the_check_in_time() {
     let world = World::new(2, false);
     world.bao.freeze();
     let ran = world.place.check();
-    ran.fails(&[&["keystore: connection: no answer", "nothing came within 2 s"]]);
+    ran.fails(&[&["keystore: connection: no answer", "no data arrived within 2 s"]]);
 
     // It hangs at the login, and at every write.
     let login = Faulty::start(|request: &Request| match request.path() {
         "/v1/auth/approle/login" => Reply::Hang,
         _ => well(request),
     });
-    place(&login.url()).check().fails(&[&["keystore: login: ", "nothing came within 5 s"]]);
+    place(&login.url()).check().fails(&[&["keystore: login: ", "no data arrived within 5 s"]]);
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn the_password_of_a_private_key_is_asked_for_and_not_shown() {
 
     let (text, status) = run("identity a.key", &[("Enter the password", "wrong\n")]);
     assert_eq!(status, 1, "{text}");
-    assert!(text.contains("the password does not fit"), "{text}");
+    assert!(text.contains("the password is wrong"), "{text}");
 
     let (text, status) = run(
         "identity new --key b.key --encrypt",

@@ -23,7 +23,7 @@ const HEAD: &str = "PUT /v1/key/encrypt/k HTTP/1.1\r\nhost: kes\r\ncontent-lengt
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// What the server says when it has waited in vain for its connections to end, for 10 s.
-const IN_VAIN: &str = "some requests did not end in time";
+const IN_VAIN: &str = "some requests did not finish in time";
 
 /// A server on which a request may stay under way for longer than any of these tests takes.
 fn server() -> Server {

@@ -48,7 +48,7 @@ pub enum Fault {
         error: io::Error,
     },
     /// Larger than [`MAX_FILE_LEN`].
-    #[error("is larger than {} KiB, the most that is read", MAX_FILE_LEN / 1024)]
+    #[error("is larger than {} KiB, the most that the program reads", MAX_FILE_LEN / 1024)]
     TooLarge,
     /// No PEM section `CERTIFICATE`.
     #[error("holds no certificate in PEM form")]
@@ -69,7 +69,7 @@ pub enum Fault {
         label: String,
     },
     /// A certificate that is none, or that TLS cannot use.
-    #[error("certificate number {number} is damaged or no X.509 certificate")]
+    #[error("certificate number {number} is damaged or is not an X.509 certificate")]
     InvalidCertificate {
         /// The first is 1.
         number: usize,
@@ -82,12 +82,13 @@ pub enum Fault {
     NoServerName,
     /// A private key that the provider does not take.
     #[error(
-        "the private key is damaged or of a kind that is not supported: \
-         RSA of 2048 to 8192 bits, ECDSA P-256, P-384 and P-521, and Ed25519 are"
+        "the private key is damaged or not supported; supported are RSA of 2048 to 8192 bits, ECDSA P-256, P-384 and P-521, and Ed25519"
     )]
     InvalidKey,
     /// A PEM section for a private key of a form that is not read.
-    #[error("a private key of the form '{label}' is not supported: PKCS#8, PKCS#1 and SEC1 are")]
+    #[error(
+        "a private key of the form '{label}' is not supported; supported are PKCS#8, PKCS#1 and SEC1"
+    )]
     UnsupportedKey {
         /// The section.
         label: String,
@@ -96,7 +97,7 @@ pub enum Fault {
     #[error("the private key is encrypted, and no password was given")]
     MissingPassword,
     /// A password that does not fit.
-    #[error("the password does not fit, or the encrypted private key is damaged")]
+    #[error("the password is wrong, or the encrypted private key is damaged")]
     WrongPassword,
     /// A private key that is encrypted in a way that is not known.
     #[error("the private key is encrypted with {cipher}, which is not supported")]
@@ -105,7 +106,7 @@ pub enum Fault {
         cipher: String,
     },
     /// The parameters of the encryption make no sense.
-    #[error("the encryption of the private key is described wrongly: {what}")]
+    #[error("the encryption parameters of the private key are invalid: {what}")]
     InvalidEncryption {
         /// What is wrong.
         what: &'static str,
@@ -114,7 +115,7 @@ pub enum Fault {
     #[error("the private key does not belong to the certificate")]
     Mismatch,
     /// The system's generator of random numbers failed.
-    #[error("the system gave no random numbers")]
+    #[error("the system's random number generator failed")]
     Random,
 }
 

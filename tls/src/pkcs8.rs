@@ -79,7 +79,7 @@ pub(crate) fn ed25519_seed(der: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
 fn parse(der: &[u8]) -> Result<(Parameters, &[u8]), Fault> {
     let malformed = |error: der::Error| match error.kind() {
         ErrorKind::OidUnknown { oid } => Fault::UnsupportedCipher { cipher: oid.to_string() },
-        _ => invalid("it is no PKCS#8 in DER"),
+        _ => invalid("it is not PKCS#8 in DER"),
     };
     let info = AnyRef::from_der(der).map_err(malformed)?;
     let (scheme, encrypted) = info
@@ -104,7 +104,7 @@ fn parse(der: &[u8]) -> Result<(Parameters, &[u8]), Fault> {
         })
         .map_err(malformed)?;
     if iv_len.is_some_and(|len| len != 8) {
-        return Err(invalid("the initialization vector has not 8 bytes"));
+        return Err(invalid("the initialization vector is not 8 bytes long"));
     }
     Ok((Parameters::try_from(parameters).map_err(malformed)?, encrypted.as_bytes()))
 }

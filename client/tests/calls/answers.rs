@@ -146,7 +146,7 @@ async fn a_listing_is_read_page_by_page() {
     assert_eq!(page.continue_at.as_deref(), Some("a*a3"));
     assert_eq!(client.list_identities("").await.unwrap(), ["x"]);
     let error = client.list_policies("b").await.unwrap_err().to_string();
-    assert!(error.contains("leads to itself"), "{error}");
+    assert!(error.contains("names itself as the next one"), "{error}");
 }
 
 #[tokio::test]

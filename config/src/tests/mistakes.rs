@@ -33,7 +33,7 @@ keystore:
         refused(text).lines().collect::<Vec<_>>(),
         [
             "admin.identity: is required; write 'disabled' if nobody is to be admin",
-            "line 1: version: 'v9' is unknown, there is only v1",
+            "line 1: version: 'v9' is unknown; the only version is v1",
             "line 2: address: 'nowhere': not an address; write it as 0.0.0.0:7373, [::1]:7373, \
              localhost:7373 or :7373",
             "line 3: tls.cert: is required",
@@ -48,8 +48,7 @@ keystore:
             "line 17: api./v1/ready.skip_auth: 'perhaps' is neither true nor false",
             "line 17: api./v1/ready.timeout: 'soon': not a duration; write it as 300ms, 1.5h or \
              5m0s",
-            "line 19: log.error: 'loud': not a log level; there are on, off, debug, info, warn, \
-             error, INFO+1 and numbers",
+            "line 19: log.error: 'loud': not a log level; use on, off, debug, info, warn, error, INFO+1 or a number",
             "line 20: log.format: 'xml' is neither text nor json",
             "line 22: keys[0].name: key name 'a/b': it is empty, too long or contains invalid \
              characters",
@@ -57,7 +56,7 @@ keystore:
             "line 25: keystore.vault.endpoint: is required",
             "line 25: keystore.vault: no login method; exactly one of approle and kubernetes is \
              required",
-            "line 26: keystore.vault.version: 'v3' is unknown, there are v1 and v2",
+            "line 26: keystore.vault.version: 'v3' is unknown; use v1 or v2",
         ]
     );
 }

@@ -162,8 +162,8 @@ fn what_vault_needs() {
         assert_eq!(refused(&vault_file(fields)), expected);
     }
     for (field, expected) in [
-        ("tls: {key: k}", "line 7: keystore.vault.tls.cert: is required where a key is"),
-        ("tls: {cert: k}", "line 7: keystore.vault.tls.key: is required where a cert is"),
+        ("tls: {key: k}", "line 7: keystore.vault.tls.cert: is required because key is set"),
+        ("tls: {cert: k}", "line 7: keystore.vault.tls.key: is required because cert is set"),
         ("transit: {engine: t}", "line 7: keystore.vault.transit.key: is required"),
     ] {
         assert_eq!(refused(&vault_file(&format!("{LOGIN}    {field}\n"))), expected);
@@ -224,7 +224,7 @@ fn endpoints_are_scheme_host_and_port() {
         ),
         (
             "[https://a, https://b]",
-            "expected one text, with commas between several endpoints, but line 5 holds a list",
+            "expected one text; separate several endpoints with commas, but line 5 holds a list",
         ),
         ("https://", "not a URL: empty host"),
     ] {

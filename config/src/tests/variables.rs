@@ -23,8 +23,7 @@ log:
 /// What is no whole variable can never be what was meant.
 #[test]
 fn a_part_of_a_value_is_no_variable() {
-    let partial = "holds '${' but is not wholly '${NAME}': a variable must be the whole value, and \
-                   there are no defaults";
+    let partial = "contains '${' but is not just '${NAME}': a variable must be the whole value, and there are no defaults";
     for value in [
         "http://${MARKED}:8200",
         "${MARKED:-y}",
@@ -91,7 +90,9 @@ fn what_is_odd_about_a_variable_is_told() {
     approle: {id: '${EMPTY}', secret: '${EMPTY}'}
     kubernetes: {role: '${MARKED}', jwt: './${MARKED'}
 ";
-    assert!(refused(&vault_file(both)).starts_with("line 7: keystore.vault.kubernetes.jwt: holds"));
+    assert!(
+        refused(&vault_file(both)).starts_with("line 7: keystore.vault.kubernetes.jwt: contains")
+    );
     vault(&both.replace("./${MARKED", "./token"));
 
     let odd = with(

@@ -34,8 +34,7 @@ impl<'a> Value<'a> {
             Variable::Whole(name) => name,
             Variable::Partial => {
                 return Err(self.mistake(
-                    "holds '${' but is not wholly '${NAME}': a variable must be the whole value, \
-                     and there are no defaults",
+                    "contains '${' but is not just '${NAME}': a variable must be the whole value, and there are no defaults",
                 ));
             }
         };
@@ -46,7 +45,7 @@ impl<'a> Value<'a> {
             return Err(self.mistake(text));
         };
         if text.trim() != text.as_str() {
-            let text = "begins or ends with blanks or a line break, which are part of the value";
+            let text = "begins or ends with blanks or a line break; they are part of the value";
             self.warn(format!("variable {name} {text}"));
         }
         Ok(Some(Text { value: self.clone(), text, variable: Some(name.to_owned()) }))

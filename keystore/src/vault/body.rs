@@ -17,9 +17,9 @@ pub(super) struct Buffer(Zeroizing<Vec<u8>>);
 /// An answer that is not what it should be. The text quotes nothing of it: it may hold a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadBody {
-    #[error("no JSON, or of another shape (line {line}, column {column})")]
+    #[error("not the expected JSON (line {line}, column {column})")]
     Json { line: usize, column: usize },
-    #[error("JSON that ends too soon")]
+    #[error("JSON that is cut off")]
     Truncated,
     #[error("JSON without a list of names")]
     NoNames,

@@ -172,7 +172,7 @@ impl Facts {
     fn login(&self, life: Duration) -> String {
         let method = self.method;
         if life == Duration::MAX {
-            return format!("by {method}; the token has no end");
+            return format!("by {method}; the token does not expire");
         }
         format!("by {method}; the token lives {} s", (life.as_secs_f64()).round())
     }
@@ -245,7 +245,7 @@ async fn ask(client: &Client, endpoint: &Url) -> Result<String, String> {
         format!("{fault}{hint}")
     })?;
     let health: Health = body::from_json(answer.body.as_slice())
-        .map_err(|bad| format!("{name} is no Vault: its answer is {bad}"))?;
+        .map_err(|bad| format!("{name} is not a Vault server: its answer is {bad}"))?;
     if !health.initialized {
         return Err(format!("{name} is not initialised: `vault operator init`"));
     }

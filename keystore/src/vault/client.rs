@@ -248,11 +248,11 @@ impl Client {
         };
         let origin = next.origin().ascii_serialization();
         if next.scheme() != url.scheme() {
-            return Err(refuse(origin, "the scheme is another one"));
+            return Err(refuse(origin, "the scheme differs"));
         }
         match self.endpoints.iter().position(|endpoint| endpoint.origin == origin) {
             Some(at) => Ok((at, next)),
-            None => Err(refuse(origin, "that is no endpoint of the configuration")),
+            None => Err(refuse(origin, "that is not an endpoint of the configuration")),
         }
     }
 
@@ -326,7 +326,7 @@ impl Client {
         }
         let reason = if error.is_timeout() {
             self.drop_connections(used);
-            format!("nothing came within {} s", limit.as_secs())
+            format!("no data arrived within {} s", limit.as_secs())
         } else {
             innermost(error)
         };

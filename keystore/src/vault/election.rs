@@ -156,8 +156,7 @@ impl Vault {
         }
         Err(Error::Unavailable {
             reason: format!(
-                "another server is creating key '{name}', or died while it did; in the latter \
-                 case the name is free again within {} minutes",
+                "another server is creating key '{name}', or died while it did; if it died, the name is free again within {} minutes",
                 DEAD.as_secs() / 60
             ),
         })

@@ -39,7 +39,7 @@ pub(super) enum Fault {
     Login { method: &'static str, reason: String, reachable: bool, may_pass: bool },
 
     /// The call as a whole took too long.
-    #[error("Vault did not do it within {seconds} s")]
+    #[error("Vault did not complete it within {seconds} s")]
     Deadline { seconds: u64 },
 }
 

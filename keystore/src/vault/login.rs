@@ -145,7 +145,7 @@ fn grant(answer: &Answer, since: Instant) -> Result<Grant, Fault> {
     let AuthInfo { client_token, lease_duration, renewable, .. } =
         result.auth.ok_or_else(|| unusable("it holds no token"))?;
     let mut header = HeaderValue::from_maybe_shared(wiped_bytes(client_token.into_bytes()))
-        .map_err(|_| unusable("the token has characters that none has"))?;
+        .map_err(|_| unusable("the token contains characters that a token cannot have"))?;
     header.set_sensitive(true);
     Ok(Grant { header, ttl: Duration::from_secs(lease_duration), renewable, since })
 }

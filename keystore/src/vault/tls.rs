@@ -108,8 +108,7 @@ fn explain_certificate(fault: &CertificateError) -> Option<String> {
     let clock = || Timestamp::from(SystemTime::now()).to_table();
     Some(match fault {
         CertificateError::UnknownIssuer => {
-            "its certificate is not of a CA that is trusted here: name the CA in `tls.ca` of the \
-             key store"
+            "its certificate is not signed by a trusted CA: set `tls.ca` of the key store"
                 .to_owned()
         }
         CertificateError::NotValidForName => {
@@ -173,10 +172,7 @@ mod tests {
                 },
                 "its certificate is for a, ::1 and not for 'vault': use",
             ),
-            (
-                CertificateError::UnknownIssuer,
-                "its certificate is not of a CA that is trusted here",
-            ),
+            (CertificateError::UnknownIssuer, "its certificate is not signed by a trusted CA"),
         ] {
             let error = rustls::Error::InvalidCertificate(fault);
             // As it comes: within the errors of those who read.

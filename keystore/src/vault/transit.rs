@@ -42,9 +42,9 @@ impl Transit {
         wrapped: &str,
     ) -> Result<Zeroizing<String>, Fault> {
         let text = call(session, &self.decrypt, ("ciphertext", wrapped), "plaintext").await?;
-        let bytes = Base64::decode_vec(&text).map_err(|_| bad("the plaintext is no base64"))?;
+        let bytes = Base64::decode_vec(&text).map_err(|_| bad("the plaintext is not base64"))?;
         let bytes = Zeroizing::new(bytes);
-        let text = std::str::from_utf8(&bytes).map_err(|_| bad("the plaintext is no text"))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| bad("the plaintext is not text"))?;
         Ok(Zeroizing::new(text.to_owned()))
     }
 }
@@ -78,7 +78,7 @@ async fn call(
     let answer = session.call(&call).await?;
     text_at(answer.body.as_slice(), &["data", wanted])
         .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?
-        .ok_or_else(|| bad("there is no text in it"))
+        .ok_or_else(|| bad("it contains no text"))
 }
 
 fn bad(reason: &str) -> Fault {

@@ -63,7 +63,7 @@ pub(super) fn reason(error: &io::Error, certificate: Option<&Refused>) -> Option
             | InvalidMessage::MessageTooLarge
             | InvalidMessage::MessageTooShort,
         )
-        | Error::InappropriateMessage { .. } => "what the client sent is no TLS".to_owned(),
+        | Error::InappropriateMessage { .. } => "what the client sent is not TLS".to_owned(),
         other => other.to_string(),
     })
 }
@@ -101,8 +101,8 @@ fn refused(reason: &CertificateError, certificate: Option<&Refused>) -> String {
             format!("is valid only from later{}", day(validity.map(|validity| validity.from)))
         }
         CertificateError::UnknownIssuer => "is not signed by a trusted CA; `tls.ca` names the CAs \
-             that are trusted beside the system's, and the client has to send the CA certificates \
-             between"
+             that are trusted in addition to the system's, and the client has to send all \
+             intermediate CA certificates"
             .to_owned(),
         CertificateError::BadEncoding => "is malformed".to_owned(),
         CertificateError::BadSignature if certificate.is_some() => {

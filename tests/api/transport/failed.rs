@@ -89,7 +89,7 @@ fn each_kind_of_failure_is_a_line_with_its_reason() {
         let server = Server::start();
         // No TLS.
         send(&server, b"SSH-2.0-OpenSSH_9.6\r\n").await;
-        wait_for_line(&server, "what the client sent is no TLS");
+        wait_for_line(&server, "what the client sent is not TLS");
         // A client that does not trust the server.
         let made = Openssl::new();
         made.leaf("a", "P-256");
@@ -138,7 +138,7 @@ fn who_only_goes_away_is_not_told() {
         }
         // What comes after them is told after them.
         send(&server, b"SSH-2.0-OpenSSH_9.6\r\n").await;
-        wait_for_line(&server, "no TLS");
+        wait_for_line(&server, "not TLS");
         assert_eq!(lines(&server, "handshake").len(), 1, "{}", server.stderr());
         let metrics = harness::Exposition::from(&server).await;
         assert_eq!(metrics.value("kes_tls_handshake_errors"), 1.0);

@@ -65,7 +65,7 @@ fn the_password_may_come_from_the_environment() {
 fn a_password_that_does_not_fit_is_told() {
     for (kind, form) in FORMS.into_iter().filter(|(_, form)| form.contains("-passout")) {
         for (password, expected) in [
-            ("wrong-guess-9", "the password does not fit"),
+            ("wrong-guess-9", "the password is wrong"),
             ("\"\"", "the private key is encrypted, and no password was given"),
         ] {
             let Refused { status, stdout, stderr } =

@@ -61,7 +61,7 @@ fn kv_version(value: &Value<'_>) -> Result<KvVersion, Noted> {
     match text.as_str() {
         "v1" => Ok(KvVersion::V1),
         "v2" => Ok(KvVersion::V2),
-        _ => Err(text.mistake(format!("{} is unknown, there are v1 and v2", text.shown()))),
+        _ => Err(text.mistake(format!("{} is unknown; use v1 or v2", text.shown()))),
     }
 }
 
@@ -187,8 +187,8 @@ fn vault_tls(value: &Value<'_>, is_encrypted: bool) -> Result<VaultTls, Noted> {
         (None, None) if is_encrypted => environment::client(key_field, cert_field, &mut tls)?,
         (None, None) => {}
         (Some(key), Some(cert)) => tls.client = Some((path(&key), path(&cert))),
-        (Some(_), None) => return Err(cert_field.mistake("is required where a key is")),
-        (None, Some(_)) => return Err(key_field.mistake("is required where a cert is")),
+        (Some(_), None) => return Err(cert_field.mistake("is required because key is set")),
+        (None, Some(_)) => return Err(key_field.mistake("is required because cert is set")),
     }
     match ca? {
         Some(ca) => tls.ca = Some(path(&ca)),

@@ -128,7 +128,7 @@ pub(super) async fn prove_transit(vault: &Vault, facts: &Facts, report: &mut Rep
     let text = wrapped.as_ref().map_or("vault:v1:AAAA", |wrapped| wrapped.as_str());
     match transit.unwrap(&vault.session, text).await {
         Ok(text) if *text == SCRATCH_VALUE => report.ok(decrypt),
-        Ok(_) => report.failed("what was unwrapped is not what was wrapped"),
+        Ok(_) => report.failed("decrypting did not give back what was encrypted"),
         Err(fault) if fault.is_forbidden() => {
             report.failed(missing_right("update", &decrypt));
         }

@@ -4,7 +4,7 @@ use crate::value::{Noted, Text, Value};
 
 /// URLs with commas between them.
 pub(super) fn read(value: &Value<'_>) -> Result<Vec<Url>, Noted> {
-    let Some(text) = value.text_or("one text, with commas between several endpoints")? else {
+    let Some(text) = value.text_or("one text; separate several endpoints with commas")? else {
         return Err(value.mistake("is required"));
     };
     let parts = text.as_str().split(',').map(str::trim).filter(|url| !url.is_empty());
