@@ -130,10 +130,16 @@ fn the_program_says_of_every_deployed_file_what_is_expected() {
     for Deployed { name, file, expected } in deployed() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::copy(&file, folder.path().join("config.yml")).unwrap();
+        // The variables of its deployment: others of Vault's would be warned of.
+        let text = std::fs::read_to_string(&file).unwrap();
+        let is_a_value = |name: &str| {
+            [" ", "\"", "'"].iter().any(|before| text.contains(&format!("{before}${{{name}}}")))
+        };
+        let variables = VARIABLES.into_iter().filter(|(name, _)| is_a_value(name));
         let mut command = Process::command(&harness::program());
         let Output { status, stdout, stderr } = command
             .args(["server", "--config", "config.yml"])
-            .envs(VARIABLES)
+            .envs(variables)
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .output()
