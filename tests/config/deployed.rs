@@ -135,7 +135,9 @@ fn the_program_says_of_every_deployed_file_what_is_expected() {
         let is_a_value = |name: &str| {
             [" ", "\"", "'"].iter().any(|before| text.contains(&format!("{before}${{{name}}}")))
         };
-        let variables = VARIABLES.into_iter().filter(|(name, _)| is_a_value(name));
+        let variables = VARIABLES
+            .into_iter()
+            .filter(|(name, _)| !name.starts_with("VAULT_") || is_a_value(name));
         let mut command = Process::command(&harness::program());
         let Output { status, stdout, stderr } = command
             .args(["server", "--config", "config.yml"])
