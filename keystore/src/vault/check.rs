@@ -90,7 +90,7 @@ impl Check {
         report.begin(Step::Engine);
         match (facts.version, form) {
             (KvVersion::V1, Some(Form::Versioned)) => {
-                return report.failed(vault.paths.versioned_and_not_plain());
+                return report.failed(vault.versioned_and_not_plain());
             }
             (KvVersion::V2, Some(Form::Plain)) => report.warning(vault.paths.plain_below_data()),
             (_, Some(form)) => report.ok(facts.engine(form)),

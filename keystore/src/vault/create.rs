@@ -39,6 +39,8 @@ impl Vault {
     ) -> Result<(), Error> {
         // Most often the key is there: who creates it at start asks each time.
         let unseen = match self.stands(name).await {
+            // Below `data/` of an engine of version 2 it is a key for `version: v2`.
+            Ok(true) if self.is_misread().await => return Err(self.is_versioned()),
             Ok(true) => return Err(Error::Exists { name: *name }),
             Ok(false) => None,
             Err(fault) if fault.is_forbidden() => Some(fault),
@@ -50,7 +52,7 @@ impl Vault {
             && (self.version == KvVersion::V1 || form != Some(Form::Versioned))
         {
             // Only an engine of version 2 can be trusted not to overwrite what we may not see.
-            return Err(fault.into_error());
+            return Err(self.failed(fault).await);
         }
         let wrapped;
         let stored = match &self.transit {

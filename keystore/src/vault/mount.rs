@@ -13,6 +13,7 @@
 
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -40,6 +41,8 @@ pub(super) enum Form {
 #[derive(Default)]
 pub(super) struct Mount {
     state: Mutex<Option<State>>,
+    /// Where the engine is mounted, as Vault says; `None` if Vault does not tell.
+    path: Mutex<Option<String>>,
 }
 
 #[derive(Clone, Copy)]
@@ -86,9 +89,14 @@ impl Vault {
     /// Asks Vault which form the engine is of.
     pub(super) async fn ask_form(&self) -> Result<Form, Fault> {
         let answer = self.session.call(&read(self.paths.mount())).await?;
+        let text = |path: &[&str]| {
+            text_at(answer.body.as_slice(), path)
+                .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))
+        };
         // An engine of version 1 may have no options at all.
-        let version = text_at(answer.body.as_slice(), &["data", "options", "version"])
-            .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
+        let version = text(&["data", "options", "version"])?;
+        *self.mount.path.lock() =
+            text(&["data", "path"])?.map(|path| path.trim_matches('/').to_owned());
         let is_versioned = version.is_some_and(|version| *version == "2");
         Ok(if is_versioned { Form::Versioned } else { Form::Plain })
     }
@@ -135,18 +143,32 @@ impl Vault {
 
     /// The error of a refused call.
     pub(super) async fn failed(&self, fault: Fault) -> Error {
-        // A 404 with a text is most often that of an engine of version 2 for a wrong path.
-        let may_be_versioned = self.version == KvVersion::V1
-            && fault.status() == Some(http::StatusCode::NOT_FOUND)
-            && !fault.is_not_found();
-        if may_be_versioned && matches!(self.form().await, Ok(Some(Form::Versioned))) {
+        // An engine of version 2 answers 404 with a text or 405 to the paths of version 1, or 403
+        // where the policy grants those of version 2 alone.
+        let may_be_versioned = match fault.status() {
+            Some(StatusCode::NOT_FOUND) => !fault.is_not_found(),
+            status => {
+                matches!(status, Some(StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED))
+            }
+        };
+        if may_be_versioned && self.is_misread().await {
             return self.is_versioned();
         }
         fault.into_error()
     }
 
+    /// Whether the configuration is for version 1 and the engine is known to be of version 2.
+    pub(super) async fn is_misread(&self) -> bool {
+        self.version == KvVersion::V1 && matches!(self.form().await, Ok(Some(Form::Versioned)))
+    }
+
     /// The error of `version: v1` and an engine of version 2.
     pub(super) fn is_versioned(&self) -> Error {
-        Error::Unavailable { reason: self.paths.versioned_and_not_plain() }
+        Error::Unavailable { reason: self.versioned_and_not_plain() }
+    }
+
+    /// What an operator is told of `version: v1` and an engine of version 2.
+    pub(super) fn versioned_and_not_plain(&self) -> String {
+        self.paths.versioned_and_not_plain(self.mount.path.lock().as_deref())
     }
 }

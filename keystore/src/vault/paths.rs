@@ -91,13 +91,24 @@ impl Paths {
         )
     }
 
-    /// What an operator is told of `version: v1` and an engine of version 2.
-    pub(super) fn versioned_and_not_plain(&self) -> String {
+    /// What an operator is told of `version: v1` and an engine of version 2, which stands at
+    /// `mount`, as far as Vault says.
+    pub(super) fn versioned_and_not_plain(&self, mount: Option<&str>) -> String {
+        let below = mount
+            .and_then(|mount| Some((mount, self.engine.strip_prefix(mount)?.strip_prefix('/')?)));
+        let (engine, below) = below.unwrap_or((&self.engine, ""));
+        // Whoever knows the paths of version 2 may have written one into the engine.
+        let write = match below.strip_prefix("data/").unwrap_or(below) {
+            "" => "`version: v2`".to_owned(),
+            "data" => format!("`engine: {engine}` and `version: v2`"),
+            prefix => {
+                format!("`engine: {engine}`, `version: v2` and a prefix that begins with {prefix}")
+            }
+        };
         format!(
-            "'{}' is an engine of KV version 2, and the configuration is for version 1 (the \
+            "'{engine}' is an engine of KV version 2, and the configuration is for version 1 (the \
              default): such an engine stores nothing that is sent as for version 1, so there is no \
-             key that this configuration made; write `version: v2`",
-            self.engine
+             key that this configuration made; write {write}"
         )
     }
 }

@@ -6,7 +6,9 @@ use kes_keystore::{Error, KeyStore};
 use kes_testkit::faulty::{Faulty, Reply, Request};
 use serde_json::{Value, json};
 
-use super::world::{STORED, World, create, delete, list, name, open, read, transit_key, value};
+use super::world::{
+    STORED, World, create, delete, list, list_of, name, open, read, transit_key, value,
+};
 
 const ALL: &str = r#"{ capabilities = ["create", "read", "delete", "list"] }"#;
 
@@ -174,13 +176,53 @@ async fn an_engine_of_version_2_takes_nothing_for_version_1_and_it_is_said_what_
         assert_eq!(root.read("kv/config").unwrap()["max_versions"], 7);
         assert_eq!(root.list("kv/metadata"), [""; 0], "{prefix} {key}");
     }
-    let store = open(Vault { version: KvVersion::V1, ..world.config() }).await;
-    let texts = [
-        read(&store, "k").await.unwrap_err().to_string(),
-        delete(&store, "k").await.unwrap_err().to_string(),
-        super::world::list_of(&store).await.unwrap_err().to_string(),
-    ];
-    for text in texts {
-        assert!(text.contains("write `version: v2`"), "{text}");
+    let config = || Vault { version: KvVersion::V1, ..world.config() };
+    each_is_told(config, "write `version: v2`").await;
+}
+
+/// Each operation, as the first one of a server, says what is wrong with the configuration.
+async fn each_is_told(config: impl Fn() -> Vault, advice: &str) {
+    let open = || open(config());
+    for text in [
+        create(&open().await, "k").await.unwrap_err().to_string(),
+        read(&open().await, "k").await.unwrap_err().to_string(),
+        delete(&open().await, "k").await.unwrap_err().to_string(),
+        list_of(&open().await).await.unwrap_err().to_string(),
+    ] {
+        assert!(text.ends_with(advice), "{text}");
+        assert!(!text.contains("grant"), "{text}");
+    }
+}
+
+/// No right is advised that would not help.
+#[tokio::test]
+async fn the_documented_policy_for_version_2_with_version_1_is_no_missing_right() {
+    let world = World::new(KvVersion::V2);
+    let of = |engine: &'static str, prefix: &'static str| {
+        let world = &world;
+        move || Vault {
+            version: KvVersion::V1,
+            engine: engine.to_owned(),
+            prefix: prefix.to_owned(),
+            ..world.config()
+        }
+    };
+    each_is_told(of("kv", ""), "write `version: v2`").await;
+    each_is_told(of("kv", "minio"), "write `version: v2`").await;
+    // A key that stands there is not touched.
+    let secret = json!({ "data": { "k": STORED } });
+    for folder in ["", "minio/"] {
+        world.bao.root().write(&format!("kv/data/{folder}k"), &secret);
+    }
+    each_is_told(of("kv/data", ""), "write `engine: kv` and `version: v2`").await;
+    for (engine, prefix) in [("kv/data/minio", "minio"), ("kv/minio", "minio")] {
+        let advice =
+            format!("write `engine: kv`, `version: v2` and a prefix that begins with {prefix}");
+        each_is_told(of(engine, ""), &advice).await;
+    }
+    for folder in ["", "minio"] {
+        let prefix = folder.to_owned();
+        let store = open(Vault { prefix, ..world.config() }).await;
+        assert_eq!(read(&store, "k").await.unwrap(), STORED);
     }
 }
