@@ -246,3 +246,34 @@ fn files_of_older_versions_are_told_what_stands_there_today() {
         assert_eq!(refused_whole(&format!("{admin}{tls}{store}\n")), told);
     }
 }
+
+#[test]
+fn a_path_in_vault_has_no_part_that_a_url_drops() {
+    let told = |field: &str| {
+        let text = refused(&vault_file(&format!("{LOGIN}    {field}\n")));
+        text.split_once(": ").expect("a line").1.to_owned()
+    };
+    for (field, name, path, part) in [
+        ("prefix: team/../kes", "prefix", "team/../kes", ".."),
+        ("prefix: ./team/", "prefix", "./team/", "."),
+        ("engine: kv/.", "engine", "kv/.", "."),
+        ("engine: '..'", "engine", "..", ".."),
+        ("transit: { engine: ./t, key: k }", "transit.engine", "./t", "."),
+        ("transit: { key: '..' }", "transit.key", "..", ".."),
+    ] {
+        let expected = format!(
+            "keystore.vault.{name}: '{path}' has the part '{part}', which no path in Vault has; \
+             write the path in full, without it"
+        );
+        assert_eq!(told(field), expected);
+    }
+    let of_login = LOGIN.replace("{id", "{engine: a/../b, id");
+    let expected = "keystore.vault.approle.engine: 'a/../b' has the part '..'";
+    assert!(refused(&vault_file(&of_login)).contains(expected));
+    let expected = "keystore.vault.prefix: 'a\\tb' has a tab, a line break or another control";
+    assert!(told("prefix: \"a\\tb\"").starts_with(expected));
+    // What is no such part, and an empty one, which has no effect.
+    for prefix in ["a//b", "...", "a.b/..c", ".hidden"] {
+        assert_eq!(vault(&format!("{LOGIN}    prefix: {prefix}\n")).prefix, prefix);
+    }
+}

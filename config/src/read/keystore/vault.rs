@@ -29,7 +29,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<Vault, Noted> {
         let of_variable = || environment::text(&namespace_field, "VAULT_NAMESPACE");
         namespace.or_else(|| Some(of_variable()?.trim_matches('/').to_owned()))
     });
-    let prefix = trimmed(&section.take("prefix"));
+    let prefix = folder(&section.take("prefix"));
     let transit = transit(&section.take("transit"));
     let login = login(&mut section);
     // Where the endpoint is wrong nobody knows.
@@ -71,7 +71,7 @@ fn transit(value: &Value<'_>) -> Result<Option<Transit>, Noted> {
     }
     let mut section = value.section("keystore.vault.transit")?;
     let engine = engine(&section.take("engine"), "transit");
-    let key = section.take("key").required();
+    let key = section.take("key").required().and_then(|key| is_path(&key).map(|()| key));
     section.end();
     Ok(Some(Transit { engine: engine?, key: key?.as_str().to_owned() }))
 }
@@ -216,7 +216,36 @@ fn status(value: &Value<'_>) -> Result<Duration, Noted> {
 }
 
 fn engine(value: &Value<'_>, default: &str) -> Result<String, Noted> {
-    Ok(trimmed(value)?.filter(|engine| !engine.is_empty()).unwrap_or_else(|| default.to_owned()))
+    Ok(folder(value)?.filter(|engine| !engine.is_empty()).unwrap_or_else(|| default.to_owned()))
+}
+
+/// As [`trimmed`], for a path that requests name.
+fn folder(value: &Value<'_>) -> Result<Option<String>, Noted> {
+    if let Some(text) = value.filled()? {
+        is_path(&text)?;
+    }
+    trimmed(value)
+}
+
+/// Refuses what a URL takes for something else than a part of a path, or drops: keys would stand
+/// elsewhere than the file says.
+fn is_path(text: &Text<'_>) -> Result<(), Noted> {
+    let mut parts = text.as_str().split('/');
+    if let Some(part) = parts.find(|part| matches!(*part, "." | "..")) {
+        return Err(text.mistake(format!(
+            "{} has the part '{part}', which no path in Vault has; write the path in full, without \
+             it",
+            text.shown()
+        )));
+    }
+    if text.as_str().contains(char::is_control) {
+        return Err(text.mistake(format!(
+            "{} has a tab, a line break or another control character, which no path in Vault has; \
+             write the path without it",
+            text.shown()
+        )));
+    }
+    Ok(())
 }
 
 /// A path without `/` at its ends; `Some("")` for one of `/` alone.
