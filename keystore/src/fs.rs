@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{self, JoinHandle};
 use tokio::time::{self, Instant};
 
-use self::folder::{Entries, Folder};
+use self::folder::{Entries, Folder, Opened};
 use crate::config::ConfiguredPath;
 use crate::{Error, KeyStore, Limit, OpenError, Page, State, Value};
 
@@ -70,13 +70,26 @@ impl FsStore {
             let path = path.to_path_buf();
             move || Folder::open(path)
         });
-        let folder = match time::timeout(DEADLINE, opened).await {
-            Ok(Ok(folder)) => folder,
+        let opened = match time::timeout(DEADLINE, opened).await {
+            Ok(Ok(opened)) => opened,
             Ok(Err(ended)) => Err(io::Error::other(ended)),
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
-        let (folder, state, entries) =
-            folder.map_err(|reason| OpenError::Folder { path, reason })?;
+        let Opened { folder, state, entries, is_new } = match opened {
+            Ok(opened) => opened,
+            Err(reason) => return Err(OpenError::Folder { path, reason }),
+        };
+        if is_new {
+            // A mistyped path looks the same as a new key store.
+            tracing::warn!(
+                "{}",
+                path.blame(format_args!(
+                    "folder '{}' did not exist and was made; it is empty, so the key store has no \
+                     keys: correct the path if it has a mistake",
+                    path.display()
+                ))
+            );
+        }
         let folder = Arc::new(folder);
         let health = Arc::new(Mutex::new(Health { state, checking_since: None }));
         let watch = watch(Arc::clone(&folder), Arc::clone(&health));

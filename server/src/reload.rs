@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use crate::setup::{Setup, SetupError};
-use crate::state::Shared;
+use crate::state::{Shared, State};
 use crate::tls::Loaded;
 use crate::tls::expiry;
 use crate::tls::watch::{Fingerprint, changed};
@@ -38,6 +38,8 @@ async fn apply(shared: &Arc<Shared>, path: &Path) -> Result<(), SetupError> {
     let old = shared.state.load_full();
     let (state, pending) = setup.open(&shared.metrics, Some(&old)).await?;
 
+    tell_store(&old, &state);
+
     // Nothing below fails. Requests under way end with the state that they began with.
     shared.state.store(Arc::new(state));
     shared.tls.store(Arc::clone(&tls));
@@ -48,6 +50,17 @@ async fn apply(shared: &Arc<Shared>, path: &Path) -> Result<(), SetupError> {
     }
     pending.create(shared);
     Ok(())
+}
+
+/// Tells that the keys now live elsewhere: the old ones can no longer be used.
+fn tell_store(old: &State, new: &State) {
+    if old.location == new.location {
+        return;
+    }
+    let (from, to) = (old.keys.description(), new.keys.description());
+    let other =
+        if from == to { ", with another engine, namespace, prefix or transit key" } else { "" };
+    tracing::warn!("key store changed from {from} to {to}{other}");
 }
 
 /// Applies certificate files as they change from what was `seen`. Never returns.

@@ -89,6 +89,34 @@ fn a_broken_file_changes_nothing_and_its_mistakes_are_logged() {
     });
 }
 
+/// A mistyped path opens: the log has to tell that there are no keys in it.
+#[test]
+fn another_key_store_and_a_new_folder_are_told() {
+    let server = Server::start();
+    let line = |field: &str, text: &str| {
+        text.lines().position(|line| line.starts_with(field)).unwrap() + 1
+    };
+    let told = |config: &Config, folder: &str| {
+        let line = line("keystore", &config.text());
+        format!(
+            "config.yml:{line}: keystore.fs.path: folder '{folder}' did not exist and was made; it is empty"
+        )
+    };
+    server.wait_for_stderr(&told(&Config::usual(), "keys"));
+    server.reload_and_wait(&Config::usual());
+    assert!(!server.stderr().contains("key store changed"), "{}", server.stderr());
+
+    let mistyped = Config::usual().with("keystore", "{ fs: { path: kyes } }");
+    let changed = "level=WARN msg=\"key store changed from filesystem: keys to filesystem: kyes\"";
+    server.reload_and_wait(&mistyped);
+    server.wait_for_stderr(&told(&mistyped, "kyes"));
+    server.wait_for_stderr(changed);
+
+    server.reload_and_wait(&Config::usual());
+    server.wait_for_stderr("key store changed from filesystem: kyes to filesystem: keys");
+    assert_eq!(server.stderr().matches("did not exist").count(), 2, "{}", server.stderr());
+}
+
 #[test]
 fn log_levels_change() {
     harness::run(async {

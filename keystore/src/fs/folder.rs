@@ -29,13 +29,24 @@ pub(super) struct Folder {
     path: PathBuf,
 }
 
+/// A folder that was just opened.
+pub(super) struct Opened {
+    pub(super) folder: Folder,
+    pub(super) state: State,
+    /// To look for unfinished files in.
+    pub(super) entries: Entries,
+    /// Whether it did not exist before.
+    pub(super) is_new: bool,
+}
+
 impl Folder {
-    /// The folder, and its entries to look for unfinished files in.
-    pub(super) fn open(path: PathBuf) -> io::Result<(Self, State, Entries)> {
+    /// Opens the folder; makes it if it is missing.
+    pub(super) fn open(path: PathBuf) -> io::Result<Opened> {
         let start = Instant::now();
-        make_folder(&path)?;
+        let is_new = make_folder(&path)?;
         let entries = Entries(fs::read_dir(&path)?);
-        Ok((Self { path }, State::Reachable { latency: start.elapsed() }, entries))
+        let state = State::Reachable { latency: start.elapsed() };
+        Ok(Opened { folder: Self { path }, state, entries, is_new })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -251,11 +262,13 @@ fn is_file(entry: &fs::DirEntry) -> bool {
     }
 }
 
-/// Makes a folder and those above it, as far as they are missing, for this user alone.
-fn make_folder(path: &Path) -> io::Result<()> {
+/// Makes a folder and those above it, as far as they are missing, for this user alone. Whether it
+/// was missing.
+fn make_folder(path: &Path) -> io::Result<bool> {
     let missing: Vec<&Path> =
         path.ancestors().take_while(|path| matches!(path.try_exists(), Ok(false))).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let is_new = !missing.is_empty();
     for made in missing {
         // The folder above a relative path of one part is the current one.
         match made.parent() {
@@ -264,7 +277,7 @@ fn make_folder(path: &Path) -> io::Result<()> {
             None => {}
         }
     }
-    Ok(())
+    Ok(is_new)
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {

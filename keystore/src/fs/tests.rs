@@ -159,7 +159,7 @@ async fn what_a_crashed_creator_left_is_removed_after_an_hour() {
     // More than are looked at in one go.
     let stale: Vec<_> = (0..2 * SWEEP_ENTRIES).map(|n| format!(".new-{n}")).collect();
     stale.iter().for_each(|file| write(file, 61));
-    let (_, _, all) = Folder::open(folder.path().to_owned()).unwrap();
+    let Opened { entries: all, .. } = Folder::open(folder.path().to_owned()).unwrap();
     sweep(all).await;
     let left = entries(folder.path());
     assert_eq!(left.iter().collect::<Vec<_>>(), [".new-young", ".other", "key"]);
