@@ -29,6 +29,7 @@ pub(super) fn run(args: ServerArgs) -> Result<()> {
     }
     // Before anything secret is there.
     let locked = kes_server::harden();
+    kes_server::check_files()?;
     match args.config {
         Some(path) => {
             file::check(&path)?;

@@ -89,7 +89,7 @@ mod signals;
 /// Start and stop.
 mod server;
 
-pub use process::harden;
+pub use process::{check_files, harden};
 pub use server::{Error, Info, Options, Server, Source};
 pub use setup::SetupError;
 pub use state::BuildInfo;

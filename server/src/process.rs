@@ -1,6 +1,7 @@
 //! What the system knows of this process, and what the process asks of the system.
 
 use std::num::NonZero;
+use std::sync::OnceLock;
 
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
@@ -108,10 +109,77 @@ pub(crate) fn user() -> String {
     }
 }
 
+/// Files that the server opens for itself: standard streams, the runtime's, signals and the
+/// listener (10 were counted), and those of a reload.
+const OWN_FILES: u64 = 12;
+
+/// Files that whoever starts the process may leave open in it, usually.
+const FEW_INHERITED: u64 = 4;
+
+/// Files for calls to the key store, at most: 64 calls at once (`kes-keystore`), the certificate
+/// files of a reload, and idle connections to Vault. With few files, requests have as many as
+/// there are connections.
+const MAX_STORE_FILES: u64 = 112;
+
+/// Fewer connections serve nobody: a MinIO server holds up to three, and a scraper one.
+const MIN_CONNECTIONS: u64 = 4;
+
 /// How many connections may be open at once: the limit of open files, less what the server
 /// itself needs for its key store, logs and listeners.
 pub(crate) fn max_connections() -> usize {
-    const OWN_FILES: u64 = 128;
-    let files = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(1 << 20);
-    usize::try_from(files.saturating_sub(OWN_FILES).max(16)).unwrap_or(usize::MAX)
+    let connections = connections_of(file_limit(), own_files());
+    usize::try_from(connections).unwrap_or(usize::MAX)
+}
+
+/// Whether the process may open as many files as the smallest server needs; call it before
+/// anything else is opened.
+///
+/// # Errors
+/// [`Error::Files`](crate::Error::Files) if it may not.
+pub fn check_files() -> Result<(), crate::Error> {
+    let (limit, own) = (file_limit(), own_files());
+    if connections_of(limit, own) >= MIN_CONNECTIONS {
+        return Ok(());
+    }
+    Err(crate::Error::Files { limit, needed: own + 2 * MIN_CONNECTIONS })
+}
+
+fn file_limit() -> u64 {
+    rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(1 << 20)
+}
+
+/// What the server itself needs, with the files that the process was started with.
+fn own_files() -> u64 {
+    static INHERITED: OnceLock<u64> = OnceLock::new();
+    OWN_FILES + FEW_INHERITED.max(*INHERITED.get_or_init(inherited_files))
+}
+
+/// Counts the open files of the process beside its standard streams. The limit is one of their
+/// numbers: those above it take nothing away.
+fn inherited_files() -> u64 {
+    let limit = file_limit();
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return 0 };
+    let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok());
+    let count = numbers.filter(|number| (3..limit).contains(number)).count();
+    // One of them is the listing itself.
+    u64::try_from(count).unwrap_or(u64::MAX).saturating_sub(1)
+}
+
+/// What is left for connections and the key store is shared half and half, until the key store has
+/// all that it can use.
+fn connections_of(limit: u64, own: u64) -> u64 {
+    let left = limit.saturating_sub(own);
+    (left / 2).max(left.saturating_sub(MAX_STORE_FILES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_the_server_and_its_key_store() {
+        let connections = [16, 20, 24, 32, 64, 240, 1024].map(|limit| connections_of(limit, 16));
+        assert_eq!(connections, [0, 2, 4, 8, 24, 112, 896]);
+        assert_eq!(connections_of(32, 28), 2, "with files that the process was started with");
+    }
 }

@@ -64,6 +64,17 @@ pub enum Error {
         /// What the system says.
         reason: std::io::Error,
     },
+    /// The limit of open files is too low for any server.
+    #[error(
+        "the process may open only {limit} files, and a server needs at least {needed}; raise \
+         LimitNOFILE (systemd) or `ulimit -n`"
+    )]
+    Files {
+        /// The limit.
+        limit: u64,
+        /// The smallest limit that works.
+        needed: u64,
+    },
     /// The system refuses something that every process may have.
     #[error("cannot start: {reason}")]
     System {

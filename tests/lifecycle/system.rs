@@ -11,7 +11,7 @@ use kes_testkit::wait;
 use rustix::process::Signal;
 use tokio::net::TcpStream;
 
-use crate::harness::{self, Client, Config, Exposition, Protocol, Server, Who};
+use crate::harness::{self, Client, Config, Exposition, Protocol, Refused, Server, Who};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -73,21 +73,21 @@ fn under_a_small_limit_memory_is_locked_by_the_capability_alone() {
     }
 }
 
-/// 64 files: 16 connections, whatever the server needs for itself.
+/// 64 files: 24 connections, as many files for the key store, and 16 for the server itself.
 #[test]
 fn the_limit_of_connections_is_told_at_the_start_and_when_it_is_reached() {
     harness::run(async {
         let server = Server::with(&Config::usual().under(&["prlimit", "--nofile=64:64"]));
-        server.wait_for_stderr("only 16 connections can be open at once");
+        server.wait_for_stderr("only 24 connections can be open at once");
         assert!(!server.stderr().contains("in use"), "{}", server.stderr());
         let figures = Exposition::from(&server).await;
-        assert_eq!(figures.value("kes_tls_connections_limit"), 16.0);
+        assert_eq!(figures.value("kes_tls_connections_limit"), 24.0);
         drop(figures);
         let mut clients = Vec::new();
-        while !server.stderr().contains("all 16 connections in use") {
-            assert!(clients.len() < 16, "a connection more than there may be");
+        for _ in 0..24 {
             clients.push(server.client(Who::Admin, Protocol::H1).await);
         }
+        server.wait_for_stderr("all 24 connections in use");
         let stderr = server.stderr();
         let line = stderr.lines().find(|line| line.contains("connections in use")).unwrap();
         assert!(line.contains("level=ERROR") && line.contains("LimitNOFILE"), "{line}");
@@ -102,6 +102,30 @@ fn the_limit_of_connections_is_told_at_the_start_and_when_it_is_reached() {
         let mut client = tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap();
         assert_eq!(client.send("GET", "/version", "").await.status, 200);
         assert_eq!(server.stderr().matches("connections in use").count(), 1, "it is told once");
+    });
+}
+
+#[test]
+fn the_smallest_number_of_files_serves_and_fewer_are_refused() {
+    harness::run(async {
+        let server = Server::with(&Config::usual().under(&["prlimit", "--nofile=24:24"]));
+        server.wait_for_stderr("only 4 connections can be open at once");
+        let mut clients = Vec::new();
+        for name in 0..4 {
+            let mut client = server.client(Who::Admin, Protocol::H1).await;
+            let created = client.send("PUT", &format!("/v1/key/create/k{name}"), "").await;
+            assert_eq!(created.status, 200, "{}", server.stderr());
+            clients.push(client);
+        }
+        for files in [5, 8, 16, 23] {
+            let limit = format!("--nofile={files}:{files}");
+            let config = Config::usual().under(&["prlimit", &limit]);
+            let Refused { status, stderr, .. } = Server::refused(&config, |_| {});
+            assert_eq!(status, Some(1), "{stderr}");
+            let told =
+                format!("may open only {files} files, and a server needs at least 24; raise");
+            assert!(stderr.contains(&told) && stderr.contains("LimitNOFILE"), "{stderr}");
+        }
     });
 }
 
