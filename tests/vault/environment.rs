@@ -105,7 +105,7 @@ fn the_certificate_is_verified_whatever_the_environment_says() {
     let url = format!("http://{}", proxy.address());
     let config = config(&world, "https").env("HTTPS_PROXY", &url).env("VAULT_SKIP_VERIFY", "1");
     let server = Server::with(&config);
-    server.wait_for_stderr("its certificate is not of a CA that is trusted here");
+    server.wait_for_stderr("its certificate is not signed by a trusted CA");
     let ca = world.authority().certificate().to_str().unwrap().to_owned();
     let server = Server::with(&config.clone().env("VAULT_CACERT", &ca));
     server.wait_for_stderr("its certificate is for 127.0.0.1, localhost and not for");

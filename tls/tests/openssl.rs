@@ -281,8 +281,8 @@ fn unknown_ciphers_and_forms_are_named() {
         ("pbes1.pem", "encrypted with 1.2.840.113549.1.12.1.3, which is not supported"),
         ("camellia.pem", "encrypted with CAMELLIA-128-CBC, which is not supported"),
         ("camellia8.pem", "encrypted with 1.2.392.200011.61.1.1.1.2, which is not supported"),
-        ("x25519.pem", "of a kind that is not supported: RSA of 2048"),
-        ("k1.pem", "of a kind that is not supported: RSA of 2048"),
+        ("x25519.pem", "not supported; supported are RSA of 2048"),
+        ("k1.pem", "not supported; supported are RSA of 2048"),
         ("rsa.crt", "holds no private key in PEM form"),
     ] {
         let error = load_private_key(&folder.path(file), Some(PASSWORD)).err().unwrap().to_string();

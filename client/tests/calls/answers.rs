@@ -177,7 +177,7 @@ async fn a_log_is_read_line_by_line() {
     .await;
     let mut log = endless.client().error_log().await.unwrap();
     let error = log.next_line().await.unwrap_err().to_string();
-    assert!(error.contains("a line of the log does not end"), "{error}");
+    assert!(error.contains("a line of the log is too long"), "{error}");
 }
 
 #[tokio::test]

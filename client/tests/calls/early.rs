@@ -102,9 +102,10 @@ async fn a_refusal_over_http_2_before_the_stream_is_reset() {
                     let flags = if ends_with_data { END_STREAM } else { 0 };
                     answer.extend(frame(DATA, flags, 1, REFUSAL.as_bytes()));
                     answer.extend(frame(RST_STREAM, 0, 1, &code.to_be_bytes()));
+                    // Before the client can have seen it.
+                    count.fetch_add(1, Ordering::Relaxed);
                     tls.write_all(&answer).await.unwrap();
                     tls.flush().await.unwrap();
-                    count.fetch_add(1, Ordering::Relaxed);
                     while read_frame(&mut tls).await.is_ok() {}
                 }
             })
