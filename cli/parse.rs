@@ -3,7 +3,7 @@
 //! clap does the parsing; its own messages and exit statuses are not the contract's, so that
 //! none of them is printed. Scripts and deployed files know the conventions of Go's pflag: a
 //! switch may be written `--json=false`, a flag given twice counts once, the last time, and an
-//! empty value is no value (see [`line`]).
+//! empty value is no value (see [`mod@line`]).
 
 use std::error::Error as _;
 use std::ffi::OsString;
