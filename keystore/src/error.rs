@@ -55,6 +55,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// What stands in the store may be whole, and this server cannot use it as it is configured.
+    #[error("key store: {store}: {reason}")]
+    Unusable {
+        /// The kind of store.
+        store: Kind,
+        /// Names the key, and says why it cannot be used, without a byte of it.
+        reason: String,
+    },
+
     /// No connection, no answer in time, or the store is sealed or not set up.
     #[error("key store: {reason}")]
     Unreachable {
@@ -80,9 +89,10 @@ impl Error {
             Self::Unavailable { reason } => {
                 Self::Unavailable { reason: format!("{kind}: {reason}") }
             }
-            of_the_key @ (Self::Exists { .. } | Self::NotFound { .. } | Self::Corrupt { .. }) => {
-                of_the_key
-            }
+            of_the_key @ (Self::Exists { .. }
+            | Self::NotFound { .. }
+            | Self::Corrupt { .. }
+            | Self::Unusable { .. }) => of_the_key,
         }
     }
 }

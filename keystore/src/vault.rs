@@ -215,7 +215,9 @@ impl Vault {
             if self.is_misread().await {
                 return Err(self.is_versioned());
             }
-            return Err(damaged(name, "its entry in Vault has no field with the key's name"));
+            return Err(unusable(format!(
+                "'{name}' is not a key of this server (its entry in Vault has no field of that name)"
+            )));
         };
         let text = match &self.transit {
             _ if !is_wrapped(&text) => text,
@@ -223,8 +225,10 @@ impl Vault {
                 transit.unwrap(&self.session, &text).await.map_err(Fault::into_error)?
             }
             None => {
-                let reason = "a transit engine wrapped it, and the configuration names none";
-                return Err(damaged(name, reason));
+                return Err(unusable(format!(
+                    "key '{name}' is encrypted by Vault's transit engine; set \
+                     keystore.vault.transit"
+                )));
             }
         };
         if text.len() > Value::MAX_LEN {
@@ -266,6 +270,10 @@ impl Vault {
             Err(fault) => Err(self.failed(fault).await),
         }
     }
+}
+
+fn unusable(reason: String) -> Error {
+    Error::Unusable { store: Kind::Vault, reason }
 }
 
 fn damaged(name: &KeyName, reason: &str) -> Error {

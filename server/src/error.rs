@@ -156,14 +156,15 @@ fn store_message(doing: Doing, error: &kes_keystore::Error) -> Message {
     match error {
         Store::Exists { .. } => message::KEY_EXISTS,
         Store::NotFound { .. } => message::KEY_NOT_FOUND,
-        Store::Corrupt { .. } | Store::Unreachable { .. } | Store::Unavailable { .. } => {
-            match doing {
-                Doing::Create => message::CREATE_FAILED,
-                Doing::Read => message::READ_FAILED,
-                Doing::Delete => message::DELETE_FAILED,
-                Doing::List => message::LIST_FAILED,
-            }
-        }
+        Store::Corrupt { .. }
+        | Store::Unusable { .. }
+        | Store::Unreachable { .. }
+        | Store::Unavailable { .. } => match doing {
+            Doing::Create => message::CREATE_FAILED,
+            Doing::Read => message::READ_FAILED,
+            Doing::Delete => message::DELETE_FAILED,
+            Doing::List => message::LIST_FAILED,
+        },
     }
 }
 

@@ -178,8 +178,12 @@ impl Metrics {
         let start = Instant::now();
         let result = call.await;
         calls.latency.observe(start.elapsed().as_secs_f64());
-        if let Err(Store::Corrupt { .. } | Store::Unreachable { .. } | Store::Unavailable { .. }) =
-            result
+        if let Err(
+            Store::Corrupt { .. }
+            | Store::Unusable { .. }
+            | Store::Unreachable { .. }
+            | Store::Unavailable { .. },
+        ) = result
         {
             calls.errors.inc();
         }
