@@ -21,7 +21,7 @@ use url::Url;
 use self::pool::{build, proxy};
 use super::asked::{Asked, Capability};
 use super::body::Buffer;
-use super::fault::{Detail, Fault};
+use super::fault::{Detail, Fault, clean};
 use super::intake::Intake;
 use super::latest::Latest;
 use crate::config;
@@ -90,6 +90,15 @@ pub(super) struct Call {
 pub(super) struct Credentials<'a> {
     pub(super) token: Option<&'a HeaderValue>,
     pub(super) namespace: Option<&'a HeaderValue>,
+    /// The secret of a login.
+    pub(super) secret: Option<&'a str>,
+}
+
+impl<'a> Credentials<'a> {
+    /// What shows in no text, should whoever answers repeat it.
+    fn hidden(&self) -> Option<&'a str> {
+        self.secret.or_else(|| self.token?.to_str().ok())
+    }
 }
 
 impl Client {
@@ -172,14 +181,14 @@ impl Client {
             self.take(at, response, call, who, intake).await?;
             return Ok(at);
         }
-        let (at, url) = self.follow(at, &url, &response, call)?;
+        let (at, url) = self.follow(at, &url, &response, call, who)?;
         let response = self.exchange(at, pool, &url, call, who).await?;
         if response.status().is_redirection() {
             let endpoint = self.endpoints[at].origin.clone();
             let target = location(&response).unwrap_or_default();
             return Err(Fault::Redirected {
                 endpoint,
-                target,
+                target: clean(&target, who.hidden()),
                 reason: "it is the second in a row",
             });
         }
@@ -232,27 +241,31 @@ impl Client {
         url: &Url,
         response: &reqwest::Response,
         call: &Call,
+        who: Credentials<'_>,
     ) -> Result<(usize, Url), Fault> {
         let endpoint = self.endpoints[at].origin.clone();
         let target = location(response).unwrap_or_default();
-        let refuse = |target, reason| Fault::Redirected { endpoint, target, reason };
+        let refuse = |target: &str, reason| {
+            let target = clean(target, who.hidden());
+            Fault::Redirected { endpoint, target, reason }
+        };
         let keeps_method = matches!(
             response.status(),
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
         );
         if !keeps_method && call.method != Method::GET {
-            return Err(refuse(target, "it would change the method"));
+            return Err(refuse(&target, "it would change the method"));
         }
         let Ok(next) = url.join(&target) else {
-            return Err(refuse(target, "that is no URL"));
+            return Err(refuse(&target, "that is no URL"));
         };
         let origin = next.origin().ascii_serialization();
         if next.scheme() != url.scheme() {
-            return Err(refuse(origin, "the scheme differs"));
+            return Err(refuse(&origin, "the scheme differs"));
         }
         match self.endpoints.iter().position(|endpoint| endpoint.origin == origin) {
             Some(at) => Ok((at, next)),
-            None => Err(refuse(origin, "that is not an endpoint of the configuration")),
+            None => Err(refuse(&origin, "that is not an endpoint of the configuration")),
         }
     }
 
@@ -272,8 +285,7 @@ impl Client {
         }
         let mut body = Buffer::default();
         self.pour(at, response, MAX_ERROR_LEN, call.limit, &mut body).await?;
-        let token = who.token.and_then(|token| token.to_str().ok());
-        let detail = Detail::parse(body.as_slice(), token);
+        let detail = Detail::parse(body.as_slice(), who.hidden());
         let endpoint = self.endpoints[at].origin.clone();
         Err(Fault::Refused { endpoint, status, asked: Asked::default(), detail })
     }

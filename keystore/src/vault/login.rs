@@ -51,10 +51,10 @@ pub(super) async fn log_in(
     let (path, body, secret) = request(login).await?;
     let call = call(path, Some(body));
     let start = Instant::now();
-    let who = Credentials { token: None, namespace };
+    let who = Credentials { token: None, namespace, secret: Some(&secret) };
     match client.send(&call, who).await {
         Ok(answer) => grant(&answer, start),
-        Err(fault) => Err(failed(login, &fault, &secret, namespace)),
+        Err(fault) => Err(failed(login, &fault, namespace)),
     }
 }
 
@@ -151,8 +151,8 @@ fn grant(answer: &Answer, since: Instant) -> Result<Grant, Fault> {
 }
 
 /// Says what was refused and what to look at.
-fn failed(login: &Login, fault: &Fault, secret: &str, namespace: Option<&HeaderValue>) -> Fault {
-    let (method, engine, hint) = match login {
+fn failed(login: &Login, fault: &Fault, namespace: Option<&HeaderValue>) -> Fault {
+    let (method, section, engine, hint, ranges) = match login {
         Login::AppRole { engine, secret, .. } => {
             let secret = match secret {
                 AppRoleSecret::Literal(_) => "`approle.secret`".to_owned(),
@@ -164,7 +164,8 @@ fn failed(login: &Login, fault: &Fault, secret: &str, namespace: Option<&HeaderV
                 "check `approle.id` and {secret}: the role must exist, and the secret ID must be \
                  one of that role, not expired and not used up"
             );
-            ("AppRole", engine, hint)
+            let ranges = "`secret_id_bound_cidrs` and `token_bound_cidrs`";
+            ("AppRole", "approle", engine, hint, ranges)
         }
         Login::Kubernetes { engine, jwt, .. } => {
             let jwt = match jwt {
@@ -175,27 +176,37 @@ fn failed(login: &Login, fault: &Fault, secret: &str, namespace: Option<&HeaderV
                 "check `kubernetes.role` and {jwt}: the role must exist and be bound to the \
                  service account, and the token must be valid"
             );
-            ("Kubernetes", engine, hint)
+            ("Kubernetes", "kubernetes", engine, hint, "`token_bound_cidrs`")
         }
     };
     let reachable = !fault.is_unreachable();
-    let mut reason = fault.to_string();
-    if !secret.is_empty() {
-        reason = reason.replace(secret, "[secret]");
-    }
+    let reason = fault.to_string();
     let namespace = namespace.and_then(|namespace| namespace.to_str().ok()).unwrap_or_default();
+    let or_elsewhere = if namespace.is_empty() {
+        "; the login is in no namespace: if the role is in one, set `namespace`"
+    } else {
+        ""
+    };
     let reason = match fault.status() {
         _ if fault.is_without_namespace() => {
             format!("auth/{engine}/login: {reason}: namespace '{namespace}' does not exist")
         }
+        // AppRole says so; for the token of a Kubernetes login Vault says no more than 403.
+        Some(status) if status.is_client_error() && reason.contains("CIDR") => {
+            format!(
+                "auth/{engine}/login: {reason}; the role is bound to addresses: {ranges} of the \
+                 role must include the one that Vault sees of this server"
+            )
+        }
         Some(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => {
             format!(
-                "auth/{engine}/login: {reason}; a login engine must be there, in this namespace; \
-                 {hint}"
+                "auth/{engine}/login: {reason}; check `{section}.engine`: a login engine must be \
+                 mounted at auth/{engine}, in this namespace; if it is, {hint}; and where the role \
+                 is bound to addresses, {ranges} must include that of this server{or_elsewhere}"
             )
         }
         Some(status) if status.is_client_error() => {
-            format!("auth/{engine}/login: {reason}; {hint}")
+            format!("auth/{engine}/login: {reason}; {hint}{or_elsewhere}")
         }
         _ => reason,
     };

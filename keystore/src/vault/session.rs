@@ -190,6 +190,7 @@ impl Session {
             let who = Credentials {
                 token: Some(&token.grant.header),
                 namespace: self.namespace.as_ref(),
+                secret: None,
             };
             let fault = match self.client.send_into(&call, who, intake).await {
                 // The node may lag behind.
@@ -274,6 +275,7 @@ impl Session {
         let who = Credentials {
             token: Some(&token.grant.header),
             namespace: self.login_namespace.as_ref(),
+            secret: None,
         };
         let known = login::knows(&self.client, who).await?;
         gate.last_look = Some((token.number, Instant::now(), known));

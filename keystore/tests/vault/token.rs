@@ -15,7 +15,7 @@ use kes_testkit::wait::{eventually, eventually_async};
 use serde_json::json;
 
 use super::transport::{login_answer, stub, well};
-use super::world::{STORED, World, app_role, config, create, is_reachable, open, read};
+use super::world::{STORED, World, app_role, config, create, is_reachable, open, read, set_up};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -41,7 +41,49 @@ async fn a_refused_login_says_what_to_look_at_and_shows_no_secret() {
     let login = Login::AppRole { engine, namespace: None, id, secret };
     let store = open(Vault { login, ..world.config() }).await;
     let text = read(&store, "k").await.unwrap_err().to_string();
-    assert!(text.contains("auth/none"), "{text}");
+    let expected = "check `approle.engine`: a login engine must be mounted at auth/none, in this";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[tokio::test]
+async fn a_refused_login_blames_what_refuses_it() {
+    let world = World::new(KvVersion::V1);
+    let root = world.bao.root();
+    let team = root.create_namespace("team");
+    let in_team = set_up(&team, KvVersion::V1, Duration::ZERO);
+    let told = async |config: Vault| {
+        let store = open(config).await;
+        read(&store, "k").await.unwrap_err().to_string()
+    };
+    let elsewhere = "the login is in no namespace: if the role is in one, set `namespace`";
+    // The namespace was forgotten, or the role stands in another one.
+    let text = told(Vault { login: app_role(&in_team), ..world.config() }).await;
+    assert!(text.contains("`approle.id`") && text.contains(elsewhere), "{text}");
+    let text = told(Vault { namespace: "team".to_owned(), ..world.config() }).await;
+    assert!(text.contains("`approle.id`") && !text.contains("no namespace"), "{text}");
+    // Addresses: of the secret ID, and of the token.
+    for field in ["secret_id_bound_cidrs", "token_bound_cidrs"] {
+        let none = json!({ "secret_id_bound_cidrs": [], "token_bound_cidrs": [] });
+        root.change_role("approle", "kes", &none);
+        root.change_role("approle", "kes", &json!({ field: ["10.0.0.0/8"] }));
+        let text = told(world.config()).await;
+        assert!(text.contains(&format!("`{field}`")), "{text}");
+        assert!(!text.contains("approle.id"), "{text}");
+    }
+}
+
+/// A short secret is a part of many words.
+#[tokio::test]
+async fn a_secret_that_a_refusal_repeats_is_hidden_and_no_word_of_ours_is() {
+    let node = Faulty::start(|request: &Request| match request.path() {
+        "/v1/auth/approle/login" => {
+            Reply::json(503, json!({ "errors": ["secret s is no secret of this server"] }))
+        }
+        _ => well(request),
+    });
+    let text = read(&stub(&node).await, "k").await.unwrap_err().to_string();
+    let expected = "answers 503 Service Unavailable: secret [secret] is no secret of this server";
+    assert!(text.contains(expected), "{text}");
 }
 
 #[tokio::test]

@@ -40,6 +40,7 @@ impl Session {
             let who = Credentials {
                 token: Some(&token.grant.header),
                 namespace: self.login_namespace.as_ref(),
+                secret: None,
             };
             match login::renew(&self.client, who).await {
                 Ok(grant) if grant.ttl >= token.first_ttl / 2 => {
