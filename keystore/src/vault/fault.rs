@@ -137,27 +137,31 @@ impl Fault {
     pub(super) fn is_unsure(&self) -> bool {
         match self {
             Self::NoAnswer { .. } | Self::BadAnswer { .. } | Self::Deadline { .. } => true,
-            Self::Refused { status, .. } => {
-                status.is_server_error() && *status != StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Refused { status, .. } => status.is_server_error() && !self.is_not_done(),
             Self::Several { last, .. } => last.is_unsure(),
             Self::NoConnection { .. } | Self::Redirected { .. } | Self::Login { .. } => false,
         }
     }
 
     /// Whether the request was surely not carried out, and may be later, or by another node: no
-    /// connection, or a node that is sealed, not initialised, or asks for patience.
+    /// connection, or a node that is sealed, not initialised, knows no leader that it could pass the
+    /// request on to, or asks for patience.
     pub(super) fn is_not_done(&self) -> bool {
         match self {
             Self::NoConnection { .. } => true,
             Self::Several { last, .. } => last.is_not_done(),
             Self::Login { may_pass, .. } => *may_pass,
-            Self::Refused { status, .. } => matches!(
-                *status,
-                StatusCode::SERVICE_UNAVAILABLE
-                    | StatusCode::NOT_IMPLEMENTED
-                    | StatusCode::TOO_MANY_REQUESTS
-            ),
+            Self::Refused { status, detail, .. } => {
+                let knows_no_leader =
+                    status.is_server_error() && detail.condition == Some(Condition::NoLeader);
+                knows_no_leader
+                    || matches!(
+                        *status,
+                        StatusCode::SERVICE_UNAVAILABLE
+                            | StatusCode::NOT_IMPLEMENTED
+                            | StatusCode::TOO_MANY_REQUESTS
+                    )
+            }
             Self::NoAnswer { .. }
             | Self::BadAnswer { .. }
             | Self::Redirected { .. }

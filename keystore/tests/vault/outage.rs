@@ -128,6 +128,27 @@ async fn a_standby_without_a_leader_is_not_available() {
     assert_eq!(stub(&node).await.state(), State::Unavailable);
 }
 
+/// A node that has just started knows the leader a little later than the others.
+#[tokio::test]
+async fn another_node_is_asked_where_one_knows_no_leader() {
+    let world = World::new(KvVersion::V1);
+    let node = Faulty::start(|request: &Request| match request.path() {
+        "/v1/sys/health" => well(request),
+        _ => Reply::json(
+            500,
+            json!({ "errors": ["local node not active but active cluster node not found"] }),
+        ),
+    });
+    let nodes = vec![node.url().parse().unwrap(), world.bao.url().parse().unwrap()];
+    let store = open(Vault { endpoints: nodes, ..world.config() }).await;
+    // Also what is not safe to repeat: a login, and a write.
+    create(&store, "k").await.unwrap();
+    assert_eq!(read(&store, "k").await.unwrap(), STORED);
+    delete(&store, "k").await.unwrap();
+    let logins = store.logins();
+    assert_eq!((logins.succeeded, logins.failed), (1, 0), "{:?}", node.requests());
+}
+
 /// The process is stopped: connections stay open, and nothing answers.
 #[tokio::test]
 async fn frozen() {
