@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use kes_api::Timestamp;
 use kes_api::body::ErrorBody;
+use kes_tls::{Usage, certificate_fault};
 use rustls::{AlertDescription, CertificateError};
 use rustls_pki_types::UnixTime;
 
@@ -197,19 +198,9 @@ fn distrust(error: &CertificateError) -> String {
         | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             format!("its issuer has the name of a trusted CA, but another key; {HINT}")
         }
-        E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
-            "it is not made for servers: its extended key usage lacks serverAuth".to_owned()
-        }
-        E::BadEncoding => "it is malformed".to_owned(),
-        E::UnhandledCriticalExtension => {
-            "it has a critical extension that this client does not know".to_owned()
-        }
-        // The library's word for it is a name in its source.
-        E::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            format!("it is the certificate of a CA, which is not trusted; {HINT}")
-        }
-        E::Other(other) => format!("{other}; {HINT}"),
-        other => format!("{other}; {HINT}"),
+        // The server itself may lack nothing but the client's trust.
+        E::Other(_) => format!("it {}; {HINT}", certificate_fault(error, Usage::Server)),
+        other => format!("it {}", certificate_fault(other, Usage::Server)),
     }
 }
 
@@ -292,7 +283,10 @@ mod tests {
                 },
                 "its issuer has the name of a trusted CA, but another key",
             ),
-            (E::InvalidPurpose, "it is not made for servers"),
+            (
+                E::InvalidPurpose,
+                "it is not for server authentication; its extended key usage needs serverAuth",
+            ),
         ] {
             let text = distrust(&error);
             assert!(text.starts_with(expected), "{text}");

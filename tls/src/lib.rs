@@ -47,6 +47,9 @@ mod verifier;
 /// Whether a client's certificate is vouched for.
 mod client;
 
+/// What is wrong with a certificate, in words.
+mod fault;
+
 /// What CA certificates say of themselves.
 mod authority;
 
@@ -65,6 +68,7 @@ pub use certificate::{
 };
 pub use client::ClientChains;
 pub use error::{Error, Fault};
+pub use fault::{Usage, certificate_fault};
 pub use file::MAX_FILE_LEN;
 pub use life::Life;
 pub use name::subject;

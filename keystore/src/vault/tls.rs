@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kes_api::Timestamp;
-use kes_tls::Roots;
+use kes_tls::{Roots, Usage, certificate_fault};
 use rustls::{AlertDescription, CertificateError, ClientConfig, InvalidMessage, PeerIncompatible};
 
 use crate::OpenError;
@@ -79,7 +79,7 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<String> {
         error = within;
     }
     Some(match error.downcast_ref()? {
-        rustls::Error::InvalidCertificate(fault) => explain_certificate(fault)?,
+        rustls::Error::InvalidCertificate(fault) => explain_certificate(fault),
         rustls::Error::AlertReceived(
             AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure,
         ) => "it refuses the TLS handshake; it may want a client certificate: set `tls.key` and \
@@ -103,10 +103,10 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<String> {
     })
 }
 
-fn explain_certificate(fault: &CertificateError) -> Option<String> {
+fn explain_certificate(fault: &CertificateError) -> String {
     let day = |since: u64| Timestamp::from(UNIX_EPOCH + Duration::from_secs(since)).to_table();
     let clock = || Timestamp::from(SystemTime::now()).to_table();
-    Some(match fault {
+    match fault {
         CertificateError::UnknownIssuer => {
             "its certificate is not signed by a trusted CA: set `tls.ca` of the key store"
                 .to_owned()
@@ -143,8 +143,8 @@ fn explain_certificate(fault: &CertificateError) -> Option<String> {
             day(not_before.as_secs()),
             clock()
         ),
-        _ => return None,
-    })
+        other => format!("its certificate {}", certificate_fault(other, Usage::Server)),
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use kes_api::Timestamp;
+use kes_tls::{Usage, certificate_fault};
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 use crate::tls::refused::Refused;
@@ -104,7 +105,6 @@ fn refused(reason: &CertificateError, certificate: Option<&Refused>) -> String {
              that are trusted in addition to the system's, and the client has to send all \
              intermediate CA certificates"
             .to_owned(),
-        CertificateError::BadEncoding => "is malformed".to_owned(),
         CertificateError::BadSignature if certificate.is_some() => {
             "is refused: the signature of a CA does not verify".to_owned()
         }
@@ -112,8 +112,7 @@ fn refused(reason: &CertificateError, certificate: Option<&Refused>) -> String {
         CertificateError::BadSignature => "belongs to a private key that the client does not \
              hold, or to one of a kind that is not supported (RSA keys need 2048 to 8192 bits)"
             .to_owned(),
-        CertificateError::Other(other) => format!("is refused: {other}"),
-        other => format!("is refused: {other:?}"),
+        other => certificate_fault(other, Usage::Client),
     };
     format!("the client's certificate {reason}")
 }

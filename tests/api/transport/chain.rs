@@ -75,6 +75,37 @@ fn with_auth_on_a_chain_has_to_verify() {
 }
 
 #[test]
+fn why_a_certificate_is_refused_is_told_in_words() {
+    let made = certificates();
+    let usage = LEAF.replace("clientAuth", "serverAuth");
+    made.issue("ca", "for-servers", 30, &usage);
+    // An intermediate CA of X.509 v1, as `openssl x509 -req` makes it without extensions.
+    made.key("old", "P-256");
+    made.run("req -new -key old.key -subj /CN=old -out old.csr");
+    made.run(
+        "x509 -req -in old.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 30 -out old.crt",
+    );
+    made.issue("old", "of-old", 30, LEAF);
+    made.write("of-old-chain.crt", &(made.read("of-old.crt") + &made.read("old.crt")));
+    let server = server(&made, "ca", "{}");
+    for (certificate, told) in [
+        (
+            "for-servers",
+            "the client's certificate is for server authentication only; its extended key usage \
+             needs clientAuth",
+        ),
+        (
+            "of-old-chain",
+            "the client's certificate has an X.509 v1 certificate in its chain; issue the CA with \
+             basicConstraints CA:TRUE",
+        ),
+    ] {
+        assert_eq!(status(&server, &made, certificate, Tls::V1_3), 0, "{certificate}");
+        server.wait_for_stderr(told);
+    }
+}
+
+#[test]
 fn every_ca_of_a_folder_is_trusted() {
     let made = certificates();
     let server = server(&made, "ca second", "{}");
