@@ -12,8 +12,22 @@ pub struct Address {
 
 /// Not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an address; write it as 0.0.0.0:7373, [::1]:7373, localhost:7373 or :7373")]
-pub struct InvalidAddress;
+pub enum InvalidAddress {
+    /// Another form.
+    #[error("not an address; write it as 0.0.0.0:7373, [::1]:7373, localhost:7373 or :7373")]
+    Form,
+    /// A number that is no port.
+    #[error("port {0} is larger than 65535")]
+    Port(u64),
+    /// An IPv6 address as it stands without a port.
+    #[error("not an address; IPv6 needs brackets: [{host}]:{port}")]
+    Brackets {
+        /// The address.
+        host: Ipv6Addr,
+        /// The port that was probably meant.
+        port: u16,
+    },
+}
 
 impl Address {
     /// An IP address without brackets, or the name of a host; empty for all interfaces.
@@ -38,23 +52,33 @@ impl FromStr for Address {
     type Err = InvalidAddress;
 
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
-        let (host, port) = text.rsplit_once(':').ok_or(InvalidAddress)?;
+        let (host, port) = text.rsplit_once(':').ok_or(InvalidAddress::Form)?;
+        // No sign: `parse` alone would take one.
+        let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let number: Option<u64> = if is_port { port.parse().ok() } else { None };
+        if let Ok(host) = host.parse()
+            && let Some(port) = number.and_then(|port| u16::try_from(port).ok())
+        {
+            return Err(InvalidAddress::Brackets { host, port });
+        }
+        if let Ok(host) = text.parse() {
+            return Err(InvalidAddress::Brackets { host, port: Self::default().port });
+        }
         let host = match host.strip_prefix('[') {
             Some(rest) => {
-                let host = rest.strip_suffix(']').ok_or(InvalidAddress)?;
-                let _: Ipv6Addr = host.parse().map_err(|_| InvalidAddress)?;
+                let host = rest.strip_suffix(']').ok_or(InvalidAddress::Form)?;
+                let _: Ipv6Addr = host.parse().map_err(|_| InvalidAddress::Form)?;
                 host
             }
             None => host,
         };
         let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         let is_ipv6 = text.starts_with('[');
-        // No sign: `parse` alone would take one.
-        let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-        if !is_port || !(is_ipv6 || host.chars().all(of_a_name)) {
-            return Err(InvalidAddress);
+        if !(is_ipv6 || host.chars().all(of_a_name)) {
+            return Err(InvalidAddress::Form);
         }
-        let port = port.parse().map_err(|_| InvalidAddress)?;
+        let number = number.ok_or(InvalidAddress::Form)?;
+        let port = u16::try_from(number).map_err(|_| InvalidAddress::Port(number))?;
         Ok(Self { host: host.to_owned(), port })
     }
 }
@@ -98,10 +122,9 @@ mod tests {
             "7373",
             "localhost",
             "localhost:",
-            ":65536",
+            ":99999999999999999999999",
             ":-1",
             ":+1",
-            "::1:7373",
             "[::1]",
             "[::1:7373",
             "[x]:1",
@@ -111,7 +134,16 @@ mod tests {
             ":https",
             "[::1]7373",
         ] {
-            assert_eq!(text.parse::<Address>(), Err(InvalidAddress), "{text}");
+            assert_eq!(text.parse::<Address>(), Err(InvalidAddress::Form), "{text}");
+        }
+        for (text, told) in [
+            (":65536", "port 65536 is larger than 65535"),
+            ("[::1]:99999", "port 99999 is larger than 65535"),
+            ("::1:7374", "not an address; IPv6 needs brackets: [::1]:7374"),
+            ("fd00::1", "not an address; IPv6 needs brackets: [fd00::1]:7373"),
+            ("::", "not an address; IPv6 needs brackets: [::]:7373"),
+        ] {
+            assert_eq!(text.parse::<Address>().unwrap_err().to_string(), told, "{text}");
         }
     }
 }

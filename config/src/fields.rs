@@ -57,7 +57,7 @@ const FIELDS: &[&str] = &[
     "keystore.entrust.keycontrol",
 ];
 
-/// Fields of older versions: section, name, and what a warning says of it.
+/// Fields of older versions, and fields that people expect: section, name, and what a warning says of it.
 const RETIRED: &[(&str, &str, &str)] = &[
     ("", "root", "retired field, ignored; use 'admin.identity' instead"),
     ("", "enclave", "retired field, ignored; there are no longer any enclaves"),
@@ -65,6 +65,11 @@ const RETIRED: &[(&str, &str, &str)] = &[
     ("cache.expiry", "all", "retired field, ignored; use 'any' instead"),
     ("log", "trace", "retired field, ignored; 'log.audit: debug' logs every request"),
     ("keystore.fs", "dir", "retired field, ignored; use 'path' instead"),
+    (
+        "keystore.vault",
+        "token",
+        "tokens are not supported, ignored; use 'approle' or 'kubernetes' to log in",
+    ),
     ("keystore.vault", "address", "retired field, ignored; use 'endpoint' instead"),
     ("keystore.vault.approle", "retry", RETRY),
     ("keystore.vault.kubernetes", "retry", RETRY),
@@ -155,6 +160,9 @@ pub(crate) fn unknown(section: &str, name: &str) -> String {
         return format!("unknown field, ignored; is '{near}' meant?");
     }
     match places.as_slice() {
+        [] if section == "keystore" => {
+            format!("ignored; key store '{name}' is not supported; supported are fs and vault")
+        }
         [] => "unknown field, ignored".to_owned(),
         [place] if !place.contains('.') => {
             format!("unknown field here, ignored; '{place}' belongs at the top level of the file")
@@ -244,6 +252,8 @@ mod tests {
             ("policy.*", "paths", "use 'allow' instead"),
             ("policy.*", "identity", "is 'identities' meant?"),
             ("policy.*", "${X}", "variables are replaced in values, not in names of fields"),
+            ("keystore", "etcd", "key store 'etcd' is not supported; supported are fs and vault"),
+            ("keystore.vault", "token", "use 'approle' or 'kubernetes' to log in"),
             ("log", "trace", "'log.audit: debug' logs every request"),
         ] {
             let text = unknown(section, name);

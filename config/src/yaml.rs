@@ -274,6 +274,11 @@ fn not_yaml(error: &ScanError) -> Mistake {
             "; no '&name' stands above for this '*name', and a text that begins with '*' needs \
              quotes"
         }
+        // The brace of `${NAME}` opens a map there.
+        info if info.starts_with("while parsing a flow") => {
+            "; a ',' or the closing bracket is missing; inside { } and [ ] a variable needs \
+             quotes, as in \"${NAME}\""
+        }
         info if info.contains("did not find expected key") => {
             "; the indentation differs from that of the fields above"
         }
@@ -340,6 +345,11 @@ mod tests {
             [Some(2), None, None]
         );
         assert!(tree("{a: 1} junk").starts_with("not YAML: "));
+        for text in
+            ["a: { b: ${X} }", "a: { b: [${X}] }", "a: {\n  b: ${X},\n  c: 1 }", "a: [${X}]"]
+        {
+            assert!(tree(text).ends_with("needs quotes, as in \"${NAME}\""), "{}", tree(text));
+        }
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl Metrics {
             audit_events: register.counter("kes_log_audit_events", "Audited requests"),
             dropped_lines: register.counter(
                 "kes_log_dropped_lines",
-                "Log lines that were not written or sent because their reader was too slow",
+                "Log lines that could not be written, or were left out because their reader was too slow",
             ),
             connections: register.gauge("kes_tls_connections", "Open connections"),
             max_connections: register.gauge(
