@@ -1,6 +1,7 @@
 //! Which server is asked, and which one when that fails.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -149,6 +150,16 @@ fn fault(text: &str) -> Option<&'static str> {
     if text.starts_with(['"', '\'']) {
         return Some("it has quotes around it");
     }
+    let (_, place) = text.split_once("://").unwrap_or_default();
+    let place = if place.is_empty() { text } else { place };
+    if place.trim_end_matches('/').parse::<Ipv6Addr>().is_ok() {
+        return Some("IPv6 needs brackets, as in [::1]:7373");
+    }
+    // The client puts the paths of the API after what is given.
+    let path = place.split_once('/').unwrap_or_default().1;
+    if path == "v1" || path.starts_with("v1/") {
+        return Some("give host and port only, without the path of an API");
+    }
     if text.contains('{') {
         return Some(
             "write out each server, with commas between: '{1...4}' is understood by MinIO alone",
@@ -198,6 +209,10 @@ mod tests {
             ("", "names no host"),
             (" , ", "names no host"),
             ("http://a:7373", "only https"),
+            ("::1", "IPv6 needs brackets, as in [::1]:7373"),
+            ("https://::1:7373/", "IPv6 needs brackets"),
+            ("https://a:7373/v1", "give host and port only"),
+            ("a:7373/v1/status", "give host and port only"),
             ("unix:///socket", "only https"),
             ("https://", "not a host"),
             ("https://u:secret@a:7373", "user or password"),

@@ -56,6 +56,16 @@ impl Errors {
         }
     }
 
+    /// Takes away what else is odd, with the name of the file: for who tells it by itself.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        let Self::Mistakes { file, warnings, .. } = self else { return Vec::new() };
+        let told = |warning: Warning| match &*file {
+            Some(file) => warning.in_file(file).to_string(),
+            None => warning.to_string(),
+        };
+        std::mem::take(warnings).into_iter().map(told).collect()
+    }
+
     /// All mistakes of one text, and what else is odd in it, in the order of the lines.
     pub(crate) const fn new(mistakes: Vec<Mistake>, warnings: Vec<Warning>) -> Self {
         Self::Mistakes { file: None, mistakes, warnings }

@@ -19,7 +19,12 @@ pub(crate) async fn reload(shared: &Arc<Shared>, path: &Path) {
             tracing::info!("the configuration was read again");
             "success"
         }
-        Err(error) => {
+        Err(mut error) => {
+            if let SetupError::Config(errors) = &mut error {
+                for warning in errors.take_warnings() {
+                    tracing::warn!("{warning}");
+                }
+            }
             tracing::error!("reload failed; still using the previous configuration: {error}");
             "error"
         }

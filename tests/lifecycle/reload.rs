@@ -54,7 +54,7 @@ fn a_broken_file_changes_nothing_and_its_mistakes_are_logged() {
         // One section is good and would open something: it is all or nothing.
         let broken = allowing("'*'")
             .with("cache", "{ expiry: { any: soon } }")
-            .with("log", "{ error: loud }");
+            .with("log", "{ error: loud, adit: on }");
         let text = broken.text();
         let line = |field: &str| text.lines().position(|line| line.starts_with(field)).unwrap() + 1;
         server.reload(&broken);
@@ -66,6 +66,8 @@ fn a_broken_file_changes_nothing_and_its_mistakes_are_logged() {
             let place = format!("config.yml:{}: {field}", line(section));
             assert!(logged.contains(&place), "'{place}' is not in {logged}");
         }
+        let warned = stderr.lines().find(|line| line.contains("is 'audit' meant?")).unwrap();
+        assert!(warned.contains("level=WARN") && !logged.contains("audit"), "{warned}\n{logged}");
         assert_eq!(status(&mut client, "/v1/status").await, 200);
         assert_eq!(status(&mut client, "/v1/api").await, 403);
 
