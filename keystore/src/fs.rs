@@ -54,6 +54,8 @@ pub struct FsStore {
 /// What the last look at the folder found, and since when the next one is at it.
 struct Health {
     state: State,
+    /// Why it is not available.
+    cause: Option<String>,
     checking_since: Option<Instant>,
 }
 
@@ -91,7 +93,7 @@ impl FsStore {
             );
         }
         let folder = Arc::new(folder);
-        let health = Arc::new(Mutex::new(Health { state, checking_since: None }));
+        let health = Arc::new(Mutex::new(Health { state, cause: None, checking_since: None }));
         let watch = watch(Arc::clone(&folder), Arc::clone(&health));
         let watch = task::spawn(async { tokio::join!(sweep(entries), watch).1 });
         Ok(Self { folder, calls: Arc::new(Semaphore::new(MAX_CALLS)), health, watch })
@@ -100,6 +102,12 @@ impl FsStore {
     /// The folder, as it was configured.
     pub fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Why the folder is not available, if the last look at it found that.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let cause = self.health.lock().cause.clone()?;
+        Some(format!("folder '{}' is not available: {cause}", self.path().display()))
     }
 
     /// Does blocking work. If nobody waits for it any more it ends all the same.
@@ -201,11 +209,12 @@ async fn watch(folder: Arc<Folder>, health: Arc<Mutex<Health>>) {
             Ok(found) => found,
             Err(_) => {
                 let hangs = format!("it did not answer within {} s", CHECK_DEADLINE.as_secs());
+                health.lock().cause = Some(hangs.clone());
                 tell(&folder, &mut told, Some(hangs));
                 look.await
             }
         };
-        *health.lock() = Health { state, checking_since: None };
+        *health.lock() = Health { state, cause: cause.clone(), checking_since: None };
         tell(&folder, &mut told, cause);
     }
 }

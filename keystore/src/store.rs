@@ -139,6 +139,17 @@ impl Store {
         }
     }
 
+    /// Why the store is not [`State::Reachable`], as far as that is known, for the log: with the
+    /// kind of store, and without a secret.
+    pub fn trouble(&self) -> Option<String> {
+        let cause = match self {
+            Self::Memory(_) => None,
+            Self::Fs(store) => store.trouble(),
+            Self::Vault(store) => store.trouble(),
+        }?;
+        Some(format!("key store: {}: {cause}", self.kind()))
+    }
+
     /// How the store was logged in to; `None` for one that wants no login.
     pub fn logins(&self) -> Option<Logins> {
         match self {

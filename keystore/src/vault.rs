@@ -168,6 +168,11 @@ impl VaultStore {
         &self.endpoint
     }
 
+    /// Why Vault is not available, as far as that is known.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.vault.session.health.trouble()
+    }
+
     /// Logins so far, and the life of the token.
     pub fn logins(&self) -> Logins {
         self.vault.session.logins()

@@ -44,10 +44,10 @@ pub(crate) enum Error {
     IdentityNotFound,
     /// The key store did not do as asked.
     Store { doing: Doing, source: kes_keystore::Error },
-    /// The key store is not reachable.
-    StoreUnreachable,
-    /// The key store answers with errors.
-    StoreUnavailable,
+    /// The key store is not reachable, with the cause if it is known.
+    StoreUnreachable(Option<String>),
+    /// The key store answers with errors, with the cause if it is known.
+    StoreUnavailable(Option<String>),
     /// More clients follow the logs than the server serves.
     TooManyStreams,
     /// The operation did not end in time.
@@ -100,8 +100,8 @@ impl Error {
             Self::PolicyNotFound => message::POLICY_NOT_FOUND,
             Self::IdentityNotFound => message::IDENTITY_NOT_FOUND,
             Self::Store { doing, source } => store_message(*doing, source),
-            Self::StoreUnreachable => message::STORE_UNREACHABLE,
-            Self::StoreUnavailable => message::STORE_UNAVAILABLE,
+            Self::StoreUnreachable(_) => message::STORE_UNREACHABLE,
+            Self::StoreUnavailable(_) => message::STORE_UNAVAILABLE,
             Self::TooManyStreams => message::TOO_MANY_STREAMS,
             Self::Timeout => message::TIMEOUT,
             Self::ClientGone => message::CLIENT_GONE,
@@ -117,6 +117,9 @@ impl Error {
             Self::NoIdentity(NoIdentity::Missing) => Some(Cause::Text(
                 "the client sent no certificate, or a CA certificate first (basicConstraints CA:TRUE), which gives no identity",
             )),
+            Self::StoreUnreachable(cause) | Self::StoreUnavailable(cause) => {
+                cause.as_deref().map(Cause::Text)
+            }
             Self::BodyTimeout => Some(Cause::Text("the request body did not arrive in time")),
             Self::BodyIncomplete => {
                 Some(Cause::Text("the client did not send the whole request body"))
@@ -143,8 +146,6 @@ impl Error {
             | Self::NoHmac
             | Self::PolicyNotFound
             | Self::IdentityNotFound
-            | Self::StoreUnreachable
-            | Self::StoreUnavailable
             | Self::TooManyStreams
             | Self::ClientGone => None,
         }
@@ -172,7 +173,7 @@ fn store_message(doing: Doing, error: &kes_keystore::Error) -> Message {
 pub(crate) enum Cause<'a> {
     Denied(&'a Denied),
     Store(&'a kes_keystore::Error),
-    Text(&'static str),
+    Text(&'a str),
 }
 
 impl fmt::Display for Cause<'_> {

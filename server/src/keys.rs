@@ -201,6 +201,11 @@ impl Keys {
         self.store.state()
     }
 
+    /// Why the key store is not reachable, for the log.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.store.trouble()
+    }
+
     /// How the key store was logged in to, if it wants logins.
     pub(crate) fn logins(&self) -> Option<Logins> {
         self.store.logins()

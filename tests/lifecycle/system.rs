@@ -147,6 +147,14 @@ fn a_folder_of_keys_that_goes_away_is_told_with_its_cause() {
     server.wait_for_stderr(gone);
     fs::write(server.file("keys"), "no folder").unwrap();
     server.wait_for_stderr("key store: fs: folder 'keys' is not available: it is no folder");
+    // So does the line of a request that asks for the store's health.
+    harness::run(async {
+        let mut admin = server.client(Who::Admin, Protocol::H1).await;
+        assert_eq!(admin.send("GET", "/v1/ready", "").await.status, 504);
+    });
+    server.wait_for_stderr(
+        "not reachable: key store: fs: folder 'keys' is not available: it is no folder\" req.method=GET",
+    );
     fs::remove_file(server.file("keys")).unwrap();
     fs::rename(server.file("moved"), server.file("keys")).unwrap();
     server.wait_for_stderr("key store: fs: folder 'keys' is available again");

@@ -70,6 +70,18 @@ impl Health {
         }
     }
 
+    /// Why Vault is not available, as the log was told last.
+    pub(super) fn trouble(&self) -> Option<String> {
+        if self.is_reachable() && self.login_refused.load(Ordering::Relaxed) {
+            return Some("Vault refuses the login".to_owned());
+        }
+        let told = self.told.lock();
+        told.last
+            .as_ref()
+            .and_then(|(_, cause)| cause.as_ref())
+            .map(|cause| format!("not available: {cause}"))
+    }
+
     /// Whether Vault itself is well.
     pub(super) fn is_reachable(&self) -> bool {
         matches!(*self.state.borrow(), State::Reachable { .. })

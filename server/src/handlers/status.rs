@@ -16,8 +16,8 @@ pub(super) fn version(call: &Call<'_>) -> Answer {
 pub(super) fn ready(call: &Call<'_>) -> Result<Answer, Error> {
     match call.state.keys.state() {
         State::Reachable { .. } => Ok(Answer::empty()),
-        State::Unreachable => Err(Error::StoreUnreachable),
-        State::Unavailable => Err(Error::StoreUnavailable),
+        State::Unreachable => Err(Error::StoreUnreachable(call.state.keys.trouble())),
+        State::Unavailable => Err(Error::StoreUnavailable(call.state.keys.trouble())),
     }
 }
 
