@@ -1,9 +1,12 @@
 //! `tag = HMAC-SHA256(secret, message)` (RFC 2104, FIPS 198-1), with the secret prepared once.
 //!
 //! Danger: the prepared state forges and derives as well as the secret does. It is boxed, so that
-//! moves leave no copy, and wiped when dropped.
+//! moves leave no copy, and wiped when dropped. It is kept without a buffer for messages: that would
+//! be boxed uninitialised, with what the stack below it held before, such as the padded secret.
 
+use hmac::block_api::HmacCore;
 use hmac::digest::FixedOutput;
+use hmac::digest::block_api::CoreProxy as _;
 use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::Sha256;
 
@@ -11,7 +14,7 @@ use crate::{Secret, stack};
 
 /// HMAC-SHA256 under one secret: the two blocks of the padded secret are hashed already, which
 /// saves half the work of a short message.
-pub(crate) struct Mac(Box<Hmac<Sha256>>);
+pub(crate) struct Mac(Box<HmacCore<Sha256>>);
 
 impl Mac {
     pub(crate) fn new(secret: &Secret) -> Self {
@@ -21,14 +24,14 @@ impl Mac {
     /// Writes the tag of `message`, in place: it may be a key. What it leaves on the stack is for
     /// the caller to wipe, with its own.
     pub(crate) fn tag_into(&self, message: &[u8], tag: &mut [u8; 32]) {
-        let mut mac = Hmac::clone(&self.0);
+        let mut mac = Hmac::compose(HmacCore::clone(&self.0), Default::default());
         mac.update(message);
         mac.finalize_into(tag.into());
     }
 }
 
-fn prepared(secret: &Secret) -> Box<Hmac<Sha256>> {
-    Hmac::new_from_slice(secret.expose()).expect("HMAC takes secrets of any length").into()
+fn prepared(secret: &Secret) -> Box<HmacCore<Sha256>> {
+    HmacCore::new_from_slice(secret.expose()).expect("HMAC takes secrets of any length").into()
 }
 
 #[cfg(test)]
