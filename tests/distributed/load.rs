@@ -2,6 +2,7 @@
 //! made anew, and what is safe to repeat is repeated.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -62,8 +63,8 @@ pub(super) struct Made {
     cold: Vec<DataKey>,
     /// Two of each key that was created.
     created: Vec<DataKey>,
-    /// Keys that a client gave up to create, and when.
-    given_up: Vec<(String, Duration)>,
+    /// Keys that a client gave up to create, and from when to when it tried.
+    given_up: Vec<(String, Range<Duration>)>,
 }
 
 /// The clients.
@@ -171,12 +172,13 @@ async fn create_keys(
     let mut round = 0;
     while !ended.load(Ordering::Relaxed) {
         let key = format!("made-{pair}-{round:04}");
+        let since = a.tally.now();
         let (by_a, by_b) = tokio::join!(a.create(&key), b.create(&key));
         round += 1;
         let won = [&by_a, &by_b].iter().filter(|by| by.won).count();
         assert!(won <= 1, "both made {key}");
         if by_a.gave_up || by_b.gave_up {
-            made.lock().unwrap().given_up.push((key, a.tally.now()));
+            made.lock().unwrap().given_up.push((key, since..a.tally.now()));
             continue;
         }
         // Who was not answered may have made it all the same.
@@ -318,11 +320,22 @@ impl Made {
 }
 
 impl Made {
-    /// Keys that were given up and that cannot be created now, when all is well: when that was.
-    pub(super) async fn held_up(&self, world: &World) -> Vec<Duration> {
+    /// How many keys were given up while a server of ours was killed: on KV v1 a server that dies
+    /// while it creates a key keeps its name from everybody for two minutes.
+    pub(super) fn given_up_in(&self, kills: &Range<Duration>) -> usize {
+        self.given_up.iter().filter(|(_, tried)| overlap(tried, kills)).count()
+    }
+
+    /// The other keys that were given up and that cannot be created now, when all is well.
+    pub(super) async fn held_up(
+        &self,
+        world: &World,
+        kills: &Range<Duration>,
+    ) -> Vec<(String, Range<Duration>)> {
         let client = world.connect(&world.servers[1].address, Protocol::H2).await.unwrap();
         let mut tasks = Vec::new();
-        for (key, at) in self.given_up.clone() {
+        let others = self.given_up.iter().filter(|(_, tried)| !overlap(tried, kills));
+        for (key, tried) in others.cloned() {
             let mut client = client.share();
             tasks.push(tokio::spawn(async move {
                 let path = format!("/v1/key/create/{key}");
@@ -339,7 +352,7 @@ impl Made {
                         }
                     }
                 }
-                Some(at)
+                Some((key, tried))
             }));
         }
         let mut held_up = Vec::new();
@@ -348,6 +361,10 @@ impl Made {
         }
         held_up
     }
+}
+
+fn overlap(a: &Range<Duration>, b: &Range<Duration>) -> bool {
+    a.start < b.end && b.start < a.end
 }
 
 fn text(value: &Value, field: &str) -> String {

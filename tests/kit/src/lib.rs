@@ -60,20 +60,6 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_goes_on_without_its_active_node() {
-        let mut cluster = Cluster::start();
-        let active = cluster.wait_for_active();
-        cluster.nodes()[active].root().enable_kv("kv", 1);
-        cluster.nodes()[active].root().write("kv/a", &json!({ "x": "1" }));
-        cluster.kill(active);
-        let next = cluster.wait_for_active();
-        assert_ne!(next, active);
-        assert_eq!(cluster.nodes()[next].root().read("kv/a"), Some(json!({ "x": "1" })));
-        cluster.start_again(active);
-        assert!(cluster.active().is_some());
-    }
-
-    #[test]
     fn a_server_goes_with_its_owner() {
         let bao = Bao::start();
         let process = format!("/proc/{}", bao.process_id());
