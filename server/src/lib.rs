@@ -1,96 +1,36 @@
-//! The server, in the order in which a request meets it.
+//! The server: four rooms, and the keys between two of them.
 //!
-//! A socket is accepted (`listener`), shakes hands (`handshake`, `tls`), and shows who is at its
-//! other end (`peer`), once. Each request of the connection (`connection`) goes through one function
-//! (`service`): its path finds a route (`router`), the checks of the contract turn client and
-//! route into a permit or a refusal (`admit`), and the operation of the route (`handlers`) parses
-//! name and body and acts on keys (`keys`), which stand in memory or are read from the key store
-//! once for all who wait. What went wrong becomes the contract's answer in one place (`error`);
-//! what happened is told in another (`logging`, `metrics`).
+//! `lifecycle` makes a running server of a configuration, and replaces what a reload changes.
+//! `transport` turns connections into requests, each with the peer that sent it. `service` turns a
+//! request into an answer: route, permit, operation; the operations act on `keys`. `observe` writes
+//! what happened to logs and metrics.
 //!
-//! What a reload can change hangs on one pointer (`state`), is made from a configuration
-//! (`setup`), and replaced whole (`reload`).
+//! A request meets them in this order: accept (`transport::listener`), TLS handshake
+//! (`transport::handshake`), identity of the client (`transport::peer`), HTTP
+//! (`transport::connection`), then `service::serve` with its route (`service::router`), the checks
+//! of the contract (`service::admit`), the operation (`service::handlers`) and the key (`keys`).
+//! What went wrong becomes the contract's answer in one place (`service::error`).
 
-/// The accept loop.
-mod listener;
+/// Connections to requests.
+mod transport;
 
-/// TLS, replaceable while it serves.
-mod tls;
-
-/// The transport under it.
-mod socket;
-
-/// Large bodies beside small requests.
-mod turn;
-
-/// The TLS handshake, and what is told of one that fails.
-mod handshake;
-
-/// Who is at the other end.
-mod peer;
-
-/// A connection from handshake to end.
-mod connection;
-
-/// The requests of an HTTP/2 connection.
-mod streams;
-
-/// Idle connections and slow heads.
-mod activity;
-
-/// What ends a connection from outside.
-mod interrupt;
-
-/// One request from arrival to answer.
+/// Requests to answers.
 mod service;
-
-/// Path to route.
-mod router;
-
-/// The checks before an operation.
-mod admit;
-
-/// What the APIs answer.
-mod handlers;
-
-/// What is sent of it.
-mod answer;
-
-/// Request bodies.
-mod body;
 
 /// Operations on keys.
 mod keys;
 
-/// Why a request was not served.
-mod error;
+/// Logs and metrics.
+mod observe;
 
-/// Error log, audit log, streams.
-mod logging;
+/// Start, reload and stop.
+mod lifecycle;
 
-/// Counters.
-mod metrics;
+use observe::metrics;
+use service::error;
 
-/// This process.
-mod process;
-
-/// What the server is made of.
-mod state;
-
-/// Configuration to state.
-mod setup;
-
-/// State to new state.
-mod reload;
-
-/// Signals.
-mod signals;
-
-/// Start and stop.
-mod server;
-
-pub use process::{check_files, harden};
-pub use server::{Error, Info, Options, Server, Source};
-pub use setup::SetupError;
-pub use state::BuildInfo;
-pub use tls::{Error as TlsError, check as check_tls};
+pub use lifecycle::process::{check_files, harden};
+pub use lifecycle::server::{Error, Info, Options, Server, Source};
+pub use lifecycle::setup::SetupError;
+pub use lifecycle::state::BuildInfo;
+pub use transport::tls::{Error as TlsError, check as check_tls};

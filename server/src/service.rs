@@ -1,5 +1,5 @@
-//! One request, from its arrival to its answer. What every request goes through stands here
-//! once:
+//! The API: a request and the peer that sent it come in, an answer goes out. What every request goes
+//! through stands here once:
 //!
 //! 1. count it,
 //! 2. find its route (or answer 404, 307, 400),
@@ -21,16 +21,34 @@ use hyper::body::Incoming;
 use kes_api::message::{self, Message};
 use prometheus::IntGauge;
 
-use crate::activity::InRequest;
-use crate::admit::admit;
-use crate::answer::{Answer, Content};
-use crate::body::Arriving;
-use crate::error::{Doing, Error};
-use crate::handlers::{self, Call};
-use crate::logging::audit::Audited;
-use crate::peer::Peer;
-use crate::router::{self, Routed, Target};
-use crate::state::{Shared, State};
+use crate::lifecycle::state::{Shared, State};
+use crate::observe::logging::audit::Audited;
+use crate::service::admit::admit;
+use crate::service::answer::{Answer, Content};
+use crate::service::body::Arriving;
+use crate::service::error::{Doing, Error};
+use crate::service::handlers::Call;
+use crate::service::router::{Routed, Target};
+use crate::transport::activity::InRequest;
+use crate::transport::peer::Peer;
+
+/// Path to route.
+mod router;
+
+/// The checks before an operation.
+mod admit;
+
+/// What the APIs answer.
+mod handlers;
+
+/// What is sent of it.
+pub(crate) mod answer;
+
+/// Request bodies.
+mod body;
+
+/// Why a request was not served.
+pub(crate) mod error;
 
 /// Answers a request.
 ///

@@ -42,21 +42,15 @@ fn every_file_that_is_named_is_there() {
         }
         count += 1;
         let beside = Path::new(code.document).parent().unwrap().join(&code.text);
-        // A file's own name is enough where its folder was named before.
         let is_there = [PathBuf::from(&code.text), clean(&beside)]
             .iter()
-            .any(|path| root().join(path).exists())
-            || !code.text.contains('/') && is_a_file_of_the_server(&code.text);
+            .any(|path| root().join(path).exists());
         if !is_there {
             missing.push(format!("{}:{}: {}", code.document, code.line, code.text));
         }
     }
     assert!(count > 10);
     assert_eq!(missing, [""; 0]);
-}
-
-fn is_a_file_of_the_server(name: &str) -> bool {
-    root().join("server/src").join(name).exists()
 }
 
 fn clean(path: &Path) -> PathBuf {

@@ -13,8 +13,8 @@ use kes_api::SecretBytes;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use zeroize::optimization_barrier;
 
-use crate::activity::InRequest;
-use crate::error::Error;
+use crate::service::error::Error;
+use crate::transport::activity::InRequest;
 
 /// How much of a body that nobody wants is read and dropped, in bytes: twice the largest body that
 /// a route takes, so that one that is somewhat too large ends by itself.

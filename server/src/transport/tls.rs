@@ -203,7 +203,7 @@ fn unusable(path: &ConfiguredPath, fault: kes_tls::Error) -> Error {
 fn hint(fault: &Fault) -> String {
     match fault {
         Fault::Read { error } if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            format!("; kes runs as {}", crate::process::user())
+            format!("; kes runs as {}", crate::lifecycle::process::user())
         }
         Fault::MissingPassword => "; set tls.password".to_owned(),
         Fault::WrongPassword => "; the password is that of tls.password".to_owned(),

@@ -4,8 +4,8 @@ use kes_keystore::Page;
 use kes_policy::Policy;
 
 use super::{Call, page};
-use crate::answer::Answer;
-use crate::error::{Error, NameKind};
+use crate::service::answer::Answer;
+use crate::service::error::{Error, NameKind};
 
 pub(super) fn describe(call: &Call<'_>) -> Result<Answer, Error> {
     let policy = find(call)?;

@@ -16,15 +16,15 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 
-use crate::activity::{Activity, Watched};
-use crate::answer::Content;
-use crate::handshake::{self, LAST_WORDS};
-use crate::interrupt::{Interrupt, Interrupts};
-use crate::peer::Peer;
+use crate::lifecycle::state::Shared;
 use crate::service;
-use crate::socket::Socket;
-use crate::state::Shared;
-use crate::streams::{Arrivals, WithRequests};
+use crate::service::answer::Content;
+use crate::transport::activity::{Activity, Watched};
+use crate::transport::handshake::{self, LAST_WORDS};
+use crate::transport::interrupt::{Interrupt, Interrupts};
+use crate::transport::peer::Peer;
+use crate::transport::socket::Socket;
+use crate::transport::streams::{Arrivals, WithRequests};
 
 /// What a connection that is told to end may still take.
 const FAREWELL: Duration = Duration::from_secs(5);

@@ -19,8 +19,8 @@ use prometheus::{
 
 pub(crate) use self::audience::Audience;
 use self::audience::BY_CODE;
-use crate::error::Doing;
-use crate::process::Process;
+use crate::lifecycle::process::Process;
+use crate::service::error::Doing;
 
 /// Who is told what.
 mod audience;

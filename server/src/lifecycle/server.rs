@@ -12,16 +12,16 @@ use rustls::sign::CertifiedKey;
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 
-use crate::listener::{Listener, Listening};
-use crate::logging::Logs;
-use crate::logging::repeats::{self, Repeats};
-use crate::metrics::Metrics;
-use crate::setup::{Setup, SetupError};
-use crate::signals::{Signal, Signals};
-use crate::state::{BuildInfo, Shared};
-use crate::tls::expiry::Expiry;
-use crate::tls::watch::Fingerprint;
-use crate::{reload, setup};
+use crate::lifecycle::setup::{Setup, SetupError};
+use crate::lifecycle::signals::{Signal, Signals};
+use crate::lifecycle::state::{BuildInfo, Shared};
+use crate::lifecycle::{reload, setup};
+use crate::observe::logging::Logs;
+use crate::observe::logging::repeats::{self, Repeats};
+use crate::observe::metrics::Metrics;
+use crate::transport::listener::{Listener, Listening};
+use crate::transport::tls::expiry::Expiry;
+use crate::transport::tls::watch::Fingerprint;
 
 /// How long requests that run when the server is told to stop may go on (contract `config.md`,
 /// While it runs).

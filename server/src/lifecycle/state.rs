@@ -8,12 +8,12 @@ use kes_api::{Identity, Operation, Timestamp};
 use kes_policy::Policies;
 
 use crate::keys::Keys;
-use crate::listener::Listening;
-use crate::logging::Logs;
-use crate::logging::repeats::Repeats;
-use crate::metrics::Metrics;
-use crate::tls;
-use crate::tls::expiry::Expiry;
+use crate::observe::logging::Logs;
+use crate::observe::logging::repeats::Repeats;
+use crate::observe::metrics::Metrics;
+use crate::transport::listener::Listening;
+use crate::transport::tls;
+use crate::transport::tls::expiry::Expiry;
 
 /// What stays while the server runs.
 pub(crate) struct Shared {

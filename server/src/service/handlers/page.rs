@@ -5,8 +5,8 @@ use kes_api::ListPattern;
 use kes_keystore::{Limit, Page};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::answer::Answer;
-use crate::error::Error;
+use crate::service::answer::Answer;
+use crate::service::error::Error;
 
 /// The JSON of a page in bytes. MinIO asks for the first page alone, and its SDK reads 1 MiB of
 /// an answer.

@@ -1,6 +1,6 @@
-use crate::answer::Answer;
-use crate::error::Error;
-use crate::logging::stream::Stream;
+use crate::observe::logging::stream::Stream;
+use crate::service::answer::Answer;
+use crate::service::error::Error;
 
 /// The lines of a log from now on, until the client or the server ends it.
 pub(super) fn follow(log: &Stream) -> Result<Answer, Error> {

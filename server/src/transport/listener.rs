@@ -13,10 +13,10 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::connection;
-use crate::logging::limit::Seldom;
-use crate::process::max_connections;
-use crate::state::Shared;
+use crate::lifecycle::process::max_connections;
+use crate::lifecycle::state::Shared;
+use crate::observe::logging::limit::Seldom;
+use crate::transport::connection;
 
 /// Sockets that listen.
 mod bind;

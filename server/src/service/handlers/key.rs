@@ -3,9 +3,9 @@ use kes_api::body::{
 };
 
 use super::{Call, page, read};
-use crate::answer::Answer;
-use crate::error::Error;
-use crate::turn;
+use crate::service::answer::Answer;
+use crate::service::error::Error;
+use crate::transport::turn;
 
 pub(super) async fn create(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kes_api::{KeyName, ListPattern, Operation};
 use kes_policy::Permit;
 
-use crate::answer::Answer;
-use crate::body::{Arriving, RequestBody};
-use crate::error::{Error, NameKind};
-use crate::router::Target;
-use crate::state::{Shared, State};
-use crate::turn;
+use crate::lifecycle::state::{Shared, State};
+use crate::service::answer::Answer;
+use crate::service::body::{Arriving, RequestBody};
+use crate::service::error::{Error, NameKind};
+use crate::service::router::Target;
+use crate::transport::turn;
 
 /// `/v1/identity/…`
 mod identity;

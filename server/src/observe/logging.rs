@@ -11,7 +11,7 @@ use kes_config::{Level, LogFormat};
 
 use self::stream::Stream;
 use self::writer::Writer;
-use crate::metrics::Metrics;
+use crate::observe::metrics::Metrics;
 
 /// One line a request.
 pub(crate) mod audit;

@@ -13,8 +13,8 @@ use kes_api::body::ErrorBody;
 use kes_api::message::Message;
 use serde::Serialize;
 
-use crate::activity::InRequest;
-use crate::logging::stream::Lines;
+use crate::observe::logging::stream::Lines;
+use crate::transport::activity::InRequest;
 
 /// An answer: status, the few header fields that any has, and content.
 pub(crate) struct Answer {

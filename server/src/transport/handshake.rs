@@ -13,11 +13,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use self::first::First;
-use crate::logging::repeats::Event;
-use crate::peer::Peer;
-use crate::socket::Socket;
-use crate::state::Shared;
-use crate::tls::refused::{self, Refused};
+use crate::lifecycle::state::Shared;
+use crate::observe::logging::repeats::Event;
+use crate::transport::peer::Peer;
+use crate::transport::socket::Socket;
+use crate::transport::tls::refused::{self, Refused};
 
 /// What a client says first.
 mod first;

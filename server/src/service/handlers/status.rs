@@ -3,10 +3,10 @@ use kes_api::route::ROUTES;
 use kes_keystore::State;
 
 use super::Call;
-use crate::answer::Answer;
-use crate::error::Error;
-use crate::metrics::{self, Audience, Gauges};
-use crate::process::Process;
+use crate::lifecycle::process::Process;
+use crate::observe::metrics::{self, Audience, Gauges};
+use crate::service::answer::Answer;
+use crate::service::error::Error;
 
 pub(super) fn version(call: &Call<'_>) -> Answer {
     let build = call.shared.build;

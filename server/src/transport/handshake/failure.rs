@@ -7,7 +7,7 @@ use kes_api::Timestamp;
 use kes_tls::{Usage, certificate_fault};
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
-use crate::tls::refused::Refused;
+use crate::transport::tls::refused::Refused;
 
 /// It took too long.
 pub(super) fn too_slow(limit: Duration) -> String {

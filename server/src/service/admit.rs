@@ -1,6 +1,6 @@
 //! The order of checks before an operation may run (contract `api.md`, Order of checks).
 //!
-//! 1. The path led to a route (see [`crate::router`]).
+//! 1. The path led to a route (see [`crate::service::router`]).
 //! 2. The method is the route's.
 //! 3. The client is who it must be, and its policy allows the decoded path.
 //! 4. The announced body is within the route's limit.
@@ -12,10 +12,10 @@
 use kes_api::{Auth, Identity};
 use kes_policy::Permit;
 
-use crate::error::Error;
-use crate::peer::Peer;
-use crate::router::Target;
-use crate::state::State;
+use crate::lifecycle::state::State;
+use crate::service::error::Error;
+use crate::service::router::Target;
+use crate::transport::peer::Peer;
 
 /// Decides whether a request may run.
 pub(crate) fn admit(

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use crate::setup::{Setup, SetupError};
-use crate::state::{Shared, State};
-use crate::tls::Loaded;
-use crate::tls::expiry;
-use crate::tls::watch::{Fingerprint, changed};
+use crate::lifecycle::setup::{Setup, SetupError};
+use crate::lifecycle::state::{Shared, State};
+use crate::transport::tls::Loaded;
+use crate::transport::tls::expiry;
+use crate::transport::tls::watch::{Fingerprint, changed};
 
 /// Reads the configuration again and applies it. If anything is wrong with it, nothing changes.
 pub(crate) async fn reload(shared: &Arc<Shared>, path: &Path) {
@@ -107,7 +107,7 @@ impl Shared {
 
 fn apply_certificates(
     shared: &Shared,
-    loaded: Result<Arc<Loaded>, crate::tls::Error>,
+    loaded: Result<Arc<Loaded>, crate::transport::tls::Error>,
     has_changed: bool,
 ) {
     let result = match loaded {

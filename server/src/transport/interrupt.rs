@@ -13,7 +13,7 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
-use crate::activity::{self, Activity, Millis};
+use crate::transport::activity::{self, Activity, Millis};
 
 /// Why a connection is to end.
 pub(crate) enum Interrupt {

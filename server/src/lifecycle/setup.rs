@@ -11,13 +11,13 @@ use kes_keystore::memory::MemoryStore;
 use kes_policy::{Permit, Policies};
 use rustls::sign::CertifiedKey;
 
-use crate::error::Error;
 use crate::keys::{Keys, cache};
-use crate::logging;
-use crate::metrics::Metrics;
-use crate::server::listen_hint;
-use crate::state::{Api, Shared, State};
-use crate::tls;
+use crate::lifecycle::server::listen_hint;
+use crate::lifecycle::state::{Api, Shared, State};
+use crate::observe::logging;
+use crate::observe::metrics::Metrics;
+use crate::service::error::Error;
+use crate::transport::tls;
 
 /// A configuration that was checked, and nothing opened yet.
 pub(crate) struct Setup {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::turn::Turn;
+use crate::transport::turn::Turn;
 
 /// How much of a large body is asked for at once: two TLS records.
 const AHEAD: usize = 32 * 1024;

@@ -1,0 +1,36 @@
+//! The network side: TCP connections come in, requests with the peer that sent them go out to the
+//! service, and the service's answers go back.
+//!
+//! `listener` accepts connections, `handshake` runs the TLS handshake with the configuration that
+//! `tls` makes, `peer` reads the client's identity from it, once, and `connection` speaks HTTP/1.1
+//! or HTTP/2 until one side ends it.
+
+/// The accept loop.
+pub(crate) mod listener;
+
+/// TLS, replaceable while it serves.
+pub(crate) mod tls;
+
+/// The transport under it.
+mod socket;
+
+/// Large bodies beside small requests.
+pub(crate) mod turn;
+
+/// The TLS handshake, and what is told of one that fails.
+mod handshake;
+
+/// Who is at the other end.
+pub(crate) mod peer;
+
+/// A connection from handshake to end.
+mod connection;
+
+/// The requests of an HTTP/2 connection.
+mod streams;
+
+/// Idle connections and slow heads.
+pub(crate) mod activity;
+
+/// What ends a connection from outside.
+mod interrupt;
