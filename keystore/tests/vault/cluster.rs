@@ -45,9 +45,18 @@ impl Place {
         Vault { namespace, ..config(url, self.version, &self.role) }
     }
 
+    /// A store at each node, on a part of the engine.
+    async fn stores_at_each_node(&self, world: &World, prefix: &str) -> Vec<VaultStore> {
+        let mut stores = Vec::new();
+        for node in world.cluster.nodes() {
+            stores.push(self.logged_in(&node.url(), prefix).await);
+        }
+        stores
+    }
+
     /// A store at one node. The role was made a moment ago, so the first login may be refused.
-    async fn logged_in(&self, url: &str) -> VaultStore {
-        let store = open(self.config(url)).await;
+    async fn logged_in(&self, url: &str, prefix: &str) -> VaultStore {
+        let store = open(Vault { prefix: prefix.to_owned(), ..self.config(url) }).await;
         let limit = Duration::from_secs(60);
         eventually_async(limit, "the login succeeds", async || {
             matches!(read(&store, "none").await, Err(Error::NotFound { .. }))
@@ -58,46 +67,41 @@ impl Place {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_servers_at_different_nodes_exactly_one_succeeds() {
+async fn servers_at_different_nodes_agree() {
     let world = World::new();
     for version in [KvVersion::V1, KvVersion::V2] {
         let place = world.set_up(version);
-        let mut stores = Vec::new();
-        for node in world.cluster.nodes() {
-            stores.push(Arc::new(place.logged_in(&node.url()).await));
-        }
-        for round in 0..20 {
-            let key = format!("key-{round}");
-            let winner = race(&stores, &key, 2).await;
-            assert_eq!(read(&*stores[round % 3], &key).await.unwrap(), winner);
-        }
+        exactly_one_creates_a_key(&world, &place).await;
+        a_key_that_was_created_is_there_for_all(&world, &place).await;
+    }
+}
+
+async fn exactly_one_creates_a_key(world: &World, place: &Place) {
+    let stores: Vec<_> =
+        place.stores_at_each_node(world, "race").await.into_iter().map(Arc::new).collect();
+    for round in 0..20 {
+        let key = format!("key-{round}");
+        let winner = race(&stores, &key, 2).await;
+        assert_eq!(read(&*stores[round % 3], &key).await.unwrap(), winner);
     }
 }
 
 /// A standby answers from a copy that lags behind. Nobody must see that a key is not there yet.
-#[tokio::test]
-async fn a_key_that_was_created_is_there_for_all() {
-    let world = World::new();
-    for version in [KvVersion::V1, KvVersion::V2] {
-        let place = world.set_up(version);
-        let mut stores = Vec::new();
-        for node in world.cluster.nodes() {
-            stores.push(place.logged_in(&node.url()).await);
-        }
-        for round in 0..30 {
-            let key = format!("key-{round}");
-            create(&stores[round % 3], &key).await.unwrap();
-            for store in &stores {
-                assert_eq!(read(store, &key).await.unwrap(), STORED);
-                assert_eq!(list(store).await.len(), round + 1);
-            }
-        }
-        delete(&stores[0], "key-0").await.unwrap();
+async fn a_key_that_was_created_is_there_for_all(world: &World, place: &Place) {
+    let stores = place.stores_at_each_node(world, "seen").await;
+    for round in 0..30 {
+        let key = format!("key-{round}");
+        create(&stores[round % 3], &key).await.unwrap();
         for store in &stores {
-            assert_eq!(list(store).await.len(), 29);
+            assert_eq!(read(store, &key).await.unwrap(), STORED);
+            assert_eq!(list(store).await.len(), round + 1);
         }
-        create(&stores[1], "key-0").await.unwrap();
     }
+    delete(&stores[0], "key-0").await.unwrap();
+    for store in &stores {
+        assert_eq!(list(store).await.len(), 29);
+    }
+    create(&stores[1], "key-0").await.unwrap();
 }
 
 /// How much later than the cluster itself a store may go on. Some 0.3 s on an idle machine.
