@@ -1,4 +1,4 @@
-//! Request and response bodies, field for field as in the contract (`api.md`, Bodies).
+//! Request and response bodies, field for field (contract `api.md`, Bodies).
 
 mod lenient;
 mod request;

@@ -7,24 +7,24 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::{Zeroize, ZeroizeOnDrop, optimization_barrier};
 
-/// Standard base64 with padding (RFC 4648, section 4). As the reference's decoder it does not
-/// look at the bits that padding leaves over.
+/// Standard base64 with padding (RFC 4648, section 4). Like the reference's decoder it ignores the
+/// unused bits before the padding.
 pub const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
 
 /// Bytes that may be key material or plaintext. They are wiped when dropped and have neither
-/// `Debug` nor `Clone`; [`SecretBytes::expose`] is the way to them.
+/// `Debug` nor `Clone`; [`SecretBytes::expose`] gives access to them.
 #[derive(Default)]
 pub struct SecretBytes(Vec<u8>);
 
-/// What an encryption adds to a plaintext, and a little more: decoded byte strings have that much
-/// room, so that a large plaintext is encrypted where it stands.
+/// Spare capacity of decoded byte strings, in bytes. An encryption adds 44 bytes to a plaintext, so
+/// a large plaintext can be encrypted in place.
 const HEADROOM: usize = 64;
 
 impl SecretBytes {
-    /// Takes bytes over; nothing is copied.
+    /// Takes ownership of bytes; nothing is copied.
     pub const fn new(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
@@ -34,20 +34,20 @@ impl SecretBytes {
         &self.0
     }
 
-    /// The bytes, for who wipes them in turn.
+    /// The bytes. The caller has to wipe them.
     pub fn into_inner(mut self) -> Vec<u8> {
         std::mem::take(&mut self.0)
     }
 
-    /// Decodes base64 as the contract has it (`api.md`, Bodies): line breaks are skipped.
+    /// Decodes base64 (contract `api.md`, Bodies): line breaks are skipped.
     ///
     /// # Errors
-    /// [`DecodeError`] for any other text that is not standard base64 with padding. Its text
-    /// tells a position and a byte of the base64 text: do not print it where that is secret.
+    /// [`DecodeError`] for any other text that is not standard base64 with padding. The error
+    /// contains a byte of the text: do not print it if the text is secret.
     pub fn from_base64(text: &[u8]) -> Result<Self, DecodeError> {
-        // Reserved whole at first: a vector that grows leaves an unwiped copy behind.
+        // Allocated at full size: a vector that grows leaves an unwiped copy behind.
         let mut bytes = Self(Vec::with_capacity(text.len() / 4 * 3 + 3 + HEADROOM));
-        // Hardly any text has line breaks, and none that is read without an error.
+        // Try without removing line breaks first: hardly any text has them.
         let Err(error) = decode(text, &mut bytes.0) else { return Ok(bytes) };
         if memchr::memchr2(b'\r', b'\n', text).is_none() {
             return Err(error);
@@ -60,14 +60,14 @@ impl SecretBytes {
     }
 }
 
-/// Appends what a text without line breaks stands for. All but the last four characters have no
-/// padding, and are left to vector instructions where they are many.
+/// Decodes a text without line breaks and appends the bytes. Only the last four characters can have
+/// padding; if there are many others, vector instructions decode them.
 fn decode(text: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
     let whole = if text.len() < LARGE { 0 } else { (text.len() - 1) / 4 * 4 };
     let (head, tail) = text.split_at(whole);
     let is_read = base64_simd::STANDARD_NO_PAD.decode_append(head, out).is_ok()
         && BASE64.decode_vec(tail, out).is_ok();
-    // What is no base64 is decoded again, for an error that tells where.
+    // On failure the plain decoder runs, whose error has the position.
     if is_read { Ok(()) } else { BASE64.decode_vec(text, out) }
 }
 
@@ -82,14 +82,13 @@ pub(crate) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// From here on it pays to ask the processor what it can do.
+/// From this many bytes on, vector instructions are faster, detecting them included.
 const LARGE: usize = 256;
 
 impl Zeroize for SecretBytes {
-    /// Overwrites what there is room for, and forgets it.
+    /// Overwrites the whole capacity and sets the length to 0.
     fn zeroize(&mut self) {
-        // By the fastest instructions, unlike `Vec::zeroize`, which writes byte after byte: bodies
-        // have up to a megabyte.
+        // `Vec::zeroize` writes byte by byte, which is slow for bodies of up to a megabyte.
         self.0.clear();
         let capacity = self.0.capacity();
         self.0.resize(capacity, 0);
@@ -112,7 +111,7 @@ impl From<Vec<u8>> for SecretBytes {
     }
 }
 
-/// So that a buffer of a response is wiped when the last of it has been sent.
+/// Lets a response own its buffer, which is wiped when all of it has been sent.
 impl AsRef<[u8]> for SecretBytes {
     fn as_ref(&self) -> &[u8] {
         &self.0
@@ -140,7 +139,7 @@ impl<'de> Deserialize<'de> for SecretBytes {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<SecretBytes, E> {
-                // The decoder's own words hold a byte of the text.
+                // The decoder's own error contains a byte of the text.
                 SecretBytes::from_base64(text.as_bytes())
                     .map_err(|_| E::custom("a byte string is not standard base64"))
             }
@@ -166,7 +165,7 @@ mod tests {
             ("aGVsbG8=", b"hello"),
             ("aGVs\r\nbG8=\n", b"hello"),
             ("aGVsbG8\n=", b"hello"),
-            ("aGVsbG9=", b"hello"), // bits left over by padding
+            ("aGVsbG9=", b"hello"), // unused bits before the padding
         ] {
             assert_eq!(
                 SecretBytes::from_base64(text.as_bytes()).unwrap().expose(),
@@ -206,7 +205,7 @@ mod tests {
             prop_assert_eq!(decoded.expose(), bytes);
         }
 
-        /// Vector instructions decide as the plain decoder does, wherever a text is damaged.
+        /// Vector instructions and the plain decoder accept and reject the same texts.
         #[test]
         fn large_texts_are_read_as_small_ones(
             bytes in prop::collection::vec(any::<u8>(), LARGE / 2..3 * LARGE),

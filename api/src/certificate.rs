@@ -1,8 +1,8 @@
-//! The little that is read of a client's certificate: its public key and whether it is a CA.
+//! Reads two fields of a client's certificate: its public key and whether it is a CA's.
 //!
-//! A walk over the DER of RFC 5280, 4.1. Certificate parsers refuse much that Go clients send
-//! and the contract accepts (X.509 v1, unknown critical extensions, unique identifiers); the
-//! walk takes the two fields and looks at nothing else.
+//! This is a walk over the DER of RFC 5280, 4.1. Certificate parsers refuse certificates that Go
+//! clients send and that are accepted here (X.509 v1, unknown critical extensions, unique
+//! identifiers). The walk checks nothing but the two fields and the structure around them.
 
 /// The largest certificate that is read, in bytes. An RSA-8192 certificate has about 3 KiB.
 pub const MAX_CERTIFICATE_LEN: usize = 64 * 1024;
@@ -14,7 +14,7 @@ pub struct Certificate<'a> {
     is_ca: bool,
 }
 
-/// The bytes are no X.509 certificate in DER.
+/// The bytes are not an X.509 certificate in DER.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed X.509 certificate")]
 pub struct Malformed;
@@ -23,8 +23,8 @@ impl<'a> Certificate<'a> {
     /// Reads a certificate.
     ///
     /// # Errors
-    /// [`Malformed`] if a field up to the extensions is missing, of another type, or longer
-    /// than what holds it, if bytes follow the certificate, or if it is larger than
+    /// [`Malformed`] if a field up to the extensions is missing, has another type, or is longer
+    /// than the element around it, if bytes follow the certificate, or if it is larger than
     /// [`MAX_CERTIFICATE_LEN`].
     pub fn parse(der: &'a [u8]) -> Result<Self, Malformed> {
         if der.len() > MAX_CERTIFICATE_LEN {
@@ -97,13 +97,13 @@ const ISSUER_UNIQUE_ID: u8 = 0x81;
 const SUBJECT_UNIQUE_ID: u8 = 0x82;
 const EXTENSIONS: u8 = 0xa3;
 
-/// One DER element (X.690, 8.1): its content, and the whole with tag and length.
+/// One DER element (X.690, 8.1): its content, and all of it with tag and length.
 struct Element<'a> {
     whole: &'a [u8],
     content: &'a [u8],
 }
 
-/// What is left to read.
+/// The bytes that are not read yet.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(peer(&[&leaf, &ca]), Ok(Identity::of_public_key(&mine)));
         assert_eq!(peer(&[&leaf, &other]), Err(NoIdentity::Ambiguous));
         assert_eq!(peer(&[&ca]), Err(NoIdentity::Missing));
-        // Only the key of the CA certificate is proven here.
+        // The handshake proves only the CA certificate's key.
         assert_eq!(peer(&[&ca, &other]), Err(NoIdentity::Missing));
     }
 

@@ -45,7 +45,7 @@ pub struct AuditResponse {
 /// A line of `/v1/log/error`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ErrorEvent<'a> {
-    /// What stands in the error log.
+    /// The message of the line in the error log, without its fields.
     #[serde(borrow)]
     pub message: Cow<'a, str>,
 }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::certificate::{Certificate, Malformed};
 
 /// SHA-256 over the DER `SubjectPublicKeyInfo` of a client's certificate; 64 lower-case hex
-/// digits as text. It is public: it names a key, and is compared in ordinary time.
+/// digits as text. It is not secret, so comparing it need not take constant time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity([u8; 32]);
 
@@ -18,13 +18,14 @@ pub struct Identity([u8; 32]);
 #[error("an identity is the 64 hexadecimal digits of a SHA-256 hash")]
 pub struct InvalidIdentity;
 
-/// Why a list of client certificates names nobody. The texts are the contract's answers.
+/// Why a list of client certificates gives no identity. The server sends these texts (contract
+/// `api.md`, Identity).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoIdentity {
-    /// No certificate, or CA certificates alone.
+    /// No certificate, or only CA certificates.
     #[error("tls: client certificate is required")]
     Missing,
-    /// More than one certificate that is no CA.
+    /// More than one certificate that is not a CA's.
     #[error("tls: received more than one client certificate")]
     Ambiguous,
 }
@@ -38,19 +39,19 @@ impl Identity {
     /// The identity of one certificate in DER.
     ///
     /// # Errors
-    /// [`Malformed`] if it is no X.509 certificate.
+    /// [`Malformed`] if it is not an X.509 certificate.
     pub fn of_certificate(der: &[u8]) -> Result<Self, Malformed> {
         Ok(Self::of_public_key(Certificate::parse(der)?.public_key()))
     }
 
-    /// The identity of a peer that sent these certificates: that of the one that is no CA.
+    /// The identity of a peer that sent these certificates: that of the one that is not a CA's.
     ///
-    /// It has to be the first of them: the handshake proves possession of that one's private
-    /// key alone. A CA certificate in front of somebody else's certificate names nobody.
+    /// It must be the first one, because the handshake proves possession of that private key only.
+    /// A CA certificate followed by somebody else's certificate gives no identity.
     ///
     /// # Errors
-    /// [`NoIdentity`] if there is none or more than one. A certificate that cannot be read
-    /// counts as none: the handshake does not let it pass.
+    /// [`NoIdentity`] if there is none or more than one. A certificate that cannot be parsed is
+    /// skipped; the handshake refuses it anyway.
     pub fn of_peer<'a>(chain: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, NoIdentity> {
         let mut identity = Err(NoIdentity::Missing);
         for (position, der) in chain.into_iter().enumerate() {
@@ -93,7 +94,7 @@ impl Hex {
 impl FromStr for Identity {
     type Err = InvalidIdentity;
 
-    /// Upper-case digits are taken as well.
+    /// Accepts upper-case digits too.
     fn from_str(text: &str) -> Result<Self, InvalidIdentity> {
         let (pairs, rest) = text.as_bytes().as_chunks::<2>();
         if pairs.len() != 32 || !rest.is_empty() {

@@ -1,28 +1,28 @@
-//! The words that both sides of the protocol say: routes, names, identities, bodies and messages.
+//! What both sides of the protocol share: routes, names, identities, bodies and messages
+//! (contract `api.md`).
 //!
-//! Server, command line, tests and benches all take them from here, so that the contract
-//! (`api.md`) is spelled once. Nothing in this crate does input or output, and nothing here
-//! knows what an operation does.
+//! Server, command line, tests and benches take them from here, so each is defined once. Nothing
+//! in this crate does input or output or knows what an operation does.
 
 /// The table of all APIs.
 pub mod route;
 
-/// Key and policy names and list patterns: parsed or refused.
+/// Names of keys and policies, and list patterns.
 pub mod name;
 
 /// SHA-256 of a client's public key.
 pub mod identity;
 
-/// The little that is read of a client's certificate.
+/// Public key and CA flag of a client's certificate.
 pub mod certificate;
 
 /// Request and response bodies.
 pub mod body;
 
-/// Byte strings that may be secret: base64 outside, wiped inside.
+/// Byte strings that may be secret: base64 in JSON, wiped when dropped.
 pub mod bytes;
 
-/// Lines of the audit and of the error stream.
+/// Lines of the audit stream and the error stream.
 pub mod event;
 
 /// Answers whose text clients compare.

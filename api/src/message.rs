@@ -1,4 +1,4 @@
-//! Answers whose text is part of the contract (`api.md`, Errors): the SDK compares both the
+//! Answers whose text clients compare (contract `api.md`, Errors): the SDK compares both the
 //! status and the message.
 
 /// An answer to a refused or failed request.
@@ -14,11 +14,11 @@ const fn message(status: u16, text: &'static str) -> Message {
     Message { status, text: std::borrow::Cow::Borrowed(text) }
 }
 
-/// Refused by policy, or of no known identity: one answer for both.
+/// Refused by the policy, or an unknown identity: the same answer for both.
 pub const NOT_AUTHORIZED: Message = message(403, "not authorized: insufficient permissions");
 /// No such key.
 pub const KEY_NOT_FOUND: Message = message(404, "key does not exist");
-/// A key with the name stands.
+/// A key with this name exists.
 pub const KEY_EXISTS: Message = message(400, "key already exists");
 /// No such policy.
 pub const POLICY_NOT_FOUND: Message = message(404, "policy does not exist");
@@ -28,7 +28,7 @@ pub const IDENTITY_NOT_FOUND: Message = message(404, "identity does not exist");
 pub const NOT_AUTHENTIC: Message = message(400, "decryption failed: ciphertext is not authentic");
 /// HMAC with a key that has no HMAC key.
 pub const NO_HMAC: Message = message(409, "key does not support HMAC");
-/// A body that is no JSON for the operation.
+/// A body that is not valid JSON for the operation.
 pub const INVALID_BODY: Message = message(400, "invalid request body");
 /// The same for an import.
 pub const INVALID_IMPORT_BODY: Message = message(400, "invalid import key request body");
@@ -52,43 +52,43 @@ pub const STORE_UNAVAILABLE: Message = message(502, "key store is unavailable");
 pub const TIMEOUT: Message = message(503, "request timed out");
 /// More clients follow the logs than the server serves.
 pub const TOO_MANY_STREAMS: Message = message(429, "too many clients follow the log");
-/// The client went away before it was answered: nobody reads this but the audit log. The status
-/// is the one that nginx made usual.
+/// The client went away before it was answered. Only the audit log has this; the status is
+/// nginx's.
 pub const CLIENT_GONE: Message = message(499, "client closed the connection");
-/// A fault of ours. The cause stands in the error log.
+/// A bug of the server. The cause is in the error log.
 pub const INTERNAL: Message = message(500, "internal server error");
 
-/// A method that the route is not listed with.
+/// A method that the route does not accept.
 pub fn method_not_allowed(received: &str, expected: &str) -> Message {
     text(405, format!("received method '{received}' expected '{expected}'"))
 }
 
-/// A key name that is none.
+/// An invalid key name.
 pub fn invalid_key_name(name: &str) -> Message {
     invalid_name("key name", name)
 }
 
-/// A policy name that is none.
+/// An invalid policy name.
 pub fn invalid_policy_name(name: &str) -> Message {
     invalid_name("policy name", name)
 }
 
-/// An identity that is none.
+/// An invalid identity.
 pub fn invalid_identity(name: &str) -> Message {
     invalid_name("identity", name)
 }
 
-/// A list pattern that is none.
+/// An invalid list pattern.
 pub fn invalid_pattern(pattern: &str) -> Message {
     text(400, format!("listing pattern '{pattern}' is empty, too long or is invalid"))
 }
 
-/// An import for a cipher that is not known.
+/// An import for an unknown cipher.
 pub fn cipher_not_supported(cipher: &str) -> Message {
     text(406, format!("algorithm '{cipher}' is not supported"))
 }
 
-/// An import of a key that has not the cipher's size.
+/// An import of a key that does not have the cipher's key size.
 pub fn invalid_key_size(cipher: &str) -> Message {
     text(406, format!("invalid key size for '{cipher}'"))
 }

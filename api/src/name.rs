@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 pub const MAX_NAME_LEN: usize = 80;
 
 /// The name of a key: 1 to 80 characters of `0-9 A-Z a-z - _`, `-` neither first nor last, not
-/// just `_`. It is held inline, so that a request needs no allocation for it.
+/// just `_`. It is stored inline, so a request needs no allocation for it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyName(Name);
 
@@ -18,16 +18,16 @@ pub struct PolicyName(Name);
 
 /// Which names to list: those that start with `prefix`, from `from` on.
 ///
-/// Written as `<prefix>`, `<prefix>*`, or `<prefix>*<name>`. The last form is what a page of a
-/// listing ends with and its client sends back for the next page.
+/// Written as `<prefix>`, `<prefix>*`, or `<prefix>*<name>`. A page of a listing ends with a
+/// pattern of the last form, which the client sends back to get the next page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListPattern<'a> {
     prefix: &'a str,
     from: &'a str,
 }
 
-/// A text that is no name. It says nothing itself: the answer names the kind of name and the
-/// text (see [`crate::message`]).
+/// A text that is not a name or pattern. The answer to the client adds what it should have been and
+/// the text (see [`crate::message`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is empty, too long or contains invalid characters")]
 pub struct InvalidName;
@@ -69,7 +69,7 @@ impl<'a> ListPattern<'a> {
     /// Parses a pattern.
     ///
     /// # Errors
-    /// [`InvalidName`] if one of the halves is too long or has a character that no name has.
+    /// [`InvalidName`] if prefix or name is too long or has a character that no name may have.
     pub fn parse(text: &'a str) -> Result<Self, InvalidName> {
         let (prefix, from) = text.split_once('*').unwrap_or((text, ""));
         for half in [prefix, from] {
@@ -90,7 +90,7 @@ impl<'a> ListPattern<'a> {
         self.from
     }
 
-    /// Whether a name is to be listed.
+    /// Whether the pattern lists a name.
     pub fn matches(&self, name: &str) -> bool {
         name.starts_with(self.prefix) && name >= self.from
     }
@@ -113,7 +113,7 @@ impl Borrow<str> for PolicyName {
     }
 }
 
-// As that of `str`, which `Borrow` demands.
+// The same as for `str`, which `Borrow` requires.
 impl Hash for KeyName {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_str().hash(state);

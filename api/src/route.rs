@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// Request bodies of the key APIs may hold this many bytes: 1 MB as the contract counts it.
+/// Request bodies of the key APIs may hold this many bytes: 1 MB (contract `api.md`, Routes).
 pub const MAX_BODY: u64 = 1_000_000;
 
-/// What a request asks for. One variant a route.
+/// What a request asks for: one variant for each route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "each variant is described by its row in ROUTES")]
 pub enum Operation {
@@ -39,18 +39,18 @@ pub enum Operation {
 pub enum Method {
     /// GET alone; HEAD is not GET.
     Get,
-    /// PUT, and POST as well: the Go SDK sends POST.
+    /// PUT, and also POST, which MinIO's SDK sends.
     Put,
     /// DELETE alone.
     Delete,
 }
 
-/// What a caller must show before an operation runs.
+/// What a client must prove before an operation runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
     /// Nothing.
     None,
-    /// A client certificate, whatever its identity.
+    /// A client certificate with any identity.
     Certificate,
     /// An identity whose policy allows the path.
     Policy,
@@ -69,11 +69,11 @@ pub struct Route {
     pub max_body: u64,
     /// How long an answer may take; `None` for a stream.
     pub timeout: Option<Duration>,
-    /// What a caller must show.
+    /// What a client must prove.
     pub auth: Auth,
 }
 
-/// Every API, in the order of the contract's table.
+/// Every API, in the order of [`Operation`].
 pub const ROUTES: [Route; 23] = {
     use Auth::{Certificate, None as Open, Policy};
     use Method::{Delete, Get, Put};
@@ -120,7 +120,7 @@ impl Route {
         matches!(self.path.as_bytes(), [.., b'/'])
     }
 
-    /// Whether a request with this method, as it stands in the request line, is served.
+    /// Whether the route accepts a method, as written in the request line.
     pub fn accepts(&self, method: &str) -> bool {
         method == self.method.as_str() || (self.method == Method::Put && method == "POST")
     }

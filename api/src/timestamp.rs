@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// A point in time, as seconds since 1970-01-01T00:00:00Z and nanoseconds below a second
-/// (`google.protobuf.Timestamp`). The years 1 to 9999 can be held.
+/// (`google.protobuf.Timestamp`), in the years 1 to 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(OffsetDateTime);
 
@@ -26,17 +26,17 @@ impl Timestamp {
     /// From the fields of a `google.protobuf.Timestamp`.
     ///
     /// # Errors
-    /// [`InvalidTimestamp`] if the nanoseconds are not below a second or the year does not fit.
+    /// [`InvalidTimestamp`] if the nanoseconds are a second or more, or the year is out of range.
     pub fn from_unix(seconds: i64, nanos: u32) -> Result<Self, InvalidTimestamp> {
         let second = OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| InvalidTimestamp)?;
         let time = second.replace_nanosecond(nanos).map_err(|_| InvalidTimestamp)?;
         if (1..=9999).contains(&time.year()) { Ok(Self(time)) } else { Err(InvalidTimestamp) }
     }
 
-    /// Parses RFC 3339; any offset is taken and changed to UTC.
+    /// Parses RFC 3339 with any offset and converts it to UTC.
     ///
     /// # Errors
-    /// [`InvalidTimestamp`] if it is none, or its year in UTC does not fit.
+    /// [`InvalidTimestamp`] for any other text, and if the year in UTC is out of range.
     pub fn parse(text: &str) -> Result<Self, InvalidTimestamp> {
         let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidTimestamp)?;
         Self::from_unix(time.unix_timestamp(), time.nanosecond())

@@ -1,9 +1,9 @@
 //! Who may do what (contract `config.md`, Policies). No input or output happens here.
 //!
-//! The rule: a request is allowed if it comes from the admin, or if the policy of its identity
-//! has no deny pattern and at least one allow pattern that matches the decoded path. The answer
-//! is a [`Permit`], which what acts on keys demands, or a [`Denied`], whose text is for the log
-//! alone: a client is told the same whatever the reason.
+//! The rule: a request is allowed if it comes from the admin, or if the policy of its identity has
+//! no deny pattern and at least one allow pattern that matches the decoded path. The result is a
+//! [`Permit`], which all operations on keys require, or a [`Denied`], whose text is only for the
+//! log: the client gets the same answer whatever the reason.
 
 /// What a path is compared with.
 mod pattern;
@@ -14,10 +14,10 @@ mod policy;
 /// The policies of a server: identity to policy, and the admin.
 mod policies;
 
-/// The proof that a request was decided on.
+/// The proof that a request was allowed.
 mod permit;
 
-/// What in a policy surely is not what its author meant.
+/// Patterns and policies that their author surely did not mean.
 mod lint;
 
 pub use lint::{Lint, Place, lint};

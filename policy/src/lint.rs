@@ -6,7 +6,7 @@ use kes_api::{KeyName, ListPattern};
 use crate::pattern::segment_matches;
 use crate::{Pattern, Policy};
 
-/// Something in a policy that is surely not what its author meant. Its text is for an operator.
+/// Something in a policy that its author surely did not mean. The text is for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lint {
     /// What it is about.
@@ -36,7 +36,7 @@ enum Finding {
     NoDescribe,
 }
 
-/// Looks for what contract `config.md`, Policies, wants to be warned of.
+/// Finds what contract `config.md`, Policies, requires a warning for.
 pub fn lint(policy: &Policy) -> Vec<Lint> {
     let allow = policy.allow_patterns().iter().enumerate().filter_map(|(position, pattern)| {
         let finding = allow_finding(pattern)?;
@@ -48,8 +48,8 @@ pub fn lint(policy: &Policy) -> Vec<Lint> {
     });
     let mut lints: Vec<_> = allow.chain(deny).collect();
 
-    // MinIO describes its default key every 10 s, so that it stays cached through an outage of
-    // the key store, and swallows the refusal.
+    // MinIO describes its default key every 10 s to keep it cached during an outage of the key
+    // store, and ignores the refusal.
     let works = allows(policy, Operation::GenerateKey) && allows(policy, Operation::DecryptKey);
     if works && !allows(policy, Operation::DescribeKey) {
         let (place, finding) = (Place::Policy, Finding::NoDescribe);
@@ -63,11 +63,11 @@ impl Lint {
         Self { place, pattern: pattern.as_str().escape_debug().to_string(), finding }
     }
 
-    /// The same, with a text in place of the pattern, for one that must not be printed.
+    /// The same with another text in place of a pattern that must not be printed.
     #[must_use]
     pub fn showing(self, instead_of_pattern: String) -> Self {
         let finding = match self.finding {
-            // What is meant is as good as the pattern.
+            // The suggestion would reveal the pattern.
             Finding::NoRoute { .. } => Finding::NoRoute { instead: Instead::Unknown },
             finding => finding,
         };
@@ -127,20 +127,20 @@ fn deny_finding(pattern: &Pattern) -> Option<Finding> {
     no_route(pattern).or_else(|| pattern.is_wild().then_some(Finding::SegmentStar))
 }
 
-/// What may be meant by a pattern that matches no request.
+/// What the author of a pattern that matches no request may have meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Instead {
-    /// Nobody knows.
+    /// Unknown.
     Unknown,
-    /// A name, below the path of this route.
+    /// A name after the path of this route.
     Name(&'static str),
     /// A pattern that matches requests.
     Other(String),
-    /// Nothing: the API is gone.
+    /// An API that no longer exists.
     Gone,
 }
 
-/// What began the paths of APIs that older versions had and documentation still shows.
+/// How the paths of APIs began that older versions had and documentation still shows.
 const GONE: [&str; 9] = [
     "/v1/enclave/",
     "/v1/policy/assign",
@@ -173,7 +173,7 @@ fn no_route(pattern: &Pattern) -> Option<Finding> {
     Some(Finding::NoRoute { instead })
 }
 
-/// The pattern without slips that people make, one at a time.
+/// The pattern with one common slip corrected, for each kind of slip.
 fn slips(text: &str) -> Vec<String> {
     let lower = text.trim().to_lowercase();
     // `https://kes:7373/v1/status`
@@ -192,17 +192,17 @@ fn slips(text: &str) -> Vec<String> {
 /// Whether a policy allows an operation for at least one name.
 fn allows(policy: &Policy, operation: Operation) -> bool {
     let route = operation.route();
-    // Names that have nothing in common: a pattern that matches these leaves none over.
+    // A pattern that matches three names this different is taken to match all names.
     let denied = policy.deny_patterns().iter().any(|pattern| {
         ["a", "B-1", "_x9"].iter().all(|name| pattern.matches(&format!("{}{name}", route.path)))
     });
     !denied && policy.allow_patterns().iter().any(|pattern| reaches(pattern, route))
 }
 
-/// Whether a pattern matches a path of the route with a good name, or with none where the route
-/// takes none.
+/// Whether a pattern matches a path of the route, with a valid name if the route takes one.
 fn reaches(pattern: &Pattern, route: &Route) -> bool {
-    // Nearly all pairs differ here already: a thousand policies are read while requests wait.
+    // A quick check that excludes nearly all pairs: a reload lints a thousand policies while the
+    // server has requests to answer.
     if !pattern.is_wild() && !pattern.body().bytes().zip(route.path.bytes()).all(|(a, b)| a == b) {
         return false;
     }
@@ -228,8 +228,8 @@ fn reaches(pattern: &Pattern, route: &Route) -> bool {
     pattern.is_open() || segments.next().is_none()
 }
 
-/// Whether the last segment of a pattern matches a name, or a list pattern, that the operation
-/// takes. The candidates have the fewest characters where the segment leaves it open.
+/// Whether the last segment of a pattern matches a name, or a list pattern, that is valid for the
+/// operation. A `*` is tried with as few characters as possible.
 fn matches_a_name(pattern: &Pattern, part: &str, open: bool, operation: Operation) -> bool {
     let lists = matches!(
         operation,

@@ -10,25 +10,25 @@ pub struct Pattern {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
-    /// The path that is the text.
+    /// Matches only the path that equals the text.
     Exact,
-    /// Every path that starts with the text before the `*` at its end.
+    /// Matches every path that starts with the text before the final `*`.
     Prefix,
-    /// Segment by segment, where `*` stands for any characters but `/`. With a `*` at the end of
-    /// the text, whatever follows matches as well.
+    /// Matches segment by segment: `*` stands for any characters except `/`. After a final `*`
+    /// anything may follow.
     Segments { open: bool },
 }
 
 impl Pattern {
-    /// A pattern of an allow list: `*` is special at the end alone. One inside stands for
-    /// itself, so that no file allows more than it did under the reference server.
+    /// A pattern of an allow list: `*` is a wildcard only at the end. Inside it stands for itself,
+    /// so that no policy allows more than it did under the reference server.
     pub fn allow(text: &str) -> Self {
         let shape = if text.ends_with('*') { Shape::Prefix } else { Shape::Exact };
         Self { text: text.into(), shape }
     }
 
-    /// A pattern of a deny list: a `*` inside matches within one segment, as operators were
-    /// taught. It matches all that the same text matches in an allow list, and more.
+    /// A pattern of a deny list: a `*` inside matches within one segment, as the documentation of
+    /// the reference says. It matches all that the same text matches in an allow list.
     pub fn deny(text: &str) -> Self {
         let pattern = Self::allow(text);
         if pattern.body().contains('*') {
@@ -67,7 +67,7 @@ impl Pattern {
         self.text.ends_with('*')
     }
 
-    /// Whether a `*` inside the body stands for other characters.
+    /// Whether a `*` inside the body is a wildcard.
     pub(crate) const fn is_wild(&self) -> bool {
         matches!(self.shape, Shape::Segments { .. })
     }
@@ -98,9 +98,9 @@ fn segments_match(body: &str, path: &str, open: bool) -> bool {
 /// Whether one segment matches, where `*` in the pattern stands for any bytes, none included.
 /// With `open`, the pattern may end before the segment does.
 ///
-/// Only the last `*` seen is ever widened: what stood before it matched as early as it can, so
-/// widening an earlier one gains nothing. That bounds the work by the product of both lengths,
-/// whatever path a client sends.
+/// On a mismatch only the last `*` takes one more byte: everything before it matched as early as
+/// possible, so an earlier `*` need not be tried again. This bounds the work by the product of both
+/// lengths, whatever path a client sends.
 pub(crate) fn segment_matches(pattern: &[u8], segment: &[u8], open: bool) -> bool {
     let (mut at_pattern, mut at_segment) = (0, 0);
     let mut last_star = None;
@@ -119,7 +119,7 @@ pub(crate) fn segment_matches(pattern: &[u8], segment: &[u8], open: bool) -> boo
             None if open || at_segment == segment.len() => return true,
             Some(_) | None => {}
         }
-        // A mismatch: the last star takes one byte more, if there is one left.
+        // A mismatch: the last star takes one more byte, if there is one.
         match last_star {
             Some((after_star, taken)) if taken < segment.len() => {
                 last_star = Some((after_star, taken + 1));
@@ -187,10 +187,10 @@ mod tests {
         assert!(Pattern::deny("/v1/key/*-*a").matches("/v1/key/a-b-a"));
     }
 
-    /// The rule of `segments_match`, as slow and plain as can be.
+    /// The rule of `segments_match`, written as simply as possible.
     fn naive(pattern: &[u8], path: &[u8]) -> bool {
         match (pattern, path) {
-            ([b'*'], _) => true, // at the end: whatever follows
+            ([b'*'], _) => true, // at the end: anything may follow
             ([b'*', rest @ ..], _) => (0..=path.len())
                 .take_while(|taken| !path[..*taken].contains(&b'/'))
                 .any(|taken| naive(rest, &path[taken..])),

@@ -6,7 +6,7 @@ use kes_api::Identity;
 
 use crate::{Permit, Policy};
 
-/// The policies of a server. What a decision costs does not depend on how many there are.
+/// The policies of a server. The cost of a decision does not depend on their number.
 #[derive(Debug, Default)]
 pub struct Policies {
     admin: Option<Identity>,
@@ -18,7 +18,7 @@ pub struct Policies {
     identities: Vec<Identity>,
 }
 
-/// Why a request is refused. The texts are for the log; a client is told the same for all.
+/// Why a request is refused. The texts are for the log; the client gets the same answer for all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// The identity is neither admin nor in a policy.
@@ -42,7 +42,7 @@ pub enum Denied {
     },
 }
 
-/// Why a set of policies leaves open who may do what.
+/// Why a set of policies is contradictory.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
     /// Two policies have one name.
@@ -74,8 +74,8 @@ pub enum Conflict {
 }
 
 impl Policies {
-    /// Policies, each with the identities that it is for. An identity may stand twice in the
-    /// list of one policy.
+    /// Takes policies, each with the identities that it is for. One policy may list an identity
+    /// twice.
     ///
     /// # Errors
     /// [`Conflict`] if two policies have one name, or an identity has more than one role.
@@ -114,8 +114,8 @@ impl Policies {
         Ok(Self { admin, policies, assigned, identities })
     }
 
-    /// Decides whether an identity may do what a decoded path stands for. One hash look-up and
-    /// the patterns of one policy; nothing is allocated.
+    /// Decides whether an identity may request a decoded path. It takes one hash look-up and
+    /// compares the patterns of one policy; nothing is allocated.
     ///
     /// # Errors
     /// [`Denied`], with the reason for the log.
@@ -239,7 +239,7 @@ mod tests {
         assert!(policies.policy_of(&who(9)).is_none());
     }
 
-    /// The contract's two sentences on patterns, word for word.
+    /// The two rules for patterns (contract `config.md`, Policies).
     fn naive_allow(pattern: &str, path: &str) -> bool {
         match pattern.strip_suffix('*') {
             Some(prefix) => path.starts_with(prefix),

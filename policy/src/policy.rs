@@ -11,8 +11,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Parses the patterns of a policy; any text is a pattern. So is any text a name: files with
-    /// names that the API does not take work all the same, and only cannot be asked for.
+    /// Parses the patterns of a policy. Any text is a valid pattern and a valid name. A policy
+    /// whose name the API does not accept works, but cannot be requested by name.
     pub fn new<'a>(
         name: &str,
         allow: impl IntoIterator<Item = &'a str>,
@@ -40,7 +40,7 @@ impl Policy {
         self.deny.iter().map(Pattern::as_str)
     }
 
-    /// The rule: no deny pattern matches, and at least one allow pattern does.
+    /// Allows a path if no deny pattern and at least one allow pattern matches it.
     pub(crate) fn check(&self, path: &str) -> Result<(), Denied> {
         if let Some(pattern) = self.deny.iter().find(|pattern| pattern.matches(path)) {
             return Err(Denied::DeniedBy { policy: self.shared_name(), pattern: pattern.text() });

@@ -1,6 +1,6 @@
-//! Objects read as the reference reads them: field names in any letter case, the last of two
-//! fields with one name wins, unknown fields are passed over, `null` is the empty value, and
-//! what follows the first JSON value of a body is not looked at.
+//! Reads objects by the rules of contract `api.md`, Bodies: field names match in any letter case,
+//! the last of two fields with one name counts, unknown fields are skipped, `null` is the empty
+//! value, and anything after the first JSON value of a body is ignored.
 
 use std::fmt;
 
@@ -12,23 +12,23 @@ use crate::SecretBytes;
 
 /// A request body: an object whose fields are byte strings and texts.
 pub(super) trait Object: Default {
-    /// Where the value of a field belongs; `name` is in lower case.
+    /// Where to store the value of a field; `None` for an unknown one. `name` is in lower case.
     fn field(&mut self, name: &str) -> Option<Slot<'_>>;
 }
 
-/// Where a value belongs.
+/// Where to store a value.
 pub(super) enum Slot<'a> {
     Bytes(&'a mut SecretBytes),
     Text(&'a mut String),
 }
 
-/// The object that a body starts with.
+/// Reads the object that a body starts with.
 pub(super) fn object<T: Object>(body: &[u8]) -> Result<T, InvalidBody> {
     let mut json = serde_json::Deserializer::from_slice(body);
     json.deserialize_any(ObjectVisitor(T::default())).map_err(|_| InvalidBody)
 }
 
-/// The array of at most `max` objects that a body starts with.
+/// Reads the array of at most `max` objects that a body starts with.
 pub(super) fn array<T: Object>(body: &[u8], max: usize) -> Result<Vec<T>, InvalidBody> {
     let mut json = serde_json::Deserializer::from_slice(body);
     json.deserialize_any(ArrayVisitor { items: Vec::new(), max }).map_err(|_| InvalidBody)
@@ -95,8 +95,8 @@ impl<'de, T: Object> Visitor<'de> for ArrayVisitor<T> {
     }
 }
 
-/// A field's name in lower case, held inline. Names that are longer than any of ours come out
-/// empty, so that a long name costs nothing.
+/// A field's name in lower case, stored inline. A name that is longer than all known ones becomes
+/// the empty name, so a long name needs no memory.
 #[derive(Default)]
 struct FieldName {
     bytes: [u8; Self::MAX_LEN],
@@ -115,7 +115,7 @@ impl<'de> DeserializeSeed<'de> for FieldName {
     type Value = Self;
 
     fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Self, D::Error> {
-        // As bytes: an unknown field may have a name that is no text.
+        // As bytes: the name of an unknown field need not be UTF-8.
         deserializer.deserialize_bytes(self)
     }
 }
@@ -146,7 +146,7 @@ impl<'de> DeserializeSeed<'de> for Slot<'_> {
 
     fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         match self {
-            // As bytes: whether base64 is UTF-8 is found out when it is decoded.
+            // As bytes: the base64 decoder rejects what is not ASCII.
             Self::Bytes(_) => deserializer.deserialize_option(self),
             Self::Text(_) => deserializer.deserialize_any(self),
         }

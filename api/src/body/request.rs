@@ -8,8 +8,8 @@ use crate::SecretBytes;
 /// At most this many ciphertexts in one bulk decryption (contract `api.md`, Bulk decrypt).
 pub const MAX_BULK: usize = 1_000;
 
-/// A body that is no valid JSON for the operation. It does not say where: the body may hold
-/// plaintext.
+/// A body that is not valid JSON for the operation. The error does not say where, because the body
+/// may contain plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid request body")]
 pub struct InvalidBody;
@@ -17,9 +17,9 @@ pub struct InvalidBody;
 /// The body of an import.
 #[derive(Default, Serialize)]
 pub struct ImportRequest {
-    /// The key, 32 bytes if it is a good one.
+    /// The key; a valid one has 32 bytes.
     pub key: SecretBytes,
-    /// The cipher's name, as the client spells it.
+    /// The cipher's name, as the client wrote it.
     pub cipher: String,
 }
 

@@ -1,5 +1,5 @@
-//! What the server answers. The types are written by the server and read by clients; where a
-//! body may carry plaintext it is written by a function into one buffer that is wiped.
+//! Response bodies. The server serializes these types and clients parse them. Bodies that may
+//! contain plaintext are written by functions, each into one buffer that is wiped.
 
 use std::collections::BTreeMap;
 
@@ -130,11 +130,11 @@ pub struct DescribeIdentity {
     pub created_by: Option<String>,
 }
 
-/// The answer of a self description (contract `api.md`, Bodies, **better**).
+/// The answer of a self description (contract `api.md`, Bodies).
 ///
-/// The reference's body has an object in `policy`, the SDK reads a string there, and patterns
-/// beside it. An answer that both read without an error leaves `policy` out: the patterns stand
-/// at the top, where the SDK looks for them, and the policy's name in a field of its own.
+/// The reference sends an object in `policy`; the SDK expects a string there, and the patterns at
+/// the top level. An answer without `policy` is valid for both, so the patterns are at the top
+/// level and the policy's name has a field of its own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields are the contract's")]
 pub struct SelfDescribe {
@@ -151,7 +151,7 @@ pub struct SelfDescribe {
     pub allow: Option<PolicyPatterns>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deny: Option<PolicyPatterns>,
-    /// Only read, never written: see above.
+    /// Parsed from other servers, never sent: see above.
     #[serde(default, skip_serializing)]
     pub policy: Option<SelfPolicy>,
 }
@@ -160,13 +160,13 @@ pub struct SelfDescribe {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum SelfPolicy {
-    /// As a policy read answers.
+    /// The same object as in the answer of a policy read.
     Object(Box<ReadPolicy>),
     /// The policy's name alone.
     Name(String),
 }
 
-/// The body of every answer that is no success.
+/// The body of every error.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ErrorBody {
     /// See [`crate::message`].
@@ -248,7 +248,7 @@ enum Part<'a> {
     Bytes(&'a [u8]),
 }
 
-/// One buffer of the exact size: a vector that grows leaves an unwiped copy behind.
+/// Allocates the exact size at once: a vector that grows leaves an unwiped copy behind.
 fn write(parts: &[Part<'_>]) -> Vec<u8> {
     let mut out = Vec::with_capacity(parts.iter().map(Part::len).sum());
     for part in parts {
