@@ -1,17 +1,18 @@
 //! The two AEADs under the key of one message, by AWS-LC.
 //!
-//! AWS-LC and not the plain Rust of `aes-gcm` and `chacha20poly1305`, because it is faster at every
-//! size, 32 bytes included: most for ChaCha20-Poly1305, where setting up and wiping the plain one
-//! takes longer than a short message. The plain ones remain as the second implementation that the
-//! tests compare with.
+//! AWS-LC is faster than the Rust crates `aes-gcm` and `chacha20poly1305` at every size, 32 bytes
+//! included. The difference is largest for ChaCha20-Poly1305, where setting up and wiping the Rust
+//! implementation takes longer than encrypting a short message. The tests use these crates as a
+//! second implementation to compare with.
 //!
 //! # What is wiped
 //!
-//! Found in the C sources of AWS-LC (aws-lc-sys 0.47.0):
-//! - The context of a key, with the key schedule, is on the heap, and a `LessSafeKey` gives it back
-//!   with `EVP_AEAD_CTX_free`. Its cleanup does nothing for these two, but `OPENSSL_free` overwrites
+//! According to the C sources of AWS-LC (aws-lc-sys 0.47.0):
+//! - The context of a key, with the key schedule, is on the heap, and a `LessSafeKey` frees it with
+//!   `EVP_AEAD_CTX_free`. Its cleanup does nothing for these two, but `OPENSSL_free` overwrites
 //!   every block before it frees it (`OPENSSL_cleanse` in `mem.c`: `memset` and a barrier).
-//! - The copy of the key that ChaCha20-Poly1305 makes on the stack is overwritten before it returns.
+//! - The copy of the key that ChaCha20-Poly1305 makes on the stack is overwritten before it
+//!   returns.
 //! - The state of GCM (`GCM128_CONTEXT`: hash key, counter, key stream) is on the stack and is left
 //!   there. The caller wipes the stack, see `stack.rs`.
 //! - The output of an `open` that fails is overwritten with zeros (`EVP_AEAD_CTX_open_gather`).
@@ -32,7 +33,7 @@ impl Drop for MessageKey {
     }
 }
 
-/// Encrypts `body` where it stands.
+/// Encrypts `body` in place.
 ///
 /// # Panics
 ///
@@ -51,8 +52,8 @@ pub(crate) fn seal(
         .expect("a plaintext has less than 64 GiB");
 }
 
-/// Decrypts to `out`, which is as long as the ciphertext. `false`, and zeros in `out`, unless it is
-/// authentic; the tags are compared in constant time.
+/// Decrypts to `out`, which is as long as the ciphertext. If it is not authentic, returns `false`
+/// and leaves zeros in `out`. The tags are compared in constant time.
 #[must_use]
 pub(crate) fn open(
     cipher: Cipher,

@@ -10,16 +10,16 @@ pub enum Cipher {
 }
 
 impl Cipher {
-    /// The cipher for a new key: AES where the CPU has instructions for it, ChaCha20 elsewhere,
-    /// where AES in software is slow.
+    /// The cipher for a new key: AES if the CPU has instructions for it, otherwise ChaCha20,
+    /// because AES in software is slow.
     #[must_use]
     pub fn preferred() -> Self {
         if cpu_has_aes() { Self::Aes256 } else { Self::ChaCha20 }
     }
 
-    /// The cipher of this name, current or of older releases; upper and lower case count.
+    /// The cipher with this name, current or of older releases. The comparison is case-sensitive.
     ///
-    /// The empty name is none here: only the older stored keys take it for AES.
+    /// The empty name is not a cipher here; only the older stored keys use it for AES256.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         match name {
@@ -39,7 +39,7 @@ impl Cipher {
     }
 }
 
-// The standard library caches what it finds.
+// The standard library caches the result.
 #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
 fn cpu_has_aes() -> bool {
     std::arch::is_x86_feature_detected!("aes")

@@ -1,4 +1,5 @@
-//! The three formats of a ciphertext, parsed into one type. No keys here.
+//! The three formats of a ciphertext (contract `crypto-and-storage.md`, Decrypting), parsed into
+//! one type. Nothing here uses a key.
 //!
 //! ```text
 //! 1. current      sealed ‖ iv(16) ‖ nonce(12)
@@ -8,10 +9,10 @@
 //! sealed = encrypted plaintext ‖ tag(16)
 //! ```
 //!
-//! 2 and 3 were written by old releases. 2 starts with 0x95, 3 with `{`; one in 128 of format 1
-//! does so too, by chance. Hence what does not parse to the last byte as 2 or 3, with a cipher
-//! that we know, is taken as 1. The key id names a key by a hash that no key store keeps: it is
-//! read over.
+//! Old releases of the reference wrote formats 2 and 3. 2 starts with 0x95, 3 with `{`; one of 128
+//! ciphertexts of format 1 does so too, by chance. So bytes that do not parse completely as 2 or 3,
+//! with a known cipher, are taken as format 1. The key id is a hash that no key store has, so it is
+//! skipped.
 
 use std::borrow::Cow;
 
@@ -36,15 +37,15 @@ pub(crate) struct Ciphertext<'a> {
     pub(crate) tag: [u8; TAG_LEN],
 }
 
-/// Which keys a ciphertext says it is for.
+/// Which keys a ciphertext claims to be for.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Claim {
     /// For the key at hand: format 1 names no cipher.
     Any,
     /// For a key of this cipher: formats 2 and 3.
     Cipher(Cipher),
-    /// For none: too short to be a ciphertext. It is a value all the same, and not an error, so
-    /// that the keyed work on it is the work on any other.
+    /// For no key: too short to be a ciphertext. This is a value rather than an error, so that the
+    /// same keyed work is done on it as on any other.
     None,
 }
 
@@ -59,7 +60,7 @@ impl Claim {
 }
 
 impl<'a> Ciphertext<'a> {
-    /// Takes any bytes; see [`Claim::None`].
+    /// Accepts any bytes; see [`Claim::None`].
     pub(crate) fn parse(bytes: &'a [u8]) -> Self {
         let old = match bytes.first() {
             Some(0x95) => message_pack(bytes),
@@ -105,7 +106,7 @@ fn message_pack(bytes: &[u8]) -> Option<Ciphertext<'_>> {
     })
 }
 
-/// A MessagePack `str`, and what follows it. The length may take more bytes than it needs.
+/// A MessagePack `str`, and what follows it. The length may be encoded in more bytes than it needs.
 fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (head, rest) = bytes.split_first()?;
     match head {
@@ -136,7 +137,7 @@ fn counted<const N: usize>(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn json(bytes: &[u8]) -> Option<Ciphertext<'_>> {
-    /// Base64 is plain ASCII, but the encoder may have escaped some of it.
+    /// The fields are `Cow`, because the encoder may have escaped some characters of the base64.
     #[derive(Deserialize)]
     struct Shape<'a> {
         #[serde(borrow)]
@@ -155,7 +156,7 @@ fn json(bytes: &[u8]) -> Option<Ciphertext<'_>> {
         "ChaCha20Poly1305" => Cipher::ChaCha20,
         _ => return None,
     };
-    // Not key material: the faster decoder, which is not constant-time, will do.
+    // A ciphertext is not secret, so the faster decoder can be used, which is not constant-time.
     let decode = |text: &str| STANDARD.decode(text).ok();
     let mut body = decode(&shape.bytes)?;
     let (_, tag) = body.split_last_chunk()?;

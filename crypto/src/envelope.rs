@@ -1,14 +1,14 @@
 //! `seal` and `open`, the hot path. The formulas are in the [crate's head](crate).
 //!
-//! # Why every failure takes the same way
+//! # Every failure does the same work
 //!
-//! What the caller sent tells it nothing new: length, format and the cipher that an old format
-//! names are the caller's own bytes, and the work that depends on them alone (parsing) may differ
-//! in time. Work that depends on the key must not tell more than "not authentic". So each value,
-//! even one too short to be a ciphertext or one that names the other cipher, goes through one key
-//! derivation and one pass of the key's own AEAD, and the verdict is made of both findings at the
-//! end. The AEAD decrypts while it authenticates, compares the tags in constant time and overwrites
-//! what it decrypted if they differ: a failure, whatever the reason, has done the work of a success.
+//! Parsing may take a different time for each format: length, format and named cipher are the
+//! caller's own bytes and tell it nothing new. Work that depends on the key must not reveal more
+//! than "not authentic". So every value, even one that is too short or that names the other cipher,
+//! goes through one key derivation and one pass of the key's own AEAD, and the result combines both
+//! checks at the end. The AEAD decrypts while it authenticates, compares the tags in constant time
+//! and overwrites the plaintext if they differ. So a failure does the work of a success, whatever
+//! its reason.
 
 use chacha20::{R20, hchacha};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
@@ -24,14 +24,14 @@ pub const OVERHEAD: usize = TAG_LEN + RANDOM_LEN;
 /// Fresh random bytes in each ciphertext: iv, then nonce.
 const RANDOM_LEN: usize = IV_LEN + NONCE_LEN;
 
-/// A ciphertext that this key did not seal, or not for this context; or no ciphertext at all.
+/// A ciphertext that this key did not seal, or not for this context, or not a ciphertext at all.
 ///
-/// One error for every reason: which one it was would help who forges.
+/// There is one error for every reason, because the reason would help a forger.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("ciphertext is not authentic")]
 pub struct NotAuthentic;
 
-/// What was encrypted, wiped when dropped.
+/// A decrypted message, wiped when dropped.
 ///
 /// It has no `Debug`, `Clone`, `Serialize` or `PartialEq`; see [`Secret`].
 pub struct Plaintext(Vec<u8>);
@@ -90,8 +90,8 @@ impl Envelope {
         self.seal_with(&random, body, context);
     }
 
-    /// A fresh secret and its ciphertext. The system's generator is asked once for both, because
-    /// a system call is a good part of what a small message costs.
+    /// A fresh secret and its ciphertext. One call of the system's generator gives the random bytes
+    /// for both, because a system call is a considerable part of the cost of a small message.
     pub(crate) fn seal_fresh(&self, context: &[u8]) -> (Secret, Vec<u8>) {
         let mut random = Zeroizing::new([0; Secret::LEN + RANDOM_LEN]);
         random::fill(random.as_mut_slice());
@@ -104,7 +104,7 @@ impl Envelope {
         (Secret::from_slice(plaintext).expect("a secret has this length"), body)
     }
 
-    /// `random` is fresh: bytes that were used before give both plaintexts away.
+    /// `random` must be fresh: bytes that were used before reveal both plaintexts.
     fn seal_with(&self, random: &[u8; RANDOM_LEN], body: &mut Vec<u8>, context: &[u8]) {
         let (iv, nonce) = random.split_first_chunk().expect("iv and nonce");
         let nonce = nonce.first_chunk().expect("iv and nonce");
@@ -144,7 +144,7 @@ impl Envelope {
     }
 }
 
-/// Room for the overhead. A vector that grows by itself leaves an unwiped copy behind.
+/// Makes room for the overhead. A vector that grows by itself leaves an unwiped copy behind.
 fn make_room(plaintext: &mut Vec<u8>) {
     if plaintext.capacity() - plaintext.len() < OVERHEAD {
         let mut roomy = Vec::with_capacity(plaintext.len() + OVERHEAD);
@@ -154,9 +154,9 @@ fn make_room(plaintext: &mut Vec<u8>) {
     }
 }
 
-/// A build in which a feature went missing that makes the key derivation wipe its state does not
-/// compile. `Hmac` has no marker of its own: it is made of the core and the block buffer that the
-/// one of `Sha256` vouches for. HChaCha20 has its state on the stack.
+/// Fails the build if the crate features that wipe the state of the key derivation are missing.
+/// `Hmac` has no marker trait of its own, but consists of the core and the block buffer that
+/// the marker of `Sha256` covers. HChaCha20 has its state on the stack.
 const _: () = {
     const fn wiped_on_drop<T: ZeroizeOnDrop>() {}
     wiped_on_drop::<sha2::Sha256>();

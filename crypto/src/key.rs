@@ -4,10 +4,10 @@ use crate::envelope::{Envelope, NotAuthentic, OVERHEAD, Plaintext};
 use crate::mac::Mac;
 use crate::{Cipher, Secret, stack};
 
-/// A key: a cipher with its secret, and a secret for HMAC unless the key is an old one.
+/// A key: a cipher with its secret, and a secret for HMAC, which old keys lack.
 ///
-/// Both are prepared when the key is made, so that the operations on it only do what depends on
-/// the message. Everything is wiped on drop; there is no `Debug`, `Clone` or `PartialEq`.
+/// Both are prepared once, when the key is made, so each operation only does the work that depends
+/// on the message. Everything is wiped on drop; there is no `Debug`, `Clone` or `PartialEq`.
 pub struct Key {
     envelope: Envelope,
     hmac: Option<Authenticator>,
@@ -46,13 +46,13 @@ impl Key {
         self.envelope.cipher()
     }
 
-    /// The encryption secret, for the key store alone.
+    /// The encryption secret, only for writing it to a key store.
     #[must_use]
     pub fn secret(&self) -> &Secret {
         self.envelope.secret()
     }
 
-    /// The HMAC secret, for the key store alone; `None` for a key from before there were any.
+    /// The HMAC secret, only for writing it to a key store; `None` for an old key without one.
     #[must_use]
     pub fn hmac_secret(&self) -> Option<&Secret> {
         self.hmac.as_ref().map(|hmac| &hmac.secret)
@@ -71,19 +71,20 @@ impl Key {
         body
     }
 
-    /// Encrypts `body` where it stands and binds it to `context`: who decrypts must name the same
-    /// context. The body becomes the ciphertext, [`OVERHEAD`] bytes longer; without room for them
-    /// it moves, and what it leaves is wiped.
+    /// Encrypts `body` in place and binds it to `context`: decryption needs the same context. The
+    /// body becomes the ciphertext, [`OVERHEAD`] bytes longer. If its capacity is too small, it
+    /// moves, and the old memory is wiped.
     ///
     /// # Panics
     ///
-    /// If the plaintext has 64 GiB or more, which one message of AES-GCM cannot hold
-    /// (NIST SP 800-38D); if the system's generator fails, see [`random::fill`](crate::random::fill).
+    /// If the plaintext has 64 GiB or more, which one message of AES-GCM cannot hold (NIST SP
+    /// 800-38D); if the system's generator fails, see [`random::fill`](crate::random::fill).
     pub fn seal_in_place(&self, body: &mut Vec<u8>, context: &[u8]) {
         self.envelope.seal_in_place(body, context);
     }
 
-    /// Makes a data key: a secret from the system's generator, and what [`Key::seal`] makes of it.
+    /// Makes a data key: a secret from the system's generator, and the same sealed by
+    /// [`Key::seal`].
     ///
     /// # Panics
     ///
@@ -93,7 +94,7 @@ impl Key {
         self.envelope.seal_fresh(context)
     }
 
-    /// Decrypts what [`Key::seal`] made, or one of the older formats.
+    /// Decrypts a ciphertext of [`Key::seal`], or of one of the older formats.
     ///
     /// # Errors
     ///

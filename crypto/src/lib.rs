@@ -1,4 +1,5 @@
-//! Key material and ciphertexts: the room to read, fuzz and measure alone. No I/O, no async.
+//! Key material and ciphertexts (contract `crypto-and-storage.md`). Nothing here does I/O or is
+//! async, so all of it can be fuzzed and measured alone.
 //!
 //! # The envelope
 //!
@@ -16,17 +17,17 @@
 //!              └ as long as the plaintext + 16 bytes of tag ┘  └ 28 ┘
 //! ```
 //!
-//! Two older formats are opened as well and never written; see `ciphertext.rs`.
+//! Two older formats can be decrypted and are never written; see `ciphertext.rs`.
 //!
 //! Sources: HMAC RFC 2104, HChaCha20 draft-irtf-cfrg-xchacha-03 section 2.2, AES-GCM NIST
-//! SP 800-38D, ChaCha20-Poly1305 RFC 8439. The contract: `crypto-and-storage.md`.
+//! SP 800-38D, ChaCha20-Poly1305 RFC 8439.
 //!
 //! # What is wiped, and what is not
 //!
-//! Secrets, message keys, key schedules, HMAC states and opened plaintexts are overwritten when they
-//! are dropped, and the stack that the ciphers used, with the states of GCM and Poly1305, is
-//! overwritten after each operation. That is best effort: registers, and copies that the compiler
-//! or the kernel (swap, core dumps) makes, are out of reach of a library.
+//! Secrets, message keys, key schedules, HMAC states and opened plaintexts are overwritten when
+//! they are dropped. The stack that the ciphers used, with the states of GCM and Poly1305, is
+//! overwritten after each operation. This is best effort: a library cannot reach registers, or
+//! copies that the compiler or the kernel (swap, core dumps) makes.
 
 mod secret;
 

@@ -1,8 +1,9 @@
 //! `tag = HMAC-SHA256(secret, message)` (RFC 2104, FIPS 198-1), with the secret prepared once.
 //!
-//! Danger: the prepared state forges and derives as well as the secret does. It is boxed, so that
-//! moves leave no copy, and wiped when dropped. It is kept without a buffer for messages: that would
-//! be boxed uninitialised, with what the stack below it held before, such as the padded secret.
+//! Danger: the prepared state is as secret as the secret itself. It is boxed, so that moves leave
+//! no copy, and wiped when dropped. It is stored without the buffer for message blocks: that buffer
+//! would be copied to the heap uninitialised, with old contents of the stack such as the padded
+//! secret.
 
 use hmac::block_api::HmacCore;
 use hmac::digest::FixedOutput;
@@ -12,8 +13,8 @@ use sha2::Sha256;
 
 use crate::{Secret, stack};
 
-/// HMAC-SHA256 under one secret: the two blocks of the padded secret are hashed already, which
-/// saves half the work of a short message.
+/// HMAC-SHA256 under one secret. The two blocks of the padded secret are hashed in advance, which
+/// saves half of the work for a short message.
 pub(crate) struct Mac(Box<HmacCore<Sha256>>);
 
 impl Mac {
@@ -21,8 +22,8 @@ impl Mac {
         Self(stack::wiped(|| prepared(secret)))
     }
 
-    /// Writes the tag of `message`, in place: it may be a key. What it leaves on the stack is for
-    /// the caller to wipe, with its own.
+    /// Writes the tag of `message` to the caller's buffer, because it may be a key. The caller has
+    /// to wipe the stack.
     pub(crate) fn tag_into(&self, message: &[u8], tag: &mut [u8; 32]) {
         let mut mac = Hmac::compose(HmacCore::clone(&self.0), Default::default());
         mac.update(message);

@@ -2,15 +2,14 @@
 
 /// Fills `bytes` from the system's generator (`getrandom(2)` on Linux).
 ///
-/// There is no generator in user space between: none to seed, to fork or to dump. glibc asks the
-/// kernel with a system call, a good part of what a small message costs; from glibc 2.41 on, with
-/// Linux 6.11, it does without one.
+/// There is no generator in user space, which would have to be seeded, could be duplicated by a
+/// fork, and could be dumped. glibc makes a system call, which is a considerable part of the cost
+/// of a small message; since glibc 2.41, with Linux 6.11, it needs none.
 ///
 /// # Panics
 ///
-/// If the system refuses, which means a sandbox that forbids the system call, or a kernel
-/// without one. There is no safe way on: a key or a nonce that is not random gives plaintexts
-/// away.
+/// If the system call fails: a sandbox forbids it, or the kernel does not have it. There is no safe
+/// way to continue, because a key or a nonce that is not random reveals plaintexts.
 pub fn fill(bytes: &mut [u8]) {
     if let Err(error) = getrandom::fill(bytes) {
         panic!("the system's random generator refused to answer: {error}");

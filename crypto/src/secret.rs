@@ -1,4 +1,4 @@
-//! 32 bytes that nobody sees by accident.
+//! Secret keys of 32 bytes.
 
 use zeroize::ZeroizeOnDrop;
 
@@ -6,8 +6,8 @@ use crate::{random, wipe};
 
 /// A secret key of 32 bytes, wiped when dropped.
 ///
-/// It has no `Debug`, `Clone`, `Serialize` or `PartialEq`, so that it cannot be printed, copied,
-/// written out or compared in variable time unawares. [`Secret::expose`] is the only way to the
+/// It has no `Debug`, `Clone`, `Serialize` or `PartialEq`, so it cannot be printed, copied,
+/// serialized or compared in variable time by accident. Only [`Secret::expose`] gives access to the
 /// bytes.
 ///
 /// The bytes are on the heap: a move of the `Secret` leaves no copy of them behind.
@@ -44,7 +44,7 @@ impl Secret {
         &self.0
     }
 
-    // Filled in place afterwards, so that the bytes never pass over the stack.
+    // Filled in place, so that the bytes are never on the stack.
     fn zero() -> Self {
         Self(Box::new([0; Self::LEN]))
     }

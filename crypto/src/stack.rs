@@ -1,28 +1,28 @@
-//! Overwrites the stack that work on secrets used.
+//! Overwrites the part of the stack that operations on secrets used.
 //!
-//! The ciphers wipe what they own when it is dropped, but a move of it, or a temporary of theirs,
-//! leaves a copy in a frame that is dead by then: message keys, HMAC states, hash keys, key streams.
-//! Code that comes later may or may not write over it.
+//! The ciphers wipe their values when they are dropped. But moves and temporaries leave copies of
+//! message keys, HMAC states, hash keys and key streams in stack frames that no longer exist. Later
+//! code may or may not overwrite them.
 
 use zeroize::zeroize_stack;
 
 use crate::Cipher;
 
-/// How much is overwritten, in bytes: twice what the work uses, as tests measure, which is up to
-/// 1.1 KiB of optimised code and up to 3.9 KiB of code that keeps every temporary. 2 KiB take 20 ns.
+/// How many bytes are overwritten: twice what tests measure, which is up to 1.1 KiB in release
+/// builds and up to 3.9 KiB in debug builds. Overwriting 2 KiB takes 20 ns.
 pub(crate) const DEPTH: usize = if cfg!(debug_assertions) { 8 * 1024 } else { 2 * 1024 };
 
-/// How much is overwritten after AES-GCM. It uses 1.3 KiB; but AWS-LC takes a frame of 1.6 KiB more
-/// on a processor with AVX-512, and one of 1.9 KiB on one without any AES instructions. 4 KiB take
-/// 80 ns.
+/// How many bytes are overwritten after AES-GCM. It uses 1.3 KiB, but AWS-LC needs another 1.6 KiB
+/// on a processor with AVX-512, and 1.9 KiB on one without AES instructions. Overwriting 4 KiB
+/// takes 80 ns.
 pub(crate) const DEPTH_OF_AES: usize = if cfg!(debug_assertions) { DEPTH } else { 2 * DEPTH };
 
-/// Does `work` in frames of its own and then overwrites [`DEPTH`] bytes of them.
+/// Runs `work` in stack frames of its own and then overwrites [`DEPTH`] bytes of them.
 pub(crate) fn wiped<T>(work: impl FnOnce() -> T) -> T {
     wiped_to::<DEPTH, T>(work)
 }
 
-/// Does `work` of one message of this cipher in frames of its own and then overwrites them.
+/// Runs `work` on one message of this cipher in stack frames of its own and then overwrites them.
 pub(crate) fn wiped_after<T>(cipher: Cipher, work: impl FnOnce() -> T) -> T {
     match cipher {
         Cipher::Aes256 => wiped_to::<DEPTH_OF_AES, T>(work),
@@ -36,7 +36,7 @@ fn wiped_to<const DEPTH: usize, T>(work: impl FnOnce() -> T) -> T {
     done
 }
 
-// Inlined, its frame would be the caller's, which `zeroize_stack` cannot reach.
+// If it were inlined, it would use the caller's frame, which `zeroize_stack` cannot reach.
 #[inline(never)]
 fn in_own_frame<T>(work: impl FnOnce() -> T) -> T {
     work()
@@ -51,12 +51,12 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Deeper than anything here goes.
+    /// More stack than any operation here uses.
     const PAINTED: usize = 64 * 1024;
     const PAINT: u8 = 0xa5;
 
-    /// How deep below its caller `work` writes to the stack, in bytes: paints it, works, and looks
-    /// for the deepest byte that is not paint any more.
+    /// How many bytes of the stack below its caller `work` uses: fills the stack with a pattern,
+    /// runs `work`, and finds the deepest byte that changed.
     #[inline(never)]
     pub(crate) fn depth(work: impl FnOnce()) -> usize {
         let here = black_box(0_u8);
@@ -74,7 +74,7 @@ pub(crate) mod tests {
     #[inline(never)]
     fn paint() {
         let mut bytes = [0; PAINTED];
-        bytes.fill(PAINT); // a value that is written, not a constant that is read
+        bytes.fill(PAINT); // a runtime value, so that it is really written
         black_box(&mut bytes);
     }
 

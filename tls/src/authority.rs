@@ -7,16 +7,16 @@ use pkcs8::der::{self, Decode, Reader, SliceReader, Tag, TagNumber, Tagged};
 
 use crate::certificate::{Validity, elements, read_validity};
 
-/// The rules that a CA certificate sets for what it signs, as far as they are not left to webpki.
+/// The restrictions of a CA certificate on what it may sign that webpki does not check.
 #[derive(Debug)]
 pub(crate) struct Rules {
     validity: Validity,
-    /// Version 3, which says by an extension whether it is a CA.
+    /// Whether it is of version 3, in which an extension marks a CA.
     has_extensions: bool,
     is_ca: bool,
     /// How many CA certificates may stand between it and a client's.
     path_len: Option<usize>,
-    /// Without the extension it may do everything.
+    /// `None` without the extension, which allows everything.
     key_usage_allows: bool,
     extended_key_usage_allows: bool,
 }
@@ -66,7 +66,7 @@ impl Rules {
                 let content = AnyRef::from_der(value)?;
                 let mut content = SliceReader::new(content.value())?;
                 self.is_ca = Option::<bool>::decode(&mut content)?.unwrap_or_default();
-                // Longer than a u16 is as good as unlimited; webpki allows six at most.
+                // A value that exceeds a u16 counts as unlimited; webpki allows at most six anyway.
                 if !content.is_finished() {
                     let len = u16::decode(&mut content)?;
                     self.path_len = Some(len.into());
@@ -90,14 +90,14 @@ impl Rules {
         Ok(())
     }
 
-    /// Whether its key may sign certificates. One of version 1 has no extensions that could say
-    /// so: where it is trusted, it is trusted as a CA.
+    /// Whether its key may sign certificates. A certificate of version 1 has no extensions; if it
+    /// is trusted, it is trusted as a CA.
     pub(crate) fn may_sign_certificates(&self) -> bool {
         (self.is_ca || !self.has_extensions) && self.key_usage_allows
     }
 
-    /// Whether it vouches, as a trusted certificate, for a client at the end of a chain with so
-    /// many CA certificates between them.
+    /// Checks that it may be, as a trusted certificate, the root of a client's chain with this many
+    /// CA certificates in between.
     pub(crate) fn allow(&self, below: usize, now: SystemTime) -> Result<(), webpki::Error> {
         if !self.may_sign_certificates() || now < self.validity.from || now > self.validity.until {
             Err(webpki::Error::UnknownIssuer)

@@ -16,12 +16,12 @@ use crate::file;
 use crate::pem::sections;
 use crate::private_key::{PrivateKey, load_private_key};
 
-/// Reads the certificates of a PEM file in their order: the leaf first, by custom. Other
-/// sections, such as a private key, are skipped.
+/// Reads the certificates of a PEM file in their order, usually the leaf first. Other sections,
+/// such as a private key, are skipped.
 ///
 /// # Errors
-/// [`Error::File`] if the file cannot be read or is larger than [`crate::MAX_FILE_LEN`], holds
-/// no certificate, or one that is damaged.
+/// [`Error::File`] if the file cannot be read, is larger than [`crate::MAX_FILE_LEN`], or has no
+/// certificate or a damaged one.
 pub fn load_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     file::read(path).and_then(|pem| parse_certificates(&pem)).map_err(|fault| fault.at(path))
 }
@@ -41,7 +41,7 @@ pub fn parse_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fa
     Ok(chain)
 }
 
-/// The sections `CERTIFICATE` of a PEM text, decoded and no more.
+/// The `CERTIFICATE` sections of a PEM text, base64-decoded but not parsed.
 pub(crate) fn read(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
     sections(pem)
         .filter(|section| section.as_ref().map_or(true, |section| section.label == "CERTIFICATE"))
@@ -88,8 +88,8 @@ pub fn match_key(
     Ok(Arc::new(CertifiedKey::new(chain, signer)))
 }
 
-/// Checks that a server can show a certificate: clients look for its name or address among the
-/// subject alternative names alone (RFC 9525, 6.2; contract `config.md`, `tls.cert`).
+/// Checks that a server can use a certificate: clients compare its name or address only with the
+/// subject alternative names (RFC 9525, 6.2; contract `config.md`, TLS).
 ///
 /// # Errors
 /// [`Fault::NoServerName`], or [`Fault::InvalidCertificate`].
@@ -98,7 +98,7 @@ pub fn check_server_certificate(leaf: &CertificateDer<'_>) -> Result<(), Fault> 
     if leaf.has_server_name { Ok(()) } else { Err(Fault::NoServerName) }
 }
 
-/// When a certificate holds (RFC 5280, 4.1.2.5): both ends belong to it.
+/// When a certificate is valid (RFC 5280, 4.1.2.5), both times included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// Not before this.
@@ -107,7 +107,7 @@ pub struct Validity {
     pub until: SystemTime,
 }
 
-/// When a certificate holds.
+/// When a certificate is valid.
 ///
 /// # Errors
 /// [`Fault::InvalidCertificate`] if it does not say so, or names a time before 1970.
@@ -131,14 +131,14 @@ fn time(time: &AnyRef<'_>) -> der::Result<SystemTime> {
     }
 }
 
-/// What is looked at in a certificate (RFC 5280, 4.1). The parser of the TLS library refuses
-/// X.509 v1, which clients may show, so it is not asked.
+/// The fields of a certificate that are used here (RFC 5280, 4.1). The TLS library's parser is not
+/// used, because it refuses X.509 v1, which clients may send.
 struct Leaf<'a> {
-    /// Both times, as they stand there.
+    /// The sequence of both times, not parsed.
     validity: AnyRef<'a>,
     /// DER of the `SubjectPublicKeyInfo`.
     public_key: &'a [u8],
-    /// Whether a DNS name or IP address stands among the subject alternative names.
+    /// Whether the subject alternative names include a DNS name or an IP address.
     has_server_name: bool,
 }
 
@@ -156,7 +156,7 @@ impl<'a> Leaf<'a> {
 
         tbs.tag().assert_eq(Tag::Sequence)?;
         let mut tbs = SliceReader::new(tbs.value())?;
-        // The version, which X.509 v1 leaves out, or else the serial number.
+        // The version, or the serial number in X.509 v1, which has no version field.
         let version = AnyRef::decode(&mut tbs)?.tag().is_context_specific();
         for _ in 0..(if version { 3 } else { 2 }) {
             AnyRef::decode(&mut tbs)?; // to the issuer
@@ -175,7 +175,7 @@ impl<'a> Leaf<'a> {
     }
 }
 
-/// Looks through the extensions for a subject alternative name of a server.
+/// Searches the extensions for a DNS name or IP address as subject alternative name.
 fn names_server(extensions: &[u8]) -> der::Result<bool> {
     /// RFC 5280, 4.2.1.6
     const SUBJECT_ALTERNATIVE_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
@@ -195,7 +195,7 @@ fn names_server(extensions: &[u8]) -> der::Result<bool> {
     Ok(false)
 }
 
-/// The elements that stand one after another.
+/// The DER elements in a row of them.
 pub(crate) fn elements(content: &[u8]) -> der::Result<Vec<AnyRef<'_>>> {
     let mut reader = SliceReader::new(content)?;
     let mut elements = Vec::new();
@@ -205,8 +205,8 @@ pub(crate) fn elements(content: &[u8]) -> der::Result<Vec<AnyRef<'_>>> {
     Ok(elements)
 }
 
-/// Whether two `SubjectPublicKeyInfo` hold the same key. The parameters of the algorithm are
-/// left out: RSA has them as NULL or not at all, and a point lies on one curve.
+/// Whether two `SubjectPublicKeyInfo` have the same key. The parameters of the algorithm are not
+/// compared: RSA has NULL or none, and a point determines its curve.
 fn is_same_key(one: &[u8], other: &[u8]) -> bool {
     let parse = |der| SubjectPublicKeyInfoRef::from_der(der).ok();
     match (parse(one), parse(other)) {

@@ -1,4 +1,4 @@
-//! Whether a client's certificate is vouched for by a trusted CA.
+//! Verifies that a trusted CA issued a client's certificate.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -12,17 +12,16 @@ use crate::error::Error;
 use crate::roots::{self, Roots};
 use crate::version1::{Version1, WithVersion1};
 
-/// The CAs that client certificates have to come from: those of a file or folder, and the
-/// system's.
+/// The CAs that may issue client certificates: those of a file or folder, and the system's.
 ///
 /// The chain is built and checked by webpki: signatures, dates, CA flags, path lengths, extended
-/// key usage and name constraints. Two things are added. A client certificate may be one of X.509
-/// version 1, which has no extensions and which guides make with `openssl x509 -req`. And a trusted
-/// certificate vouches for others only if it is a CA's that may sign certificates; webpki
-/// takes every trusted certificate for a CA, and looks at no key usage.
+/// key usage and name constraints. This type adds two rules. A client certificate may be one of
+/// X.509 version 1, which has no extensions; guides make such certificates with `openssl x509
+/// -req`. And a trusted certificate can issue others only if it is a CA's and its key usage allows
+/// to sign certificates; webpki treats every trusted certificate as a CA and ignores key usage.
 #[derive(Debug)]
 pub struct ClientChains {
-    /// As webpki wants them; each belongs to the authority at the same place.
+    /// For webpki; each belongs to the authority at the same index.
     anchors: Vec<TrustAnchor<'static>>,
     authorities: Vec<Authority>,
     subjects: Vec<DistinguishedName>,
@@ -32,7 +31,7 @@ pub struct ClientChains {
 #[derive(Debug)]
 struct Authority {
     der: CertificateDer<'static>,
-    /// What it says of itself as a CA.
+    /// What it may sign.
     rules: Rules,
 }
 
@@ -46,7 +45,7 @@ impl ClientChains {
         let mut chains =
             Self { anchors: Vec::new(), authorities: Vec::new(), subjects: Vec::new() };
         for der in trusted {
-            // Certificates that cannot serve as a CA are skipped; that one can was checked.
+            // Skips what cannot serve as a CA. `roots::certificates` found at least one that can.
             let Ok(anchor) = webpki::anchor_from_trusted_cert(&der) else { continue };
             let Ok(rules) = Rules::of(&der) else { continue };
             let anchor = anchor.to_owned();
@@ -62,7 +61,7 @@ impl ClientChains {
         &self.subjects
     }
 
-    /// Checks a client's certificate, with what the client sent beside it.
+    /// Checks a client's certificate, with the other certificates that the client sent.
     ///
     /// # Errors
     /// Why it is refused.
@@ -113,7 +112,7 @@ impl ClientChains {
             .map_err(reason)
     }
 
-    /// What webpki leaves out of a chain that it has verified.
+    /// Checks of a verified chain that webpki does not make.
     fn is_vouched_for(
         &self,
         path: &VerifiedPath<'_>,
@@ -130,14 +129,15 @@ impl ClientChains {
         }
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
         let anchor = path.anchor();
-        // The same name and key may stand in several certificates, of which one suffices.
+        // Several certificates may have the same name and key; it is enough if one of them may
+        // sign.
         let known = self.anchors.iter().zip(&self.authorities).filter(|(candidate, _)| {
             candidate.subject == anchor.subject
                 && candidate.subject_public_key_info == anchor.subject_public_key_info
         });
         let mut refusal = webpki::Error::UnknownIssuer;
         for (_, authority) in known {
-            // A certificate that is trusted by itself needs nobody to vouch for it.
+            // A certificate that is itself trusted needs no issuer.
             if authority.der == *leaf {
                 return Ok(());
             }
@@ -150,7 +150,7 @@ impl ClientChains {
     }
 }
 
-/// The reason as TLS has it, so that the client gets the alert that fits.
+/// The reason as a TLS error, so that the client gets the right alert.
 fn reason(error: webpki::Error) -> CertificateError {
     use webpki::Error as E;
     match error {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::file::MAX_FILE_LEN;
 
-/// Why keys, certificates or trust could not be loaded. The text stands for itself: it names
-/// the file and the fault.
+/// Why keys, certificates or trusted CAs could not be loaded. The text names the file and the
+/// fault.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder.
@@ -27,10 +27,10 @@ pub enum Error {
         /// What is wrong with the two.
         fault: Fault,
     },
-    /// The system's CAs were to be trusted, and it has none.
+    /// The system's CAs should be trusted, and there are none.
     #[error("no CA certificates were found on this system{}", note(detail))]
     NoSystemRoots {
-        /// Why, where the system told.
+        /// Why, if that is known.
         detail: String,
     },
     /// Neither the system's CAs nor any others were to be trusted.
@@ -38,7 +38,7 @@ pub enum Error {
     NoRoots,
 }
 
-/// What is wrong with one file, or with the text that a file would hold.
+/// What is wrong with one file, or with a PEM text.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// The operating system refuses it.
@@ -68,24 +68,24 @@ pub enum Fault {
         /// Which section.
         label: String,
     },
-    /// A certificate that is none, or that TLS cannot use.
+    /// A damaged certificate, or one that TLS cannot use.
     #[error("certificate number {number} is damaged or is not an X.509 certificate")]
     InvalidCertificate {
         /// The first is 1.
         number: usize,
     },
-    /// CA certificates of which not one is usable.
+    /// CA certificates, none of which is usable.
     #[error("holds no CA certificate that can be used")]
     NoUsableRoot,
-    /// A server certificate that names no server.
+    /// A server certificate without a DNS name or IP address.
     #[error("the certificate has no DNS name or IP address as subject alternative name")]
     NoServerName,
-    /// A private key that the provider does not take.
+    /// A private key that the provider does not accept.
     #[error(
         "the private key is damaged or not supported; supported are RSA of 2048 to 8192 bits, ECDSA P-256, P-384 and P-521, and Ed25519"
     )]
     InvalidKey,
-    /// A PEM section for a private key of a form that is not read.
+    /// A PEM section for a private key in an unsupported form.
     #[error(
         "a private key of the form '{label}' is not supported; supported are PKCS#8, PKCS#1 and SEC1"
     )]
@@ -96,16 +96,16 @@ pub enum Fault {
     /// An encrypted private key, and no password.
     #[error("the private key is encrypted, and no password was given")]
     MissingPassword,
-    /// A password that does not fit.
+    /// A wrong password.
     #[error("the password is wrong, or the encrypted private key is damaged")]
     WrongPassword,
-    /// A private key that is encrypted in a way that is not known.
+    /// A private key that is encrypted in an unsupported way.
     #[error("the private key is encrypted with {cipher}, which is not supported")]
     UnsupportedCipher {
         /// Its name or object identifier.
         cipher: String,
     },
-    /// The parameters of the encryption make no sense.
+    /// The parameters of the encryption are invalid.
     #[error("the encryption parameters of the private key are invalid: {what}")]
     InvalidEncryption {
         /// What is wrong.

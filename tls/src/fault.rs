@@ -10,8 +10,8 @@ pub enum Usage {
     Client,
 }
 
-/// What is wrong with a certificate, in words that follow "the certificate" or "it". The library
-/// has names and fields of its source instead.
+/// What is wrong with a certificate, as a text that follows "the certificate" or "it". The
+/// library's own texts are the names of its types and fields.
 pub fn certificate_fault(error: &CertificateError, usage: Usage) -> String {
     use CertificateError as E;
     let text = match error {
@@ -42,7 +42,7 @@ pub fn certificate_fault(error: &CertificateError, usage: Usage) -> String {
             Some(broken) => rule(broken, usage),
             None => return format!("is refused: {other}"),
         },
-        // Whatever a new version of the library adds.
+        // Variants that a new version of the library adds.
         _ => BROKEN_RULE,
     };
     text.to_owned()
@@ -70,7 +70,7 @@ const fn purpose(usage: Usage, is_the_other: bool) -> &'static str {
     }
 }
 
-/// Of the rules that have no variant of their own in [`CertificateError`].
+/// The text for webpki's errors that have no variant of their own in [`CertificateError`].
 fn rule(broken: &Rule, usage: Usage) -> &'static str {
     match broken {
         Rule::CaUsedAsEndEntity => "is the certificate of a CA",

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::error::Fault;
 
-/// The largest file that is read, in bytes. All CAs of a system make a quarter of it; the limit
+/// The largest file that is read, in bytes. All CAs of a system take a quarter of that. The limit
 /// keeps a wrong path, such as that of a log or a device, from filling the memory.
 pub const MAX_FILE_LEN: usize = 1024 * 1024;
 
@@ -19,15 +19,15 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Fault> {
         .and_then(|bytes| if bytes.len() > MAX_FILE_LEN { Err(Fault::TooLarge) } else { Ok(bytes) })
 }
 
-/// One byte more than the limit at most, to see that a file goes beyond.
+/// Reads at most one byte more than the limit, to detect a file that is too large.
 fn read_to_limit(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     const LIMIT: u64 = MAX_FILE_LEN as u64 + 1;
 
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     let len = if metadata.is_file() { LIMIT.min(metadata.len() + 1) } else { LIMIT };
-    // Reserved whole at first: a buffer that grows leaves an unwiped copy behind. A pipe does
-    // not tell its length.
+    // Allocated at full size: a buffer that grows leaves an unwiped copy behind. The length of a
+    // pipe is not known.
     let capacity = usize::try_from(len).unwrap_or(MAX_FILE_LEN);
     let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
     file.take(LIMIT).read_to_end(&mut bytes)?;

@@ -2,13 +2,12 @@
 //!
 //! - [`provider`]: the one implementation of cryptography that TLS uses here.
 //! - [`load_certificates`], [`load_private_key`]: PEM files, encrypted private keys included.
-//! - [`validity`]: when a certificate holds, and [`Life`] what is left of it; [`subject`]: whose it
-//!   is.
+//! - [`validity`]: when a certificate is valid; [`Life`]: how long it still is; [`subject`]: its
+//!   subject.
 //! - [`match_key`], [`load_certified_key`]: a certificate chain with its private key.
 //! - [`load_roots`]: the CAs to trust, from files, folders and the system.
-//! - [`ClientChains`]: the CAs that client certificates have to come from.
-//! - [`server_verifier`], [`server_verifier_of_pem`]: what a client asks whether a server is who it
-//!   says it is.
+//! - [`ClientChains`]: the CAs that may issue client certificates.
+//! - [`server_verifier`], [`server_verifier_of_pem`]: verifies servers for a client.
 //!
 //! Private keys and every buffer that held one are wiped. Errors name the file and what is
 //! wrong with it, never a byte of a key or a password.
@@ -41,22 +40,22 @@ mod rfc1423;
 /// The CAs to trust.
 mod roots;
 
-/// Whether a server is who it says it is.
+/// Verification of servers.
 mod verifier;
 
-/// Whether a client's certificate is vouched for.
+/// Verification of client certificates.
 mod client;
 
 /// What is wrong with a certificate, in words.
 mod fault;
 
-/// What CA certificates say of themselves.
+/// What CA certificates are allowed to sign.
 mod authority;
 
 /// Certificates of X.509 version 1.
 mod version1;
 
-/// What is left of a certificate's life.
+/// The remaining life of a certificate.
 mod life;
 
 /// Names of certificates.
@@ -78,8 +77,8 @@ pub use verifier::{server_verifier, server_verifier_of_pem};
 
 /// The cryptography of every TLS session: aws-lc-rs, because it verifies P-521 as well.
 ///
-/// It is passed wherever a TLS configuration is built; nothing here depends on the default of
-/// the process.
+/// Every TLS configuration is built with it explicitly; nothing depends on the process's default
+/// provider.
 pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())))

@@ -1,29 +1,29 @@
-//! What is left of a certificate's life.
+//! The remaining life of a certificate.
 
 use std::time::{Duration, SystemTime};
 
 use crate::Validity;
 
-/// A certificate of which no more than this is left is to be renewed: time enough for a person to
-/// do it. It is less than 30 days in whole days, so that a certificate that was just made for 30
-/// days, as `kes identity new` does, is not told on its first day.
+/// A certificate that expires within this time should be renewed; it is long enough for a person to
+/// do that. It is one day less than 30, so that a certificate that was just made for 30 days, as by
+/// `kes identity new`, causes no warning on its first day.
 const SOON: Duration = Duration::from_secs(29 * 24 * 60 * 60);
 
-/// Where a certificate stands in its life.
+/// Whether a certificate is valid, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// It has not begun.
+    /// It is not valid yet.
     NotYet,
-    /// It holds, for 30 days or more.
+    /// It is valid, for 30 days or more.
     Long,
-    /// It holds, and ends after this time.
+    /// It is valid, and expires after this time.
     Soon(Duration),
-    /// It has ended.
+    /// It has expired.
     Over,
 }
 
 impl Validity {
-    /// Where the certificate stands at a time.
+    /// Whether the certificate is valid at a time, and for how long.
     pub fn life(&self, now: SystemTime) -> Life {
         match self.until.duration_since(now) {
             Err(_) => Life::Over,

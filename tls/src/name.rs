@@ -1,4 +1,4 @@
-//! Names of certificates, for who reads a log.
+//! Names of certificates, for logs.
 
 use pkcs8::der::asn1::{AnyRef, ObjectIdentifier};
 use pkcs8::der::{self, Decode, Tag, TagNumber, Tagged};
@@ -17,13 +17,13 @@ const SHORT: [(&str, &str); 8] = [
     ("1.2.840.113549.1.9.1", "emailAddress"),
 ];
 
-/// How much of a subject is shown, in characters: who made the certificate chose it.
+/// How many characters of a subject are shown. Whoever made the certificate chose it.
 const MAX_LEN: usize = 200;
 
 /// The subject of a certificate, such as `CN=minio,O=Example`, in the order of the certificate.
-/// `None` if it is no certificate.
+/// `None` if it is not a certificate.
 ///
-/// It is for people: it is cut where it is long, and nothing in it is escaped.
+/// The text is for people: a long one is cut, and nothing in it is escaped.
 pub fn subject(certificate: &[u8]) -> Option<String> {
     let name = read(certificate).ok()?;
     match name.char_indices().nth(MAX_LEN) {
@@ -60,7 +60,7 @@ fn read(certificate: &[u8]) -> der::Result<String> {
     Ok(text)
 }
 
-/// The text of a value, whatever kind of string it is.
+/// The text of a value of any string type.
 fn string(value: &AnyRef<'_>) -> String {
     if value.tag() == Tag::BmpString {
         let (units, _) = value.value().as_chunks::<2>();

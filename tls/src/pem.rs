@@ -1,8 +1,8 @@
 //! Sections of PEM text (RFC 7468), with the headers of old private keys (RFC 1421, 4.4).
 //!
 //! Text around and between sections is skipped, lines may end in CR, LF or both and have blanks
-//! at either end. The content of a section is decoded only when asked for: what is wrong with
-//! a section that nobody needs does not matter.
+//! at either end. The content of a section is decoded only on request, so a fault in a section that
+//! is not needed does not matter.
 
 use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
@@ -43,9 +43,10 @@ impl<'a> Section<'a> {
         Some(value)
     }
 
-    /// The decoded content, in constant time as far as its bytes go: it may be a private key.
+    /// Decodes the content. The time does not depend on the values of the bytes, since it may be a
+    /// private key.
     pub(crate) fn decode(&self) -> Result<Zeroizing<Vec<u8>>, Fault> {
-        // Both buffers get their full size at once and are wiped.
+        // Both buffers are allocated at full size and are wiped.
         let mut digits = Zeroizing::new(Vec::with_capacity(self.body.len()));
         digits.extend(self.body.iter().filter(|byte| !byte.is_ascii_whitespace()));
         let mut bytes = Zeroizing::new(vec![0; digits.len() / 4 * 3 + 3]);
@@ -57,7 +58,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Reads on from the line after the section's start to the line of its end.
+/// Reads from the line after the section's start to the line of its end.
 fn section<'a>(label: &'a str, rest: &mut &'a [u8]) -> Result<Section<'a>, Fault> {
     let no_end = || Fault::NoEnd { label: label.to_owned() };
     let mut headers = Vec::new();
@@ -96,8 +97,8 @@ fn next_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(line.trim_ascii())
 }
 
-/// The label of a line such as `-----BEGIN CERTIFICATE-----`. Labels are printed in errors, so
-/// what does not look like one is none.
+/// The label of a line such as `-----BEGIN CERTIFICATE-----`. Labels are printed in errors, so only
+/// text that looks like a label is accepted.
 fn boundary<'a>(line: &'a [u8], start: &[u8]) -> Option<&'a str> {
     let label = line.strip_prefix(start)?.strip_suffix(b"-----")?;
     let is_label = label.len() <= MAX_LABEL_LEN

@@ -14,14 +14,14 @@ use crate::error::Fault;
 /// The label of the PEM section of an encrypted key.
 pub(crate) const LABEL: &str = "ENCRYPTED PRIVATE KEY";
 
-/// The most rounds of PBKDF2. openssl makes 2,048, the strongest advice is near a million; far
-/// beyond, a file that only looks like a key would hold up the start for minutes.
+/// The most rounds of PBKDF2. openssl uses 2,048, and the highest recommendation is near a million.
+/// Without a limit a crafted file could delay the start for minutes.
 const MAX_PBKDF2_ROUNDS: u32 = 10_000_000;
 
-/// The most memory for scrypt, in bytes: 16 times what openssl takes.
+/// The most memory for scrypt, in bytes: 16 times what openssl uses.
 const MAX_SCRYPT_MEMORY: u64 = 256 * 1024 * 1024;
 
-/// The most parallel runs of scrypt, which are run one after another. openssl makes one.
+/// The highest parallelism of scrypt; the runs are executed one after another. openssl uses 1.
 const MAX_SCRYPT_RUNS: u16 = 16;
 
 /// Decrypts an `EncryptedPrivateKeyInfo` to a PKCS#8 private key in DER.
@@ -31,13 +31,13 @@ pub(crate) fn decrypt(der: &[u8], password: &str) -> Result<Zeroizing<Vec<u8>>, 
     let mut bytes = Zeroizing::new(encrypted.to_vec());
     let len = parameters.decrypt_in_place(password, &mut bytes).map_err(fault)?.len();
     bytes.truncate(len);
-    // The padding of a wrong password is right once in 256 times.
+    // With a wrong password the padding is valid in one of 256 cases.
     PrivateKeyInfoRef::try_from(bytes.as_slice()).map_err(|_| Fault::WrongPassword)?;
     Ok(bytes)
 }
 
-/// Encrypts a PKCS#8 private key in DER: AES-256-CBC with a key from scrypt, which openssl from
-/// 1.1 on reads. The result is PEM text.
+/// Encrypts a PKCS#8 private key in DER with AES-256-CBC and scrypt, which openssl reads since
+/// version 1.1. The result is PEM text.
 pub(crate) fn encrypt(der: &[u8], password: &str) -> Result<Zeroizing<String>, Fault> {
     let random = crate::provider().secure_random;
     let (mut salt, mut iv) = ([0; 16], [0; 16]);
@@ -45,7 +45,7 @@ pub(crate) fn encrypt(der: &[u8], password: &str) -> Result<Zeroizing<String>, F
         random.fill(bytes).map_err(|_| Fault::Random)?;
     }
     let parameters = Parameters {
-        // RFC 7914, 2; these take 16 MiB, half of what openssl is ready to spend.
+        // RFC 7914, 2. These parameters need 16 MiB, half of what openssl allows.
         kdf: Kdf::Scrypt(ScryptParams {
             salt: Salt::new(salt).map_err(|_| Fault::InvalidKey)?,
             cost_parameter: 1 << 14,
@@ -75,7 +75,7 @@ pub(crate) fn ed25519_seed(der: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
     Some(copy)
 }
 
-/// The parameters of the encryption, and what is encrypted.
+/// The parameters of the encryption, and the encrypted bytes.
 fn parse(der: &[u8]) -> Result<(Parameters, &[u8]), Fault> {
     let malformed = |error: der::Error| match error.kind() {
         ErrorKind::OidUnknown { oid } => Fault::UnsupportedCipher { cipher: oid.to_string() },
@@ -92,7 +92,7 @@ fn parse(der: &[u8]) -> Result<(Parameters, &[u8]), Fault> {
         return Err(Fault::UnsupportedCipher { cipher: scheme.oid.to_string() });
     }
     let parameters = scheme.parameters.ok_or_else(|| invalid("it has no parameters"))?;
-    // Checked here because the parser of the parameters takes 8 bytes without looking.
+    // Checked here because the parser of the parameters reads 8 bytes unchecked.
     let iv_len = parameters
         .sequence(|parameters| {
             AlgorithmIdentifierRef::decode(parameters)?;
@@ -114,7 +114,7 @@ fn check_cost(parameters: &Parameters) -> Result<(), Fault> {
         Kdf::Pbkdf2(pbkdf2) => (1..=MAX_PBKDF2_ROUNDS).contains(&pbkdf2.iteration_count),
         Kdf::Scrypt(scrypt) => {
             let memory = scrypt.cost_parameter.checked_mul(128 * u64::from(scrypt.block_size));
-            // The crate takes a cost of 0 for an impossible one.
+            // The crate does not accept a cost of 0.
             scrypt.cost_parameter > 1
                 && memory.is_some_and(|memory| memory <= MAX_SCRYPT_MEMORY)
                 && scrypt.parallelization <= MAX_SCRYPT_RUNS

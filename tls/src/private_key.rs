@@ -14,13 +14,13 @@ use crate::{file, pkcs8, rfc1423};
 /// `Debug` nor `Clone`.
 pub struct PrivateKey(PrivateKeyDer<'static>);
 
-/// Reads the first private key of a PEM file. Certificates, `EC PARAMETERS` and whatever else
-/// stands in the file are skipped. An empty password counts as none.
+/// Reads the first private key of a PEM file. Other sections, such as certificates and
+/// `EC PARAMETERS`, are skipped. An empty password counts as none.
 ///
 /// # Errors
-/// [`Error::File`] if the file cannot be read or is larger than [`crate::MAX_FILE_LEN`], if it
-/// holds no private key, and if the key is damaged, of a kind that TLS cannot use, encrypted in
-/// an unknown way, or with another password.
+/// [`Error::File`] if the file cannot be read or is larger than [`crate::MAX_FILE_LEN`], if it has
+/// no private key, and if the key is damaged, of a kind that TLS cannot use, encrypted in an
+/// unknown way, or encrypted with another password.
 pub fn load_private_key(path: &Path, password: Option<&str>) -> Result<PrivateKey, Error> {
     file::read(path)
         .and_then(|pem| parse_private_key(&pem, password))
@@ -44,7 +44,7 @@ pub fn parse_private_key(pem: &[u8], password: Option<&str>) -> Result<PrivateKe
         kind if rfc1423::is_encrypted(&section) => {
             let password = password.ok_or(Fault::MissingPassword)?;
             let bytes = rfc1423::decrypt(&section, password)?;
-            // The padding of a wrong password is right once in 256 times.
+            // With a wrong password the padding is valid in one of 256 cases.
             if !is_one_der_sequence(&bytes) {
                 return Err(Fault::WrongPassword);
             }
@@ -55,8 +55,8 @@ pub fn parse_private_key(pem: &[u8], password: Option<&str>) -> Result<PrivateKe
     PrivateKey::new(kind.der(bytes))
 }
 
-/// Whether the first private key of a PEM text is encrypted, that is, whether a password has to
-/// be asked for. False where there is no private key.
+/// Whether the first private key of a PEM text is encrypted, so that a password is needed. False if
+/// there is no private key.
 pub fn is_encrypted(pem: &[u8]) -> bool {
     find(pem).ok().flatten().is_some_and(|section| {
         matches!(Kind::of(&section), Kind::EncryptedPkcs8) || rfc1423::is_encrypted(&section)
@@ -64,10 +64,11 @@ pub fn is_encrypted(pem: &[u8]) -> bool {
 }
 
 impl PrivateKey {
-    /// Takes a key over.
+    /// Takes ownership of a key.
     ///
     /// # Errors
-    /// [`Fault::InvalidKey`] if the provider cannot sign with it. The key is wiped all the same.
+    /// [`Fault::InvalidKey`] if the provider cannot sign with it. The key is wiped in this case
+    /// too.
     pub fn new(der: PrivateKeyDer<'static>) -> Result<Self, Fault> {
         let key = Self(der);
         any_supported_type(&key.0).map_err(|_| Fault::InvalidKey)?;
@@ -85,11 +86,10 @@ impl PrivateKey {
         pkcs8::ed25519_seed(key.secret_pkcs8_der())
     }
 
-    /// The key as PEM text: encrypted with the password where one is given (PKCS#8, AES-256-CBC,
-    /// scrypt).
+    /// The key as PEM text, encrypted if there is a password (PKCS#8, AES-256-CBC, scrypt).
     ///
     /// # Errors
-    /// [`Fault::UnsupportedKey`] if a key to be encrypted is not in the form of PKCS#8,
+    /// [`Fault::UnsupportedKey`] if a key to be encrypted is not in PKCS#8 form,
     /// [`Fault::Random`] if the system has no random numbers.
     pub fn to_pem(&self, password: Option<&str>) -> Result<Zeroizing<String>, Fault> {
         match (password, &self.0) {
@@ -140,7 +140,7 @@ impl Kind {
     }
 }
 
-/// The first section that holds a private key of any form.
+/// The first section with a private key of any form.
 fn find(pem: &[u8]) -> Result<Option<Section<'_>>, Fault> {
     sections(pem)
         .find(|section| {
@@ -149,8 +149,8 @@ fn find(pem: &[u8]) -> Result<Option<Section<'_>>, Fault> {
         .transpose()
 }
 
-/// Whether the bytes are a DER SEQUENCE from the first to the last (X.690, 8.1). A key is long
-/// enough for the long form of the length, or an EC key of up to 127 bytes.
+/// Whether the bytes are exactly one DER SEQUENCE (X.690, 8.1). Keys have lengths of up to two
+/// bytes in the long form, or are EC keys of up to 127 bytes.
 fn is_one_der_sequence(bytes: &[u8]) -> bool {
     match bytes {
         [0x30, len @ 0..=0x7f, rest @ ..] => rest.len() == usize::from(*len),
@@ -170,7 +170,7 @@ fn label_of(key: &PrivateKeyDer<'_>) -> &'static str {
     }
 }
 
-/// PEM text, in one buffer of full size from the start.
+/// PEM text in one buffer, allocated at full size.
 fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
     use base64ct::{Base64, Encoding};
 

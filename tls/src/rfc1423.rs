@@ -1,9 +1,9 @@
-//! The encryption of PEM sections of RFC 1423, as openssl's traditional format has it:
+//! The encryption of PEM sections by RFC 1423, as in openssl's traditional format:
 //! `Proc-Type: 4,ENCRYPTED` and `DEK-Info: <cipher>,<IV in hex>`.
 //!
 //! key = MD5(password ‖ salt) ‖ MD5(that ‖ password ‖ salt) ‖ …, as long as the cipher needs,
-//! salt = the first 8 bytes of the IV; the content is in CBC mode with PKCS#7 padding. Nothing
-//! authenticates it: a wrong password shows in the padding, or in what it hides.
+//! salt = the first 8 bytes of the IV; the content is in CBC mode with PKCS#7 padding. It is not
+//! authenticated: a wrong password makes the padding invalid, or the decrypted bytes are not a key.
 
 use aes::cipher::block_padding::Pkcs7;
 use aes::cipher::{BlockModeDecrypt, KeyIvInit};
@@ -53,7 +53,7 @@ fn parse_info(info: &[u8]) -> Result<(Cipher, Vec<u8>), Fault> {
     let info = std::str::from_utf8(info).map_err(|_| malformed())?;
     let (name, iv) = info.split_once(',').ok_or_else(malformed)?;
     let name = name.trim();
-    // The name is printed when it is not known.
+    // An unknown name is printed in the error.
     if name.len() > 32 || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
         return Err(malformed());
     }

@@ -9,7 +9,7 @@ use crate::certificate;
 use crate::error::{Error, Fault};
 use crate::file;
 
-/// Whether the system's CAs are trusted beside those that are given.
+/// Whether the system's CAs are trusted in addition to those that are given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Roots {
     /// Only those that are given.
@@ -20,10 +20,9 @@ pub enum Roots {
 
 /// The CAs to trust: those of a PEM file, or of all files of a folder, and the system's.
 ///
-/// Of a folder every regular file counts, also behind a symbolic link; files without
-/// certificates, folders and broken links are skipped. Certificates that cannot serve as a CA
-/// are skipped as long as one can. A missing store of the system matters only if nothing else
-/// was given.
+/// In a folder every regular file is read, also through symbolic links; files without certificates,
+/// folders and broken links are skipped. Certificates that cannot serve as a CA are skipped if at
+/// least one can. A missing system store is an error only if nothing else was given.
 ///
 /// # Errors
 /// [`Error::File`] if the file, the folder or a file in it cannot be read, is larger than
@@ -34,7 +33,7 @@ pub fn load_roots(ca: Option<&Path>, mode: Roots) -> Result<RootCertStore, Error
     load(ca, given, mode).map(|(store, _)| store)
 }
 
-/// The certificates that [`load_roots`] makes a store of.
+/// The certificates from which [`load_roots`] makes a store.
 ///
 /// # Errors
 /// As there.
@@ -46,8 +45,8 @@ pub(crate) fn certificates(
     load(ca, given, mode).map(|(_, trusted)| trusted)
 }
 
-/// The store of the certificates that were read from `ca`, and of the system's; and all of these
-/// certificates themselves.
+/// A store of the certificates from `ca` and of the system's, and all of these certificates
+/// themselves.
 pub(crate) fn load(
     ca: Option<&Path>,
     given: Vec<CertificateDer<'static>>,
@@ -91,7 +90,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     if chain.is_empty() { Err(Fault::NoCertificate.at(path)) } else { Ok(chain) }
 }
 
-/// None of the certificates is looked into: a folder may hold some that no CA uses.
+/// The certificates are not parsed: a folder may contain some that are not CAs'.
 fn read_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     file::read(path).and_then(|pem| certificate::read(&pem)).map_err(|fault| fault.at(path))
 }
@@ -100,7 +99,7 @@ fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in folder.read_dir()? {
         let path = entry?.path();
-        // Follows links: mounted volumes and `openssl rehash` make them.
+        // Follows links, which mounted volumes and `openssl rehash` make.
         if path.is_file() {
             files.push(path);
         }

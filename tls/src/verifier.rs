@@ -1,4 +1,4 @@
-//! Whether a server is who it says it is.
+//! Verifies servers for a client.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::roots::{self, Roots};
 
 /// The verifier for a client: the CAs of [`crate::load_roots`], and one more rule.
 ///
-/// A server may show a certificate that is itself trusted, byte for byte: one out of `ca` or of the
-/// system's store. Nobody has to vouch for it, so it is accepted if its names and its time are
-/// right, whoever signed it. Operators use self-signed certificates in this way, and other TLS
-/// libraries go along. webpki alone would refuse those that `openssl req -x509` makes, because they
-/// say that they are a CA, and those whose issuer is not trusted.
+/// A server may send a certificate that is itself trusted: one that is in `ca` or the system's
+/// store, byte for byte. It needs no issuer, so it is accepted if its names and dates are right,
+/// whoever signed it. Operators use self-signed certificates in this way, and other TLS libraries
+/// accept them. webpki alone refuses those that `openssl req -x509` makes, because they are marked
+/// as CA certificates, and those whose issuer is not trusted.
 ///
 /// # Errors
 /// Those of [`crate::load_roots`].
@@ -31,10 +31,10 @@ pub fn server_verifier(
     verifier(store, trusted).ok_or(Error::NoRoots)
 }
 
-/// The same for the CAs of a PEM text, and no others.
+/// The same with only the CAs of a PEM text.
 ///
 /// # Errors
-/// [`Fault`] if the text is damaged or holds no usable certificate.
+/// [`Fault`] if the text is damaged or has no usable certificate.
 pub fn server_verifier_of_pem(pem: &[u8]) -> Result<Arc<dyn ServerCertVerifier>, Fault> {
     let trusted = crate::parse_certificates(pem)?;
     let mut store = rustls::RootCertStore::empty();
@@ -67,7 +67,7 @@ impl ServerCertVerifier for ServerVerifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         match self.chains.verify_server_cert(leaf, intermediates, name, ocsp, now) {
             Err(error) if is_about_issuer(&error) && self.trusted.contains(leaf) => {
-                // webpki looks at the time first: it has not expired.
+                // webpki checks the dates first, so it has not expired.
                 verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;
                 Ok(ServerCertVerified::assertion())
             }
@@ -98,8 +98,8 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
-/// Whether a certificate is refused for who signed it, or for what it may sign. webpki looks at its
-/// time and its purpose before that, as far as it gets.
+/// Whether a certificate was refused because of its issuer or because it is marked as a CA's.
+/// webpki checks dates and purpose before that.
 fn is_about_issuer(error: &rustls::Error) -> bool {
     let rustls::Error::InvalidCertificate(error) = error else { return false };
     match error {

@@ -1,25 +1,25 @@
-//! Certificates of X.509 version 1, for a library that reads version 3 alone.
+//! Certificates of X.509 version 1, for a library that only reads version 3.
 //!
-//! A certificate of version 1 is one of version 3 without the version and without extensions
-//! (RFC 5280, 4.1). Here it is written as such, so that the library builds and checks its chain as
-//! it does any other, and the signature is looked up over the bytes that the CA did sign.
+//! A certificate of version 1 has the fields of version 3 without the version and the extensions
+//! (RFC 5280, 4.1). It is rewritten here as version 3, so that the library builds and checks its
+//! chain like any other. Its signature is verified over the original bytes, which the CA signed.
 
 use pkcs8::der::{self, Decode, Reader, SliceReader, Tag, Tagged, asn1::AnyRef};
 use rustls_pki_types::{
     AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm,
 };
 
-/// A certificate of version 1, written as one of version 3.
+/// A certificate of version 1, rewritten as version 3.
 pub(crate) struct Version1<'a> {
     /// What the CA signed.
     signed: &'a [u8],
-    /// The same as version 3 has it.
+    /// The rewritten certificate.
     rewritten: Vec<u8>,
     as_version3: CertificateDer<'static>,
 }
 
 impl<'a> Version1<'a> {
-    /// `None` if it is of another version, or no certificate.
+    /// `None` for another version, and if it is not a certificate.
     pub(crate) fn of(certificate: &'a [u8]) -> Option<Self> {
         Self::parse(certificate).ok()
     }
@@ -39,7 +39,7 @@ impl<'a> Version1<'a> {
         let tbs = AnyRef::from_der(signed)?;
         tbs.tag().assert_eq(Tag::Sequence)?;
         let mut fields = SliceReader::new(tbs.value())?;
-        // The serial number comes first: in version 1 the version is left out.
+        // The serial number comes first, because version 1 has no version field.
         AnyRef::decode(&mut fields)?.tag().assert_eq(Tag::Integer)?;
         // Algorithm, issuer, validity, subject, public key; and nothing after them.
         for _ in 0..5 {
@@ -57,7 +57,7 @@ impl<'a> Version1<'a> {
     }
 }
 
-/// A DER SEQUENCE of parts that are DER already.
+/// A DER SEQUENCE of parts in DER.
 fn sequence(parts: &[&[u8]]) -> Vec<u8> {
     let len: usize = parts.iter().map(|part| part.len()).sum();
     let digits = len.to_be_bytes();
@@ -78,8 +78,8 @@ fn sequence(parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// A signature algorithm that checks the signature of a rewritten certificate over what the CA
-/// signed, and any other as ever.
+/// A signature algorithm that verifies the signature of a rewritten certificate over the original
+/// bytes, and every other signature as usual.
 #[derive(Debug)]
 pub(crate) struct WithVersion1<'a> {
     inner: &'static dyn SignatureVerificationAlgorithm,
