@@ -1,6 +1,6 @@
-//! The command tree (contract `cli.md`). What parses here is what may be asked for; the texts
-//! of wrong command lines are made in `parse.rs`, and arguments that a command cannot do
-//! without are optional here, so that their absence gets the contract's message.
+//! The command tree (contract `cli.md`, Commands). `parse.rs` makes the messages for wrong command
+//! lines. Required arguments are optional here, so that each command has its own message for a
+//! missing one.
 
 use std::time::Duration;
 

@@ -5,16 +5,16 @@ use kes_api::SecretBytes;
 /// Decodes an argument.
 ///
 /// # Errors
-/// In the words that scripts know: `illegal base64 data at input byte 0`. The text is not
-/// quoted, it may be a secret.
+/// Go's message, which scripts know: `illegal base64 data at input byte 0`. The text is not quoted,
+/// since it may be a secret.
 pub(crate) fn decode(text: &str) -> Result<SecretBytes, String> {
     SecretBytes::from_base64(text.as_bytes())
         .map_err(|_| format!("illegal base64 data at input byte {}", fault(text.as_bytes())))
 }
 
-/// Where Go's decoder says it stopped: at the first byte that cannot stand where it does; at the
-/// start of a group of four that the text leaves incomplete; where a second `=` is missing, one
-/// byte before what stands in its place. Line breaks are skipped, and counted.
+/// The position that Go's decoder reports: the first invalid byte; the start of a group of four
+/// that is incomplete at the end; or, if a second `=` is missing, the byte before the one in its
+/// place. Line breaks are skipped, but count.
 fn fault(text: &[u8]) -> usize {
     let is_break = |byte: u8| matches!(byte, b'\r' | b'\n');
     let mut digits = 0;

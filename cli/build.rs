@@ -1,6 +1,5 @@
-//! The commit that this binary is built from, as `KES_BUILD_COMMIT`, and the compiler, as
-//! `KES_BUILD_RUSTC`, for `kes --version` and the `/version` API. For the tests, whether MinIO is
-//! there.
+//! Sets `KES_BUILD_COMMIT` to the commit that is built and `KES_BUILD_RUSTC` to the compiler, for
+//! `kes --version` and the `/version` API. Tells the tests whether MinIO is available.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,21 +12,22 @@ fn main() {
     minio();
 }
 
-/// Sets `has_minio`, without which the test runner says that the test with MinIO is ignored: it
-/// has to know before it runs.
+/// Sets `has_minio`. Without it the test runner reports the test with MinIO as ignored, which it
+/// has to know at compile time.
 fn minio() {
     println!("cargo::rustc-check-cfg=cfg(has_minio)");
     let is_set = |name| {
         println!("cargo::rerun-if-env-changed={name}");
         std::env::var_os(name).is_some_and(|value| !value.is_empty())
     };
-    // Both are looked at, so that a change of either is seen.
+    // Reads both, so that a change of either one triggers a build.
     if ["MINIO_BIN", "MC_BIN"].map(is_set) == [true, true] {
         println!("cargo::rustc-cfg=has_minio");
     }
 }
 
-/// `KES_COMMIT` wins, for builds from an archive; then what git says; a build needs neither.
+/// The commit: `KES_COMMIT`, for builds from an archive, or else what git says. A build needs
+/// neither.
 fn commit() -> String {
     if let Some(commit) = std::env::var("KES_COMMIT").ok().filter(|commit| is_word(commit)) {
         return commit;
@@ -38,23 +38,23 @@ fn commit() -> String {
         .unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// Builds again when another commit is checked out or made.
+/// Triggers a build when another commit is checked out or made.
 fn watch_head() {
     let Some(git) = output("git", &["rev-parse", "--git-dir"]).map(PathBuf::from) else { return };
     let shared = output("git", &["rev-parse", "--git-common-dir"]).map(PathBuf::from);
-    // The log of HEAD grows with each commit, also while the branch itself has no file yet.
+    // The log of HEAD grows with each commit, even if the branch has no file of its own yet.
     let mut paths = vec![git.join("HEAD"), git.join("logs/HEAD")];
     if let Some(reference) = output("git", &["symbolic-ref", "--quiet", "HEAD"]) {
         let shared = shared.unwrap_or_else(|| git.clone());
         paths.extend([shared.join(reference), shared.join("packed-refs")]);
     }
-    // Cargo takes a file that does not exist for one that changed, each time.
+    // Cargo would treat a missing file as changed in each build.
     for path in paths.iter().filter(|path| path.exists()) {
         println!("cargo::rerun-if-changed={}", path.display());
     }
 }
 
-/// `rustc 1.95.0 (…)` without what stands in brackets.
+/// `rustc 1.95.0 (…)` without the part in brackets.
 fn rustc() -> String {
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     output(&rustc, &["--version"])
@@ -68,7 +68,7 @@ fn output(program: &str, args: &[&str]) -> Option<String> {
     (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
 }
 
-/// A value that goes into the binary in one line.
+/// Whether a text is one printable word, which can go into the binary.
 fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -1,4 +1,4 @@
-//! The commands, a file each.
+//! The commands, with a file for each.
 
 mod about;
 mod check;
@@ -17,10 +17,10 @@ use anyhow::{Context as _, Result};
 
 use crate::args::{Cli, Command};
 
-/// Runs what was asked for.
+/// Runs a command.
 ///
 /// # Errors
-/// What the command fails with; the context says what was being done.
+/// The error of the command; the context says what failed.
 pub(crate) fn run(cli: Cli) -> Result<()> {
     if cli.version {
         return about::version();

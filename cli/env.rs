@@ -1,5 +1,5 @@
-//! The environment of the client commands (contract `cli.md`, Environment). A variable that is
-//! set to nothing counts as not set.
+//! The environment of the client commands (contract `cli.md`, Environment). An empty variable
+//! counts as not set.
 
 use std::path::PathBuf;
 
@@ -23,13 +23,13 @@ pub(crate) struct Named<T> {
     pub(crate) value: T,
 }
 
-/// How a client proves who it is.
+/// The credentials of a client.
 pub(crate) enum Credentials {
     /// An API key, as text, not parsed yet.
     ApiKey(Named<Zeroizing<String>>),
     /// Files of a private key and of its certificate.
     Files {
-        /// PEM of the private key, may be encrypted.
+        /// PEM of the private key, which may be encrypted.
         key: PathBuf,
         /// PEM of the certificate.
         cert: PathBuf,
@@ -42,7 +42,7 @@ pub(crate) fn process() -> Environment<impl Fn(&str) -> Option<String>> {
 }
 
 impl<F: Fn(&str) -> Option<String>> Environment<F> {
-    /// The servers, as written: one or several with commas, `https://` may be missing.
+    /// The servers, as written: one, or several separated by commas; `https://` may be missing.
     pub(crate) fn server(&self) -> Named<String> {
         let (name, value) =
             self.first(&SERVER).unwrap_or_else(|| ("KES_SERVER", DEFAULT_SERVER.to_owned()));
@@ -54,10 +54,11 @@ impl<F: Fn(&str) -> Option<String>> Environment<F> {
         self.first(&CA_PATH).map(|(name, value)| Named { name, value: value.into() })
     }
 
-    /// How to prove who one is; `api_key` is that of the command line, which wins.
+    /// The credentials. `api_key` is that of the command line, which wins.
     ///
     /// # Errors
-    /// With nothing set, with an API key beside files, and with one file without the other.
+    /// If nothing is set, if an API key and a file are set, and if only one of the two files is
+    /// set.
     pub(crate) fn credentials(&self, api_key: Option<&str>) -> Result<Credentials> {
         if let Some(api_key) = api_key {
             let value = Zeroizing::new(api_key.to_owned());
@@ -96,8 +97,8 @@ impl<F: Fn(&str) -> Option<String>> Environment<F> {
     }
 }
 
-/// The variable that belongs to the one that is set: of the private key to that of the
-/// certificate, or the other way round.
+/// The variable of the certificate that belongs to the given one of the private key, or the other
+/// way round.
 fn beside(name: &str, names: &[&str; 3], others: &[&'static str; 3]) -> &'static str {
     names.iter().position(|other| *other == name).map_or(others[1], |index| others[index])
 }

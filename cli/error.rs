@@ -1,14 +1,15 @@
-//! How a command fails: what is said on standard error, and the exit status.
+//! How a command fails: the message on standard error, and the exit status (contract `cli.md`, Exit
+//! status).
 //!
-//! Commands return [`anyhow::Error`]: the cause, and what was being done as context, which print
-//! as `failed to create key "a": key already exists`. An error in the command line itself is a
-//! [`UsageError`] and ends with where to read on.
+//! Commands return [`anyhow::Error`], a cause with the failed action as context. It is printed as
+//! `failed to create key "a": key already exists`. A mistake in the command line is a
+//! [`UsageError`], whose text ends with the help to read.
 
 use std::fmt;
 
 use clap::builder::StyledStr;
 
-/// Why a command line was not run to its end.
+/// Why a command did not succeed.
 pub(crate) enum Failure {
     /// Only the usage is to be printed: exit status 2.
     Usage(StyledStr),

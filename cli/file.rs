@@ -1,4 +1,4 @@
-//! Files that a command reads or writes, with the contract's words for what goes wrong.
+//! Files that a command reads or writes, with errors in the words of the reference.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 /// Who may read a file that is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// The owner alone.
+    /// Only the owner.
     Private,
     /// Everybody.
     Public,
@@ -26,14 +26,14 @@ impl Access {
     }
 }
 
-/// Reads a file that may hold a private key.
+/// Reads a file that may contain a private key.
 ///
 /// # Errors
 /// As `open nope: no such file or directory`.
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let file = File::open(path).map_err(|error| anyhow!(fault("open", path, &error)))?;
-    // Reserved whole at first, one byte over the limit to see that a file goes beyond: a buffer
-    // that grows leaves an unwiped copy behind.
+    // Allocated at full size, because a buffer that grows leaves an unwiped copy behind; one byte
+    // above the limit, to detect a larger file.
     let mut bytes = Zeroizing::new(Vec::with_capacity(kes_tls::MAX_FILE_LEN + 1));
     file.take(u64::try_from(kes_tls::MAX_FILE_LEN + 1)?)
         .read_to_end(&mut bytes)
@@ -52,9 +52,9 @@ pub(crate) fn check(path: &Path) -> Result<()> {
     File::open(path).map(drop).map_err(|error| anyhow!(fault("open", path, &error)))
 }
 
-/// Writes a file; one that exists only if `overwrite` says so. A file that exists is replaced by a
-/// new one rather than written to: who owns it or holds it open gets nothing of what is written,
-/// and a link is replaced, not followed.
+/// Writes a file; an existing one only with `overwrite`. An existing file is replaced by a new one
+/// instead of being written to: its owner, or a process that has it open, cannot read the new
+/// content, and a link is replaced, not followed.
 ///
 /// # Errors
 /// As [`read`].
@@ -76,22 +76,22 @@ pub(crate) fn write(path: &Path, bytes: &[u8], access: Access, overwrite: bool) 
     fill(&mut file, path, bytes)
 }
 
-/// Writes a new file beside the one that is to be replaced, and gives it its name.
+/// Writes a new file beside the old one and renames it over that.
 fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
     let (beside, mut file) = create_beside(path, access)?;
     let result = fill(&mut file, &beside, bytes).and_then(|()| {
         fs::rename(&beside, path).map_err(|error| anyhow!(fault("replace", path, &error)))
     });
     if result.is_err() {
-        // Nothing of a private key stays behind.
+        // Leave no private key behind.
         let _ = fs::remove_file(&beside);
     }
     result
 }
 
-/// A new file in the same folder, under a name that nothing has yet.
+/// Creates a file in the same folder under an unused name.
 fn create_beside(path: &Path, access: Access) -> Result<(PathBuf, File)> {
-    /// More leftovers of one process than this are no accident.
+    /// How many names are tried. More leftover files of one process are not an accident.
     const TRIES: u32 = 100;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mut last = None;
@@ -109,7 +109,7 @@ fn create_beside(path: &Path, access: Access) -> Result<(PathBuf, File)> {
 
 fn fill(file: &mut File, path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes)
-        // A device or a pipe has nothing that could be synchronised.
+        // A device or a pipe cannot be synchronised.
         .and_then(|()| match file.metadata()?.is_file() {
             true => file.sync_all(),
             false => Ok(()),

@@ -18,12 +18,12 @@ use error::Failure;
 use tikv_jemallocator::Jemalloc;
 use zeroizing_alloc::ZeroAlloc;
 
-/// Wipes all memory that is given back. Secrets wipe themselves when they are dropped; this is for
-/// the buffers of TLS, HTTP and JSON that requests with keys and plaintexts passed through, which
-/// their libraries do not wipe.
+/// Wipes all memory that is freed. Secrets wipe themselves when they are dropped. This is for the
+/// buffers of TLS, HTTP and JSON through which keys and plaintexts pass, and which the libraries do
+/// not wipe.
 ///
-/// The allocator under it gives memory back to the system: that of glibc keeps what a burst of
-/// connections left behind.
+/// The allocator under it returns memory to the system; glibc's keeps the memory of a burst of
+/// connections.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<Jemalloc> = ZeroAlloc(Jemalloc);
 
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
             output::usage(&text);
             ExitCode::from(2)
         }
-        // Who reads has read enough, as `head` does.
+        // The reader has read enough, as `head` does.
         Err(Failure::Wrong(error)) if error.is::<output::Closed>() => ExitCode::SUCCESS,
         Err(Failure::Wrong(error)) => {
             output::error(&error);

@@ -1,5 +1,5 @@
-//! Commands and flags of old guides: each is refused with the name of what does its work today
-//! (contract `cli.md`).
+//! Commands and flags of older versions: each is refused, and the message names its replacement
+//! (contract `cli.md`, Obsolete commands).
 
 use std::ffi::OsString;
 
@@ -8,8 +8,8 @@ use anyhow::Error;
 use crate::args::OldServerFlags;
 use crate::error::usage;
 
-/// The error for a command that no longer exists, if the words name one. `args` are the words
-/// and the flags.
+/// The error for a command that no longer exists; `None` if the words do not name one. `args` are
+/// the words and the flags.
 pub(crate) fn command(words: &[String], args: &[OsString]) -> Option<Error> {
     let words: Vec<&str> = words.iter().take(3).map(String::as_str).collect();
     if let ["migrate", ..] = words.as_slice() {
@@ -39,7 +39,7 @@ pub(crate) fn command(words: &[String], args: &[OsString]) -> Option<Error> {
             "change the section 'policy' of the server's configuration file and send the server SIGHUP",
             "kes policy",
         ),
-        // Words that are no file's name: `kes identity <file>` stays possible.
+        // Only words that are unlikely names of files, since `kes identity <file>` is valid.
         ["identity", "assign" | "forget" | "add" | "rm" | "revoke", ..] => (
             "changing identities by command",
             "change 'identities' in the section 'policy' of the server's configuration file and \
@@ -67,10 +67,10 @@ fn migrate(args: &[OsString]) -> Error {
     usage(format!("{today}'kes migrate' is not available in this version"), "kes")
 }
 
-/// What each flag of old start scripts is answered with.
+/// The warnings for flags of old start scripts.
 ///
 /// # Errors
-/// For the flags whose work must be asked for in another way today.
+/// For flags whose effect has to be requested in another way.
 pub(crate) fn server_flags(old: &OldServerFlags) -> Result<Vec<&'static str>, Error> {
     let refused = [
         (

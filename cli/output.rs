@@ -1,18 +1,18 @@
-//! All that the command line prints. The rules:
+//! All output of the command line (contract `cli.md`, Output). The rules:
 //!
-//! - Standard output carries answers. Errors, warnings, prompts and usage go to standard error,
-//!   as `Error: …`, `Warning: …` and `Note: …`: lower case, no full stop, unless a hint on where to read on
-//!   follows (`. See 'kes key ls --help'`).
-//! - An answer has up to three forms: for a reader at a terminal; plain, into a pipe or a file,
-//!   which is what scripts parse; and JSON, with `--json`, which is all that is then printed.
+//! - Answers go to standard output. Errors, warnings, prompts and usage go to standard error, as
+//!   `Error: …`, `Warning: …` and `Note: …`, in lower case and without a full stop, unless a
+//!   reference to help follows (`. See 'kes key ls --help'`).
+//! - An answer has up to three forms: for a person at a terminal; plain, into a pipe or a file, for
+//!   scripts; and JSON, with `--json`, when nothing else is printed.
 //! - Every output ends with a newline.
-//! - Colour only on a terminal, unless `--color` says otherwise; `NO_COLOR` counts. It never
-//!   carries what the text does not say.
-//! - Text that comes from elsewhere is cleaned of control characters before it gets to a
-//!   terminal: a path in the audit log is chosen by whoever sent the request.
-//! - An API key, a plaintext or a data key is printed where the contract has it printed, and
-//!   nowhere else: no error and no warning quotes one.
-//! - When the reader of standard output goes away the command ends in silence, as done.
+//! - Colour is used only on a terminal, unless `--color` says otherwise; `NO_COLOR` turns it off.
+//!   It never has information that the text lacks.
+//! - Control characters are escaped in text from elsewhere: whoever sends a request chooses the
+//!   path in the audit log.
+//! - API keys, plaintexts and data keys are printed only as answers, never in an error or a
+//!   warning.
+//! - If the reader of standard output goes away, the command ends silently and successfully.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -43,28 +43,28 @@ pub(crate) const WARN: Style = AnsiColor::Yellow.on_default();
 /// Something fails.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// Column at which values stand in a table.
+/// The column of values in a table.
 const VALUE_COLUMN: usize = 12;
 
 /// Standard output.
 pub(crate) struct Output {
     stream: AutoStream<io::Stdout>,
     terminal: bool,
-    /// How many lines [`Self::refresh`] has shown last.
+    /// How many lines [`Self::refresh`] printed last.
     shown: usize,
 }
 
-/// Nobody reads standard output any more.
+/// The reader of standard output closed it.
 #[derive(Debug)]
 pub(crate) struct Closed;
 
 impl Output {
-    /// Standard output, in colour as it suits it.
+    /// Standard output, in colour if it is a terminal.
     pub(crate) fn new() -> Self {
         Self::with_color(Color::Auto)
     }
 
-    /// Standard output, in colour as asked for.
+    /// Standard output, in colour as requested.
     pub(crate) fn with_color(color: Color) -> Self {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
@@ -76,15 +76,15 @@ impl Output {
         Self { stream: AutoStream::new(stdout, choice), terminal, shown: 0 }
     }
 
-    /// Whether a person reads, not a program.
+    /// Whether standard output is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.terminal
     }
 
-    /// Prints text, with a newline at its end if it has none, and at once.
+    /// Prints text and flushes it; adds a newline if there is none at its end.
     ///
     /// # Errors
-    /// [`Closed`] if nobody reads, otherwise what the system says.
+    /// [`Closed`] if the reader closed it, otherwise the system's error.
     pub(crate) fn print(&mut self, text: &str) -> Result<()> {
         let end = if text.ends_with('\n') { "" } else { "\n" };
         written(
@@ -95,8 +95,8 @@ impl Output {
         )
     }
 
-    /// Prints text in the place of what this has printed before. A terminal that cannot move its
-    /// cursor shows one text after the other.
+    /// Prints text over the text that this printed before. A terminal that cannot move its cursor
+    /// shows one text after the other.
     ///
     /// # Errors
     /// As [`Self::print`].
@@ -104,7 +104,7 @@ impl Output {
         let moves = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
         if self.shown > 0 {
             let back = if moves { format!("\x1b[{}A\x1b[J", self.shown) } else { "\n".to_owned() };
-            // Past the stream, which takes away all control sequences where it shows no colour.
+            // Not through the stream, which removes all control sequences if there is no colour.
             written(self.stream.flush())?;
             written(io::stdout().write_all(back.as_bytes()))?;
         }
@@ -128,8 +128,8 @@ impl Output {
         self.print(&clean_json(json))
     }
 
-    /// Prints text that is secret and ends with a newline, past the buffer of standard output,
-    /// which nobody wipes.
+    /// Prints secret text that ends with a newline. It bypasses the buffer of standard output,
+    /// which is not wiped.
     ///
     /// # Errors
     /// As [`Self::print`].
@@ -145,7 +145,7 @@ impl Output {
     /// As [`Self::print`].
     pub(crate) fn secret_fields(&mut self, fields: &[(&str, &SecretBytes)]) -> Result<()> {
         for (label, bytes) in fields {
-            // Reserved whole at first: a text that grows leaves an unwiped copy behind.
+            // Allocated at full size: a text that grows leaves an unwiped copy behind.
             let length = label.len() + bytes.expose().len().div_ceil(3) * 4 + 3;
             let mut line = Zeroizing::new(String::with_capacity(length));
             line.push_str(label);
@@ -178,8 +178,8 @@ impl Output {
     }
 }
 
-/// A line a row: the label, padded, and the value. A value with several lines goes on below
-/// where it began.
+/// A line for each row: the padded label and the value. Further lines of a value are aligned below
+/// the first.
 fn table(rows: &[(&str, String)]) -> String {
     let mut text = String::new();
     for (label, value) in rows {
@@ -193,8 +193,8 @@ fn table(rows: &[(&str, String)]) -> String {
     text
 }
 
-/// Text without what a terminal takes for a command: control characters, and characters that
-/// change the direction of writing, are spelled out.
+/// Escapes control characters and characters that change the direction of writing, which a terminal
+/// would obey.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unclean) {
         return Cow::Borrowed(text);
@@ -210,8 +210,8 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// The same for a line of JSON, whose meaning stays as it is: what is not clean there stands
-/// within a string.
+/// The same for a line of JSON, whose meaning does not change: such characters only occur in
+/// strings.
 fn clean_json(json: &str) -> Cow<'_, str> {
     if !json.contains(is_unclean) {
         return Cow::Borrowed(json);
@@ -239,19 +239,19 @@ pub(crate) fn error(error: &anyhow::Error) {
     to_stderr("Error", BAD, &format!("{error:#}"));
 }
 
-/// Prints what was done otherwise than asked.
+/// Prints a warning.
 pub(crate) fn warning(text: &str) {
     to_stderr("Warning", WARN, text);
 }
 
-/// Prints what is worth knowing about what was done.
+/// Prints a note.
 pub(crate) fn note(text: &str) {
     to_stderr("Note", LABEL, text);
 }
 
 /// Prints how a command is used.
 pub(crate) fn usage(text: &StyledStr) {
-    // Where standard error is gone there is nobody to tell.
+    // If standard error is closed, nobody can be told.
     let _ = writeln!(anstream::stderr(), "{}", text.ansi().to_string().trim_end());
 }
 

@@ -1,9 +1,9 @@
-//! From `argv` to a [`Cli`], or to the contract's words on what is wrong with it.
+//! Parses the arguments to a [`Cli`], or to a message about what is wrong with them.
 //!
-//! clap does the parsing; its own messages and exit statuses are not the contract's, so that
-//! none of them is printed. Scripts and deployed files know the conventions of Go's pflag: a
-//! switch may be written `--json=false`, a flag given twice counts once, the last time, and an
-//! empty value is no value (see [`mod@line`]).
+//! clap does the parsing. Its messages and exit statuses differ from those of the contract, so none
+//! of them is printed. Scripts and deployed files use the conventions of Go's pflag (contract
+//! `cli.md`, Flags and values): a switch may be written `--json=false`, the last of two equal flags
+//! counts, and an empty value is no value (see [`mod@line`]).
 
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -25,8 +25,8 @@ pub(crate) mod published;
 #[cfg(test)]
 mod tests;
 
-/// The command tree as it is documented: for usage and for shell completion. What is only
-/// accepted for the sake of old scripts is not in it.
+/// The documented command tree, for usage and shell completion, without flags that are accepted
+/// only for old scripts.
 pub(crate) fn command() -> Command {
     documented(&help::complete(Cli::command())).styles(Styles::styled())
 }
@@ -34,8 +34,8 @@ pub(crate) fn command() -> Command {
 /// Parses the arguments that follow the program's name.
 ///
 /// # Errors
-/// [`Failure::Usage`] where only the usage is to be printed: help was asked for, or a command
-/// stands without the subcommand it needs. [`Failure::Wrong`] for a command line that is wrong.
+/// [`Failure::Usage`] if only the usage is to be printed: help was requested, or a command lacks
+/// its subcommand. [`Failure::Wrong`] for a wrong command line.
 pub(crate) fn parse(args: &[OsString]) -> Result<Cli, Failure> {
     let line = line::read(&Cli::command(), args);
     if line.is_help {
@@ -55,8 +55,7 @@ pub(crate) fn parse(args: &[OsString]) -> Result<Cli, Failure> {
     Ok(cli)
 }
 
-/// The tree without what is hidden. clap leaves hidden flags out of the help, but not out of
-/// completion scripts.
+/// The tree without hidden flags. clap omits them from the help, but not from completion scripts.
 fn documented(command: &Command) -> Command {
     let mut copy = Command::new(command.get_name().to_owned())
         .disable_help_subcommand(true)
@@ -77,7 +76,7 @@ fn documented(command: &Command) -> Command {
     }
 }
 
-/// Flags as Go's programs take them, in the whole tree.
+/// Makes all flags of the tree accept what Go's programs accept.
 fn lenient(command: Command) -> Command {
     let command = command.args_override_self(true).disable_help_subcommand(true).mut_args(|arg| {
         match arg.get_action() {
@@ -103,7 +102,7 @@ fn go_bool(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-/// What `kes help …` is answered with.
+/// The answer to `kes help …`.
 fn help_of(line: &Line) -> Failure {
     match &line.unknown {
         Some(word) => Failure::Wrong(unknown_command(word, &line.path)),
@@ -122,7 +121,7 @@ fn usage_of(path: &str) -> StyledStr {
 }
 
 fn unknown_command(word: &str, path: &str) -> anyhow::Error {
-    // An API key that stands at the wrong place is not quoted.
+    // An API key at the wrong place is not quoted.
     let word = if word.contains("kes:") { "an API key".to_owned() } else { format!("{word:?}") };
     usage(format!("{word} is not a {path} command"), path)
 }
@@ -160,7 +159,7 @@ fn explain(error: &clap::Error, path: &str) -> Failure {
             format!("invalid argument {value:?} for \"{}\" flag: {reason}", name_of(&flag))
         }
         ErrorKind::InvalidUtf8 => "an argument is not UTF-8".to_owned(),
-        // All that is left for this tree: a flag whose value is missing.
+        // The only other mistake in this tree is a flag whose value is missing.
         _ => format!("flag needs an argument: {}", name_of(&flag)),
     };
     Failure::Wrong(usage(message, path))

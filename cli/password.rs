@@ -1,4 +1,4 @@
-//! Passwords of private keys: asked for on the terminal, never shown, wiped after use.
+//! Passwords of private keys: read from the terminal without echo, and wiped after use.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read, Write as _};
@@ -15,7 +15,7 @@ use crate::output::clean;
 /// Asks for the password of a private key that exists.
 ///
 /// # Errors
-/// Without a terminal there is nobody to ask.
+/// If there is no terminal.
 pub(crate) fn of(file: &Path) -> Result<Zeroizing<String>> {
     Terminal::open(file)?.ask("Enter the password of", file)
 }
@@ -23,7 +23,7 @@ pub(crate) fn of(file: &Path) -> Result<Zeroizing<String>> {
 /// Asks twice for the password of a private key to be written.
 ///
 /// # Errors
-/// Without a terminal, and when the password is empty or the second differs from the first.
+/// If there is no terminal, if the password is empty, and if the second one differs.
 pub(crate) fn new_for(file: &Path) -> Result<Zeroizing<String>> {
     let terminal = Terminal::open(file)?;
     let password = terminal.ask("Enter a password for", file)?;
@@ -36,9 +36,8 @@ pub(crate) fn new_for(file: &Path) -> Result<Zeroizing<String>> {
     Ok(password)
 }
 
-/// The terminal, which shows nothing of what is typed as long as this lives. It is quiet before
-/// the first prompt stands there: who pastes two lines at once, or types ahead, is not shown
-/// either.
+/// The terminal with echo turned off until this is dropped. Echo is off before the first prompt, so
+/// that input which is pasted or typed ahead is not shown either.
 struct Terminal {
     tty: File,
     before: Termios,
@@ -46,8 +45,8 @@ struct Terminal {
 
 impl Terminal {
     fn open(file: &Path) -> Result<Self> {
-        // The terminal itself could be opened without these; a program that runs in the
-        // background of somebody's session would then wait for a person who does not look at it.
+        // The terminal could be opened without these, but then a program in the background of a
+        // session would wait for a person who does not look at it.
         if !io::stdin().is_terminal() && !io::stderr().is_terminal() {
             bail!(
                 "the private key {} needs a password, and there is no terminal to ask for it",
@@ -61,7 +60,7 @@ impl Terminal {
         let tty = File::options().read(true).write(true).open("/dev/tty")?;
         let before = tcgetattr(&tty)?;
         let mut quiet = before.clone();
-        // Keys come one by one, and Ctrl-C as one of them: see `Keys`.
+        // Keys arrive one by one, Ctrl-C as one of them: see `Keys`.
         quiet
             .local_modes
             .remove(LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG);
@@ -86,13 +85,12 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // A terminal that is gone needs nothing.
+        // A terminal that is gone need not be restored.
         let _ = tcsetattr(&self.tty, OptionalActions::Now, &self.before);
     }
 }
 
-/// What is typed. Ctrl-C ends the program as everywhere, but not before the terminal is again
-/// as it was.
+/// Reads what is typed. Ctrl-C ends the program as usual, but only after the terminal is restored.
 struct Keys {
     tty: File,
     before: Termios,
@@ -105,7 +103,7 @@ impl Read for Keys {
         if buffer[..length].contains(&CTRL_C) {
             tcsetattr(&self.tty, OptionalActions::Now, &self.before)?;
             kill_process(getpid(), Signal::INT)?;
-            // Only where the signal is ignored.
+            // Reached only if the signal is ignored.
             return Err(io::Error::other("interrupted"));
         }
         Ok(length)

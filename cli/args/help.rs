@@ -1,8 +1,8 @@
-//! What `--help` says below the flags: examples, and the variables that a command reads.
+//! The texts of `--help` below the flags: examples, and the variables that a command reads.
 
 use clap::Command;
 
-/// Examples of each command. A test parses all of them, and demands some for every command.
+/// Examples of each command. A test parses all of them and fails if a command has none.
 const EXAMPLES: &[(&str, &[&str])] = &[
     ("kes server", &["kes server --config /etc/kes/config.yml", "kes server --dev"]),
     ("kes check", &["kes check --config /etc/kes/config.yml --strict"]),
@@ -71,7 +71,7 @@ const CLIENTS: &[&str] = &[
     "kes metric",
 ];
 
-/// The variables that these read (`cli/env.rs`).
+/// The variables that these commands read (`cli/env.rs`).
 const VARIABLES: &str = "\
 Environment:
   KES_SERVER       servers, with commas between [default: 127.0.0.1:7373]
@@ -96,7 +96,7 @@ Completion of commands and flags, in a shell's start-up file:
   zsh  (~/.zshrc, after compinit)    source <(SHELL=zsh kes --auto-completion)
   fish (~/.config/fish/config.fish)  SHELL=fish kes --auto-completion | source";
 
-/// Adds these texts to the whole tree.
+/// Adds these texts to all commands.
 pub(crate) fn complete(root: Command) -> Command {
     let path = root.get_name().to_owned();
     add(root, &path)

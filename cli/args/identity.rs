@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use super::list::{Domains, IpAddresses};
 use super::{Connect, Format};
 
-/// How long a certificate is valid if nothing else is asked for (contract `cli.md`).
+/// How long a certificate is valid by default (contract `cli.md`, Commands).
 const DEFAULT_EXPIRY: Duration = Duration::from_hours(720);
 
 /// The arguments of `kes identity`: a command, or one argument, or none.
@@ -101,8 +101,8 @@ pub(crate) struct NewIdentity {
     pub force: bool,
 }
 
-/// Reads `--expiry`. As in Go, 0 needs no unit. Go's durations have no days, which is what people
-/// try first.
+/// Parses `--expiry`. As in Go, 0 needs no unit. Go's durations have no days, which people try
+/// first.
 fn expiry(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -121,7 +121,7 @@ impl NewIdentity {
         self.dns.iter().flat_map(|list| list.0.iter().cloned()).collect()
     }
 
-    /// How long the certificate is valid: 0 is no duration, so the default holds.
+    /// How long the certificate is valid; 0 means the default.
     pub(crate) fn expiry(&self) -> Duration {
         if self.expiry.is_zero() { DEFAULT_EXPIRY } else { self.expiry }
     }

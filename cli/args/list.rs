@@ -1,7 +1,7 @@
-//! Flags that hold lists, as Go's flag library reads them: a flag may be repeated, each value may
-//! hold several items with commas between, blanks around an item and quotes around it or around
-//! the whole value are dropped (`--ip='"127.0.0.1"'` comes from lists in YAML), and an empty item
-//! is no item.
+//! List flags as Go's flag library reads them (contract `cli.md`, Flags and values). A flag may be
+//! repeated, and each value may have several items separated by commas. Blanks around an item and
+//! quotes around an item or the whole value are dropped (`--ip='"127.0.0.1"'` comes from lists in
+//! YAML). Empty items are ignored.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ impl IpAddresses {
     /// Reads a value of the flag.
     ///
     /// # Errors
-    /// Names the first item that is no address.
+    /// Names the first item that is not an address.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let parse = |item: String| {
             item.parse().map_err(|_| {
@@ -32,7 +32,7 @@ impl Domains {
     /// Reads a value of the flag.
     ///
     /// # Errors
-    /// None: what is no domain name is found when the certificate is made.
+    /// None: the names are checked when the certificate is made.
     #[expect(clippy::unnecessary_wraps, reason = "the form of a value parser")]
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         Ok(Self(items(text).collect()))

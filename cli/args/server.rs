@@ -23,7 +23,7 @@ pub(crate) struct ServerArgs {
 }
 
 /// Flags of older versions. Deployed files pass them in each of the forms `--auth=off`,
-/// `--auth off` and a bare `--auth` before the next flag, so none of them demands a value.
+/// `--auth off` and a bare `--auth` before the next flag, so none of them requires a value.
 #[derive(Args)]
 pub(crate) struct OldServerFlags {
     #[arg(long, hide = true, num_args = 0..=1)]

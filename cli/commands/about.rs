@@ -19,7 +19,7 @@ pub(super) fn version() -> Result<()> {
         .print(&format!("Version    {VERSION:22}commit={COMMIT}\nRuntime    {}\n", runtime()))
 }
 
-/// Compiler, operating system and architecture; the latter in Go's words, as in the contract.
+/// Compiler, operating system and architecture, the latter in Go's words.
 pub(super) fn runtime() -> String {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -49,7 +49,7 @@ pub(super) fn completion() -> Result<()> {
     Ok(())
 }
 
-/// The line that loads the script, and the file that it belongs into.
+/// The line that loads the script, and the file to put it in.
 fn loading(shell: Shell) -> (&'static str, &'static str) {
     match shell {
         Shell::Zsh => ("'source <(kes --auto-completion)'", "~/.zshrc after compinit"),

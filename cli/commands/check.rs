@@ -1,5 +1,5 @@
-//! `kes check`: a line for each thing that was looked at, in the order in which a server comes
-//! to need it.
+//! `kes check` (contract `cli.md`, Check): a line for each check, in the order in which a server
+//! needs the checked things.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -20,7 +20,7 @@ pub(super) fn run(args: CheckArgs) -> Result<()> {
     let Some(path) = args.config else {
         return Err(usage("no configuration file specified: --config", "kes check"));
     };
-    // Before anything secret is there.
+    // Before any secret is in memory.
     kes_server::harden();
     let Loaded { config, warnings } = kes_config::load(&path, &kes_config::ProcessEnvironment)?;
     let mut report = Report::new();
@@ -40,7 +40,7 @@ fn check_tls(tls: Tls, report: &mut Report) {
         Ok(()) => report.line(Verdict::Ok, "tls: the private key belongs to the certificate"),
         Err(error) => report.line(Verdict::Failed, &error.to_string()),
     }
-    // What is wrong with the file was just said.
+    // An unreadable file was just reported.
     let chain = kes_tls::load_certificates(&cert).unwrap_or_default();
     let now = SystemTime::now();
     for (index, certificate) in chain.iter().enumerate() {
@@ -68,7 +68,7 @@ fn check_tls(tls: Tls, report: &mut Report) {
     }
 }
 
-/// What a certificate's life means for who serves with it.
+/// The verdict on a server certificate's remaining life.
 fn judge(validity: Validity, now: SystemTime) -> (Verdict, String) {
     let time = |time: SystemTime| Timestamp::from(time).to_table();
     let Validity { from, until } = validity;
@@ -109,17 +109,17 @@ fn check_keystore(config: kes_keystore::Config, report: &mut Report) -> Result<(
         kes_keystore::check::check(config, stop, &mut sink).await;
         Ok::<_, std::io::Error>(())
     });
-    // A disk or a name server that hangs holds threads for longer than anybody waits.
+    // Does not wait for threads that a hanging disk or name server blocks.
     runtime.shutdown_background();
     checked.context("failed to listen for signals")
 }
 
-/// The lines, as they are printed, and their count.
+/// Prints the lines and counts them.
 struct Report {
     output: Output,
     failed: usize,
     warnings: usize,
-    /// Why nothing more is printed. The check goes on: it has to clean up.
+    /// Why printing failed. The check continues, because it has to clean up.
     broken: Option<Error>,
 }
 
@@ -145,7 +145,7 @@ impl Report {
         }
     }
 
-    /// The result of all.
+    /// The result of all checks.
     fn end(self, strict: bool) -> Result<()> {
         let mut text = String::new();
         if self.failed > 0 {

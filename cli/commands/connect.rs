@@ -1,4 +1,4 @@
-//! From the environment and the flags to a client.
+//! Makes a client from the environment and the flags.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::env::{self, Credentials, Named};
 use crate::output;
 use crate::{file, password};
 
-/// A client, and who it is to the server.
+/// A client, and its identity to the server.
 pub(super) struct Session {
     client: Client,
     pub(super) caller: Caller,
@@ -33,7 +33,7 @@ pub(super) fn client(connect: &Connect) -> Result<Session> {
     client_with(connect, None, None)
 }
 
-/// A client; a server and an API key of the command line win over those of the environment.
+/// A client. A server and an API key from the command line win over those of the environment.
 pub(super) fn client_with(
     connect: &Connect,
     server: Option<&str>,
@@ -52,7 +52,7 @@ pub(super) fn client_with(
 pub(super) fn clients(connect: &Connect) -> Result<Vec<Session>> {
     let (identity, caller) = identity(None)?;
     let servers = https(&env::process().server());
-    // What stands between commas may be nothing; all of it together must name a server.
+    // Items may be empty, but there must be a server.
     endpoints(&servers)?;
     servers
         .value
@@ -66,7 +66,7 @@ pub(super) fn clients(connect: &Connect) -> Result<Vec<Session>> {
         .collect()
 }
 
-/// Servers with `http://` turned into `https://`, which is what the reference makes of them.
+/// Replaces `http://` by `https://`, as the reference does.
 fn https(servers: &Named<String>) -> Named<String> {
     const HTTP: &str = "http://";
     let mut is_changed = false;
@@ -82,7 +82,7 @@ fn https(servers: &Named<String>) -> Named<String> {
         })
         .collect();
     if is_changed {
-        // The value is not quoted: it may hold a password.
+        // The value is not quoted: it may contain a password.
         output::warning(&format!(
             "{} says http://, https:// is used: key servers speak HTTPS only",
             servers.name

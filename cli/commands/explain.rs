@@ -1,5 +1,5 @@
-//! What a refusal means for the person who reads it. The server's message stays as it is, since
-//! scripts look for it; what this side knows beyond it stands in a line of its own below.
+//! Explains refusals. The server's message is printed unchanged, because scripts look for it. What
+//! the client knows in addition is a line of its own below it.
 
 use std::fmt;
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::connect::Session;
 pub(super) enum Subject<'a> {
     /// A key, by its name.
     Key(&'a str),
-    /// A key to be imported that has so many bytes.
+    /// A key to be imported, by its name, and its length in bytes.
     Import(&'a str, usize),
     /// A policy, by its name.
     Policy(&'a str),
@@ -28,7 +28,7 @@ pub(super) enum Subject<'a> {
     Server,
 }
 
-/// Who this client is to the server.
+/// The client's identity to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Caller {
     /// None if the server finds no identity in the certificates.
@@ -40,7 +40,7 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// The holder of an API key: its certificate is made anew each time.
+    /// The holder of an API key, whose certificate is always new.
     pub(super) fn of_api_key(identity: Identity, name: &str) -> Self {
         Self { identity: Some(identity), source: name.to_owned(), expired: None }
     }
@@ -72,7 +72,7 @@ impl Caller {
     }
 }
 
-/// An error of a request, with a line for the person who reads it.
+/// An error of a request, with a line that explains it.
 #[derive(Debug)]
 pub(super) struct Explained {
     error: Error,
@@ -92,11 +92,11 @@ impl fmt::Display for Explained {
     }
 }
 
-// Its cause is a part of its text, and not told a second time.
+// No source: the cause is already a part of the text.
 impl std::error::Error for Explained {}
 
 impl Session {
-    /// An error of a request about something.
+    /// Adds an explanation to the error of a request about a subject.
     pub(super) fn explain(&self, error: Error, subject: Subject<'_>) -> anyhow::Error {
         match hint(&error, subject, &self.caller) {
             Some(hint) => Explained { error, hint }.into(),
@@ -144,7 +144,7 @@ fn hint(error: &Error, subject: Subject<'_>, caller: &Caller) -> Option<String> 
     }
 }
 
-/// Where to look when a server fails: it tells its clients no causes.
+/// Where to look when a server fails, since it does not send causes to its clients.
 const CAUSE: &str = "The cause is in the error log of the server";
 
 /// What a name is (contract `api.md`, Names).

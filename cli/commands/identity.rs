@@ -36,7 +36,7 @@ pub(super) async fn run(args: IdentityArgs) -> Result<()> {
     }
 }
 
-/// What is known of an identity, of oneself or of another.
+/// What is known of an identity, the client's own or another one.
 #[derive(Serialize)]
 struct Info {
     identity: Identity,
@@ -47,7 +47,7 @@ struct Info {
     created_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_by: Option<String>,
-    /// Of oneself alone, as `deny`.
+    /// Only for the client's own identity, like `deny`.
     #[serde(skip_serializing_if = "Option::is_none")]
     allow: Option<PolicyPatterns>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +67,7 @@ impl Info {
         }
     }
 
-    /// The policy's name and patterns stand at different places in the answers of servers.
+    /// Servers differ in where the policy's name and patterns are in the answer.
     fn of_self(answer: SelfDescribe) -> Self {
         let (name, inner) = match answer.policy {
             Some(SelfPolicy::Object(policy)) => {
@@ -153,7 +153,7 @@ fn convert(source: Option<String>) -> Result<()> {
     }
     let path = Path::new(&*source);
     let pem = read(&source)?;
-    // A certificate first: where both stand in one file the public half is what may be shown.
+    // A certificate first: if a file has both, only the public half may be shown.
     if kes_tls::parse_certificates(&pem).is_ok() {
         return print_identity(of_certificates(&pem, &source)?);
     }
@@ -164,7 +164,7 @@ fn convert(source: Option<String>) -> Result<()> {
     Output::new().secret(Zeroizing::new(format!("{}\n", *key.expose())).as_bytes())
 }
 
-/// The argument as an API key; none if it has to be the name of a file.
+/// The argument as an API key; `None` if it must be the name of a file.
 fn api_key(text: &str) -> Result<Option<ApiKey>> {
     match ApiKey::parse(text) {
         Ok(key) => Ok(Some(key)),
@@ -185,14 +185,14 @@ fn read(source: &str) -> Result<Zeroizing<Vec<u8>>> {
 
 /// Whether a text may be an API key with a mistake in it, which no error may quote.
 fn may_be_secret(text: &str) -> bool {
-    /// Fewer characters of the 44 of an API key are a name rather than a key.
+    /// An API key has 44 characters; a text with fewer than this is rather a name.
     const LEAST: usize = 32;
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
     let text = text.trim();
     text.len() >= LEAST && text.bytes().filter(|byte| is_digit(*byte)).count() + 2 >= text.len()
 }
 
-/// The identity of the first certificate: that is the one a client proves to have.
+/// The identity of the first certificate, whose private key a client proves to have.
 fn of_certificates(pem: &[u8], path: &str) -> Result<Identity> {
     let chain = kes_tls::parse_certificates(pem).with_context(|| path.to_owned())?;
     let leaf = chain.first().with_context(|| format!("{path} holds no certificate"))?;

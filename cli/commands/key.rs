@@ -165,12 +165,12 @@ fn decode_context(context: Option<String>, command: &str) -> Result<SecretBytes>
     base64::decode(&context).map_err(|fault| usage(format!("invalid context: {fault}"), command))
 }
 
-/// A name; one that is empty, as from a variable that is not set, is none.
+/// A name. An empty one, as from a variable that is not set, counts as missing.
 fn one(name: Option<String>, command: &str) -> Result<String> {
     name.filter(|name| !name.is_empty()).ok_or_else(|| usage("no key name specified", command))
 }
 
-/// Names, at least one of them.
+/// At least one name.
 fn given(names: Vec<String>, command: &str) -> Result<Vec<String>> {
     let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
     if names.is_empty() { Err(usage("no key name specified", command)) } else { Ok(names) }

@@ -1,4 +1,4 @@
-//! Listings of keys, policies and identities, which `kes ls` shares with their own commands.
+//! Listings of keys, policies and identities: `kes ls`, and the `ls` of the other commands.
 
 use anyhow::{Context as _, Result};
 

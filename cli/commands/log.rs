@@ -13,11 +13,12 @@ use crate::args::LogArgs;
 use crate::error::usage;
 use crate::output::{Output, clean};
 
-/// A line of a log, as a person reads it; none if it has not the form of such a line. At a
-/// terminal it has to fit.
+/// Formats a line of a log for a person; `None` if it is not such a line. On a terminal it is made
+/// shorter.
 type Render = fn(&str, bool) -> Option<String>;
 
-/// Follows a log until the server ends it, nobody reads any more, or Ctrl-C: all of them good.
+/// Follows a log until the server ends it, the reader closes the pipe, or Ctrl-C. All three are
+/// success.
 pub(super) async fn run(args: LogArgs) -> Result<()> {
     if args.audit && args.error {
         return Err(usage("--audit and --error are both specified", "kes log"));
@@ -32,7 +33,7 @@ pub(super) async fn run(args: LogArgs) -> Result<()> {
         (lines.context("failed to follow the audit log")?, audit)
     };
     let mut output = Output::new();
-    // One future for all the time: a signal that arrives while a line is printed counts as well.
+    // One future for the whole loop, so that a signal that arrives while a line is printed counts.
     let mut interrupted = pin!(ctrl_c());
     loop {
         let line = tokio::select! {
@@ -43,7 +44,7 @@ pub(super) async fn run(args: LogArgs) -> Result<()> {
         if args.json {
             output.json_line(&line)?;
         } else {
-            // A line of a form that is not known is better shown than lost.
+            // A line of an unknown form is printed as it is.
             let text =
                 render(&line, output.is_terminal()).unwrap_or_else(|| clean(&line).into_owned());
             output.print(&text)?;
@@ -56,7 +57,7 @@ fn audit(line: &str, terminal: bool) -> Option<String> {
     let ip = event.request.ip.map_or_else(|| "-".to_owned(), |ip| ip.to_string());
     let identity = match event.request.identity {
         None => "-".to_owned(),
-        // Sixty-four digits leave no room for the path.
+        // All 64 digits would leave no room for the path.
         Some(identity) if terminal => format!("{}…", &identity.to_hex().as_str()[..12]),
         Some(identity) => identity.to_string(),
     };

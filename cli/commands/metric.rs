@@ -1,4 +1,5 @@
-//! `kes metric`: a view that is refreshed on a terminal, a line of JSON for each reading otherwise.
+//! `kes metric`: a table that is refreshed on a terminal, a line of JSON for each reading
+//! otherwise.
 
 use std::time::Duration;
 
@@ -17,13 +18,13 @@ use sample::Sample;
 mod sample;
 mod view;
 
-/// Reads the metrics at each tick, until Ctrl-C or until nobody reads any more.
+/// Reads the metrics at each tick, until Ctrl-C or until the reader closes the pipe.
 pub(super) async fn run(args: MetricArgs) -> Result<()> {
     if args.rate < Duration::from_millis(1) {
         return Err(usage("--rate is below 1ms", "kes metric"));
     }
     let client = client(&args.connect)?;
-    // One future for all the time: a signal that arrives during a request counts as well.
+    // One future for the whole loop, so that a signal that arrives during a request counts.
     tokio::select! {
         result = watch(&client, args.rate) => result,
         signal = ctrl_c() => Ok(signal?),

@@ -41,7 +41,7 @@ async fn info(NamedPolicy { name, connect, format }: NamedPolicy) -> Result<()> 
     ])
 }
 
-/// JSON wherever no person reads: this is the one command whose plain form is JSON.
+/// Prints JSON unless standard output is a terminal: the only command whose plain form is JSON.
 async fn show(NamedPolicy { name, connect, format }: NamedPolicy) -> Result<()> {
     let name = given(name, "kes policy show")?;
     let client = client(&connect)?;

@@ -27,7 +27,7 @@ pub(super) fn run(args: ServerArgs) -> Result<()> {
         };
         return Err(usage(what, COMMAND));
     }
-    // Before anything secret is there.
+    // Before any secret is in memory.
     let locked = kes_server::harden();
     kes_server::check_files()?;
     match args.config {
@@ -49,7 +49,7 @@ pub(super) fn run(args: ServerArgs) -> Result<()> {
     }
 }
 
-/// Starts, says so, and serves.
+/// Starts a server, prints the start-up message, and serves.
 fn serve(
     source: Source,
     address: Option<Address>,
@@ -62,7 +62,7 @@ fn serve(
         .context("failed to start")?
         .block_on(async {
             let server = Server::start(Options { source, address, build }).await?;
-            // A server whose output goes nowhere is a server all the same.
+            // The server also runs if nobody reads its output.
             if let Err(error) = announce(server.info()) {
                 output::warning(&format!("{error:#}"));
             }
@@ -71,8 +71,8 @@ fn serve(
         })
 }
 
-/// The start-up message (contract `cli.md`): lines of a label, blanks and a value, which scripts
-/// read.
+/// The start-up message (contract `cli.md`, Start-up message): lines of a label, blanks and a
+/// value. Scripts parse it.
 fn announce(info: &Info, memory_locked: bool) -> Result<()> {
     let urls = urls(info.address, &machine_addresses());
     let admin = info.admin.map_or_else(|| "<disabled>".to_owned(), |admin| admin.to_string());
@@ -93,24 +93,24 @@ fn announce(info: &Info, memory_locked: bool) -> Result<()> {
     ])
 }
 
-/// The last line: scripts wait for it. Connections are taken from now on.
+/// The last line, which scripts wait for. Connections are accepted from now on.
 fn announce_end() -> Result<()> {
     Output::new().print("\n=> Server is up and running...\n")
 }
 
-/// Where clients find the server: each address of the machine if it listens on all of them.
+/// The server's URLs: one for each address of the machine if it listens on all of them.
 fn urls(listens: SocketAddr, machine: &[IpAddr]) -> Vec<String> {
     let url = |ip: IpAddr| format!("https://{}", SocketAddr::new(ip, listens.port()));
     let urls: Vec<String> = machine
         .iter()
-        // What listens on all of IPv6 takes IPv4 as well.
+        // A socket for all of IPv6 accepts IPv4 too.
         .filter(|ip| listens.is_ipv6() || ip.is_ipv4())
         .map(|ip| url(*ip))
         .collect();
     if listens.ip().is_unspecified() && !urls.is_empty() { urls } else { vec![url(listens.ip())] }
 }
 
-/// Where a client on this machine finds the server.
+/// The server's address for a client on this machine.
 fn client_address(listens: SocketAddr) -> SocketAddr {
     let mut address = listens;
     if address.ip().is_unspecified() {
@@ -119,8 +119,8 @@ fn client_address(listens: SocketAddr) -> SocketAddr {
     address
 }
 
-/// The addresses of this machine that a client can connect to, loopback first. IPv6 addresses
-/// that hold on one link only are left out: a URL cannot name the link.
+/// The addresses of this machine that a client can connect to, loopback first. Link-local IPv6
+/// addresses are left out, because a URL cannot name the link.
 fn machine_addresses() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let mut addresses: Vec<IpAddr> = interfaces

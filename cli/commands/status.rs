@@ -24,7 +24,7 @@ struct Answer {
     latency: Duration,
 }
 
-/// A report as JSON. Of one server alone it is the status as the server sends it.
+/// A report as JSON. For a single server it is the status as the server sends it.
 #[derive(Serialize)]
 struct JsonReport<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,9 +37,8 @@ struct JsonReport<'a> {
     error: Option<String>,
 }
 
-/// Asks all servers at once, and prints what they answer in the order in which they are named. A
-/// server that is away is named on standard error; the command succeeds if any of several
-/// servers answered.
+/// Asks all servers at once and prints their answers in the given order. Servers that do not answer
+/// are named on standard error. The command succeeds if at least one answered.
 pub(super) async fn run(args: StatusArgs) -> Result<()> {
     let mut output = Output::with_color(args.format.color);
     let clients = clients(&args.connect)?;
@@ -56,7 +55,7 @@ pub(super) async fn run(args: StatusArgs) -> Result<()> {
         let report = Report { endpoint, answer: answer.await? };
         match &report.answer {
             Ok(_) => answered += 1,
-            // Of a single server the error alone says it all.
+            // For a single server the error is enough.
             Err(_) if total == 1 => {}
             Err(error) => output::warning(&format!("no status of {}: {error:#}", report.endpoint)),
         }
@@ -75,7 +74,7 @@ pub(super) async fn run(args: StatusArgs) -> Result<()> {
 
 async fn ask(client: &Session, apis: bool) -> Result<Answer> {
     let explain = |error| client.explain(error, Subject::Server);
-    // The first request makes the connection, which is not what later ones wait for.
+    // The first request opens the connection; later ones do not wait for that.
     client.version().await.map_err(explain)?;
     let start = Instant::now();
     let status = client.status().await.map_err(explain)?;
@@ -99,7 +98,7 @@ impl Report {
     }
 }
 
-/// What a person reads of a server that answered.
+/// The text for a server that answered.
 fn render(endpoint: &str, answer: &Answer, short: bool) -> String {
     let status = &answer.status;
     let dot = if status.keystore_unreachable { WARN } else { GOOD };
@@ -139,7 +138,7 @@ fn api_row(api: &Api) -> String {
 
 /// An indented label, and its value from column 11 on.
 fn row(label: &str, value: &str) -> String {
-    // Padded outside of the style, which may underline, and not at all without a value.
+    // The padding is outside of the style, which may underline. Without a value there is none.
     let pad = if value.is_empty() { 0 } else { 9_usize.saturating_sub(label.chars().count()) };
     format!("  {LABEL}{label}{LABEL:#}{:pad$}{value}\n", "")
 }
@@ -170,7 +169,7 @@ fn latency(time: Duration) -> String {
     }
 }
 
-/// `589.8KB`, `3.9MB`: decimal units, one digit behind the point.
+/// `589.8KB`, `3.9MB`: decimal units, one digit after the point.
 pub(super) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KB", "MB", "GB", "TB"];
     // Tenths of the unit, rounded: 999.95 KB are 1.0 MB.

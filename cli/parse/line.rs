@@ -1,12 +1,12 @@
-//! The words of a command line, as Go's flag library (pflag) reads them, before clap sees them:
+//! Prepares the words of a command line for clap, as Go's flag library (pflag) reads them:
 //!
 //! - A flag with an empty value (`--config=`, `--ip ""`) counts as not given. Scripts and charts
 //!   pass every flag they know, with a variable that may be empty.
 //! - `help` in the place of a command asks for help: `kes help key create`, `kes key help`.
-//! - The command that is meant is found past the values of flags: in `kes -e default key ls` it
-//!   is `kes key ls`. Messages name it.
-//! - `--enclave` of older versions is left out with its value, wherever it stands.
-//! - The word behind a flag that takes a value is that value, also `-1h`.
+//! - Values of flags are not taken for commands: in `kes -e default key ls` the command is
+//!   `kes key ls`. Messages name it.
+//! - `--enclave` of older versions and its value are removed, wherever they are.
+//! - The word after a flag with a value is that value, even `-1h`.
 
 use std::ffi::OsString;
 
@@ -18,9 +18,9 @@ pub(super) struct Line {
     pub(super) args: Vec<OsString>,
     /// The command that the words lead to, such as `kes key ls`.
     pub(super) path: String,
-    /// Whether `help` stood in the place of a command.
+    /// Whether `help` was in the place of a command.
     pub(super) is_help: bool,
-    /// The first word that stands where a command should, and is none.
+    /// The first word in the place of a command that is not a command.
     pub(super) unknown: Option<String>,
     /// The words that are neither flags nor their values.
     pub(super) words: Vec<String>,
@@ -77,8 +77,8 @@ pub(super) fn read(root: &Command, args: &[OsString]) -> Line {
     line
 }
 
-/// What a word is as a flag. `before` is what remains of it without the flag that has an empty
-/// value or is ignored: `-k` of `-ks=`.
+/// The kind of a word as a flag. `before` is the rest of the word without the flag that has an
+/// empty value or is ignored: `-k` of `-ks=`.
 enum Flag {
     None,
     Complete,
@@ -86,8 +86,8 @@ enum Flag {
     NeedsValue { before: Option<OsString>, is_ignored: bool },
 }
 
-/// A flag and its value. One that looks like a flag, such as `-1h`, becomes a part of the flag's
-/// word: clap takes no such word for a value.
+/// A flag and its value. A value that looks like a flag, such as `-1h`, becomes a part of the
+/// flag's word, because clap does not accept such a word as a value.
 fn with_value(flag: &OsString, value: &OsString) -> Vec<OsString> {
     let is_number = value.as_encoded_bytes().starts_with(b"-")
         && value.as_encoded_bytes().get(1).is_some_and(u8::is_ascii_digit);
@@ -124,7 +124,7 @@ fn flag(root: &Command, command: &Command, text: &str) -> Flag {
     };
     for (index, letter) in letters.char_indices() {
         if letter == '=' {
-            // What follows is the value of a switch.
+            // The rest is the value of a switch.
             return Flag::Complete;
         }
         let mut candidates = arguments();
@@ -143,7 +143,7 @@ fn flag(root: &Command, command: &Command, text: &str) -> Flag {
     Flag::Complete
 }
 
-/// Whether a flag is accepted for the sake of old scripts, and does nothing.
+/// Whether a flag is accepted only for old scripts, and ignored.
 fn is_ignored(arg: &Arg) -> bool {
     arg.get_id() == "enclave"
 }
@@ -152,8 +152,7 @@ fn is_global(arg: &&Arg) -> bool {
     arg.is_global_set()
 }
 
-/// Whether a flag cannot stand without a value. Switches can, and so can the old flags of
-/// `kes server`.
+/// Whether a flag requires a value. Switches and the old flags of `kes server` do not.
 fn takes_value(arg: &Arg) -> bool {
     matches!(arg.get_action(), ArgAction::Set | ArgAction::Append)
         && arg.get_num_args().is_none_or(|number| number.min_values() > 0)

@@ -1,7 +1,7 @@
-//! API keys (contract `cli.md`, API keys): a private key that fits in a line.
+//! API keys (contract `cli.md`, API keys): a private key in one line of text.
 //!
 //! text = `kes:v1:` ‖ base64(0x00 ‖ seed), seed = the 32 bytes of an Ed25519 private key
-//! (RFC 8032, 5.1.5). The byte in front is the kind of the key; no other is defined.
+//! (RFC 8032, 5.1.5). The first byte is the type of the key; no other type is defined.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use zeroize::Zeroizing;
 
 use crate::certificate::{CertificateError, SelfSigned, Usage};
 
-/// A private key that identifies a client. It is wiped when dropped; it has neither `Debug`,
-/// `Display` nor `Clone`, and [`ApiKey::expose`] is the way to its text.
+/// A private key that identifies a client. It is wiped when dropped and has neither `Debug`,
+/// `Display` nor `Clone`. [`ApiKey::expose`] returns its text.
 pub struct ApiKey {
     seed: Zeroizing<[u8; SEED_LEN]>,
     identity: Identity,
 }
 
-/// A text that is no API key. It holds nothing of the text.
+/// A text that is not an API key. The error contains nothing of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidApiKey {
-    /// A wrong character, or too many or too few of them.
+    /// A character that is not base64, or a wrong length.
     #[error("malformed API key: expected '{PREFIX}' and {DIGITS} base64 characters")]
     Encoding,
     /// A first byte that is not 0.
@@ -42,28 +42,28 @@ const PREFIX: &str = "kes:v1:";
 const SEED_LEN: usize = 32;
 /// The base64 characters of the kind and the seed.
 const DIGITS: usize = (SEED_LEN + 1) / 3 * 4;
-/// The kind of Ed25519 keys, in front of the seed.
+/// The type byte of Ed25519 keys, before the seed.
 const ED25519: u8 = 0;
 
-/// How long a certificate of an API key is good (contract `cli.md`): it is made anew by each
-/// process.
+/// How long the certificate of an API key is valid (contract `cli.md`, API keys). Each process
+/// makes its own.
 const VALIDITY: Duration = Duration::from_hours(90 * 24);
 
 impl ApiKey {
     /// Makes a key.
     ///
     /// # Errors
-    /// Those of the system's generator of random numbers.
+    /// If the system's random number generator fails.
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut seed = Zeroizing::new([0; SEED_LEN]);
         getrandom::fill(seed.as_mut_slice())?;
         Ok(Self::from_seed(seed))
     }
 
-    /// Reads a key; the prefix may be missing, and blanks stand at either end.
+    /// Parses a key. The prefix may be missing, and blanks at either end are ignored.
     ///
     /// # Errors
-    /// [`InvalidApiKey`] if it is none.
+    /// [`InvalidApiKey`] if the text is not an API key.
     pub fn parse(text: &str) -> Result<Self, InvalidApiKey> {
         let text = text.trim();
         let digits = text.strip_prefix(PREFIX).unwrap_or(text);
@@ -91,25 +91,25 @@ impl ApiKey {
         key.ed25519_seed().map(Self::from_seed).ok_or(InvalidApiKey::NotEd25519)
     }
 
-    /// The text of the key, with the prefix. Whoever has it is the client.
+    /// The text of the key, with the prefix. Whoever has it can act as the client.
     pub fn expose(&self) -> Zeroizing<String> {
         let mut bytes = Zeroizing::new([ED25519; SEED_LEN + 1]);
         bytes[1..].copy_from_slice(self.seed.as_slice());
         let digits = Zeroizing::new(Base64::encode_string(bytes.as_slice()));
-        // Of full size at once: a text that grows leaves an unwiped copy behind.
+        // Allocated at full size: a text that grows leaves an unwiped copy behind.
         let mut text = Zeroizing::new(String::with_capacity(PREFIX.len() + digits.len()));
         text.push_str(PREFIX);
         text.push_str(&digits);
         text
     }
 
-    /// Who the key stands for.
+    /// The identity of the key.
     pub fn identity(&self) -> Identity {
         self.identity
     }
 
-    /// A fresh self-signed certificate for the key, and the key in the form that TLS takes:
-    /// its name is the identity, for client authentication, good for 90 days.
+    /// Makes a self-signed certificate for the key: the identity as its common name, for client
+    /// authentication, valid for 90 days. Returns it with the key in the form that TLS needs.
     ///
     /// # Errors
     /// [`CertificateError`] if the system has no random numbers.
@@ -125,8 +125,8 @@ impl ApiKey {
         certificate.sign(&key_pair(&self.seed))
     }
 
-    /// A self-signed certificate for the key that says something else, and the key in the form
-    /// that TLS takes: for an identity that is kept in files.
+    /// Makes a self-signed certificate for the key with other contents, for an identity that is
+    /// stored in files. Returns it with the key in the form that TLS needs.
     ///
     /// # Errors
     /// Those of [`SelfSigned::generate`].
@@ -143,9 +143,10 @@ impl ApiKey {
     }
 }
 
-/// The key in PKCS#8 (RFC 8410, 7), as the library for certificates takes it.
+/// The key in PKCS#8 (RFC 8410, 7), which the certificate library needs.
 fn key_pair(seed: &[u8; SEED_LEN]) -> Zeroizing<KeyPair> {
-    /// What stands before the seed: version 0, algorithm 1.3.101.112, and two octet strings.
+    /// The bytes before the seed: version 0, algorithm 1.3.101.112, and the headers of two octet
+    /// strings.
     const HEADER: [u8; 16] = [
         0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,
         0x20,

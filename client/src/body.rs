@@ -1,5 +1,5 @@
-//! Bodies that are sent and received. They may hold keys and plaintexts, so each lives in one
-//! buffer that is wiped.
+//! Request and response bodies. They may contain keys and plaintexts, so each is in one buffer that
+//! is wiped.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -15,23 +15,23 @@ use crate::endpoints::Endpoint;
 use crate::error::Error;
 use crate::transport::TIMEOUT;
 
-/// The largest answer that is read, in bytes. A page of a listing has less than 1 MiB, the
-/// answer to the largest request not much more than that; beyond stands no key server.
+/// The largest answer that is read, in bytes. A page of a listing has less than 1 MiB, and the
+/// answer to the largest request not much more. No key server sends more.
 const MAX_RESPONSE_LEN: usize = 4 * 1024 * 1024;
 
-/// A JSON body. `bytes_len` is how many bytes the byte strings in it have: the buffer gets its
-/// full size at once, as one that grows leaves an unwiped copy behind.
+/// Makes a JSON body. `bytes_len` is the total length of the byte strings in it. The buffer is
+/// allocated at full size, because one that grows leaves an unwiped copy behind.
 pub(crate) fn json<T: Serialize + ?Sized>(value: &T, bytes_len: usize, items: usize) -> Bytes {
-    // Base64 makes four characters of three bytes; the names of the fields are short.
+    // Base64 encodes three bytes as four characters; the names of the fields are short.
     let capacity = bytes_len.div_ceil(3) * 4 + items * 128 + 128;
     let mut buffer = Zeroizing::new(Vec::with_capacity(capacity));
     serde_json::to_writer(&mut *buffer, value).expect("bodies of requests are JSON");
     Bytes::from_owner(SecretBytes::new(std::mem::take(&mut *buffer)))
 }
 
-/// The body of an answer, as long as it is not too large. A server that refuses a request before it
-/// has read it may reset the stream or the connection behind its answer: of a refusal what has
-/// arrived counts, since the status alone says what became of the request.
+/// Reads the body of an answer, up to a limit. A server that refuses a request before it has read
+/// all of it may reset the stream or the connection after its answer. So the body of a refusal may
+/// be incomplete: the status alone says what became of the request.
 pub(crate) async fn read(
     endpoint: &Endpoint,
     response: Response<Incoming>,
@@ -63,20 +63,20 @@ pub(crate) async fn read(
     Ok(body)
 }
 
-/// The next bytes of a body; none at its end.
+/// The next bytes of a body; `None` at its end.
 pub(crate) async fn chunk(body: &mut Incoming) -> Result<Option<Bytes>, hyper::Error> {
     loop {
         let Some(frame) = body.frame().await else { return Ok(None) };
-        // What is no data is a trailer, which no answer of a key server has.
+        // Anything that is not data is a trailer, which key servers do not send.
         if let Ok(data) = frame?.into_data() {
             return Ok(Some(data));
         }
     }
 }
 
-/// Reads a JSON answer.
+/// Parses a JSON answer.
 pub(crate) fn parse<T: DeserializeOwned>(endpoint: &Endpoint, body: &[u8]) -> Result<T, Error> {
-    // The parser's words may hold a part of the body.
+    // The parser's own error may contain a part of the body.
     serde_json::from_slice(body).map_err(|error| {
         Error::protocol(
             endpoint,
@@ -85,7 +85,7 @@ pub(crate) fn parse<T: DeserializeOwned>(endpoint: &Endpoint, body: &[u8]) -> Re
     })
 }
 
-/// Appends, and wipes the buffer that is left behind when it grows.
+/// Appends bytes. If the buffer has to grow, the old one is wiped.
 fn append(body: &mut Vec<u8>, chunk: &[u8]) {
     if body.capacity() - body.len() < chunk.len() {
         let mut larger = Vec::with_capacity((body.len() + chunk.len()) * 2);

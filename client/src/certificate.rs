@@ -1,4 +1,4 @@
-//! Self-signed certificates: for identities that are kept in files, and for the dev server.
+//! Self-signed certificates: for identities that are stored in files, and for the dev server.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -14,8 +14,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-/// What a self-signed certificate is to say. It is no CA: clients that trust the file take the
-/// server that shows it.
+/// The contents of a self-signed certificate. It is not a CA certificate: clients that trust the
+/// file accept a server that uses it.
 #[derive(Clone, Copy, Debug)]
 pub struct SelfSigned<'a> {
     /// The common name; may be empty.
@@ -24,31 +24,31 @@ pub struct SelfSigned<'a> {
     pub dns: &'a [String],
     /// Addresses of the server.
     pub ips: &'a [IpAddr],
-    /// How long it is good from now on.
+    /// How long it is valid from now on.
     pub validity: Duration,
-    /// What it is good for.
+    /// Whether servers or clients may use it.
     pub usage: Usage,
 }
 
-/// What a certificate is good for.
+/// Whether servers or clients may use a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usage {
-    /// To be shown by clients alone.
+    /// For clients.
     Client,
-    /// To be shown by servers and clients.
+    /// For servers and clients.
     ServerAndClient,
 }
 
 /// Why no certificate could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// A DNS name of other than ASCII characters.
+    /// A DNS name with characters that are not ASCII.
     #[error("'{name}' is not a DNS name: write international names with 'xn--'")]
     InvalidName {
         /// The name.
         name: String,
     },
-    /// A certificate that would end after the year 9999, or at once.
+    /// A certificate that would expire after the year 9999, or at once.
     #[error("a certificate cannot be valid for {} seconds", validity.as_secs())]
     InvalidValidity {
         /// How long.
@@ -65,10 +65,10 @@ pub enum CertificateError {
     },
 }
 
-/// Clocks differ: a certificate is good from so long ago on.
+/// How long ago the validity of a certificate begins, because clocks differ.
 const CLOCK_SKEW: Duration = Duration::from_mins(5);
 
-/// How long the dev server's certificate is good: longer than a test bench is left running.
+/// How long the dev server's certificate is valid: longer than a test installation usually runs.
 const DEV_SERVER_VALIDITY: Duration = Duration::from_hours(90 * 24);
 
 impl SelfSigned<'_> {
@@ -139,7 +139,8 @@ impl SelfSigned<'_> {
     }
 }
 
-/// The certificate of a dev server: for the machine's addresses, and `localhost` with its own.
+/// The certificate of a dev server: for the machine's addresses, and for `localhost` and its
+/// addresses.
 ///
 /// # Errors
 /// [`CertificateError`] if the system has no random numbers.
@@ -177,7 +178,7 @@ pub fn certificate_to_pem(certificate: &CertificateDer<'_>) -> String {
 fn random_serial() -> Result<SerialNumber, CertificateError> {
     let mut serial = [0; 16];
     getrandom::fill(&mut serial).map_err(|_| CertificateError::Random)?;
-    // A first byte from 0x40 on keeps the number positive and its length fixed.
+    // A first byte between 0x40 and 0x7f keeps the number positive and its length fixed.
     serial[0] = serial[0] & 0x3f | 0x40;
     Ok(SerialNumber::from_slice(&serial))
 }

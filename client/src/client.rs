@@ -1,4 +1,4 @@
-//! One method an API (contract `api.md`, Routes and Bodies).
+//! A method for each API (contract `api.md`, Routes).
 
 use bytes::Bytes;
 use kes_api::Operation;
@@ -16,27 +16,27 @@ use crate::error::Error;
 use crate::stream::LogStream;
 use crate::transport::Transport;
 
-/// A client of one deployment. Connections are kept and shared by all calls; a call that fails
-/// on one endpoint is made on the next, as far as it is safe to make it twice.
+/// A client of one deployment. All calls share its connections. A call that fails on one endpoint
+/// is sent to the next one, if it is safe to send it twice.
 #[derive(Debug)]
 pub struct Client {
     transport: Transport,
 }
 
-/// The most pages of one listing. A page holds a thousand names and more; a server that never
-/// comes to an end would fill the memory.
+/// The most pages of one listing. A page has a thousand names or more. The limit keeps a server
+/// that sends pages without end from filling the memory.
 const MAX_PAGES: usize = 100_000;
 
 impl Client {
     /// Makes a client with a TLS configuration, such as one of [`crate::tls::config`].
     ///
-    /// Proxies of the environment are not used, and redirects are not followed: key material
-    /// goes to the endpoint that was named and nowhere else.
+    /// It does not use the environment's proxies and does not follow redirects: key material goes
+    /// only to the given endpoints.
     pub fn new(endpoints: Endpoints, tls: ClientConfig) -> Self {
         Self { transport: Transport::new(endpoints, tls) }
     }
 
-    /// The servers that are asked.
+    /// The servers.
     pub fn endpoints(&self) -> &Endpoints {
         self.transport.endpoints()
     }
@@ -67,8 +67,8 @@ impl Client {
         self.get(Operation::Status, "").await
     }
 
-    /// All metrics, in the text format 0.0.4 of Prometheus. A server tells a client that names
-    /// no text format, as MinIO's SDK, only those that have one series each.
+    /// All metrics, in the text format 0.0.4 of Prometheus. The request names this format in
+    /// `Accept`, because without it a server sends only the metrics with one series each.
     ///
     /// # Errors
     /// As [`Client::version`].
@@ -135,7 +135,7 @@ impl Client {
         self.get(Operation::ListKeys, pattern).await
     }
 
-    /// Generates a data key: 32 random bytes, and the same encrypted.
+    /// Generates a data key: 32 random bytes, as plaintext and encrypted.
     ///
     /// # Errors
     /// As [`Client::version`].

@@ -1,10 +1,10 @@
-//! Connections to servers: TCP, TLS, and one peculiarity of HTTP clients.
+//! Connections to servers: TCP, TLS, and a workaround for early refusals.
 //!
-//! A server may refuse a request before it has read its body, and close the connection. What the
-//! client then still sends is answered by a reset, so that its next write fails; the refusal may
-//! lie in its receive buffer all the same. HTTP libraries give up at the failed write. Here a
-//! write that fails so is taken for done, and reading goes on: what the server said is found, or
-//! that it has closed the connection.
+//! A server may refuse a request before it has read the body, and close the connection. The rest of
+//! the body is then answered by a reset, so the client's next write fails, although the refusal may
+//! already be in its receive buffer. HTTP libraries give up at the failed write. Here such a write
+//! counts as done and reading continues, so the client finds the answer or the end of the
+//! connection.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -29,7 +29,7 @@ use tower_service::Service;
 
 use crate::transport::KEEP_ALIVE;
 
-/// How long a connection may take to be made, the TLS handshake included.
+/// How long connecting may take, the TLS handshake included.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection that was not made within [`CONNECT_TIMEOUT`].
@@ -138,15 +138,15 @@ impl Write for Tls {
     }
 }
 
-/// A stream whose writes count as done once the other side takes no more: see the top of this
-/// file.
+/// A stream whose writes count as done once the other side accepts no more data; see the top of
+/// this file.
 struct Patient<T> {
     inner: T,
     is_closed: bool,
 }
 
 impl<T> Patient<T> {
-    /// The outcome of a write, which stands in for one that the other side does not take.
+    /// Replaces the error of a write that the other side does not accept by success.
     fn outcome<R>(&mut self, result: io::Result<R>, done: R) -> io::Result<R> {
         use ErrorKind as K;
         match result {

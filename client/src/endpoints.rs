@@ -1,4 +1,4 @@
-//! Which server is asked, and which one when that fails.
+//! The servers of a deployment, and which one is asked next.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use url::{Host, Url};
 
-/// Servers of one deployment, any of which may answer. The one that answered last is asked
-/// first.
+/// Servers of one deployment, any of which may answer a request. The one that answered last is
+/// asked first.
 #[derive(Debug)]
 pub struct Endpoints {
     list: Vec<Endpoint>,
@@ -22,24 +22,24 @@ pub struct Endpoint {
     base: String,
     /// `host:port`
     name: String,
-    /// Whether the text named no port, so that it is that of https.
+    /// Whether the text had no port, so the port of https is used.
     is_port_implied: bool,
 }
 
-/// A text that names no server.
+/// A text that is not a server address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid server '{text}': {reason}")]
 pub struct InvalidEndpoint {
-    /// What was given; what could be a password is left out.
+    /// The text, without anything that could be a password.
     pub text: String,
     /// What is wrong with it.
     pub reason: &'static str,
 }
 
-/// The port of a URL that names none, as in the reference: `https://` is put before a bare host.
+/// The port of a URL without one. As in the reference, `https://` is put before a bare host.
 const HTTPS_PORT: u16 = 443;
 
-/// The port that a key server listens on unless it is told otherwise.
+/// The default port of a key server.
 const USUAL_PORT: u16 = 7373;
 
 impl Endpoints {
@@ -48,7 +48,7 @@ impl Endpoints {
         self.list.iter()
     }
 
-    /// Each server once, from the current one on, with its index for [`Endpoints::prefer`].
+    /// Each server once, starting with the current one, with its index for [`Endpoints::prefer`].
     pub(crate) fn attempts(&self) -> impl ExactSizeIterator<Item = (usize, &Endpoint)> {
         let current = self.current.load(Ordering::Relaxed);
         (0..self.list.len()).map(move |offset| {
@@ -57,7 +57,7 @@ impl Endpoints {
         })
     }
 
-    /// Asks this server first from now on.
+    /// Makes a server the first one to be asked from now on.
     pub(crate) fn prefer(&self, index: usize) {
         self.current.store(index, Ordering::Relaxed);
     }
@@ -69,8 +69,8 @@ impl Endpoint {
         format!("{}{path}", self.base)
     }
 
-    /// What to try if nothing answers: people expect the usual port of a key server where they
-    /// name none.
+    /// A hint for the case that nothing answers and the text had no port: people expect the default
+    /// port of a key server then.
     pub(crate) fn port_hint(&self) -> Option<String> {
         let host = self.name.strip_suffix(":443").filter(|_| self.is_port_implied)?;
         Some(format!("no port was given; a key server usually has {host}:{USUAL_PORT}"))
@@ -87,7 +87,7 @@ impl fmt::Display for Endpoint {
 impl FromStr for Endpoints {
     type Err = InvalidEndpoint;
 
-    /// Reads one server, or several with commas between.
+    /// Parses one server, or several separated by commas.
     fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
         let list = text
             .split(',')
@@ -105,10 +105,10 @@ impl FromStr for Endpoints {
 impl FromStr for Endpoint {
     type Err = InvalidEndpoint;
 
-    /// Reads `host`, `host:port` or a URL. `https://` is added where missing, so that the port of
-    /// a bare host is that of https.
+    /// Parses `host`, `host:port` or a URL. `https://` is added if it is missing, so the port of a
+    /// bare host is that of https.
     fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
-        // Whatever stands before `@` may be a password.
+        // The part before `@` may be a password.
         let shown = text.rsplit('@').next().unwrap_or_default().to_owned();
         let invalid = |reason| InvalidEndpoint { text: shown.clone(), reason };
         let full = match text.split_once("://") {
@@ -138,14 +138,14 @@ impl FromStr for Endpoint {
     }
 }
 
-/// Whether a URL has a port: the parser takes away one that is the scheme's own.
+/// Whether the text of a URL has a port. The parser drops the default port of the scheme.
 fn names_port(url: &str) -> bool {
     let (_, rest) = url.split_once("://").unwrap_or_default();
     let authority = rest.split('/').next().unwrap_or_default();
     authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
-/// What a URL may hold, but the text of no server does.
+/// Finds parts of a URL that a server address must not have.
 fn fault(text: &str) -> Option<&'static str> {
     if text.starts_with(['"', '\'']) {
         return Some("it has quotes around it");
@@ -155,7 +155,7 @@ fn fault(text: &str) -> Option<&'static str> {
     if place.trim_end_matches('/').parse::<Ipv6Addr>().is_ok() {
         return Some("IPv6 needs brackets, as in [::1]:7373");
     }
-    // The client puts the paths of the API after what is given.
+    // The client appends the paths of the API.
     let path = place.split_once('/').unwrap_or_default().1;
     if path == "v1" || path.starts_with("v1/") {
         return Some("give host and port only, without the path of an API");

@@ -1,4 +1,4 @@
-//! Why a call failed, in sentences for people.
+//! Why a call failed.
 
 use std::error::Error as StdError;
 use std::io;
@@ -13,10 +13,10 @@ use rustls_pki_types::UnixTime;
 use crate::connect::{CONNECT_TIMEOUT, Slow};
 use crate::endpoints::Endpoint;
 
-/// Why a call failed. The text stands for itself.
+/// Why a call failed. The text is complete without its sources.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The server answered with something else than success.
+    /// The server answered with an error.
     #[error("{message}")]
     Status {
         /// The HTTP status.
@@ -32,14 +32,15 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// One side does not trust the other, or they do not understand each other.
+    /// The TLS handshake failed: one side does not trust the other, or they have no parameters in
+    /// common.
     #[error("{reason}")]
     Tls {
         /// `host:port`
         endpoint: String,
         /// Why, naming the endpoint.
         reason: String,
-        /// Whether it is the server that refuses the client's certificate.
+        /// Whether the server refused the client's certificate.
         is_client_refused: bool,
     },
     /// No answer in time.
@@ -47,10 +48,10 @@ pub enum Error {
     Timeout {
         /// `host:port`
         endpoint: String,
-        /// How long was waited.
+        /// How long the client waited.
         limit: Duration,
     },
-    /// An answer that no key server gives.
+    /// An answer that a key server does not give.
     #[error("{endpoint} does not answer like a key server: {reason}")]
     Protocol {
         /// `host:port`
@@ -75,15 +76,15 @@ impl Error {
         Self::Protocol { endpoint: endpoint.to_string(), reason: reason.into() }
     }
 
-    /// From the body of an answer that is no success. One that a proxy gave may be no JSON, or
-    /// long, or no text; one that was cut off may be half of a JSON object.
+    /// Makes an error from the status and body of an answer. The body may come from a proxy and be
+    /// long or not be JSON or text, or it may be cut off.
     pub(crate) fn status(status: http::StatusCode, body: &[u8]) -> Self {
         let message = match serde_json::from_slice::<ErrorBody>(body) {
             Ok(body) => body.message,
             Err(_) if matches!(body.first(), Some(b'<' | b'{')) => String::new(),
             Err(_) => String::from_utf8_lossy(body).into_owned(),
         };
-        // The text is for a terminal: no control characters, and no pages of it.
+        // The text is printed on a terminal, so it must be short and have no control characters.
         let message: String =
             message.trim().chars().filter(|c| !c.is_control()).take(MAX_MESSAGE_CHARS).collect();
         let message =
@@ -91,12 +92,12 @@ impl Error {
         Self::Status { status: status.as_u16(), message }
     }
 
-    /// Too long a wait.
+    /// Makes the error of a timeout.
     pub(crate) fn timeout(endpoint: &Endpoint, limit: Duration) -> Self {
         Self::Timeout { endpoint: endpoint.to_string(), limit }
     }
 
-    /// From an error of a connection to the endpoint that could not be made.
+    /// Makes an error from a failed connection to the endpoint.
     pub(crate) fn connect(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Self {
         match (Self::transport(endpoint, error), endpoint.port_hint()) {
             (Self::Connect { endpoint, reason }, Some(hint)) => {
@@ -106,7 +107,7 @@ impl Error {
         }
     }
 
-    /// From an error of a request to the endpoint, or of its answer.
+    /// Makes an error from a failed request to the endpoint, or from its answer.
     pub(crate) fn transport(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Self {
         let causes = Causes::of(error);
         if causes.is_slow {
@@ -122,13 +123,13 @@ impl Error {
     }
 }
 
-/// Longer messages than any of the contract's are cut.
+/// The longest message in characters; longer ones are cut. The server's own are shorter.
 const MAX_MESSAGE_CHARS: usize = 500;
 
-/// What stands behind an error.
+/// The cause of an error.
 struct Causes {
     tls: Option<rustls::Error>,
-    /// A connection took too long to be made.
+    /// Connecting took too long.
     is_slow: bool,
     innermost: String,
 }
@@ -140,8 +141,7 @@ impl Causes {
         while let Some(cause) = next {
             causes.innermost = cause.to_string();
             causes.is_slow |= cause.is::<Slow>();
-            // An error of TLS comes inside one of input and output, which does not show it as
-            // its source.
+            // An I/O error contains the TLS error, but does not return it as its source.
             let inner = cause
                 .downcast_ref::<io::Error>()
                 .and_then(io::Error::get_ref)
@@ -156,11 +156,11 @@ impl Causes {
     }
 }
 
-/// What a person can do about a server that is not trusted.
+/// What the user can do about a server that is not trusted.
 pub(crate) const HINT: &str =
     "set KES_CAPATH to the file of its CA certificate, or use -k to trust any server";
 
-/// One sentence about a failed handshake, and what to do.
+/// The text for a failed handshake, and what to do.
 fn explain(endpoint: &str, error: &rustls::Error) -> String {
     use rustls::Error as Tls;
     match error {
@@ -198,7 +198,7 @@ fn distrust(error: &CertificateError) -> String {
         | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             format!("its issuer has the name of a trusted CA, but another key; {HINT}")
         }
-        // The server itself may lack nothing but the client's trust.
+        // The server may be all right, and only its CA is not trusted here.
         E::Other(_) => format!("it {}; {HINT}", certificate_fault(error, Usage::Server)),
         other => format!("it {}", certificate_fault(other, Usage::Server)),
     }
@@ -209,7 +209,7 @@ fn date(time: UnixTime) -> String {
     Timestamp::from(time).to_table()
 }
 
-/// A name without the library's word for its kind: `a.example` of `DnsName("a.example")`.
+/// A name without the library's type name: `a.example` for `DnsName("a.example")`.
 fn bare(name: &str) -> &str {
     match name.split_once('(') {
         Some((_, rest)) => rest.trim_end_matches(')').trim_matches('"'),
@@ -232,7 +232,7 @@ fn refused(endpoint: &str, alert: AlertDescription) -> String {
     }
 }
 
-/// Whether an alert is about the client's certificate, rather than its absence.
+/// Whether an alert says that the client's certificate is refused, rather than missing.
 fn refuses_client(alert: AlertDescription) -> bool {
     use AlertDescription as A;
     matches!(

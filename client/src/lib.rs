@@ -1,29 +1,29 @@
 //! The HTTP client of a key server: for the command line, the tests and the benches. The server
 //! itself does not use it.
 //!
-//! A call goes from an [`Endpoints`] list through a [`Client`] that holds one TLS configuration
-//! ([`tls::config`]); who calls is told by an [`ApiKey`] or by files. Bodies are those of
-//! `kes_api`; what may be secret in them is wiped, here as well.
+//! A [`Client`] calls the servers of an [`Endpoints`] list with one TLS configuration
+//! ([`tls::config`]). It authenticates with an [`ApiKey`] or with files. Bodies are those of
+//! `kes_api`; buffers that may contain secrets are wiped.
 
-/// One method an API.
+/// A method for each API.
 mod client;
 
-/// One call, on one endpoint after the other.
+/// One call, sent to one endpoint after the other.
 mod transport;
 
 /// Connections to servers.
 mod connect;
 
-/// Which server is asked, and which one next.
+/// The servers of a deployment.
 mod endpoints;
 
-/// Bodies that are sent and received.
+/// Request and response bodies.
 mod body;
 
 /// A stream of log lines.
 mod stream;
 
-/// Trust, and who the client is.
+/// Trusted servers, and the client's identity.
 pub mod tls;
 
 /// `kes:v1:…`

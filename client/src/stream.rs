@@ -1,4 +1,4 @@
-//! A stream of log lines: one JSON object each, as long as the server runs.
+//! A stream of log lines, each a JSON object, until the server ends it.
 
 use http::Response;
 use hyper::body::Incoming;
@@ -11,13 +11,14 @@ use crate::error::Error;
 pub struct LogStream {
     endpoint: Endpoint,
     body: Incoming,
-    /// What has arrived and is not a whole line yet.
+    /// Received bytes that are not a complete line yet.
     buffer: Vec<u8>,
-    /// How much of the buffer was searched for the end of a line.
+    /// How many bytes of the buffer were searched for the end of a line.
     searched: usize,
 }
 
-/// The longest line, in bytes. A line names one request; the path in it has a few kilobytes.
+/// The longest line, in bytes. A line describes one request, whose path has at most a few
+/// kilobytes.
 const MAX_LINE_LEN: usize = 1024 * 1024;
 
 impl LogStream {
@@ -61,7 +62,7 @@ impl LogStream {
         Some(line)
     }
 
-    /// What stands after the last line, when the stream has ended.
+    /// The bytes after the last line, when the stream has ended.
     fn rest(&mut self) -> Option<String> {
         let line = text(&std::mem::take(&mut self.buffer));
         self.searched = 0;

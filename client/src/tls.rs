@@ -1,4 +1,4 @@
-//! Whom the client trusts, and who it is.
+//! Which servers a client trusts, and its own identity.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,13 +14,14 @@ use crate::error::{Error, HINT};
 /// Which servers are trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// Those with a certificate of one of the system's CAs.
+    /// Those with a certificate that one of the system's CAs signed.
     System,
-    /// Those with a certificate of one of the system's CAs, or of the CAs in this file or folder.
+    /// Those with a certificate that one of the system's CAs signed, or a CA in this file or
+    /// folder.
     SystemAnd(PathBuf),
-    /// Those with a certificate of the CAs in this file or folder.
+    /// Those with a certificate that a CA in this file or folder signed.
     Only(PathBuf),
-    /// All of them, whoever they are. What is sent is encrypted, to nobody knows whom.
+    /// All servers, unverified: the data may be sent to an attacker.
     DangerAny,
 }
 
@@ -56,8 +57,8 @@ pub fn identity_of(key: &ApiKey) -> Result<Arc<CertifiedKey>, Error> {
 /// The identity of a certificate and a private key in PEM files.
 ///
 /// # Errors
-/// [`Error::Setup`], which names the file and what is wrong with it; an encrypted private key
-/// without a password among it.
+/// [`Error::Setup`] with the file and what is wrong with it; also for an encrypted private key
+/// without a password.
 pub fn identity_from_files(
     certificate: &Path,
     key: &Path,
@@ -88,7 +89,7 @@ mod danger {
     use rustls::{DigitallySignedStruct, Error, SignatureScheme};
     use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-    /// Takes any certificate. The server still proves that it has the private key.
+    /// Accepts any certificate. The server still proves that it has the private key.
     #[derive(Debug)]
     pub(super) struct AnyServer(pub(super) Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! One call, on one endpoint after the other.
+//! One call, sent to one endpoint after the other.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::endpoints::{Endpoint, Endpoints};
 use crate::error::Error;
 use crate::stream::LogStream;
 
-/// The HTTP library, and the endpoints that it is used on.
+/// The HTTP client, and the endpoints.
 #[derive(Debug)]
 pub(crate) struct Transport {
     http: legacy::Client<Connector, Full<Bytes>>,
@@ -31,8 +31,8 @@ pub(crate) struct Transport {
 /// deadline is 15 s.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often a connection is asked for a sign of life while a call is open on it: a log stream
-/// may be silent for days, and a server that is gone does not say so.
+/// The interval of HTTP/2 pings while a call is open: a log stream may be silent for days, and a
+/// server that is gone would not be noticed.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 impl Transport {
@@ -50,7 +50,7 @@ impl Transport {
         &self.endpoints
     }
 
-    /// Makes a call and reads its answer: the body, and who gave it.
+    /// Makes a call and reads its answer. Returns the body and the endpoint that sent it.
     pub(crate) async fn call(
         &self,
         operation: Operation,
@@ -67,7 +67,7 @@ impl Transport {
         }
     }
 
-    /// Opens a stream. Only its start has a deadline.
+    /// Opens a stream. The deadline holds only until the answer begins.
     pub(crate) async fn follow(&self, operation: Operation) -> Result<LogStream, Error> {
         let (endpoint, response, deadline) = self.send(operation, "", None).await?;
         match response.status() {
@@ -76,8 +76,8 @@ impl Transport {
         }
     }
 
-    /// Sends a request to the first endpoint that answers it. The rest of the answer has to come
-    /// until the time that is returned.
+    /// Sends a request to the endpoints until one answers. Returns the deadline for the rest of the
+    /// answer too.
     async fn send(
         &self,
         operation: Operation,
@@ -123,7 +123,7 @@ impl Transport {
     }
 }
 
-/// The request of a call.
+/// Makes the request of a call.
 fn request(
     endpoint: &Endpoint,
     operation: Operation,
@@ -138,7 +138,7 @@ fn request(
         .uri(endpoint.url(path))
         .header(USER_AGENT, HeaderValue::from_static(AGENT));
     if operation == Operation::Metrics {
-        // Who names no text format is told a part of the metrics.
+        // Without a text format in `Accept` the server sends only some metrics.
         request = request.header(ACCEPT, HeaderValue::from_static("text/plain; version=0.0.4"));
     }
     if body.is_some() {
@@ -147,22 +147,22 @@ fn request(
     request.body(Full::new(body.unwrap_or_default())).map_err(|error| Error::setup(&error))
 }
 
-/// A request without an answer.
+/// A request that got no answer.
 struct Failure {
-    /// Whether the server cannot have seen it: there was no connection.
+    /// Whether the server certainly did not receive it, because there was no connection.
     is_unsent: bool,
     error: Error,
 }
 
-/// When a call is made on the next endpoint.
+/// When a call is repeated on the next endpoint.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Repeat {
-    /// Whenever an endpoint gives no answer, or one that says that another may do better.
+    /// If an endpoint gives no answer, or a status with which another endpoint may do better.
     Always,
-    /// When an endpoint gives no answer. What it answers is about itself.
+    /// If an endpoint gives no answer. Any answer is about this endpoint.
     Unanswered,
-    /// When the request was not sent: the call changes something, and a second one would fail
-    /// where the first had done its work.
+    /// If the request was not sent. The call changes something, and a second one would fail if the
+    /// first one succeeded.
     Unsent,
 }
 
@@ -200,18 +200,18 @@ impl Repeat {
         self == Self::Always && elsewhere.contains(&status)
     }
 
-    /// After a deadline that is over nothing is tried again: the caller has waited long enough.
+    /// A call is not repeated after a timeout: the caller has waited long enough.
     fn after_failure(self, failure: &Failure) -> bool {
         failure.is_unsent
             || (self != Self::Unsent && !matches!(failure.error, Error::Timeout { .. }))
     }
 }
 
-/// The path of a call. The resource is one segment, whatever stands in it.
+/// The path of a call. The resource is escaped, so that it is one segment.
 fn path(operation: Operation, resource: &str) -> Result<String, Error> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 
-    // URLs cannot hold these two, however they are escaped.
+    // URLs cannot contain these two segments, even escaped.
     if matches!(resource, "." | "..") {
         let message = invalid(operation, resource);
         return Err(Error::Status { status: message.status, message: message.text.into_owned() });
@@ -229,7 +229,7 @@ fn path(operation: Operation, resource: &str) -> Result<String, Error> {
     Ok(path)
 }
 
-/// What the server would answer to a bad name.
+/// The server's answer to an invalid name.
 fn invalid(operation: Operation, resource: &str) -> message::Message {
     use Operation as Op;
     match operation {

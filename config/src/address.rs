@@ -16,10 +16,10 @@ pub enum InvalidAddress {
     /// Another form.
     #[error("not an address; write it as 0.0.0.0:7373, [::1]:7373, localhost:7373 or :7373")]
     Form,
-    /// A number that is no port.
+    /// A number that is not a port.
     #[error("port {0} is larger than 65535")]
     Port(u64),
-    /// An IPv6 address as it stands without a port.
+    /// An IPv6 address without brackets.
     #[error("not an address; IPv6 needs brackets: [{host}]:{port}")]
     Brackets {
         /// The address.
@@ -53,7 +53,7 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         let (host, port) = text.rsplit_once(':').ok_or(InvalidAddress::Form)?;
-        // No sign: `parse` alone would take one.
+        // `parse` alone would accept a sign.
         let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         let number: Option<u64> = if is_port { port.parse().ok() } else { None };
         if let Ok(host) = host.parse()

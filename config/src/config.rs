@@ -12,7 +12,7 @@ use crate::{Address, Level};
 pub struct Config {
     /// Where to listen; default `0.0.0.0:7373`.
     pub address: Address,
-    /// Who may do everything; `None` if nobody may. [`Config::policies`] know it as well.
+    /// Who may do everything; `None` if nobody may. It is also in [`Config::policies`].
     pub admin: Option<Identity>,
     /// `tls`
     pub tls: Tls,
@@ -39,7 +39,7 @@ pub struct Tls {
     pub cert: ConfiguredPath,
     /// The password of the private key, if it is encrypted.
     pub password: Option<SecretText>,
-    /// What a client certificate has to be.
+    /// Which client certificates are accepted.
     pub auth: ClientAuth,
     /// A file or folder of CAs for client certificates, beside the system's.
     pub ca: Option<ConfiguredPath>,
@@ -47,7 +47,7 @@ pub struct Tls {
     pub proxy: Proxy,
 }
 
-/// `tls.auth`: what a client certificate has to be. The client always proves that it has the
+/// `tls.auth`: which client certificates are accepted. The client always proves that it has the
 /// private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
@@ -60,7 +60,7 @@ pub enum ClientAuth {
 /// `tls.proxy`
 #[derive(Debug)]
 pub struct Proxy {
-    /// Who is such a proxy; nobody if empty.
+    /// The identities of the proxies; empty for none.
     pub identities: Vec<Identity>,
     /// The header that holds the URL-escaped PEM of the client's certificate, as written;
     /// default `X-Tls-Client-Cert`. It is the name of an HTTP header.
@@ -70,12 +70,12 @@ pub struct Proxy {
 /// `cache.expiry`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cache {
-    /// All entries are dropped that often; default 5 min, never zero.
+    /// A key is dropped this long after it was read; default 5 min, never zero.
     pub any: Duration,
-    /// An entry not used for that long is dropped; default 30 s, never zero.
+    /// A key is dropped this long after it was last used; default 30 s, never zero.
     pub unused: Duration,
-    /// For how long entries are kept instead while the key store is unreachable; zero, the
-    /// default, for no such cache.
+    /// For how long keys are kept instead while the key store is unreachable; zero, the default,
+    /// for no difference.
     pub offline: Duration,
 }
 
@@ -89,26 +89,27 @@ impl Default for Cache {
     }
 }
 
-/// `api`: what the file changes of single APIs.
+/// `api`: what the file changes for single APIs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiOverrides([ApiOverride; Operation::COUNT]);
 
-/// What the file changes of one API.
+/// What the file changes for one API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ApiOverride {
-    /// No certificate and no policy is asked for.
+    /// The API requires neither a certificate nor a policy.
     pub skip_auth: bool,
-    /// Another response deadline than that of the route; never zero.
+    /// A timeout in place of the route's; never zero.
     pub timeout: Option<Duration>,
 }
 
 impl ApiOverrides {
-    /// What the file changes of an API.
+    /// What the file changes for an API.
     pub const fn of(&self, operation: Operation) -> ApiOverride {
         self.0[operation.index()]
     }
 
-    /// Whether any API skips authentication: then the handshake only asks for a certificate.
+    /// Whether any API skips authentication. Then the handshake accepts clients without a
+    /// certificate.
     pub fn any_skips_auth(&self) -> bool {
         self.0.iter().any(|api| api.skip_auth)
     }
@@ -125,7 +126,7 @@ pub struct Log {
     pub error: Level,
     /// Level of the audit log; default info.
     pub audit: Level,
-    /// The form of the lines of both.
+    /// The format of the lines of both logs.
     pub format: LogFormat,
 }
 

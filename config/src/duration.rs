@@ -1,18 +1,18 @@
 use std::time::Duration;
 
-/// Why a text is no duration.
+/// Why a text is not a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDuration {
-    /// It has another form.
+    /// It has another syntax.
     #[error("not a duration; write it as 300ms, 1.5h or 5m0s")]
     Syntax,
-    /// A number stands alone.
+    /// A number has no unit.
     #[error("a duration needs a unit; write it as 300ms, 1.5h or 5m0s")]
     NoUnit,
-    /// A unit that does not exist.
+    /// A unit is unknown.
     #[error("unknown unit of a duration; use ns, us, ms, s, m or h")]
     UnknownUnit,
-    /// It is below zero.
+    /// It is negative.
     #[error("a duration must not be negative")]
     Negative,
     /// It does not fit into 2^63 - 1 nanoseconds, some 292 years: the limit of Go.
@@ -80,13 +80,13 @@ fn unit_nanoseconds(unit: &str) -> Result<u128, InvalidDuration> {
     }
 }
 
-/// Fractions of a nanosecond are cut off.
+/// Cuts off fractions of a nanosecond.
 fn nanoseconds(whole: &str, fraction: &str, unit: u128) -> Result<u128, InvalidDuration> {
     let whole: u64 = match whole {
         "" => 0,
         digits => digits.parse().map_err(|_| InvalidDuration::TooLong)?,
     };
-    // An hour has 13 digits of nanoseconds: what stands after the 18th digit changes nothing.
+    // An hour in nanoseconds has 13 digits, so digits after the 18th change nothing.
     let digits = &fraction[..fraction.len().min(18)];
     let scale = 10_u128.pow(u32::try_from(digits.len()).unwrap_or_default());
     let part: u128 = match digits {

@@ -1,9 +1,9 @@
 //! The environment of the process.
 
-/// Where `${NAME}` comes from, and what the client of a key store takes from its surroundings.
-/// A closure that looks names up is an environment whose other names are not known.
+/// The source of `${NAME}` and of variables that replace missing fields. A closure that looks up
+/// names is an environment, too, which cannot list its names.
 pub trait Environment {
-    /// The value of a variable; `None` if it is not set, or no text.
+    /// The value of a variable; `None` if it is not set or not UTF-8.
     fn get(&self, name: &str) -> Option<String>;
 
     /// The names of all variables that are set.

@@ -3,8 +3,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Why a configuration is refused. The text has a line for each mistake, such as
-/// `config.yml:12: policy.minio.identities: …`, and then one for each warning: the typo that a
-/// warning tells of is often what caused the mistake.
+/// `config.yml:12: policy.minio.identities: …`, and then one for each warning: a typo that a
+/// warning names often caused the mistake.
 #[derive(Debug)]
 pub enum Errors {
     /// The file cannot be read.
@@ -14,18 +14,18 @@ pub enum Errors {
         /// What the system says.
         reason: io::Error,
     },
-    /// The file says something wrong.
+    /// The file has mistakes.
     Mistakes {
         /// The file, if the text came from one.
         file: Option<PathBuf>,
         /// At least one, in the order of the lines.
         mistakes: Vec<Mistake>,
-        /// What else is odd in the file, in the order of the lines.
+        /// The warnings, in the order of the lines.
         warnings: Vec<Warning>,
     },
 }
 
-/// What is wrong in a file. It refuses the file.
+/// Something wrong in a file, because of which it is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// The line, from 1 on; `None` for what is missing in the whole file.
@@ -36,14 +36,14 @@ pub struct Mistake {
     pub text: String,
 }
 
-/// What is odd in a file and surely not meant. The file is taken all the same.
+/// Something in a file that its author surely did not mean. The file is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     /// The line, from 1 on.
     pub line: usize,
     /// The field, such as `policy.minio.allow[3]`.
     pub path: String,
-    /// What is odd about it.
+    /// What is wrong about it.
     pub text: String,
 }
 
@@ -56,7 +56,8 @@ impl Errors {
         }
     }
 
-    /// Takes away what else is odd, with the name of the file: for who tells it by itself.
+    /// Removes the warnings and returns them with the name of the file, for a caller that logs them
+    /// separately.
     pub fn take_warnings(&mut self) -> Vec<String> {
         let Self::Mistakes { file, warnings, .. } = self else { return Vec::new() };
         let told = |warning: Warning| match &*file {
@@ -66,12 +67,12 @@ impl Errors {
         std::mem::take(warnings).into_iter().map(told).collect()
     }
 
-    /// All mistakes of one text, and what else is odd in it, in the order of the lines.
+    /// All mistakes and warnings of one text, in the order of the lines.
     pub(crate) const fn new(mistakes: Vec<Mistake>, warnings: Vec<Warning>) -> Self {
         Self::Mistakes { file: None, mistakes, warnings }
     }
 
-    /// The same, of a text that is a file.
+    /// The same, with the name of the file.
     pub(crate) fn in_file(self, path: &Path) -> Self {
         match self {
             Self::Open { .. } => self,
@@ -129,7 +130,8 @@ impl fmt::Display for Errors {
 }
 
 impl Warning {
-    /// The warning with the file's name, as mistakes are told: `config.yml:12: policy.minio: …`.
+    /// The warning with the file's name, in the form of a mistake: `config.yml:12: policy.minio:
+    /// …`.
     pub fn in_file(&self, file: &Path) -> impl fmt::Display {
         let Self { line, path, text } = self;
         let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
@@ -148,8 +150,7 @@ fn write_at(f: &mut fmt::Formatter<'_>, path: &str, text: &str) -> fmt::Result {
     if path.is_empty() { f.write_str(text) } else { write!(f, "{path}: {text}") }
 }
 
-/// What the system says, as the command line of the contract prints it:
-/// `no such file or directory`.
+/// The system's error message in lower case: `no such file or directory`.
 fn words_of(error: &io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or(&text);

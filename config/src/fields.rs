@@ -1,8 +1,8 @@
 //! The names of all fields, and what the author of an unknown one probably meant.
 
 /// Every field that a file may have, in the order in which messages list them. `*` stands for a
-/// name that the operator chooses, or for an item of a list. A section that reads other fields
-/// than these fails its tests, see [`below`].
+/// name that the operator chooses, or for an item of a list. A test fails if a section reads other
+/// fields, see [`below`].
 const FIELDS: &[&str] = &[
     "version",
     "address",
@@ -57,7 +57,7 @@ const FIELDS: &[&str] = &[
     "keystore.entrust.keycontrol",
 ];
 
-/// Fields of older versions, and fields that people expect: section, name, and what a warning says of it.
+/// Fields of older versions, and fields that people expect: section, name, and the warning.
 const RETIRED: &[(&str, &str, &str)] = &[
     ("", "root", "retired field, ignored; use 'admin.identity' instead"),
     ("", "enclave", "retired field, ignored; there are no longer any enclaves"),
@@ -77,9 +77,8 @@ const RETIRED: &[(&str, &str, &str)] = &[
 
 const RETRY: &str = "not needed, ignored; a failed login is repeated by itself";
 
-/// Words that people write for a field, too far from its name to be found by [`is_near`]:
-/// section, word without `-` and `_`, the field. None of them can make a server look for keys at
-/// another place.
+/// Words that people write for a field and that [`is_near`] does not find: section, word without
+/// `-` and `_`, field. None of these suggestions makes a server look for keys at another place.
 const SYNONYMS: &[(&str, &str, &str)] = &[
     ("", "listen", "address"),
     ("", "policies", "policy"),
@@ -152,7 +151,7 @@ pub(crate) fn unknown(section: &str, name: &str) -> String {
     let synonym = SYNONYMS.iter().find(|row| (row.0, row.1) == (section, &*written));
     let near = synonym.map(|row| row.2).or_else(|| nearest(&written, &below(section)));
     let places = elsewhere(section, &written);
-    // At the top level `key` is rather `tls.key` than `keys`.
+    // At the top level `key` more likely means `tls.key` than `keys`.
     let is_misplaced = section.is_empty() && !places.is_empty();
     if let Some(near) = near
         && !is_misplaced
@@ -205,7 +204,7 @@ fn elsewhere(section: &str, written: &str) -> Vec<String> {
             }
         }
     }
-    // Further down in the same section is where a level of nesting was left out.
+    // A field further down in the same section means that a level of nesting was left out.
     let within = |place: &String| !section.is_empty() && place.starts_with(&format!("{section}."));
     if places.iter().any(within) {
         places.retain(within);

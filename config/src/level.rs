@@ -1,8 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// How much a log holds: events of this level and above. The numbers are those of Go's `slog`,
-/// four apart, so that `INFO+1` is a level of its own.
+/// The level of a log, which records events of this level and above. The numbers are those of Go's
+/// `slog`, four apart, so `INFO+1` is a level of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Level(i32);
 
@@ -28,13 +28,13 @@ impl Level {
         self.0
     }
 
-    /// Whether a log of this level holds an event of that level.
+    /// Whether a log of this level records an event of that level.
     pub fn allows(self, event: Self) -> bool {
         event >= self && self != Self::OFF
     }
 }
 
-/// Info, as for a file that says nothing.
+/// Info, the default of the file.
 impl Default for Level {
     fn default() -> Self {
         Self::INFO

@@ -1,13 +1,13 @@
-//! The configuration file of kes (contract `config.md`): YAML in, a checked and typed [`Config`]
-//! out, or every mistake of the file at once.
+//! The configuration file (contract `config.md`): turns YAML into a checked and typed [`Config`],
+//! or reports every mistake of the file at once.
 //!
-//! The file is read in two steps. `yaml` makes a tree whose nodes know their lines: anchors,
-//! aliases and merge keys are resolved there. `read` walks it section by section, replaces
-//! `${NAME}`, checks each value and notes what it meets: [`Mistake`]s, which refuse the file, and
-//! [`Warning`]s, which do not. A typed decoder would stop at the first mistake and could not
-//! name the lines of both halves of a conflict.
+//! The file is read in two steps. `yaml` makes a tree whose nodes know their lines, and resolves
+//! anchors, aliases and merge keys. `read` walks the tree section by section, replaces `${NAME}`,
+//! checks each value and records [`Mistake`]s, because of which the file is refused, and
+//! [`Warning`]s. A typed decoder would stop at the first mistake and could not name both lines of a
+//! conflict.
 //!
-//! No message holds the value of an environment variable or of a field that is secret.
+//! No message contains the value of an environment variable or of a secret field.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,7 +15,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-/// The checked configuration: all that others see of the file.
+/// The checked configuration: what other crates use.
 mod config;
 
 /// Where a server listens.
@@ -27,7 +27,7 @@ mod duration;
 /// The levels of the logs.
 mod level;
 
-/// What is wrong or odd in a file, and where.
+/// Mistakes and warnings, with their places.
 mod error;
 
 /// The environment of the process.
@@ -36,13 +36,13 @@ mod environment;
 /// YAML as a tree that knows its lines.
 mod yaml;
 
-/// The names of all fields, and what an unknown one may mean.
+/// The names of all fields, and suggestions for unknown ones.
 mod fields;
 
-/// Values of the tree: wrong types, `${NAME}`, unknown fields.
+/// Values of the tree: types, `${NAME}`, unknown fields.
 mod value;
 
-/// From the tree to the configuration, a file a section.
+/// From the tree to the configuration, with a module for each section.
 mod read;
 
 pub use address::{Address, InvalidAddress};
@@ -55,16 +55,16 @@ pub use error::{Errors, Mistake, Warning};
 pub use kes_keystore::config::{ConfiguredPath, Place, SecretText};
 pub use level::{InvalidLevel, Level};
 
-/// A file larger than this is refused: a thousand policies with ten thousand identities take one
-/// megabyte, and whatever is larger is not a configuration.
+/// The largest file, in bytes. A thousand policies with ten thousand identities take one megabyte;
+/// a file above this limit is not a configuration.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// A configuration, and what in its file is odd.
+/// A configuration, and the warnings about its file.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What the file says.
+    /// The configuration.
     pub config: Config,
-    /// What it surely did not mean to say, in the order of the lines.
+    /// Warnings, in the order of the lines.
     pub warnings: Vec<Warning>,
 }
 
@@ -86,7 +86,7 @@ pub fn load(path: &Path, env: &dyn Environment) -> Result<Loaded, Errors> {
 
 fn decode(bytes: &[u8]) -> Result<&str, Mistake> {
     std::str::from_utf8(bytes).map_err(|error| {
-        // What editors of Windows call Unicode.
+        // Editors on Windows call this encoding Unicode.
         if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
             return Mistake::of_file(None, "the text is UTF-16; save the file as UTF-8");
         }
@@ -110,17 +110,17 @@ fn parse_of(text: &str, env: &dyn Environment, file: Option<&Path>) -> Result<Lo
     read::config(&tree, env, file)
 }
 
-/// Lets others have this core. A file of a thousand policies takes milliseconds, and a reload reads
-/// it beside requests: on few cores the system would let them wait until a whole time slice is
-/// over.
+/// Lets other threads use this core. Reading a file of a thousand policies takes milliseconds, and
+/// a reload does it while requests are served: on few cores the scheduler would let them wait for a
+/// whole time slice.
 fn give_way() {
     std::thread::yield_now();
 }
 
-/// Wiped when dropped: the file may hold the credentials of the key store.
+/// Reads a file into a buffer that is wiped: it may contain the credentials of the key store.
 fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let file = File::open(path)?;
-    // Reserved whole at first: a vector that grows leaves an unwiped copy behind.
+    // Allocated at full size: a vector that grows leaves an unwiped copy behind.
     let length = file.metadata()?.len().min(MAX_FILE_BYTES);
     let capacity = usize::try_from(length).unwrap_or_default() + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));

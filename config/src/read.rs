@@ -1,4 +1,4 @@
-/// Identities, and who may have which role.
+/// Identities and their roles.
 mod identity;
 
 /// `keystore`
@@ -24,7 +24,7 @@ use crate::value::{Context, Noted, Section, Text, Value};
 use crate::yaml::Document;
 use crate::{Config, Environment, Errors, Loaded, Mistake};
 
-/// Checks a whole file. Every section is looked at, whatever is wrong with those before it.
+/// Checks a whole file. Every section is read, whatever is wrong with those before it.
 pub(crate) fn config(
     document: &Document,
     env: &dyn Environment,
@@ -92,7 +92,7 @@ fn version(value: &Value<'_>) -> Result<(), Noted> {
     }
 }
 
-/// A file or folder that the file names.
+/// The path of a file or folder.
 fn path(text: &Text<'_>) -> ConfiguredPath {
     if text.as_str().starts_with("~/") {
         text.warn("'~' is not expanded; write the full path");

@@ -1,7 +1,7 @@
 /// Maps with known fields.
 mod section;
 
-/// Texts, and the variables that they may come from.
+/// Texts, and environment variables.
 mod text;
 
 use std::cell::RefCell;
@@ -18,11 +18,11 @@ pub(crate) use self::text::Text;
 use crate::yaml::{Entry, Kind, Node};
 use crate::{Environment, Mistake, Warning, parse_duration};
 
-/// So many mistakes, and so many warnings, of a file are told. Nobody reads more, and a file can
-/// have one for every three of its bytes.
+/// The most mistakes, and the most warnings, that are reported for a file. Nobody reads more, and a
+/// file can have one for every three of its bytes.
 const MAX_TOLD: usize = 200;
 
-/// What all of a walk share: the environment, and what the walk meets.
+/// Shared by all values during a walk: the environment, and the mistakes and warnings so far.
 pub(crate) struct Context<'a> {
     env: &'a dyn Environment,
     /// The variables that the file refers to.
@@ -33,22 +33,22 @@ pub(crate) struct Context<'a> {
     warnings: RefCell<Notes<Warning>>,
 }
 
-/// The first notes, and how many more there were.
+/// The first mistakes or warnings, and how many more there were.
 struct Notes<T> {
     told: Vec<T>,
     more: usize,
 }
 
-/// The mistake has been noted: nothing is left to say.
+/// The mistake is already reported; there is nothing to add.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Noted;
 
-/// A value of the file, or the place where one could stand.
+/// A value of the file, or the place of a missing one.
 #[derive(Clone)]
 pub(crate) struct Value<'a> {
     context: &'a Context<'a>,
-    /// Where a field is named, or a scalar stands; for a missing field where its section is
-    /// named, and 0 if that is missing as well.
+    /// The line of the field's name or of the scalar. For a missing field the line of its section;
+    /// 0 if that is missing too.
     pub(crate) line: usize,
     pub(crate) path: String,
     /// `None` if the file does not have it.
@@ -72,7 +72,7 @@ impl<'a> Context<'a> {
         self.warnings.borrow_mut().add(warning);
     }
 
-    /// What the walk met; in the order of the lines.
+    /// The mistakes and warnings of the walk, in the order of the lines.
     pub(crate) fn end(&self) -> (Vec<Mistake>, Vec<Warning>) {
         let Notes { told: mut warnings, more } = self.warnings.take();
         warnings.sort_by(|a, b| (a.line, &a.path, &a.text).cmp(&(b.line, &b.path, &b.text)));
@@ -117,13 +117,13 @@ impl<'a> Value<'a> {
         self.context.warnings.borrow_mut().add(Warning { line, path, text: text.into() });
     }
 
-    /// Where it stands, for messages about what it names.
+    /// Its place, for messages about the file or folder that it names.
     pub(crate) fn place(&self) -> Place {
         let Self { context, line, path, .. } = self;
         Place { file: context.file.clone(), line: *line, field: path.clone() }
     }
 
-    /// Whether a map stands there.
+    /// Whether it is a map.
     pub(crate) fn is_map(&self) -> bool {
         self.node.is_some_and(|node| matches!(node.kind, Kind::Map(_)))
     }
@@ -133,7 +133,7 @@ impl<'a> Value<'a> {
         self.node.is_some_and(|node| !matches!(node.kind, Kind::Null))
     }
 
-    /// `yes` and `on` are taken as well as `true`, as YAML 1.1 has it.
+    /// Accepts `yes` and `on` as well as `true`, as in YAML 1.1.
     pub(crate) fn boolean(&self) -> Result<bool, Noted> {
         let Some(text) = self.filled()? else { return Ok(false) };
         match text.as_str().to_ascii_lowercase().as_str() {
@@ -152,7 +152,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A duration of Go. Zero stands for the default, as it does in the reference server.
+    /// A duration of Go. Zero means the default, as in the reference server.
     pub(crate) fn duration_or(&self, default: Duration) -> Result<Duration, Noted> {
         match self.duration()? {
             None => Ok(default),
@@ -164,8 +164,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The items of a list; empty if there is none. `item` is what an item looks like, for a
-    /// message about something else that stands there.
+    /// The items of a list; empty if there is none. `item` is an example of an item, for the
+    /// message if the value is not a list.
     pub(crate) fn list(&self, item: &str) -> Result<Vec<Self>, Noted> {
         let items = match self.node.map(|node| &node.kind) {
             None | Some(Kind::Null) => return Ok(vec![]),
@@ -183,13 +183,13 @@ impl<'a> Value<'a> {
         Ok(items.iter().enumerate().map(item).collect())
     }
 
-    /// The fields of a map, each name once, in the order of the file; empty if there is none. The
-    /// words say in a message what is expected.
+    /// The fields of a map, each name once, in the order of the file; empty if there is none.
+    /// `expected` is for the message if the value is not a map.
     pub(crate) fn entries(&self, expected: &str) -> Result<Vec<(&'a str, Self)>, Noted> {
         self.entries_or(&|| expected.to_owned())
     }
 
-    /// The fields of a map, for a look at what it is for; `None` for anything else.
+    /// The fields of a map, without reporting anything; `None` if it is not a map.
     pub(crate) fn peek(&self) -> Option<Vec<(&'a str, Self)>> {
         let Some(Node { kind: Kind::Map(entries), .. }) = self.node else { return None };
         Some(entries.iter().map(|entry| (&*entry.key, self.field(entry))).collect())
@@ -254,8 +254,8 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The name of a field is cut where no field's name goes on: `{secret:x}` without a blank is a
-/// field of that name, and must not be printed.
+/// Cuts the name of a field at the first character that no field's name has: `{secret:x}` without a
+/// blank is a field with this whole name, which must not be printed.
 fn join(path: &str, key: &str) -> String {
     let of_a_name = |c: char| c.is_alphanumeric() || "-_./".contains(c);
     let end = key.find(|c| !of_a_name(c)).unwrap_or(key.len());

@@ -6,27 +6,27 @@ use zeroize::Zeroizing;
 
 use crate::Mistake;
 
-/// Deeper nesting is refused, whether written or made of aliases: a configuration needs six
-/// levels, and the tree is walked and dropped by recursion.
+/// The deepest nesting, aliases included. A configuration needs six levels; the limit bounds the
+/// recursion that walks and drops the tree.
 const MAX_DEPTH: usize = 64;
 
-/// A file of more nodes is refused: a thousand policies with ten thousand identities have some
-/// thirty thousand. A node takes some hundred bytes, and may be three bytes of the file.
+/// The most nodes of a file. A thousand policies with ten thousand identities have some thirty
+/// thousand. A node takes about a hundred bytes of memory and can be three bytes of the file.
 const MAX_NODES: usize = 1_000_000;
 
-/// All aliases of a file together may stand for this many nodes: a real file's share some
-/// patterns, an alias bomb's ten lines stand for 10^10.
+/// The most nodes that all aliases of a file expand to. In a real file they share some patterns;
+/// the ten lines of an alias bomb expand to 10^10 nodes.
 const MAX_ALIASED_NODES: u64 = 1_000_000;
 
-/// So many events are read in one go: some ten microseconds of work.
+/// How many events are read before other threads may use the core: about ten microseconds of work.
 const UNBROKEN: u32 = 64;
 
-/// A node of the tree: aliases and merge keys are resolved.
+/// A node of the tree, with aliases and merge keys resolved.
 pub(crate) struct Node {
-    /// Where it begins, from 1 on; for what an alias stands for, where the anchor is.
+    /// The line at which it begins, from 1 on; for an alias the line of its anchor.
     pub(crate) line: usize,
     pub(crate) kind: Kind,
-    /// How many nodes it is, aliases written out.
+    /// How many nodes it has, with aliases expanded.
     size: u64,
     /// How many levels it has.
     depth: usize,
@@ -34,11 +34,11 @@ pub(crate) struct Node {
 
 pub(crate) enum Kind {
     Null,
-    /// As text, whatever YAML takes it for: `1e3` may be an identity. Wiped when dropped, as it
-    /// may be a secret. What the parser buffers of quoted texts with escapes is not.
+    /// As text, whatever its YAML type: `1e3` may be an identity. Wiped when dropped, since it may
+    /// be a secret. The parser's own buffers for quoted texts with escapes are not wiped.
     Scalar(Zeroizing<String>),
     List(Vec<Rc<Node>>),
-    /// In the order of the file. A key may stand twice.
+    /// In the order of the file. A key may occur twice.
     Map(Vec<Entry>),
 }
 
@@ -57,8 +57,7 @@ pub(crate) struct Document {
     pub(crate) next: Option<usize>,
 }
 
-/// Reads the first document of a text; what follows it is not looked at, as in the reference
-/// server.
+/// Reads the first document of a text; the rest is ignored, as in the reference server.
 pub(crate) fn parse(text: &str) -> Result<Document, Mistake> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut options = Options::default();
@@ -77,7 +76,7 @@ pub(crate) fn parse(text: &str) -> Result<Document, Mistake> {
             Event::StreamEnd => return Err(Mistake::of_file(None, "the file is empty")),
             event if event.is_node() => {
                 let root = composer.node(event, line)?;
-                // The end of the document, and what begins after it: `{} junk` is no YAML.
+                // The end of the document, and the start of the next: `{} junk` is not YAML.
                 composer.next()?;
                 let next = match composer.next()? {
                     (Event::DocumentStart(..), line) => Some(line),
@@ -100,13 +99,13 @@ pub(crate) fn parse(text: &str) -> Result<Document, Mistake> {
 
 struct Composer<'t> {
     events: Parser<'t, StrInput<'t>>,
-    /// By the parser's number of the anchor. It numbers them anew when a name is used again.
+    /// By the parser's number of the anchor. An anchor with a reused name gets a new number.
     anchors: HashMap<usize, Rc<Node>>,
-    /// Nodes that were read.
+    /// The number of nodes so far.
     nodes: usize,
-    /// Nodes that the aliases up to here stand for.
+    /// The number of nodes that the aliases so far expand to.
     aliased: u64,
-    /// Events since requests had their turn.
+    /// The number of events since other threads could use the core.
     unbroken: u32,
 }
 
@@ -151,7 +150,7 @@ impl<'t> Composer<'t> {
             return Err(Mistake::of_file(Some(line), text));
         }
         let node = Rc::new(Node { line, kind, size, depth });
-        // 0 stands for no anchor.
+        // 0 means no anchor.
         if anchor != 0 {
             self.anchors.insert(anchor, Rc::clone(&node));
         }
@@ -160,7 +159,7 @@ impl<'t> Composer<'t> {
 
     fn alias(&mut self, anchor: usize, line: usize) -> Result<Rc<Node>, Mistake> {
         let refused = |text: &str| Mistake::of_file(Some(line), text);
-        // A node has its anchor when it is complete.
+        // An anchor is known only when its node is complete.
         let node =
             self.anchors.get(&anchor).ok_or_else(|| refused("an alias inside its own anchor"))?;
         self.aliased = self.aliased.saturating_add(node.size);
@@ -229,7 +228,7 @@ fn sources(value: &Rc<Node>, line: usize) -> Result<Vec<Rc<Node>>, Mistake> {
     Ok(sources)
 }
 
-/// What is written wins over what is merged, and an earlier source over a later one.
+/// Fields of the map win over merged ones, and an earlier source over a later one.
 fn merge(entries: &mut Vec<Entry>, sources: &[Rc<Node>]) {
     if sources.is_empty() {
         return;
@@ -261,7 +260,7 @@ fn is_null(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> bool {
     }
 }
 
-/// The parser's words hold at most one character of the file.
+/// The parser's message contains at most one character of the file.
 fn not_yaml(error: &ScanError) -> Mistake {
     let (line, column) = (error.marker().line(), error.marker().col() + 1);
     let hint = match error.info() {
@@ -274,7 +273,7 @@ fn not_yaml(error: &ScanError) -> Mistake {
             "; no '&name' stands above for this '*name', and a text that begins with '*' needs \
              quotes"
         }
-        // The brace of `${NAME}` opens a map there.
+        // In a flow collection the brace of `${NAME}` opens a map.
         info if info.starts_with("while parsing a flow") => {
             "; a ',' or the closing bracket is missing; inside { } and [ ] a variable needs \
              quotes, as in \"${NAME}\""

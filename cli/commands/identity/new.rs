@@ -13,7 +13,7 @@ use crate::file::{self, Access};
 use crate::output::{self, LABEL, Output};
 use crate::password;
 
-/// Makes an API key, and what files are asked for.
+/// Makes an API key, and the requested files.
 pub(super) fn run(args: &NewIdentity) -> Result<()> {
     check(args)?;
     let key = ApiKey::generate()?;
@@ -26,7 +26,7 @@ pub(super) fn run(args: &NewIdentity) -> Result<()> {
         }
     }
     if let (Some(path), Some(until)) = (&args.cert, until) {
-        // Not on standard output, which scripts read.
+        // Not on standard output, which scripts parse.
         output::note(&format!(
             "the certificate {} expires on {} UTC; --expiry sets another time",
             path.display(),
@@ -36,7 +36,7 @@ pub(super) fn run(args: &NewIdentity) -> Result<()> {
     Ok(())
 }
 
-/// `kes identity` without an argument: into a pipe, the API key alone.
+/// `kes identity` without an argument. Into a pipe it prints only the API key.
 pub(super) fn api_key() -> Result<()> {
     let key = ApiKey::generate()?;
     let mut output = Output::new();
@@ -46,7 +46,7 @@ pub(super) fn api_key() -> Result<()> {
     output.secret(Zeroizing::new(format!("{}\n", *key.expose())).as_bytes())
 }
 
-/// All that can be wrong is found before anything is written.
+/// Checks the arguments before anything is written.
 fn check(args: &NewIdentity) -> Result<()> {
     const COMMAND: &str = "kes identity new";
     if args.encrypt && args.key.is_none() {
@@ -66,7 +66,7 @@ fn check(args: &NewIdentity) -> Result<()> {
     Ok(())
 }
 
-/// Writes the files that are asked for. Returns when the certificate expires.
+/// Writes the requested files. Returns when the certificate expires.
 fn write_files(args: &NewIdentity, key: &ApiKey) -> Result<Option<SystemTime>> {
     let identity = key.identity().to_string();
     let (certificate, private) = key.certificate_with(&SelfSigned {

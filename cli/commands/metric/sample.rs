@@ -1,5 +1,5 @@
-//! One reading of the metrics, and its JSON form (contract `cli.md`): the fields of the reference
-//! in its order, each of them always there, and behind them what this server tells beyond.
+//! One reading of the metrics, and its JSON form (contract `cli.md`, Metrics on a pipe): first the
+//! reference's fields in its order, always all of them, then all other metrics.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use kes_api::Timestamp;
 use serde::Serialize;
 use serde_json::Number;
 
-/// The metrics at one point in time. The names in JSON are those of the metrics.
+/// The metrics at one point in time. The names in JSON are the metrics' names.
 #[derive(Debug, Serialize)]
 pub(super) struct Sample {
     #[serde(rename = "kes_http_request_success")]
@@ -18,15 +18,15 @@ pub(super) struct Sample {
     pub(super) failure: u64,
     #[serde(rename = "kes_http_request_active")]
     pub(super) active: u64,
-    /// How many requests took at most so many nanoseconds. The SDK holds the bounds as Go's
-    /// durations, which JSON has as nanoseconds.
+    /// Upper bound in nanoseconds to number of requests. The SDK stores bounds as Go's durations,
+    /// which are nanoseconds in JSON.
     #[serde(rename = "kes_http_response_time")]
     pub(super) response_time: BTreeMap<u64, u64>,
     #[serde(rename = "kes_log_error_events")]
     pub(super) error_events: u64,
     #[serde(rename = "kes_log_audit_events")]
     pub(super) audit_events: u64,
-    /// In nanoseconds, as the SDK holds it.
+    /// In nanoseconds, as in the SDK.
     #[serde(rename = "kes_system_up_time")]
     pub(super) up_time: u64,
     #[serde(rename = "kes_system_num_cpu")]
@@ -43,7 +43,7 @@ pub(super) struct Sample {
     pub(super) mem_stack_used: u64,
     /// When it was read.
     pub(super) time: Timestamp,
-    /// All others, each summed over its labels; of a histogram count and sum.
+    /// All others, each summed over its labels; count and sum of histograms.
     #[serde(flatten)]
     pub(super) others: BTreeMap<String, Number>,
 }
@@ -52,13 +52,13 @@ const RESPONSE_TIME: &str = "kes_http_response_time_bucket";
 const NANOSECONDS: f64 = 1e9;
 
 impl Sample {
-    /// Reads the text format 0.0.4 of Prometheus. What is no line of it is passed over.
+    /// Parses the text format 0.0.4 of Prometheus. Other lines are skipped.
     pub(super) fn parse(text: &str) -> Self {
         let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
         let mut response_time: BTreeMap<u64, u64> = BTreeMap::new();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let Some(name) = line.split(['{', ' ']).next() else { continue };
-            // A label's value may hold a blank; nothing stands after the value of the metric.
+            // A label's value may contain a blank; the metric's value is the last word.
             let value = line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
             let Some(value) = value.filter(|_| !name.is_empty()) else { continue };
             if name == RESPONSE_TIME {
@@ -99,14 +99,14 @@ impl Sample {
     }
 }
 
-/// The upper bound of a bucket, in seconds; none of the last one, which is infinite.
+/// The upper bound of a bucket, in seconds; `None` for the last one, which is infinite.
 fn upper_bound(line: &str) -> Option<f64> {
     let (_, rest) = line.split_once("le=\"")?;
     let (bound, _) = rest.split_once('"')?;
     bound.parse::<f64>().ok().filter(|bound| bound.is_finite())
 }
 
-/// The nearest whole number; what is no number is 0.
+/// The nearest whole number; 0 for NaN.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -116,7 +116,7 @@ fn whole(value: f64) -> u64 {
     value.round() as u64
 }
 
-/// A number without `.0` where it is whole; none if JSON has no word for it.
+/// A number, without `.0` if it is whole; `None` if JSON cannot express it.
 fn number(value: f64) -> Option<Number> {
     let text = value.to_string();
     text.parse::<u64>().ok().map(Number::from).or_else(|| Number::from_f64(value))

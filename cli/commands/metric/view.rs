@@ -7,12 +7,12 @@ use super::sample::Sample;
 use crate::commands::status::{size, uptime};
 use crate::output::{BAD, GOOD, HEADING, LABEL, WARN, clean};
 
-/// The text of one reading; rates are those since the reading before.
+/// The text of one reading, with rates since the previous reading.
 pub(super) fn render(servers: &str, now: &Sample, before: Option<&Sample>) -> String {
     let seconds = before.map(|before| {
         Duration::from_nanos(now.up_time.saturating_sub(before.up_time)).as_secs_f64()
     });
-    // A server that was started again counts from 0.
+    // After a restart the server counts from 0.
     let rate = |count: fn(&Sample) -> u64| match (before, seconds) {
         (Some(before), Some(seconds)) if seconds > 0.0 => {
             let more = count(now).saturating_sub(count(before));
@@ -75,7 +75,7 @@ fn share(count: u64, all: u64) -> String {
     format!("{:.1}%", to_f64(count) * 100.0 / to_f64(all))
 }
 
-/// The bound that so many of all requests stayed below, such as `<= 10ms`.
+/// The upper bound for this share of the requests, such as `<= 10ms`.
 fn quantile(sample: &Sample, part: f64) -> String {
     let all = sample.answered();
     if all == 0 {

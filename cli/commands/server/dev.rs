@@ -1,4 +1,4 @@
-//! What a dev server is made of, and what its user pastes to talk to it.
+//! The credentials of a dev server, and the settings that its user pastes.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -14,12 +14,12 @@ use zeroize::Zeroizing;
 use crate::file::{self, Access};
 use crate::output::Output;
 
-/// A fresh API key and server certificate. The certificate lies in a file as long as this lives,
-/// so that clients can trust it.
+/// A new API key and server certificate. The certificate is in a file until this is dropped, so
+/// that clients can trust it.
 pub(super) struct Credentials {
     api_key: ApiKey,
     certificate: Arc<CertifiedKey>,
-    /// None if it could not be written: clients then have to trust any server.
+    /// `None` if it could not be written; clients then have to trust any server.
     file: Option<PathBuf>,
 }
 
@@ -29,7 +29,7 @@ impl Credentials {
         let api_key = ApiKey::generate()?;
         let (certificate, key) = dev_server(addresses)?;
         let pem = certificate_to_pem(&certificate);
-        // Named after the identity: no two servers write the same file.
+        // Named after the identity, so that no two servers write the same file.
         let name = format!("kes-dev-{}.crt", &api_key.identity().to_hex().as_str()[..16]);
         let path = folder().join(name);
         let written = file::write(&path, pem.as_bytes(), Access::Public, false).is_ok();
@@ -42,11 +42,11 @@ impl Credentials {
         Source::Dev { admin: self.api_key.identity(), certificate: Arc::clone(&self.certificate) }
     }
 
-    /// Prints the API key as a line of the start-up message, and settings of clients ready to paste.
+    /// Prints the API key as a line of the start-up message, and the settings to paste.
     pub(super) fn announce(&self, address: SocketAddr) -> Result<()> {
         const INVARIANT: &str = "a String takes all text";
         let api_key = self.api_key.expose();
-        // The text is secret, and must not grow: that leaves an unwiped copy behind.
+        // The text is secret and must not grow, which would leave an unwiped copy behind.
         let mut text = Zeroizing::new(String::with_capacity(4096));
         write!(
             text,
@@ -92,13 +92,13 @@ The settings of MinIO:
 impl Drop for Credentials {
     fn drop(&mut self) {
         if let Some(file) = &self.file {
-            // Nothing is lost if it stays.
+            // A file that stays does no harm.
             let _ = std::fs::remove_file(file);
         }
     }
 }
 
-/// The user's own folder for what lives as long as a session, else that of all users.
+/// The user's runtime folder, or else the folder for temporary files.
 fn folder() -> PathBuf {
     std::env::var_os("XDG_RUNTIME_DIR")
         .map(PathBuf::from)

@@ -5,7 +5,7 @@ use kes_api::Identity;
 
 use crate::value::{Noted, Text, Value};
 
-/// What begins an API key, which people write for the identity that it has.
+/// The prefix of an API key, which people write instead of its identity.
 const API_KEY: &str = "kes:";
 
 /// `admin`
@@ -17,7 +17,7 @@ pub(super) fn admin(value: &Value<'_>, roles: &mut Roles) -> Result<Option<Ident
 
     let text = identity?;
     let Ok(identity) = text.as_str().parse() else {
-        // The words of the documentation. Anything else may be a hash gone wrong.
+        // The values that the documentation uses. Anything else may be a mistyped hash.
         if !matches!(text.as_str(), "disabled" | "_") {
             text.warn(format!("{}; nobody is admin", not_an_identity(&text)));
         }
@@ -27,7 +27,7 @@ pub(super) fn admin(value: &Value<'_>, roles: &mut Roles) -> Result<Option<Ident
     Ok(Some(identity))
 }
 
-/// The identities of a list. What is none can match nobody, and does not count.
+/// The identities of a list. Items that are not identities match nobody and are ignored.
 pub(super) fn list(
     value: &Value<'_>,
     roles: &mut Roles,
@@ -58,7 +58,7 @@ pub(super) fn list(
     result.map(|()| identities)
 }
 
-/// What stands there instead. The text itself is not shown: it may be an API key.
+/// What a text is that is not an identity. The text itself is not shown: it may be an API key.
 fn not_an_identity(text: &Text<'_>) -> String {
     let written = text.as_str();
     if written.trim().is_empty() {
@@ -85,7 +85,7 @@ fn not_an_identity(text: &Text<'_>) -> String {
     }
 }
 
-/// Who is what: an identity has one role.
+/// The roles of identities: each has one.
 #[derive(Default)]
 pub(super) struct Roles(HashMap<Identity, Role>);
 
@@ -95,7 +95,7 @@ struct Role {
 }
 
 impl Roles {
-    /// Notes a role. It may be given to an identity again, but no other.
+    /// Records a role. An identity may get the same role again, but not another one.
     pub(super) fn assign(
         &mut self,
         identity: Identity,

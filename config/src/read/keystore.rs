@@ -7,7 +7,7 @@ use kes_keystore::config::Fs;
 use super::path;
 use crate::value::{Noted, Section, Value};
 
-/// Key stores of the reference server that this one does not have: section, group, member.
+/// Key stores of the reference server that this server does not support: section, group, member.
 const UNSUPPORTED: [(&str, &str, &str); 6] = [
     ("keystore.fortanix", "fortanix", "sdkms"),
     ("keystore.gemalto", "gemalto", "keysecure"),
@@ -24,7 +24,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<Config, Noted> {
     let unsupported = unsupported(&mut section);
     section.end();
 
-    // What is given is looked at even if it is one too many: all mistakes at once.
+    // All given sections are read, even if there is one too many, to report all mistakes at once.
     let read = [
         fs.is_given().then(|| read_fs(&fs).map(Config::Fs)),
         vault.is_given().then(|| vault::read(&vault).map(Box::new).map(Config::Vault)),
@@ -49,7 +49,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<Config, Noted> {
     }
 }
 
-/// The key stores of the file that are refused by their names.
+/// The unsupported key stores of the file, each refused by its name.
 fn unsupported<'a>(section: &mut Section<'a>) -> Result<Vec<(String, Value<'a>)>, Noted> {
     let mut found = Vec::new();
     let mut result = Ok(());

@@ -5,7 +5,7 @@ use super::identity::{self, Roles};
 use crate::fields;
 use crate::value::{Noted, Text, Value};
 
-/// The policies of the file, in its order, each with its identities.
+/// The policies in the order of the file, each with its identities.
 pub(super) fn read(
     value: &Value<'_>,
     roles: &mut Roles,
@@ -57,7 +57,7 @@ fn policy(
     Ok((policy, identities))
 }
 
-/// A pattern of the file, and where it stands.
+/// A pattern of the file, with its place.
 struct Pattern<'a> {
     value: Value<'a>,
     /// `None` for an empty item.
@@ -75,7 +75,7 @@ fn patterns<'a>(value: &Value<'a>) -> Result<Vec<Pattern<'a>>, Noted> {
         let text = value.text()?;
         Ok(Pattern { value, text })
     });
-    // Collected first: each item may have a mistake of its own.
+    // Collected first, so that the mistakes of all items are recorded.
     let patterns: Vec<_> = items.collect();
     patterns.into_iter().collect()
 }

@@ -40,7 +40,7 @@ pub(super) fn api(value: &Value<'_>) -> Result<ApiOverrides, Noted> {
             });
             continue;
         };
-        // `/v1/key/create` and `/v1/key/create/` are one API, but two names for YAML.
+        // `/v1/key/create` and `/v1/key/create/` are the same API, but two keys for YAML.
         if let Some(line) = lines.insert(operation, value.line) {
             result = Err(value.mistake(format!("named twice, first in line {line}")));
             continue;
@@ -60,9 +60,9 @@ fn operation(path: &str) -> Option<Operation> {
     (route.takes_name() || path == route.path).then_some(route.operation)
 }
 
-/// The path of an API that may be meant by one that none has.
+/// The API's path that an unknown path may mean.
 fn meant(path: &str) -> Option<&'static str> {
-    // What is set for an API is so for all names.
+    // Settings of an API are for all names.
     let named = ROUTES.iter().find(|route| route.takes_name() && path.starts_with(route.path));
     named.map(|route| route.path).or_else(|| {
         let near = |route: &Route| (strsim::osa_distance(path, route.path), route.path);
@@ -76,7 +76,7 @@ fn single_api(value: &Value<'_>) -> Result<ApiOverride, Noted> {
     let skip_auth = section.take("skip_auth").boolean();
     let timeout = section.take("timeout").duration();
     section.end();
-    // Zero stands for the route's own, as it does in the reference server.
+    // Zero means the route's own timeout, as in the reference server.
     Ok(ApiOverride { skip_auth: skip_auth?, timeout: timeout?.filter(|time| !time.is_zero()) })
 }
 
@@ -119,7 +119,7 @@ pub(super) fn keys(value: &Value<'_>) -> Result<Vec<KeyName>, Noted> {
     result.map(|()| keys)
 }
 
-/// In old files the key store stands in `keys`.
+/// Reports the key store in `keys`, where old files have it.
 fn old_keystore(value: &Value<'_>) -> Result<(), Noted> {
     let mut result = Ok(());
     for (name, store) in value.entries("a list")? {

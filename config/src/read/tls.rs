@@ -57,7 +57,7 @@ fn header(value: &Value<'_>) -> Result<String, Noted> {
     let cert = section.take("cert").filled();
     section.end();
     let Some(text) = cert? else { return Ok("X-Tls-Client-Cert".to_owned()) };
-    // RFC 9110, 5.6.2: a token. Any other text could never be the name of a header.
+    // The name of a header is a token (RFC 9110, 5.6.2).
     let of_a_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if text.as_str().bytes().all(of_a_token) {
         Ok(text.as_str().to_owned())

@@ -3,22 +3,22 @@ use std::collections::HashMap;
 use super::{Noted, Value, join};
 use crate::fields;
 
-/// A map with known fields. Each is taken by its name; [`Section::end`] warns of the rest.
+/// A map with known fields. The reader takes each by its name; [`Section::end`] warns of the rest.
 #[must_use]
 pub(crate) struct Section<'a> {
     value: Value<'a>,
-    /// Its name among the fields, such as `policy.*`.
+    /// Its name in the table of fields, such as `policy.*`.
     name: &'static str,
     fields: HashMap<&'a str, Value<'a>>,
     taken: Vec<&'static str>,
 }
 
 impl<'a> Value<'a> {
-    /// The map that it is; an empty one if there is none. The name is that among all fields,
-    /// such as `policy.*`.
+    /// The value as a map; empty if there is none. `name` is its name in the table of fields, such
+    /// as `policy.*`.
     pub(crate) fn section(&self, name: &'static str) -> Result<Section<'a>, Noted> {
         let expected = || match name {
-            // Not with those that are refused.
+            // Without the key stores that are not supported.
             "keystore" => "a map with fs or vault".to_owned(),
             _ => format!("a map with {}", enumerated(&fields::below(name))),
         };
@@ -28,7 +28,7 @@ impl<'a> Value<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// The place of the section itself.
+    /// The section itself.
     pub(crate) const fn value(&self) -> &Value<'a> {
         &self.value
     }

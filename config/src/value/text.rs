@@ -3,7 +3,7 @@ use zeroize::Zeroizing;
 use super::{Noted, Value};
 use crate::yaml::Kind;
 
-/// The text of a scalar, `${NAME}` replaced.
+/// The text of a scalar, with `${NAME}` replaced.
 pub(crate) struct Text<'a> {
     pub(crate) value: Value<'a>,
     text: Zeroizing<String>,
@@ -16,7 +16,7 @@ impl<'a> Value<'a> {
         self.text_or("a text")
     }
 
-    /// The same; the words say in a message what is expected.
+    /// The same; `expected` is for the message if it is not a scalar.
     pub(crate) fn text_or(&self, expected: &str) -> Result<Option<Text<'a>>, Noted> {
         let text = match self.node.map(|node| &node.kind) {
             None | Some(Kind::Null) => return Ok(None),
@@ -26,7 +26,7 @@ impl<'a> Value<'a> {
         let name = match variable(text) {
             Variable::None => {
                 if looks_like_a_variable(text) {
-                    // Not with its name: it may be a password.
+                    // The message does not show the text: it may be a password.
                     self.warn("taken literally; write a variable as ${NAME}");
                 }
                 return Ok(Some(Text { value: self.clone(), text: text.clone(), variable: None }));
@@ -39,7 +39,7 @@ impl<'a> Value<'a> {
             }
         };
         let Some(text) = self.look_up(name).map(Zeroizing::new) else {
-            // `${NAME-value}` has a default in shells.
+            // In shells, `${NAME-value}` has a default.
             let hint = if name.contains('-') { "; there are no defaults" } else { "" };
             let text = format!("environment variable '{name}' is not set{hint}");
             return Err(self.mistake(text));
@@ -61,7 +61,7 @@ impl<'a> Value<'a> {
         self.required_or("is required")
     }
 
-    /// The same; the words are the message where it is missing.
+    /// The same; `missing` is the message if it is missing.
     pub(crate) fn required_or(&self, missing: &str) -> Result<Text<'a>, Noted> {
         match self.text()? {
             Some(text) if !text.as_str().is_empty() => Ok(text),
@@ -72,7 +72,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Whether nothing stands there, or an empty text, written or in a variable. A variable that
+    /// Whether the value is missing or an empty text, literally or from a variable. A variable that
     /// is not set is neither.
     pub(crate) fn is_blank(&self) -> bool {
         self.node.is_none_or(|node| match &node.kind {
@@ -95,18 +95,18 @@ impl Value<'_> {
         self.context.env.get(name)
     }
 
-    /// The value of a variable that stands for this field where the file leaves it out; `None` if
-    /// it is not set, or set to nothing.
+    /// The value of a variable that replaces this field if the file does not set it; `None` if it
+    /// is not set or empty.
     pub(crate) fn variable(&self, name: &str) -> Option<String> {
         self.context.env.get(name).filter(|text| !text.is_empty())
     }
 
-    /// The first of some variables that is set to something.
+    /// The first of these variables that is set and not empty.
     pub(crate) fn first_variable(&self, names: &[&'static str]) -> Option<(&'static str, String)> {
         names.iter().find_map(|name| Some((*name, self.variable(name)?)))
     }
 
-    /// The variables whose names begin so, and that the file does not refer to.
+    /// The variables whose names begin with `prefix` and that the file does not refer to.
     pub(crate) fn other_variables(&self, prefix: &str) -> Vec<String> {
         let mut names = self.context.env.names();
         let referred = self.context.referred.borrow();
@@ -120,8 +120,8 @@ impl Text<'_> {
         &self.text
     }
 
-    /// How a message names it: the text itself, or the variable that it came from, whose value
-    /// stays out of messages. Not for fields that are secret.
+    /// How messages show it: the text itself, or the name of the variable that it came from, never
+    /// its value. Not for secret fields.
     pub(crate) fn shown(&self) -> String {
         match &self.variable {
             None => format!("'{}'", self.text.escape_debug()),
@@ -143,7 +143,7 @@ impl Text<'_> {
     }
 }
 
-/// `$NAME` and `$(NAME)`, as shells and container manifests write variables.
+/// Whether a text is `$NAME` or `$(NAME)`, as in shells and container manifests.
 fn looks_like_a_variable(text: &str) -> bool {
     let Some(name) = text.strip_prefix('$') else { return false };
     let name = name.strip_prefix('(').and_then(|name| name.strip_suffix(')')).unwrap_or(name);
@@ -156,7 +156,7 @@ enum Variable<'t> {
     None,
     /// It is `${NAME}`; blanks around the name are trimmed.
     Whole(&'t str),
-    /// It has `${`, and is no whole `${NAME}`: `http://${HOST}`, `${A}:${B}`, `${A:-b}`.
+    /// It has `${` and is more than `${NAME}`: `http://${HOST}`, `${A}:${B}`, `${A:-b}`.
     Partial,
 }
 
@@ -164,7 +164,7 @@ fn variable(text: &str) -> Variable<'_> {
     if !text.contains("${") {
         return Variable::None;
     }
-    // What names of variables are made of, in shells and in the manifests of containers.
+    // The characters of names of variables in shells and container manifests.
     let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     let inner = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
     match inner.map(str::trim) {

@@ -16,7 +16,7 @@ use kes_keystore::config::{
 use super::super::{path, secret};
 use crate::value::{Noted, Section, Text, Value};
 
-/// How often Vault's health is asked (contract `vault.md`).
+/// The default interval of Vault's health check (contract `vault.md`, Settings).
 const PING: Duration = Duration::from_secs(15);
 
 pub(super) fn read(value: &Value<'_>) -> Result<Vault, Noted> {
@@ -32,7 +32,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<Vault, Noted> {
     let prefix = folder(&section.take("prefix"));
     let transit = transit(&section.take("transit"));
     let login = login(&mut section);
-    // Where the endpoint is wrong nobody knows.
+    // Assumed if the endpoint is invalid.
     let is_encrypted =
         endpoints.as_ref().map_or(true, |urls| urls.iter().any(|url| url.scheme() == "https"));
     let tls = vault_tls(&section.take("tls"), is_encrypted);
@@ -76,8 +76,8 @@ fn transit(value: &Value<'_>) -> Result<Option<Transit>, Noted> {
     Ok(Some(Transit { engine: engine?, key: key?.as_str().to_owned() }))
 }
 
-/// The one login method. A section whose credentials are all empty, as in templates, does not
-/// count beside one that has some.
+/// The login method. If there are two sections, one whose credentials are all empty, as in
+/// templates, does not count.
 fn login(vault: &mut Section<'_>) -> Result<Login, Noted> {
     let approle = vault.take("approle");
     let kubernetes = vault.take("kubernetes");
@@ -85,7 +85,7 @@ fn login(vault: &mut Section<'_>) -> Result<Login, Noted> {
     let has_kubernetes = has_credentials(&kubernetes, &["role", "jwt"]);
     match (approle.is_given(), kubernetes.is_given()) {
         (true, true) if has_approle && has_kubernetes => {
-            // Both are looked at: all mistakes at once.
+            // Both are read, to report all mistakes at once.
             let _ = (read_approle(&approle), read_kubernetes(&kubernetes));
             let text = format!(
                 "more than one login method: approle (line {}) and kubernetes (line {}); keep one \
@@ -103,8 +103,8 @@ fn login(vault: &mut Section<'_>) -> Result<Login, Noted> {
     }
 }
 
-/// Whether one of the fields says something. A section that is no map counts, so that it is
-/// looked at.
+/// Whether one of the fields has a value. A section that is not a map counts as having one, so that
+/// it is read and reported.
 fn has_credentials(value: &Value<'_>, names: &[&str]) -> bool {
     match value.peek() {
         Some(fields) => {
@@ -160,7 +160,7 @@ fn read_kubernetes(value: &Value<'_>) -> Result<Login, Noted> {
 
 /// The token itself, or its file.
 fn token(jwt: &Text<'_>) -> Jwt {
-    // No token holds a `/`: its base64 is that of URLs (RFC 7519).
+    // A token has no `/`, because it is URL-safe base64 (RFC 7519).
     if jwt.as_str().contains('/') {
         return Jwt::File(path(jwt));
     }
@@ -219,7 +219,7 @@ fn engine(value: &Value<'_>, default: &str) -> Result<String, Noted> {
     Ok(folder(value)?.filter(|engine| !engine.is_empty()).unwrap_or_else(|| default.to_owned()))
 }
 
-/// As [`trimmed`], for a path that requests name.
+/// As [`trimmed`], for a path that becomes a part of URLs.
 fn folder(value: &Value<'_>) -> Result<Option<String>, Noted> {
     if let Some(text) = value.filled()? {
         is_path(&text)?;
@@ -227,8 +227,8 @@ fn folder(value: &Value<'_>) -> Result<Option<String>, Noted> {
     trimmed(value)
 }
 
-/// Refuses what a URL takes for something else than a part of a path, or drops: keys would stand
-/// elsewhere than the file says.
+/// Refuses parts of a path that URLs interpret or drop: keys would be stored elsewhere than the
+/// file says.
 fn is_path(text: &Text<'_>) -> Result<(), Noted> {
     let mut parts = text.as_str().split('/');
     if let Some(part) = parts.find(|part| matches!(*part, "." | "..")) {
@@ -248,7 +248,7 @@ fn is_path(text: &Text<'_>) -> Result<(), Noted> {
     Ok(())
 }
 
-/// A path without `/` at its ends; `Some("")` for one of `/` alone.
+/// A path without `/` at its ends; `Some("")` for `/` alone.
 fn trimmed(value: &Value<'_>) -> Result<Option<String>, Noted> {
     Ok(value.filled()?.map(|text| text.as_str().trim_matches('/').to_owned()))
 }

@@ -2,13 +2,13 @@ use url::{ParseError, Url};
 
 use crate::value::{Noted, Text, Value};
 
-/// URLs with commas between them.
+/// Reads URLs that are separated by commas.
 pub(super) fn read(value: &Value<'_>) -> Result<Vec<Url>, Noted> {
     let Some(text) = value.text_or("one text; separate several endpoints with commas")? else {
         return Err(value.mistake("is required"));
     };
     let parts = text.as_str().split(',').map(str::trim).filter(|url| !url.is_empty());
-    // Collected first: each may have a mistake of its own.
+    // Collected first, so that the mistakes of all are recorded.
     let urls: Vec<_> = parts.map(|url| endpoint(url, &text)).collect();
     let urls: Vec<_> = urls.into_iter().collect::<Result<_, _>>()?;
     if urls.is_empty() {
@@ -45,7 +45,7 @@ fn endpoint(written: &str, text: &Text<'_>) -> Result<Url, Noted> {
     Ok(url)
 }
 
-/// The text is shown if it is plainly a host and a port: anything else may be a secret.
+/// The message shows the text only if it is clearly a host and a port: it may be a secret.
 fn no_scheme(written: &str, text: &Text<'_>) -> Noted {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
     let is_port = |port: &str| port.parse::<u16>().is_ok();
@@ -56,8 +56,8 @@ fn no_scheme(written: &str, text: &Text<'_>) -> Noted {
     text.mistake(format!("has no scheme; write it as https://{shown}"))
 }
 
-/// A proxy may serve Vault below a path. `/v1` comes from the documentation of Vault's API, and
-/// is put before the path of every call anyway.
+/// Allows a path, with a warning, since a proxy may serve Vault below one. Refuses `/v1`, which
+/// people copy from the documentation of Vault's API: it is added to the path of every call anyway.
 fn check_path(url: &Url, text: &Text<'_>) -> Result<(), Noted> {
     let mut segments = url.path().split('/').filter(|segment| !segment.is_empty()).peekable();
     if segments.peek().is_none() {

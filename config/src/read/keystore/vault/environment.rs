@@ -1,11 +1,11 @@
-//! What the client of Vault takes from its environment where the file says nothing, as the client
-//! of the reference server does (contract `vault.md`).
+//! Environment variables that replace fields of the file that are not set, as in the reference
+//! server (contract `vault.md`, Environment variables).
 
 use kes_keystore::config::{ConfiguredPath, VaultTls};
 
 use crate::value::{Noted, Value};
 
-/// Variables that are obeyed.
+/// Variables that have an effect.
 const OBEYED: [&str; 7] = [
     "VAULT_CACERT",
     "VAULT_CACERT_BYTES",
@@ -16,7 +16,7 @@ const OBEYED: [&str; 7] = [
     "VAULT_NAMESPACE",
 ];
 
-/// How a warning says that a field is taken from a variable.
+/// The warning that a field is taken from a variable.
 pub(super) fn taken_from(variable: &str, shown: &str) -> String {
     format!(
         "not set, taken from the environment variable {variable}: {shown}; set this field to say \
@@ -24,7 +24,8 @@ pub(super) fn taken_from(variable: &str, shown: &str) -> String {
     )
 }
 
-/// The CAs: a file, a text, or a folder, in the order of Vault's own client.
+/// Takes the CAs from variables: a file, a PEM text or a folder, in the order of Vault's own
+/// client.
 pub(super) fn authorities(ca: &Value<'_>, tls: &mut VaultTls) {
     let paths = ["VAULT_CACERT", "VAULT_CACERT_BYTES", "VAULT_CAPATH"];
     let Some((variable, text)) = ca.first_variable(&paths) else { return };
@@ -38,7 +39,7 @@ pub(super) fn authorities(ca: &Value<'_>, tls: &mut VaultTls) {
     }
 }
 
-/// Private key and certificate of this client.
+/// Takes private key and certificate of this client from variables.
 pub(super) fn client(
     key_field: &Value<'_>,
     cert_field: &Value<'_>,
@@ -63,15 +64,15 @@ pub(super) fn client(
     Ok(())
 }
 
-/// A text that stands for itself.
+/// Takes a text field from a variable.
 pub(super) fn text(field: &Value<'_>, variable: &str) -> Option<String> {
     let text = field.variable(variable)?;
     field.warn(taken_from(variable, &format!("'{}'", text.escape_debug())));
     Some(text)
 }
 
-/// Names the variables of Vault's client that are set and do nothing here. Those that the file
-/// itself refers to are the operator's own.
+/// Warns of variables of Vault's client that are set and have no effect here. Variables that the
+/// file refers to belong to the operator.
 pub(super) fn warn_of_others(vault: &Value<'_>, is_encrypted: bool) {
     let mut others = vault.other_variables("VAULT_");
     others.retain(|name| {
@@ -96,8 +97,8 @@ pub(super) fn warn_of_others(vault: &Value<'_>, is_encrypted: bool) {
     ));
 }
 
-/// Names in one warning. Vault's client knows some 30; Kubernetes sets 7 for each port of a
-/// service that is called `vault`.
+/// The most names in one warning. Vault's client has some 30 variables, and Kubernetes sets 7 for
+/// each port of a service called `vault`.
 const MAX_NAMES: usize = 40;
 
 #[cfg(test)]

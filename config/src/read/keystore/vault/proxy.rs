@@ -1,5 +1,5 @@
-//! Through which proxy an endpoint is reached: `keystore.vault.proxy`, or `HTTPS_PROXY`,
-//! `HTTP_PROXY` and `NO_PROXY` as Go's HTTP client reads them.
+//! The proxy of each endpoint: `keystore.vault.proxy`, or `HTTPS_PROXY`, `HTTP_PROXY` and
+//! `NO_PROXY` as Go's HTTP client reads them.
 
 use std::net::IpAddr;
 
@@ -27,7 +27,7 @@ pub(super) fn read(value: &Value<'_>, endpoints: &[Url]) -> Result<Vec<Proxy>, N
     for endpoint in endpoints {
         let names: &[&'static str] = match endpoint.scheme() {
             "https" => &["HTTPS_PROXY", "https_proxy"],
-            // A request to a CGI program sets HTTP_PROXY by its header `Proxy`.
+            // In a CGI program, a request can set HTTP_PROXY with its header `Proxy`.
             _ if value.variable("REQUEST_METHOD").is_some() => continue,
             _ => &["HTTP_PROXY", "http_proxy"],
         };
@@ -50,10 +50,10 @@ pub(super) fn read(value: &Value<'_>, endpoints: &[Url]) -> Result<Vec<Proxy>, N
     Ok(proxies)
 }
 
-/// The messages do not show the URL: it may hold a password.
+/// The messages do not show the URL: it may contain a password.
 fn parse(text: &str) -> Result<Url, &'static str> {
     const EXPECTED: &str = "not the URL of a proxy: write it as http://proxy.example.net:3128";
-    // Without a scheme it is one of HTTP.
+    // Without a scheme it is an HTTP proxy.
     let url =
         if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) };
     let url = url.map_err(|_| EXPECTED)?;
@@ -71,8 +71,8 @@ fn shown(proxy: &Url) -> String {
     shown.to_string().trim_end_matches('/').to_owned()
 }
 
-/// Whether an endpoint is reached through a proxy of the environment: not this machine, and not
-/// what `NO_PROXY` lists.
+/// Whether a proxy of the environment is used for an endpoint: not for this machine, and not for
+/// hosts in `NO_PROXY`.
 fn is_proxied(endpoint: &Url, excluded: &str) -> bool {
     let Some(host) = endpoint.host_str() else { return false };
     let host = host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
@@ -84,8 +84,8 @@ fn is_proxied(endpoint: &Url, excluded: &str) -> bool {
     !excluded.split(',').map(str::trim).any(|entry| excludes(entry, &host, address, port))
 }
 
-/// Whether an entry of `NO_PROXY` names a host: `*`, a network, an address, or a domain with all
-/// below it, each but the first two with a port or without.
+/// Whether an entry of `NO_PROXY` matches a host. An entry is `*`, a network, an address, or a
+/// domain with all its subdomains; the last two may have a port.
 fn excludes(entry: &str, host: &str, address: Option<IpAddr>, port: Option<u16>) -> bool {
     let entry = entry.to_ascii_lowercase();
     if entry == "*" {
@@ -112,7 +112,7 @@ fn excludes(entry: &str, host: &str, address: Option<IpAddr>, port: Option<u16>)
     }
 }
 
-/// `host:1`, `[::1]:1`, and both without a port.
+/// Splits `host:1` and `[::1]:1`, both also without a port.
 fn split_port(entry: &str) -> (&str, Option<u16>) {
     if let Some(rest) = entry.strip_prefix('[') {
         return match rest.split_once(']') {
@@ -123,7 +123,7 @@ fn split_port(entry: &str) -> (&str, Option<u16>) {
         };
     }
     match entry.rsplit_once(':') {
-        // Of several colons none is that of a port.
+        // With several colons it is an IPv6 address without a port.
         Some((name, port)) if !name.contains(':') => match port.parse() {
             Ok(port) => (name, Some(port)),
             Err(_) => (entry, None),
@@ -147,7 +147,7 @@ fn is_within(address: IpAddr, network: IpAddr, bits: u32) -> bool {
     if bits > length {
         return false;
     }
-    // A shift by all 128 bits is none.
+    // A shift by all 128 bits would overflow.
     (address ^ network).checked_shr(length - bits).unwrap_or(0) == 0
 }
 
