@@ -1,5 +1,5 @@
-//! Who may do what: every route by every kind of caller (contract `api.md`, Order of checks and
-//! Routes; `config.md`, Policies).
+//! Who may do what: every route by every kind of caller (contract `api.md`, Order of checks;
+//! contract `config.md`, Policies).
 
 use std::collections::BTreeSet;
 

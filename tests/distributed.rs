@@ -1,5 +1,5 @@
 //! Three servers of ours behind a load balancer, on a Vault of three nodes: what clients notice
-//! when a part of it goes away, comes back, or is configured anew (contract `vault.md`).
+//! when a part of it goes away, comes back, or is configured anew (contract `vault.md`, Outages).
 
 mod load;
 mod tally;

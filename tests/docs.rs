@@ -11,6 +11,7 @@
 
 mod away;
 mod book;
+mod citations;
 mod claims;
 mod commands;
 mod configurations;

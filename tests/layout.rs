@@ -42,7 +42,7 @@ const MAY_USE: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates that one place alone may know.
-const ONLY_IN: [(&str, &[&str]); 9] = [
+const ONLY_IN: [(&str, &[&str]); 8] = [
     ("aes-gcm", &["kes-crypto"]),
     ("chacha20", &["kes-crypto"]),
     ("chacha20poly1305", &["kes-crypto"]),
@@ -50,7 +50,6 @@ const ONLY_IN: [(&str, &[&str]); 9] = [
     ("granit-parser", &["kes-config"]),
     ("hmac", &["kes-crypto"]),
     ("prometheus", &["kes-server"]),
-    ("serde-saphyr", &["kes-config"]),
     ("vaultrs", &["kes-keystore"]),
 ];
 
@@ -309,7 +308,7 @@ fn sources() -> Vec<PathBuf> {
 }
 
 /// Files below a folder with one of these endings. What is built or hidden is left out.
-fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -1,4 +1,4 @@
-//! What the configuration says of a key store (contract `config.md`, keystore), checked and
+//! What the configuration says of a key store (contract `config.md`, Key stores), checked and
 //! typed. Reading the file is the configuration's work, opening the store that of the backends.
 
 use std::time::Duration;

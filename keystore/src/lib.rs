@@ -1,5 +1,5 @@
 //! Keys at rest: what a stored key is, and the stores that hold it
-//! (contract `crypto-and-storage.md` and `vault.md`).
+//! (contract `crypto-and-storage.md`; contract `vault.md`).
 //!
 //! A [`Store`] maps a [`KeyName`](kes_api::KeyName) to a [`Value`], the text form of a
 //! [`Record`]. It does not cache, does not know policies, and never overwrites: what it says

@@ -1,4 +1,4 @@
-//! Who a client is (contract `api.md`, Identity and Transport): certificates of the real
+//! Who a client is (contract `api.md`, Identity): certificates of the real
 //! `openssl`, sent with `curl`, and the identity computed without us.
 
 use crate::harness::{Config, Openssl, Server, Tls};

@@ -1,4 +1,4 @@
-//! What no client may exceed (contract `api.md`, Transport and Routes): time, sizes, numbers.
+//! What no client may exceed (contract `api.md`, Transport): time, sizes, numbers.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! How a client connects (contract `api.md`, Transport; `config.md`, `tls`).
+//! How a client connects (contract `api.md`, Transport; contract `config.md`, TLS).
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Stored keys and ciphertexts, read and written a second time from the contract alone
-//! (`crypto-and-storage.md`): with other code than the program's.
+//! Stored keys and ciphertexts, read and written a second time from the specification alone
+//! (contract `crypto-and-storage.md`): with other code than the program's.
 
 use aes_gcm::aead::{Aead as _, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit as _, Nonce};

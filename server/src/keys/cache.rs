@@ -30,7 +30,7 @@ pub(crate) mod upkeep;
 /// Enough that two cores hardly meet, few enough that a sweep is quick.
 const SHARDS: usize = 32;
 
-/// How long keys stay (contract `config.md`, cache.expiry).
+/// How long keys stay (contract `config.md`, Cache).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     /// At most this long after it was read.

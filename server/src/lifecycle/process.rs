@@ -24,7 +24,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// As of now, from `/proc`. Where that is not mounted the memory figures are those of one
-    /// page: they are never 0 (contract `api.md`, status).
+    /// page: they are never 0 (contract `api.md`, Bodies).
     pub(crate) fn now() -> Self {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let field = |name: &str| {

@@ -1,5 +1,5 @@
 //! The error log, the audit log, and the streams that carry both to clients (contract
-//! `config.md`, Logs; `api.md`, Streams).
+//! `config.md`, Logs; contract `api.md`, Streams).
 //!
 //! Nothing here waits for a reader. Lines go through bounded queues, to a thread that writes
 //! them and to the clients that follow; what does not fit is dropped and counted.

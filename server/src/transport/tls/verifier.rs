@@ -1,5 +1,5 @@
 //! A client proves that it holds the private key of the certificate that it sends. Who signed that
-//! certificate, and when it expires, matters with `tls.auth: on` alone (contract `config.md`).
+//! certificate, and when it expires, matters with `tls.auth: on` alone (contract `config.md`, TLS).
 
 use kes_api::certificate::Certificate;
 use kes_tls::ClientChains;

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 /// How often the files' states are compared. A stat of three files costs some microseconds.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often the files are read again even if they look unchanged (contract `config.md`).
+/// How often the files are read again even if they look unchanged (contract `config.md`, While it
+/// runs).
 const REREAD: Duration = Duration::from_secs(15 * 60);
 
 /// The states of a set of files.
