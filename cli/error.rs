@@ -37,10 +37,11 @@ impl UsageError {
     }
 }
 
-/// `unknown flag: --foo. See 'kes key ls --help'`
+/// `unknown flag: --foo. See 'kes key ls --help'`; a message that asks ends with its question mark.
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}. See '{} --help'", self.message, self.command)
+        let stop = if self.message.ends_with('?') { "" } else { "." };
+        write!(f, "{}{stop} See '{} --help'", self.message, self.command)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::obsolete;
 use line::Line;
 
 mod line;
+pub(crate) mod near;
 
 #[cfg(test)]
 pub(crate) mod published;
@@ -48,7 +49,7 @@ pub(crate) fn parse(args: &[OsString]) -> Result<Cli, Failure> {
         .no_binary_name(true)
         .try_get_matches_from(&line.args)
         .and_then(|matches| Cli::from_arg_matches(&matches))
-        .map_err(|error| explain(&error, &line.path))?;
+        .map_err(|error| explain(&error, &line))?;
     if cli.command.is_none() && !cli.version && !cli.auto_completion {
         return Err(Failure::Usage(usage_of(&line.path)));
     }
@@ -122,11 +123,15 @@ fn usage_of(path: &str) -> StyledStr {
 
 fn unknown_command(word: &str, path: &str) -> anyhow::Error {
     // An API key at the wrong place is not quoted.
-    let word = if word.contains("kes:") { "an API key".to_owned() } else { format!("{word:?}") };
-    usage(format!("{word} is not a {path} command"), path)
+    let quoted = if word.contains("kes:") { "an API key".to_owned() } else { format!("{word:?}") };
+    let hint = near::meant(word, path).map(|meant| format!("; is '{meant}' meant?"));
+    let hint = hint.unwrap_or_default();
+    usage(format!("{quoted} is not a {path} command{hint}"), path)
 }
 
-fn explain(error: &clap::Error, path: &str) -> Failure {
+fn explain(error: &clap::Error, line: &Line) -> Failure {
+    let path = line.path.as_str();
+    let mistyped = line.unknown.as_deref().filter(|word| near::meant(word, path).is_some());
     let flag = text(error, ContextKind::InvalidArg);
     let value = text(error, ContextKind::InvalidValue);
     let message = match error.kind() {
@@ -143,6 +148,10 @@ fn explain(error: &clap::Error, path: &str) -> Failure {
         ErrorKind::UnknownArgument if flag.starts_with('-') => {
             let letter = flag.trim_start_matches('-').chars().next().unwrap_or('-');
             format!("unknown shorthand flag: '{letter}' in {flag}")
+        }
+        // A mistyped command counts as an argument where the command takes one.
+        ErrorKind::UnknownArgument | ErrorKind::ArgumentConflict if mistyped.is_some() => {
+            return Failure::Wrong(unknown_command(mistyped.unwrap_or_default(), path));
         }
         // The argument is not quoted: it may be a secret.
         ErrorKind::UnknownArgument | ErrorKind::TooManyValues | ErrorKind::ArgumentConflict => {

@@ -18,6 +18,7 @@ use crate::args::{Connect, Format, IdentityArgs, IdentityCommand};
 use crate::error::usage;
 use crate::file;
 use crate::output::{self, Output};
+use crate::parse::near;
 use crate::password;
 
 mod new;
@@ -152,7 +153,12 @@ fn convert(source: Option<String>) -> Result<()> {
         return print_identity(key.identity());
     }
     let path = Path::new(&*source);
-    let pem = read(&source)?;
+    let pem = read(&source).map_err(|error| match near::meant(&source, "kes identity") {
+        Some(meant) if !path.exists() => {
+            usage(format!("{error:#}; is 'kes identity {meant}' meant?"), "kes identity")
+        }
+        _ => error,
+    })?;
     // A certificate first: if a file has both, only the public half may be shown.
     if kes_tls::parse_certificates(&pem).is_ok() {
         return print_identity(of_certificates(&pem, &source)?);

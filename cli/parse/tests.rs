@@ -17,7 +17,8 @@ proptest! {
         let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
         if let Err(Failure::Wrong(error)) = parse(&args) {
             let text = error.to_string();
-            prop_assert!(text.contains(". See 'kes"), "{args:?}: {text}");
+            let ends = text.contains(". See 'kes") || text.contains("meant? See 'kes");
+            prop_assert!(ends, "{args:?}: {text}");
             prop_assert!(!text.contains("argument: ."), "{args:?}: {text}");
         }
     }
@@ -47,6 +48,17 @@ fn what_is_wrong_is_said_in_the_contracts_words() {
         ("foo", "\"foo\" is not a kes command. See 'kes --help'"),
         ("key foo", "\"foo\" is not a kes key command. See 'kes key --help'"),
         ("policy foo bar", "\"foo\" is not a kes policy command. See 'kes policy --help'"),
+        ("metrics", "\"metrics\" is not a kes command; is 'metric' meant? See 'kes --help'"),
+        ("help metrics", "\"metrics\" is not a kes command; is 'metric' meant? See 'kes --help'"),
+        ("create k", "\"create\" is not a kes command; is 'key create' meant? See 'kes --help'"),
+        (
+            "key crate k",
+            "\"crate\" is not a kes key command; is 'create' meant? See 'kes key --help'",
+        ),
+        (
+            "identity off x.crt",
+            "\"off\" is not a kes identity command; is 'of' meant? See 'kes identity --help'",
+        ),
         ("--foo", "unknown flag: --foo. See 'kes --help'"),
         ("key ls --foo", "unknown flag: --foo. See 'kes key ls --help'"),
         ("key list --foo=bar", "unknown flag: --foo. See 'kes key ls --help'"),
