@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context as _, Result};
-use kes_config::Address;
+use kes_config::{Address, ConfiguredAddress};
 use kes_server::{BuildInfo, Info, Options, Server, Source};
 
 use super::about::{COMMIT, VERSION, runtime};
@@ -61,6 +61,7 @@ fn serve(
         .build()
         .context("failed to start")?
         .block_on(async {
+            let address = address.map(|address| ConfiguredAddress::of_flag(address, "--addr"));
             let server = Server::start(Options { source, address, build }).await?;
             // The server also runs if nobody reads its output.
             if let Err(error) = announce(server.info()) {

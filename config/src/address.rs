@@ -1,6 +1,9 @@
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::ops::Deref;
 use std::str::FromStr;
+
+use kes_keystore::config::Place;
 
 /// Where a server listens: `0.0.0.0:7373`, `[::]:7373`, `localhost:7373`, or `:7373` for all
 /// interfaces. Port 0 means any free port.
@@ -94,9 +97,75 @@ impl fmt::Display for Address {
     }
 }
 
+/// An address to listen on, and where it was set. Whoever cannot listen there reports that with
+/// [`ConfiguredAddress::blame`], so that the operator is told which line to change.
+#[derive(Clone, Debug, Default)]
+pub struct ConfiguredAddress {
+    address: Address,
+    origin: Origin,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Origin {
+    #[default]
+    Default,
+    File(Place),
+    Flag(&'static str),
+}
+
+impl ConfiguredAddress {
+    /// An address that stands at a place of the configuration.
+    pub const fn new(address: Address, place: Place) -> Self {
+        Self { address, origin: Origin::File(place) }
+    }
+
+    /// An address that a flag of the command line sets.
+    pub const fn of_flag(address: Address, flag: &'static str) -> Self {
+        Self { address, origin: Origin::Flag(flag) }
+    }
+
+    /// A message about the address: `config.yml:2: address: <fault>`, or `--addr: <fault>`, or
+    /// `address (the default): <fault>`.
+    pub fn blame(&self, fault: impl fmt::Display) -> String {
+        match &self.origin {
+            Origin::File(place) => format!("{place}: {fault}"),
+            Origin::Flag(flag) => format!("{flag}: {fault}"),
+            Origin::Default => format!("address (the default): {fault}"),
+        }
+    }
+}
+
+/// The address alone.
+impl fmt::Display for ConfiguredAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
+}
+
+impl Deref for ConfiguredAddress {
+    type Target = Address;
+
+    fn deref(&self) -> &Address {
+        &self.address
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_names_where_the_address_was_set() {
+        let address = || ":7373".parse().unwrap();
+        let place = Place { file: None, line: 2, field: "address".to_owned() };
+        for (configured, told) in [
+            (ConfiguredAddress::new(address(), place), "line 2: address: in use"),
+            (ConfiguredAddress::of_flag(address(), "--addr"), "--addr: in use"),
+            (ConfiguredAddress::default(), "address (the default): in use"),
+        ] {
+            assert_eq!(configured.blame("in use"), told);
+        }
+    }
 
     #[test]
     fn addresses_both_ways() {

@@ -5,13 +5,13 @@ use kes_api::{Identity, KeyName};
 use kes_keystore::config::{ConfiguredPath, SecretText};
 use kes_policy::Policies;
 
-use crate::{Address, Level};
+use crate::{ConfiguredAddress, Level};
 
 /// A checked configuration. `Debug` shows no secret.
 #[derive(Debug)]
 pub struct Config {
     /// Where to listen; default `0.0.0.0:7373`.
-    pub address: Address,
+    pub address: ConfiguredAddress,
     /// Who may do everything; `None` if nobody may. It is also in [`Config::policies`].
     pub admin: Option<Identity>,
     /// `tls`

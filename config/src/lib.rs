@@ -45,7 +45,7 @@ mod value;
 /// From the tree to the configuration, with a module for each section.
 mod read;
 
-pub use address::{Address, InvalidAddress};
+pub use address::{Address, ConfiguredAddress, InvalidAddress};
 pub use config::{
     ApiOverride, ApiOverrides, Cache, ClientAuth, Config, Log, LogFormat, Proxy, Tls,
 };

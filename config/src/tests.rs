@@ -169,7 +169,7 @@ fn what_the_files_to_accept_say() {
     };
     let Loaded { config, warnings } = file("01-smallest.yml");
     assert!(warnings.is_empty());
-    assert_eq!(config.address, Address::default());
+    assert_eq!(*config.address, Address::default());
     assert_eq!(config.admin, Some(ADMIN.parse().unwrap()));
     assert_eq!(&*config.tls.key, Path::new("server.key"));
     assert_eq!(&*config.tls.cert, Path::new("server.crt"));

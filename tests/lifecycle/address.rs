@@ -107,8 +107,10 @@ fn an_address_that_is_taken_fails_the_whole_reload() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
         let admin = "{ identity: \"${OTHER}\" }";
-        server.reload(&Config::usual().with("address", &address).with("admin", admin));
-        let told = format!("address: cannot listen on {address}");
+        let config = Config::usual().with("address", &address).with("admin", admin);
+        let line = config.text().lines().position(|line| line.starts_with("address:")).unwrap() + 1;
+        server.reload(&config);
+        let told = format!("config.yml:{line}: address: cannot listen on {address}");
         server.wait_for_stderr(&told);
         let stderr = server.stderr();
         let line = stderr.lines().find(|line| line.contains(&told)).unwrap();

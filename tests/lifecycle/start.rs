@@ -101,7 +101,11 @@ fn an_address_that_is_taken_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let config = Config::usual().with("address", &address);
-    assert_refused(&config, |_| {}, &["cannot listen on", &address, "in use"]);
+    let line = config.text().lines().position(|line| line.starts_with("address:")).unwrap() + 1;
+    let told = format!("config.yml:{line}: address: cannot listen on {address}: ");
+    assert_refused(&config, |_| {}, &[&told, "in use"]);
+    let flag = Config::usual().arg("--addr").arg(&address);
+    assert_refused(&flag, |_| {}, &[&format!("--addr: cannot listen on {address}: "), "in use"]);
 }
 
 #[test]

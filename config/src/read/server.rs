@@ -4,11 +4,14 @@ use kes_api::KeyName;
 use kes_api::route::{Operation, ROUTES, Route};
 
 use crate::value::{Noted, Value};
-use crate::{Address, ApiOverride, ApiOverrides, Cache, Level, Log, LogFormat, fields};
+use crate::{ApiOverride, ApiOverrides, Cache, ConfiguredAddress, Level, Log, LogFormat, fields};
 
-pub(super) fn address(value: &Value<'_>) -> Result<Address, Noted> {
-    let Some(text) = value.filled()? else { return Ok(Address::default()) };
-    text.as_str().parse().map_err(|error| text.mistake(format!("{}: {error}", text.shown())))
+pub(super) fn address(value: &Value<'_>) -> Result<ConfiguredAddress, Noted> {
+    let Some(text) = value.filled()? else { return Ok(ConfiguredAddress::default()) };
+    match text.as_str().parse() {
+        Ok(address) => Ok(ConfiguredAddress::new(address, value.place())),
+        Err(error) => Err(text.mistake(format!("{}: {error}", text.shown()))),
+    }
 }
 
 pub(super) fn cache(value: &Value<'_>) -> Result<Cache, Noted> {

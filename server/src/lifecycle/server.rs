@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use kes_api::{Identity, Timestamp};
-use kes_config::Level;
+use kes_config::{ConfiguredAddress, Level};
 use rustls::sign::CertifiedKey;
 use sd_notify::NotifyState;
 use tokio::sync::watch;
@@ -32,7 +32,7 @@ pub struct Options {
     /// What it is configured by.
     pub source: Source,
     /// Where to listen, instead of what the source says: `host:port`, or `:port`.
-    pub address: Option<kes_config::Address>,
+    pub address: Option<ConfiguredAddress>,
     /// What the binary was built from.
     pub build: BuildInfo,
 }
@@ -57,10 +57,10 @@ pub enum Error {
     #[error(transparent)]
     Setup(#[from] SetupError),
     /// The address.
-    #[error("cannot listen on {address}: {reason}{}", listen_hint(address, reason))]
+    #[error("{}", cannot_listen(address, reason))]
     Listen {
         /// Where the server was to listen.
-        address: kes_config::Address,
+        address: ConfiguredAddress,
         /// What the system says.
         reason: std::io::Error,
     },
@@ -83,8 +83,14 @@ pub enum Error {
     },
 }
 
+/// Says which address cannot be bound, where it was set, and what to do.
+pub(crate) fn cannot_listen(address: &ConfiguredAddress, reason: &std::io::Error) -> String {
+    let hint = listen_hint(address, reason);
+    address.blame(format_args!("cannot listen on {address}: {reason}{hint}"))
+}
+
 /// What to do where a port may not be bound.
-pub(crate) fn listen_hint(address: &kes_config::Address, reason: &std::io::Error) -> &'static str {
+fn listen_hint(address: &kes_config::Address, reason: &std::io::Error) -> &'static str {
     match reason.kind() {
         std::io::ErrorKind::PermissionDenied if address.port() < 1024 => {
             "; ports below 1024 need CAP_NET_BIND_SERVICE: add it to AmbientCapabilities and \
@@ -163,7 +169,7 @@ impl Server {
         let certificates = Fingerprint::of(&setup.tls.files());
         let tls = setup.tls.load().map_err(SetupError::Tls)?;
         let listen = |reason| Error::Listen { address: address.clone(), reason };
-        let listening = Listening::start(address.clone(), is_fixed).await.map_err(listen)?;
+        let listening = Listening::start(&address, is_fixed).await.map_err(listen)?;
         let bound = listening.local().map_err(listen)?;
         let listener = listening.listener();
         metrics.max_connections.set(listener.max().into());

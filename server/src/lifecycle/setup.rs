@@ -5,14 +5,14 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use kes_api::{Identity, KeyName, Operation};
-use kes_config::{Address, ClientAuth, Config};
+use kes_config::{ClientAuth, Config, ConfiguredAddress};
 use kes_keystore::Store;
 use kes_keystore::memory::MemoryStore;
 use kes_policy::{Permit, Policies};
 use rustls::sign::CertifiedKey;
 
 use crate::keys::{Keys, cache};
-use crate::lifecycle::server::listen_hint;
+use crate::lifecycle::server::cannot_listen;
 use crate::lifecycle::state::{Api, Shared, State};
 use crate::observe::logging;
 use crate::observe::metrics::Metrics;
@@ -21,7 +21,7 @@ use crate::transport::tls;
 
 /// A configuration that was checked, and nothing opened yet.
 pub(crate) struct Setup {
-    pub(crate) address: Address,
+    pub(crate) address: ConfiguredAddress,
     pub(crate) tls: tls::Settings,
     pub(crate) log: logging::Settings,
     policies: Policies,
@@ -49,10 +49,10 @@ pub enum SetupError {
     #[error(transparent)]
     Store(kes_keystore::OpenError),
     /// The address that a reload asks for.
-    #[error("address: cannot listen on {address}: {reason}{}", listen_hint(address, reason))]
+    #[error("{}", cannot_listen(address, reason))]
     Listen {
         /// Where the server was to listen.
-        address: Address,
+        address: ConfiguredAddress,
         /// What the system says.
         reason: std::io::Error,
     },
@@ -101,7 +101,7 @@ impl Setup {
         let cache = kes_config::Cache::default();
         let log = kes_config::Log::default();
         Self {
-            address: Address::default(),
+            address: ConfiguredAddress::default(),
             tls: tls::Settings {
                 identity: tls::ServerIdentity::Memory(certificate),
                 auth: ClientAuth::Any,

@@ -49,10 +49,10 @@ pub(crate) struct Successor {
 
 impl Listening {
     /// Binds an address.
-    pub(crate) async fn start(address: Address, fixed: bool) -> io::Result<Self> {
-        let socket = bind::listen(&address, None).await?;
+    pub(crate) async fn start(address: &Address, fixed: bool) -> io::Result<Self> {
+        let socket = bind::listen(address, None).await?;
         let (socket, _) = watch::channel(Some(Arc::new(socket)));
-        Ok(Self { address: Mutex::new(address), fixed, socket })
+        Ok(Self { address: Mutex::new(address.clone()), fixed, socket })
     }
 
     /// Where it listens.
