@@ -2,6 +2,9 @@
 //! limits, one repeat of what is safe to repeat, several endpoints in turn, redirects by hand,
 //! and answers of bounded size.
 
+/// Why a request failed.
+mod cause;
+
 /// Connections that are kept.
 mod pool;
 
@@ -18,6 +21,7 @@ use reqwest::Proxy;
 use rustls::ClientConfig;
 use url::Url;
 
+use self::cause::innermost;
 use self::pool::{build, proxy};
 use super::asked::{Asked, Capability};
 use super::body::Buffer;
@@ -136,6 +140,7 @@ impl Client {
         let count = self.endpoints.len();
         let mut turn = 0;
         let mut others = String::new();
+        let mut may_pass = false;
         loop {
             let at = (first + turn) % count;
             let pool = if turn == 0 { Pool::Kept } else { Pool::Fresh };
@@ -147,6 +152,7 @@ impl Client {
                 Err(fault) => fault,
             };
             turn += 1;
+            may_pass |= fault.may_pass();
             let more = if count == 1 {
                 turn == 1 && call.repeatable && matches!(fault, Fault::NoAnswer { .. })
             } else {
@@ -154,10 +160,11 @@ impl Client {
             };
             if !more {
                 // A refusal is the answer, whoever was away before.
-                return Err(if others.is_empty() || !fault.may_pass() {
+                let is_answer = !(fault.may_pass() || fault.is_not_done());
+                return Err(if others.is_empty() || is_answer {
                     fault
                 } else {
-                    Fault::Several { last: Box::new(fault), others }
+                    Fault::Several { last: Box::new(fault), others, may_pass }
                 });
             }
             if count > 1 {
@@ -333,6 +340,9 @@ impl Client {
         used: &Arc<reqwest::Client>,
     ) -> Fault {
         let endpoint = self.endpoints[at].origin.clone();
+        if cause::is_certificate(error) {
+            return Fault::Untrusted { endpoint, reason: innermost(error) };
+        }
         if error.is_connect() {
             return Fault::NoConnection { endpoint, reason: innermost(error) };
         }
@@ -377,15 +387,4 @@ fn is_trouble(fault: &Fault) -> bool {
 
 fn location(response: &reqwest::Response) -> Option<String> {
     Some(response.headers().get(LOCATION)?.to_str().ok()?.to_owned())
-}
-
-/// The cause at the bottom: the layers above only say that sending failed, and name the URL.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &(dyn std::error::Error + 'static) = error;
-    let mut advice = None;
-    while let Some(next) = cause.source() {
-        cause = next;
-        advice = advice.or_else(|| super::tls::explain(cause));
-    }
-    advice.unwrap_or_else(|| cause.to_string())
 }

@@ -17,6 +17,11 @@ pub(super) enum Fault {
     #[error("no connection to {endpoint}: {reason}")]
     NoConnection { endpoint: String, reason: String },
 
+    /// The TLS handshake failed because of a certificate, Vault's or ours: nothing was sent, and
+    /// it fails again until somebody changes a certificate or what is trusted.
+    #[error("no connection to {endpoint}: {reason}")]
+    Untrusted { endpoint: String, reason: String },
+
     /// The request went out, and no whole answer came back: it may have been carried out.
     #[error("no answer from {endpoint}: {reason}")]
     NoAnswer { endpoint: String, reason: String },
@@ -25,9 +30,10 @@ pub(super) enum Fault {
     #[error("{}", refusal(endpoint, *status, asked, detail))]
     Refused { endpoint: String, status: StatusCode, asked: Asked, detail: Detail },
 
-    /// None of several nodes did it: the last of them, and what the others said.
+    /// None of several nodes did it: the last of them, what the others said, and whether one of
+    /// them may do it a little later.
     #[error("{last}; before that, {others}")]
-    Several { last: Box<Self>, others: String },
+    Several { last: Box<Self>, others: String, may_pass: bool },
 
     /// An answer that is 2xx and makes no sense.
     #[error("the answer of {endpoint} cannot be used: {reason}")]
@@ -78,6 +84,7 @@ impl Fault {
             Self::Refused { status, .. } => Some(*status),
             Self::Several { last, .. } => last.status(),
             Self::NoConnection { .. }
+            | Self::Untrusted { .. }
             | Self::NoAnswer { .. }
             | Self::BadAnswer { .. }
             | Self::Redirected { .. }
@@ -139,7 +146,10 @@ impl Fault {
             Self::NoAnswer { .. } | Self::BadAnswer { .. } | Self::Deadline { .. } => true,
             Self::Refused { status, .. } => status.is_server_error() && !self.is_not_done(),
             Self::Several { last, .. } => last.is_unsure(),
-            Self::NoConnection { .. } | Self::Redirected { .. } | Self::Login { .. } => false,
+            Self::NoConnection { .. }
+            | Self::Untrusted { .. }
+            | Self::Redirected { .. }
+            | Self::Login { .. } => false,
         }
     }
 
@@ -148,7 +158,7 @@ impl Fault {
     /// request on to, or asks for patience.
     pub(super) fn is_not_done(&self) -> bool {
         match self {
-            Self::NoConnection { .. } => true,
+            Self::NoConnection { .. } | Self::Untrusted { .. } => true,
             Self::Several { last, .. } => last.is_not_done(),
             Self::Login { may_pass, .. } => *may_pass,
             Self::Refused { status, detail, .. } => {
@@ -174,19 +184,24 @@ impl Fault {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::NoConnection { .. } | Self::NoAnswer { .. } => true,
-            Self::Several { last, .. } => last.may_pass(),
-            Self::Login { may_pass, .. } => *may_pass,
+            Self::Several { may_pass, .. } | Self::Login { may_pass, .. } => *may_pass,
             Self::Refused { status, .. } => {
                 status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
             }
-            Self::BadAnswer { .. } | Self::Redirected { .. } | Self::Deadline { .. } => false,
+            Self::Untrusted { .. }
+            | Self::BadAnswer { .. }
+            | Self::Redirected { .. }
+            | Self::Deadline { .. } => false,
         }
     }
 
     /// Whether Vault is not there, or there and closed: sealed or not initialised.
     pub(super) fn is_unreachable(&self) -> bool {
         match self {
-            Self::NoConnection { .. } | Self::NoAnswer { .. } | Self::Deadline { .. } => true,
+            Self::NoConnection { .. }
+            | Self::Untrusted { .. }
+            | Self::NoAnswer { .. }
+            | Self::Deadline { .. } => true,
             Self::Refused { status, .. } => {
                 matches!(*status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::NOT_IMPLEMENTED)
             }

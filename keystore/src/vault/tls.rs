@@ -73,12 +73,7 @@ fn unusable(path: Option<&ConfiguredPath>, error: &dyn Error) -> OpenError {
 /// What an operator can do about a failed handshake; `None` for an error that is none, or that
 /// says enough by itself.
 pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<String> {
-    let mut error = error;
-    // The error within an I/O error is not its source.
-    while let Some(within) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        error = within;
-    }
-    Some(match error.downcast_ref()? {
+    Some(match of_handshake(error)? {
         rustls::Error::InvalidCertificate(fault) => explain_certificate(fault),
         rustls::Error::AlertReceived(
             AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure,
@@ -101,6 +96,35 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+/// Whether a handshake failed because of a certificate, Vault's or ours.
+pub(super) fn is_of_certificate(error: &(dyn Error + 'static)) -> bool {
+    matches!(
+        of_handshake(error),
+        Some(
+            rustls::Error::InvalidCertificate(_)
+                | rustls::Error::AlertReceived(
+                    AlertDescription::CertificateRequired
+                        | AlertDescription::UnknownCA
+                        | AlertDescription::BadCertificate
+                        | AlertDescription::CertificateUnknown
+                        | AlertDescription::CertificateExpired
+                        | AlertDescription::CertificateRevoked
+                        | AlertDescription::UnsupportedCertificate,
+                )
+        )
+    )
+}
+
+/// The error of TLS that an error is or holds.
+fn of_handshake<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
+    let mut error = error;
+    // The error within an I/O error is not its source.
+    while let Some(within) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        error = within;
+    }
+    error.downcast_ref()
 }
 
 fn explain_certificate(fault: &CertificateError) -> String {
@@ -180,8 +204,15 @@ mod tests {
             for error in [&error as &(dyn Error + 'static), &within] {
                 let text = explain(error).unwrap();
                 assert!(text.starts_with(start), "{text}");
+                assert!(is_of_certificate(error), "{text}");
             }
         }
         assert_eq!(explain(&io::Error::other("something else")), None);
+        for other in [
+            rustls::Error::AlertReceived(AlertDescription::InternalError),
+            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType),
+        ] {
+            assert!(!is_of_certificate(&other), "{other}");
+        }
     }
 }

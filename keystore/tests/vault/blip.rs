@@ -6,9 +6,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use kes_api::ListPattern;
-use kes_keystore::config::KvVersion;
+use kes_keystore::config::{KvVersion, Vault, VaultTls};
 use kes_keystore::vault::VaultStore;
 use kes_keystore::{Error, KeyStore, Limit, State};
+use kes_testkit::Authority;
 use kes_testkit::faulty::{Faulty, Mode, Relay, Reply, Request};
 use kes_testkit::wait::eventually_async;
 use serde_json::json;
@@ -146,6 +147,64 @@ async fn who_is_away_for_longer_is_not_waited_for() {
         tokio::time::sleep(BLIP).await;
         relay.set(Mode::Pass);
     });
+}
+
+/// A certificate does not become another one while a call waits for it.
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_not_waited_for() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let world = World::with_tls(&authority, false);
+    let tls = VaultTls { ca: Some(stranger.certificate().into()), ..VaultTls::default() };
+    let store = open(Vault { tls, ..world.config() }).await;
+    let start = Instant::now();
+    let page = store.list(&ListPattern::ALL, Limit::names(10));
+    let results = tokio::join!(read(&store, "k"), create(&store, "l"), delete(&store, "k"), page);
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    for error in [
+        results.0.unwrap_err(),
+        results.1.unwrap_err(),
+        results.2.unwrap_err(),
+        results.3.unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+        // Both CAs have one name.
+        let told = "its certificate has a signature that does not verify";
+        assert!(error.to_string().contains(told), "{error}");
+    }
+    assert_eq!(store.state(), State::Unreachable);
+}
+
+/// Another node that can be trusted is asked all the same, and waited for.
+#[tokio::test]
+async fn beside_a_node_that_is_not_trusted_another_one_is_asked_and_waited_for() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let (world, untrusted) =
+        (World::with_tls(&authority, false), World::with_tls(&stranger, false));
+    let relay = Relay::to(world.bao.address());
+    let trusted = format!("https://{}", relay.address());
+    let orders = [[trusted.clone(), untrusted.bao.url()], [untrusted.bao.url(), trusted]];
+    let mut stores = Vec::new();
+    for order in orders {
+        let tls = VaultTls { ca: Some(authority.certificate().into()), ..VaultTls::default() };
+        let endpoints = order.iter().map(|url| url.parse().unwrap()).collect();
+        stores.push(open(Vault { endpoints, tls, ..world.config() }).await);
+    }
+    create(&stores[0], "k").await.unwrap();
+    for store in &stores {
+        assert_eq!(read(store, "k").await.unwrap(), STORED);
+    }
+    relay.set(Mode::Refuse);
+    tokio::join!(
+        async {
+            for found in join_all(stores.iter().map(|store| read(store, "k"))).await {
+                assert_eq!(found.unwrap(), STORED);
+            }
+        },
+        async {
+            tokio::time::sleep(BLIP).await;
+            relay.set(Mode::Pass);
+        }
+    );
 }
 
 /// Vault is well by its own account, and fails each call: that is known too after a while.

@@ -1,0 +1,24 @@
+//! Why a request failed: the layers of the HTTP client only say that sending failed, and name the
+//! URL.
+
+use std::error::Error;
+
+use super::super::tls;
+
+/// Whether the TLS handshake failed because of a certificate. With TLS 1.3 a server refuses that
+/// of its client only after the handshake, in the place of an answer.
+pub(super) fn is_certificate(error: &reqwest::Error) -> bool {
+    causes(error).any(tls::is_of_certificate)
+}
+
+/// The cause at the bottom, or what to do about it.
+pub(super) fn innermost(error: &reqwest::Error) -> String {
+    if let Some(advice) = causes(error).find_map(tls::explain) {
+        return advice;
+    }
+    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |&cause| cause.source())
+}
