@@ -2,6 +2,7 @@ use std::fmt;
 use std::io;
 
 use kes_api::KeyName;
+use rustix::io::Errno;
 
 use crate::config::ConfiguredPath;
 
@@ -126,6 +127,19 @@ pub enum OpenError {
     },
 }
 
+/// What to do where the system has no open file left for a key or a connection: the end of a
+/// message about the error. Empty for any other error.
+pub fn files_hint(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => "; raise LimitNOFILE (systemd) or `ulimit -n`",
+        Some(Errno::NFILE) => {
+            "; all processes of the machine together have too many files open: raise fs.file-max \
+             (sysctl)"
+        }
+        _ => "",
+    }
+}
+
 fn about_folder(path: &ConfiguredPath, reason: &io::Error) -> String {
     let cause = match reason.kind() {
         io::ErrorKind::AlreadyExists => "it is a file, not a folder".to_owned(),
@@ -133,7 +147,19 @@ fn about_folder(path: &ConfiguredPath, reason: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => {
             format!("{reason}; the user of the server must be able to read and write it")
         }
-        _ => reason.to_string(),
+        _ => format!("{reason}{}", files_hint(reason)),
     };
     path.blame(format_args!("cannot open folder '{}' as key store: {cause}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_without_files_is_told() {
+        assert!(files_hint(&Errno::MFILE.into()).contains("LimitNOFILE"));
+        assert!(files_hint(&Errno::NFILE.into()).contains("fs.file-max"));
+        assert_eq!(files_hint(&Errno::CONNABORTED.into()), "");
+    }
 }

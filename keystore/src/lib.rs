@@ -37,7 +37,7 @@ pub mod vault;
 pub mod battery;
 
 pub use config::Config;
-pub use error::{Error, Kind, OpenError};
+pub use error::{Error, Kind, OpenError, files_hint};
 pub use page::{Limit, Names, Page};
 pub use record::{InvalidRecord, Record};
 pub use store::{KeyStore, Logins, State, Store, Value};

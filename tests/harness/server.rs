@@ -232,6 +232,15 @@ impl Server {
         self.process.signal(signal);
     }
 
+    /// Lets the process open no file and no connection more. Those that are open stay.
+    pub(crate) fn allow_no_more_files(&self) {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let id = Pid::from_raw(self.process.id().try_into().unwrap()).unwrap();
+        // Standard input, output and error.
+        let limit = Rlimit { current: Some(3), maximum: Some(3) };
+        prlimit(Some(id), Resource::Nofile, limit).unwrap();
+    }
+
     /// A command of the program as somebody, in the server's folder, with the server's address.
     pub(crate) fn command(&self, who: Who, args: &[&str]) -> Command {
         let mut command = Command::new(program());

@@ -139,6 +139,22 @@ fn a_server_with_enough_files_says_nothing_of_them() {
     });
 }
 
+/// Requests on one connection need a file each for their keys: the listener meets no error.
+#[test]
+fn a_key_that_cannot_be_read_for_want_of_files_is_told_with_what_to_raise() {
+    harness::run(async {
+        let server = Server::start();
+        let mut admin = server.client(Who::Admin, Protocol::H2).await;
+        server.allow_no_more_files();
+        let reply = admin.send("GET", "/v1/key/describe/k", "").await;
+        assert_eq!(reply.error(), (502, "failed to read key".to_owned()));
+        server.wait_for_stderr(
+            "cannot open 'keys/k': Too many open files (os error 24); raise LimitNOFILE (systemd) \
+             or `ulimit -n`\" req.method=GET",
+        );
+    });
+}
+
 #[test]
 fn a_folder_of_keys_that_goes_away_is_told_with_its_cause() {
     let server = Server::start();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use kes_testkit::faulty::{Faulty, Reply};
+use kes_testkit::faulty::{Faulty, Mode, Relay, Reply};
 use kes_testkit::{Bao, wait};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -67,6 +67,29 @@ fn frozen() {
         life: "5s",
     };
     goes_on(&outage);
+}
+
+/// It is not Vault that is away: the server may open no connection.
+#[test]
+fn a_connection_that_cannot_be_opened_for_want_of_files_is_told_with_what_to_raise() {
+    let world = World::new(Layout::V2);
+    let relay = Relay::to(world.bao.address());
+    let server = Server::with(&world.config_at(&format!("http://{}", relay.address())));
+    harness::run(async {
+        let mut minio = server.client(Who::Minio, Protocol::H2).await;
+        assert_eq!(minio.send("PUT", "/v1/key/create/k", "").await.status, 200);
+        server.allow_no_more_files();
+        // The connections that are kept.
+        relay.set(Mode::Cut);
+        let reply = minio.send("PUT", "/v1/key/generate/other", "{}").await;
+        assert_eq!(reply.error(), (502, "failed to read key".to_owned()));
+    });
+    let told = format!(
+        "no connection to http://{}: Too many open files (os error 24); raise LimitNOFILE \
+         (systemd) or `ulimit -n`\" req.method=PUT",
+        relay.address()
+    );
+    server.wait_for_stderr(&told);
 }
 
 struct Outage {

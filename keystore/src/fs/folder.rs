@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::page::PageBuilder;
-use crate::{Error, Kind, Limit, Page, State, Value};
+use crate::{Error, Kind, Limit, Page, State, Value, files_hint};
 
 /// What the names of unfinished files start with. A key's name has no `.`.
 const TEMPORARY: &str = ".new-";
@@ -62,7 +62,7 @@ impl Folder {
             }
             Ok(_) => (State::Unreachable, "it is no folder".to_owned()),
             Err(error) if is_away(&error) => (State::Unreachable, error.to_string()),
-            Err(error) => (State::Unavailable, error.to_string()),
+            Err(error) => (State::Unavailable, format!("{error}{}", files_hint(&error))),
         };
         (state, Some(cause))
     }
@@ -289,7 +289,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 fn failed(action: &str, path: &Path, error: &io::Error) -> Error {
-    let reason = format!("cannot {action} '{}': {error}", path.display());
+    let reason = format!("cannot {action} '{}': {error}{}", path.display(), files_hint(error));
     if is_away(error) { Error::Unreachable { reason } } else { Error::Unavailable { reason } }
 }
 
@@ -351,11 +351,13 @@ mod tests {
     #[test]
     fn an_error_tells_the_path_and_the_systems_words() {
         let of = |errno: Errno| failed("create", Path::new("/keys/key"), &errno.into());
-        for errno in [Errno::NOSPC, Errno::IO, Errno::ACCESS, Errno::ROFS, Errno::MFILE] {
+        for errno in [Errno::NOSPC, Errno::IO, Errno::ACCESS, Errno::ROFS] {
             let Error::Unavailable { reason } = of(errno) else { panic!("{errno:?}") };
             let said = io::Error::from(errno).to_string();
             assert_eq!(reason, format!("cannot create '/keys/key': {said}"));
         }
+        let Error::Unavailable { reason } = of(Errno::MFILE) else { panic!() };
+        assert!(reason.ends_with("; raise LimitNOFILE (systemd) or `ulimit -n`"), "{reason}");
         for errno in [Errno::NOENT, Errno::NOTDIR, Errno::STALE, Errno::TIMEDOUT] {
             assert!(matches!(of(errno), Error::Unreachable { .. }), "{errno:?}");
         }

@@ -25,6 +25,7 @@ use super::fault::Fault;
 use super::intake::Answer;
 use super::paths;
 use crate::config::{AppRoleSecret, ConfiguredPath, Jwt, Login, SecretText};
+use crate::files_hint;
 
 /// The answer to a login; one with many policies and metadata has some KiB.
 const MAX_LEN: usize = 256 * 1024;
@@ -233,7 +234,8 @@ async fn read(method: &'static str, path: &ConfiguredPath) -> Result<Zeroizing<S
 }
 
 fn read_file(path: &PathBuf) -> Result<Zeroizing<String>, String> {
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let file =
+        std::fs::File::open(path).map_err(|error| format!("{error}{}", files_hint(&error)))?;
     // All at once, so that the buffer never moves.
     let limit = usize::try_from(MAX_SECRET_LEN).expect("64 KiB is a size") + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit));

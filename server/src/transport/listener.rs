@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use kes_config::Address;
+use kes_keystore::files_hint;
 use parking_lot::Mutex;
-use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -145,7 +145,7 @@ impl Listener {
                 Some(Ok((slot, connected))) => serve(slot, connected),
                 Some(Err(error)) => {
                     if refused.is_due() {
-                        let hint = accept_hint(&error);
+                        let hint = files_hint(&error);
                         tracing::error!("a connection could not be accepted: {error}{hint}");
                     }
                     tokio::time::sleep(PAUSE).await;
@@ -163,18 +163,6 @@ impl Listener {
             }
         }
         Drain { slots: self.slots, max: self.max }
-    }
-}
-
-/// What to do where the system has no file left for a connection.
-fn accept_hint(error: &io::Error) -> &'static str {
-    match Errno::from_io_error(error) {
-        Some(Errno::MFILE) => "; raise LimitNOFILE (systemd) or `ulimit -n`",
-        Some(Errno::NFILE) => {
-            "; all processes of the machine together have too many files open: \
-                               raise fs.file-max (sysctl)"
-        }
-        _ => "",
     }
 }
 
@@ -211,17 +199,5 @@ impl Drain {
     /// Waits until all of them have ended.
     pub(crate) async fn ended(self) {
         let _ = self.slots.acquire_many(self.max).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_to_do_without_files_is_told() {
-        assert!(accept_hint(&Errno::MFILE.into()).contains("LimitNOFILE"));
-        assert!(accept_hint(&Errno::NFILE.into()).contains("fs.file-max"));
-        assert_eq!(accept_hint(&Errno::CONNABORTED.into()), "");
     }
 }

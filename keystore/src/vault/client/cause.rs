@@ -4,6 +4,7 @@
 use std::error::Error;
 
 use super::super::tls;
+use crate::files_hint;
 
 /// Whether the TLS handshake failed because of a certificate. With TLS 1.3 a server refuses that
 /// of its client only after the handshake, in the place of an answer.
@@ -11,12 +12,15 @@ pub(super) fn is_certificate(error: &reqwest::Error) -> bool {
     causes(error).any(tls::is_of_certificate)
 }
 
-/// The cause at the bottom, or what to do about it.
+/// The cause at the bottom, and what to do about it.
 pub(super) fn innermost(error: &reqwest::Error) -> String {
     if let Some(advice) = causes(error).find_map(tls::explain) {
         return advice;
     }
-    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
+    let hint: String =
+        causes(error).filter_map(|cause| cause.downcast_ref()).map(files_hint).collect();
+    let cause = causes(error).last().map_or_else(|| error.to_string(), ToString::to_string);
+    format!("{cause}{hint}")
 }
 
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
