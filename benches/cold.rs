@@ -160,6 +160,7 @@ fn settings(url: &str, version: KvVersion, role: &RoleCredentials, ca: Option<Pa
     Vault {
         endpoints: vec![url.parse().unwrap()],
         engine: "kv".to_owned(),
+        engine_place: None,
         version,
         namespace: String::new(),
         prefix: String::new(),

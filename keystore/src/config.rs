@@ -50,6 +50,8 @@ pub struct Vault {
     pub endpoints: Vec<Url>,
     /// Path of the KV engine; default `kv`.
     pub engine: String,
+    /// Where the configuration names the engine, if it does.
+    pub engine_place: Option<Place>,
     /// Version of the KV engine; default v1.
     pub version: KvVersion,
     /// Namespace of every call but health; empty for none.

@@ -249,7 +249,9 @@ impl Vault {
         if self.is_misread().await {
             return Err(self.is_versioned());
         }
-        let form = match self.form_of_keys().await.map_err(Fault::into_error)? {
+        let form = self.form_of_keys().await.map_err(Fault::into_error)?;
+        self.is_at_engine(form)?;
+        let form = match form {
             Some(form) => form,
             None => self.form_of(name).await.map_err(Fault::into_error)?,
         };
@@ -266,7 +268,9 @@ impl Vault {
         }
         let reading = self.ahead.read();
         let all = reading.limit(limit);
-        let read = match self.form_of_keys().await.map_err(Fault::into_error)? {
+        let form = self.form_of_keys().await.map_err(Fault::into_error)?;
+        self.is_at_engine(form)?;
+        let read = match form {
             Some(form) => self.page(form, pattern, limit, all).await,
             None => self.page_of_either(pattern, limit, all).await,
         };

@@ -206,6 +206,11 @@ fn an_engine_that_is_missing_or_of_the_other_version_is_named() {
         .place
         .check()
         .fails(&[&["keystore: engine: 'kv' is an engine of KV version 2", "write `version: v2`"]]);
+    world.place.write(&format!("{HEAD}{}", keystore(&url, 2, ", engine: kv/data")));
+    world.place.check().fails(&[&[
+        "config.yml:4: keystore.vault.engine: 'kv/data' is a path within 'kv'",
+        "write `engine: kv` and `prefix: data`",
+    ]]);
     world.place.write(&format!("{HEAD}{}", keystore(&url, 2, ", engine: other")));
     let ran = world.place.check();
     assert_eq!(

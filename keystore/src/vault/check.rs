@@ -88,6 +88,9 @@ impl Check {
         report.ok(facts.login(store.logins().token_life));
 
         report.begin(Step::Engine);
+        if let Some(reason) = vault.within_another(form) {
+            return report.failed(reason);
+        }
         match (facts.version, form) {
             (KvVersion::V1, Some(Form::Versioned)) => {
                 return report.failed(vault.versioned_and_not_plain());

@@ -48,6 +48,7 @@ impl Vault {
         };
         let _change = self.ahead.change();
         let form = self.form().await.map_err(Fault::into_error)?;
+        self.is_at_engine(form)?;
         if let Some(fault) = unseen
             && (self.version == KvVersion::V1 || form != Some(Form::Versioned))
         {

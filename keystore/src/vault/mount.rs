@@ -8,6 +8,10 @@
 //! `version: v1` and an engine of version 2 never worked: that engine refuses the requests of
 //! version 1, but for some paths that are no secrets, where nothing may be written.
 //!
+//! `version: v2` and an engine that is a path within one of version 2 (`kv/data` for `kv`) is a
+//! mistake: keys would be deleted and listed elsewhere than they are made. Where Vault says so,
+//! nothing is made, deleted or listed; keys that stand there can be read.
+//!
 //! Vault tells the version to whoever has any right in the engine. Where it does not (a proxy may
 //! refuse the question), answers about keys tell it.
 
@@ -50,20 +54,22 @@ struct State {
     /// `None` if Vault does not tell.
     form: Option<Form>,
     since: Instant,
+    /// Whether Vault was asked, which tells where the engine is mounted, too.
+    asked: bool,
 }
 
 impl Vault {
     /// Of which form the engine is; `None` if nobody knows.
     pub(super) async fn form(&self) -> Result<Option<Form>, Fault> {
         let known = *self.mount.state.lock();
-        if let Some(State { form, since }) = known
+        if let Some(State { form, since, asked: true }) = known
             && since.elapsed() < KNOWN
         {
             return Ok(form);
         }
         match self.ask_form().await {
             Ok(form) => {
-                self.learn(form);
+                self.note(form, true);
                 Ok(Some(form))
             }
             Err(fault) if fault.is_unreachable() || matches!(fault, Fault::Login { .. }) => {
@@ -72,7 +78,8 @@ impl Vault {
             // What was known before is still the best guess.
             Err(_) => {
                 let form = known.and_then(|known| known.form);
-                *self.mount.state.lock() = Some(State { form, since: Instant::now() });
+                let since = Instant::now();
+                *self.mount.state.lock() = Some(State { form, since, asked: true });
                 Ok(form)
             }
         }
@@ -106,11 +113,22 @@ impl Vault {
         self.mount.state.lock().and_then(|state| state.form)
     }
 
-    /// Remembers of which form the engine is, and tells an operator what surprises.
+    /// Remembers of which form the engine is, by an answer about keys.
     pub(super) fn learn(&self, form: Form) {
-        let state = State { form: Some(form), since: Instant::now() };
-        let before = self.mount.state.lock().replace(state).and_then(|state| state.form);
-        if before != Some(form) && form == Form::Plain && self.version == KvVersion::V2 {
+        self.note(form, false);
+    }
+
+    /// Remembers of which form the engine is, and tells an operator what surprises.
+    fn note(&self, form: Form, asked: bool) {
+        let mut state = self.mount.state.lock();
+        let before = *state;
+        let asked = asked || before.is_some_and(|before| before.asked);
+        *state = Some(State { form: Some(form), since: Instant::now(), asked });
+        drop(state);
+        if before.and_then(|before| before.form) != Some(form)
+            && form == Form::Plain
+            && self.version == KvVersion::V2
+        {
             tracing::warn!("key store: vault: {}", self.paths.plain_below_data());
         }
     }
@@ -154,7 +172,30 @@ impl Vault {
         if may_be_versioned && self.is_misread().await {
             return self.is_versioned();
         }
+        if may_be_versioned
+            && let Ok(form) = self.form().await
+            && let Err(error) = self.is_at_engine(form)
+        {
+            return error;
+        }
         fault.into_error()
+    }
+
+    /// Refuses an engine of the configuration that is a path within an engine of this form.
+    pub(super) fn is_at_engine(&self, form: Option<Form>) -> Result<(), Error> {
+        match self.within_another(form) {
+            Some(reason) => Err(Error::Unavailable { reason }),
+            None => Ok(()),
+        }
+    }
+
+    /// What an operator is told of an engine that is a path within an engine of this form, as far
+    /// as Vault says.
+    pub(super) fn within_another(&self, form: Option<Form>) -> Option<String> {
+        if self.version == KvVersion::V1 || form != Some(Form::Versioned) {
+            return None;
+        }
+        self.paths.within(self.mount.path.lock().as_deref()?)
     }
 
     /// Whether the configuration is for version 1 and the engine is known to be of version 2.

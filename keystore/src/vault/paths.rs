@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::mount::Form;
-use crate::config::{KvVersion, Vault};
+use crate::config::{KvVersion, Place, Vault};
 
 /// The folder below the prefix that holds the claims of creators on KV v1. No key can have this
 /// name, because of the dot.
@@ -19,30 +19,33 @@ pub(super) struct Paths {
     claims: String,
     mount: String,
     engine: String,
+    /// Where the configuration names the engine.
+    engine_place: Option<Place>,
+    prefix: String,
 }
 
 impl Paths {
     pub(super) fn new(config: &Vault) -> Self {
         let (engine, prefix) = (config.engine.as_str(), config.prefix.as_str());
-        let mount = encode(&["sys/internal/ui/mounts", engine]);
-        match config.version {
+        let [data, metadata, claims] = match config.version {
             KvVersion::V1 => {
                 let data = encode(&[engine, prefix]);
-                Self {
-                    metadata: data.clone(),
-                    claims: encode(&[engine, prefix, CLAIMS]),
-                    mount,
-                    engine: engine.to_owned(),
-                    data,
-                }
+                [data.clone(), data, encode(&[engine, prefix, CLAIMS])]
             }
-            KvVersion::V2 => Self {
-                data: encode(&[engine, "data", prefix]),
-                metadata: encode(&[engine, "metadata", prefix]),
-                claims: encode(&[engine, "data", prefix, CLAIMS]),
-                mount,
-                engine: engine.to_owned(),
-            },
+            KvVersion::V2 => [
+                encode(&[engine, "data", prefix]),
+                encode(&[engine, "metadata", prefix]),
+                encode(&[engine, "data", prefix, CLAIMS]),
+            ],
+        };
+        Self {
+            data,
+            metadata,
+            claims,
+            mount: encode(&["sys/internal/ui/mounts", engine]),
+            engine: engine.to_owned(),
+            engine_place: config.engine_place.clone(),
+            prefix: prefix.to_owned(),
         }
     }
 
@@ -91,6 +94,39 @@ impl Paths {
         )
     }
 
+    /// What an operator is told of `version: v2` and an engine that is a path within one of
+    /// version 2, which stands at `mount`; `None` if it is that engine itself.
+    ///
+    /// With `engine: kv/data` for an engine `kv`, keys are written and read below `kv/data/data/`,
+    /// but deleted and listed where other secrets are: at `kv/data/metadata/`. Such keys keep their
+    /// place under another engine and prefix.
+    pub(super) fn within(&self, mount: &str) -> Option<String> {
+        let (engine, prefix) = (joined(&[self.engine.as_str()]), self.prefix.as_str());
+        let below = engine.strip_prefix(mount)?.strip_prefix('/')?;
+        let (first, rest) = below.split_once('/').unwrap_or((below, ""));
+        let write = |prefix: &str| match prefix {
+            "" => format!("`engine: {mount}`"),
+            prefix => format!("`engine: {mount}` and `prefix: {prefix}`"),
+        };
+        let advice = match first {
+            "data" => format!(
+                "write {}, where the keys made with this configuration stand; if there are none, \
+                 write {}",
+                write(&joined(&[rest, "data", prefix])),
+                write(&joined(&[rest, prefix]))
+            ),
+            // Nothing that is sent there makes a key.
+            "metadata" => format!("write {}", write(&joined(&[rest, prefix]))),
+            _ => format!("write {}", write(&joined(&[below, prefix]))),
+        };
+        let place = self.engine_place.as_ref().map(|place| format!("{place}: "));
+        Some(format!(
+            "{}'{engine}' is a path within '{mount}', an engine of KV version 2, to whose path \
+             `data/` and `metadata/` are added by themselves; {advice}",
+            place.unwrap_or_default()
+        ))
+    }
+
     /// What an operator is told of `version: v1` and an engine of version 2, which stands at
     /// `mount`, as far as Vault says.
     pub(super) fn versioned_and_not_plain(&self, mount: Option<&str>) -> String {
@@ -111,6 +147,12 @@ impl Paths {
              key that this configuration made; write {write}"
         )
     }
+}
+
+/// Parts of a path, each of which may hold `/`, without those that are empty.
+fn joined(parts: &[&str]) -> String {
+    let parts = parts.iter().flat_map(|part| part.split('/'));
+    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
 }
 
 /// A path of parts, each of which may hold `/`. Empty parts fall away.

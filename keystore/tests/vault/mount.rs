@@ -1,6 +1,6 @@
 //! A configuration for one version of the KV engine, and an engine of the other.
 
-use kes_keystore::config::{KvVersion, Vault};
+use kes_keystore::config::{KvVersion, Place, Vault};
 use kes_keystore::vault::VaultStore;
 use kes_keystore::{Error, KeyStore};
 use kes_testkit::faulty::{Faulty, Reply, Request};
@@ -224,5 +224,114 @@ async fn the_documented_policy_for_version_2_with_version_1_is_no_missing_right(
         let prefix = folder.to_owned();
         let store = open(Vault { prefix, ..world.config() }).await;
         assert_eq!(read(&store, "k").await.unwrap(), STORED);
+    }
+}
+
+/// A configuration for version 2 whose engine is a path.
+fn at_path(world: &World, engine: &str, prefix: &str) -> Vault {
+    let file = Some(std::path::Path::new("config.yml").into());
+    Vault {
+        engine: engine.to_owned(),
+        engine_place: Some(Place { file, line: 12, field: "keystore.vault.engine".to_owned() }),
+        prefix: prefix.to_owned(),
+        version: KvVersion::V2,
+        ..world.config()
+    }
+}
+
+/// Nothing is made, and nothing that belongs to somebody else is deleted, with few rights and with
+/// many.
+#[tokio::test]
+async fn a_path_within_an_engine_of_version_2_is_refused_with_what_to_write() {
+    let world = World::new(KvVersion::V2);
+    let root = world.bao.root();
+    let documented = kes_testkit::bao::minimal_kv_policy("kv", 2);
+    let everything = format!("path \"kv/*\" {ALL}");
+    for policy in [&documented, &everything] {
+        root.write_policy("kes", policy);
+        for (engine, prefix, advice) in [
+            ("kv/data", "", "write `engine: kv` and `prefix: data`, where the keys made with"),
+            ("kv//data/", "", "if there are none, write `engine: kv`"),
+            ("kv/data", "p", "write `engine: kv` and `prefix: data/p`, where"),
+            ("kv/data", "p", "if there are none, write `engine: kv` and `prefix: p`"),
+            ("kv/data/team", "", "write `engine: kv` and `prefix: team/data`, where"),
+            ("kv/metadata", "", "write `engine: kv`"),
+            ("kv/metadata/team", "p", "write `engine: kv` and `prefix: team/p`"),
+            ("kv/team", "", "write `engine: kv` and `prefix: team`"),
+        ] {
+            // What a delete of `k` would take away.
+            let other = root_path(&format!("{engine}/metadata/{prefix}/k"));
+            let secret = json!({ "data": { "v": "1" } });
+            let stands = other.starts_with("kv/data/");
+            if stands {
+                root.write(&other, &secret);
+            }
+            let open = || open(at_path(&world, engine, prefix));
+            for error in [
+                create(&open().await, "k").await.unwrap_err(),
+                delete(&open().await, "k").await.unwrap_err(),
+                list_of(&open().await).await.unwrap_err(),
+            ] {
+                assert!(matches!(error, Error::Unavailable { .. }), "{engine}: {error:?}");
+                let text = error.to_string();
+                let place = format!(
+                    "config.yml:12: keystore.vault.engine: '{}' is a path within 'kv'",
+                    root_path(engine)
+                );
+                assert!(text.contains(&place), "{engine}: {text}");
+                assert!(text.contains(advice), "{engine}: {text}");
+                assert!(!text.contains("grant"), "{engine}: {text}");
+            }
+            if stands {
+                assert_eq!(root.read(&other).unwrap()["data"]["v"], "1", "{engine}");
+                root.must("DELETE", &other.replacen("data", "metadata", 1), None);
+            }
+            assert_eq!(root.list("kv/metadata"), [""; 0], "{engine} {prefix}");
+        }
+    }
+}
+
+/// A path without its empty parts.
+fn root_path(path: &str) -> String {
+    path.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
+}
+
+/// What the reference has made with such a configuration is served, and the advice finds it.
+#[tokio::test]
+async fn keys_at_a_path_within_an_engine_of_version_2_can_be_read_and_are_found_as_advised() {
+    let world = World::new(KvVersion::V2);
+    let root = world.bao.root();
+    root.write("kv/data/data/k", &json!({ "data": { "k": STORED } }));
+    let store = open(at_path(&world, "kv/data", "")).await;
+    assert_eq!(read(&store, "k").await.unwrap(), STORED);
+    assert!(matches!(create(&store, "k").await, Err(Error::Exists { .. })));
+    // What the answer to a read tells of the engine is no answer to where it is mounted.
+    assert!(delete(&store, "k").await.is_err());
+    assert_eq!(root.list("kv/metadata/data"), ["k"]);
+
+    let store = open(at_path(&world, "kv", "data")).await;
+    assert_eq!(list(&store).await, ["k"]);
+    assert_eq!(read(&store, "k").await.unwrap(), STORED);
+    delete(&store, "k").await.unwrap();
+    assert_eq!(list(&store).await, [""; 0]);
+}
+
+/// An engine may be mounted at any path, with these words in it too.
+#[tokio::test]
+async fn an_engine_that_is_mounted_at_such_a_path_is_one() {
+    let world = World::new(KvVersion::V2);
+    let root = world.bao.root();
+    for (engine, version) in [("team/data", 2), ("team/metadata", 2), ("data/data", 2), ("one", 1)]
+    {
+        root.enable_kv(engine, version);
+        // Below an engine of version 1 every path is one for keys.
+        let engine = if version == 1 { format!("{engine}/data") } else { engine.to_owned() };
+        root.write_policy("kes", &format!("path \"{engine}/*\" {ALL}"));
+        let store = open(at_path(&world, &engine, "")).await;
+        create(&store, "k").await.unwrap();
+        assert_eq!(read(&store, "k").await.unwrap(), STORED, "{engine}");
+        assert_eq!(list(&store).await, ["k"], "{engine}");
+        delete(&store, "k").await.unwrap();
+        assert_eq!(list(&store).await, [""; 0], "{engine}");
     }
 }

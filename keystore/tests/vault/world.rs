@@ -91,6 +91,7 @@ pub(crate) fn config(url: &str, version: KvVersion, role: &RoleCredentials) -> V
     Vault {
         endpoints: vec![url.parse().unwrap()],
         engine: "kv".to_owned(),
+        engine_place: None,
         version,
         namespace: String::new(),
         prefix: String::new(),

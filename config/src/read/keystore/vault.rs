@@ -22,7 +22,8 @@ const PING: Duration = Duration::from_secs(15);
 pub(super) fn read(value: &Value<'_>) -> Result<Vault, Noted> {
     let mut section = value.section("keystore.vault")?;
     let endpoints = endpoint::read(&section.take("endpoint"));
-    let engine = engine(&section.take("engine"), "kv");
+    let engine_field = section.take("engine");
+    let engine = engine(&engine_field, "kv");
     let version = kv_version(&section.take("version"));
     let namespace_field = section.take("namespace");
     let namespace = trimmed(&namespace_field).map(|namespace| {
@@ -45,6 +46,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<Vault, Noted> {
     Ok(Vault {
         endpoints: endpoints?,
         engine: engine?,
+        engine_place: (!engine_field.is_blank()).then(|| engine_field.place()),
         version: version?,
         namespace: namespace?.unwrap_or_default(),
         prefix: prefix?.unwrap_or_default(),
