@@ -10,7 +10,7 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 use crate::authority::Rules;
 use crate::error::Error;
 use crate::roots::{self, Roots};
-use crate::version1::{Version1, WithVersion1};
+use crate::version1;
 
 /// The CAs that may issue client certificates: those of a file or folder, and the system's.
 ///
@@ -72,14 +72,13 @@ impl ClientChains {
         now: UnixTime,
     ) -> Result<(), CertificateError> {
         let algorithms = crate::provider().signature_verification_algorithms.all;
-        match Version1::of(leaf) {
+        match version1::as_version3(leaf) {
             None => self.verify_with(leaf, leaf, algorithms, intermediates, now),
-            Some(version1) => {
-                let algorithms: Vec<_> =
-                    algorithms.iter().map(|inner| WithVersion1::new(*inner, &version1)).collect();
+            Some(version3) => {
+                let algorithms = version3.algorithms(algorithms);
                 let algorithms: Vec<&dyn SignatureVerificationAlgorithm> =
                     algorithms.iter().map(|algorithm| algorithm as _).collect();
-                self.verify_with(leaf, version1.as_version3(), &algorithms, intermediates, now)
+                self.verify_with(leaf, version3.certificate(), &algorithms, intermediates, now)
             }
         }
     }

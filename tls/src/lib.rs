@@ -52,8 +52,14 @@ mod fault;
 /// What CA certificates are allowed to sign.
 mod authority;
 
+/// Certificates rewritten for the library that verifies chains.
+mod rewritten;
+
 /// Certificates of X.509 version 1.
 mod version1;
+
+/// Certificates of servers that are marked as a CA's.
+mod ca_leaf;
 
 /// The remaining life of a certificate.
 mod life;
