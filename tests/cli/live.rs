@@ -4,45 +4,29 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use kes_testkit::wait;
+use kes_testkit::{Process, wait};
+use rustix::process::Signal;
 
 use super::terminal::{at_terminal, shell_at_terminal};
 use super::transcript::{admin_of, kes, start_server};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A child that is killed with its owner.
-pub(super) struct Running(pub(super) Child);
-
-impl Running {
-    fn signal(&self, name: &str) {
-        let id = self.0.id().to_string();
-        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status();
-        assert!(sent.unwrap().success());
-    }
-
-    pub(super) fn end(&mut self) -> ExitStatus {
-        let mut status = None;
-        wait::eventually(LIMIT, "the command ends", || {
-            status = self.0.try_wait().unwrap();
-            status.is_some()
-        });
-        status.unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Waits for the end of a command.
+pub(super) fn end(process: &mut Process) -> ExitStatus {
+    let mut status = None;
+    wait::eventually(LIMIT, "the command ends", || {
+        status = process.exit_status();
+        status.is_some()
+    });
+    status.unwrap()
 }
 
 fn command(args: &[&str], variables: &BTreeMap<String, String>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kes"));
+    let mut command = Process::command(Path::new(env!("CARGO_BIN_EXE_kes")));
     command.args(args).env_clear().envs(variables).stdin(Stdio::null());
     command
 }
@@ -56,10 +40,11 @@ fn the_audit_log_is_followed_until_ctrl_c() {
     let follow = |args: &[&str], file: &str| {
         let mut command = command(args, &variables);
         command.stdout(File::create(path(file)).unwrap());
-        Running(command.stderr(File::create(path("err")).unwrap()).spawn().unwrap())
+        command.stderr(File::create(path("err")).unwrap());
+        Process::start(command)
     };
-    let mut plain = follow(&["log", "-k"], "plain");
-    let mut json = follow(&["log", "-k", "--audit", "--json"], "json");
+    let plain = follow(&["log", "-k"], "plain");
+    let json = follow(&["log", "-k", "--audit", "--json"], "json");
     let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
 
     // The line of a request, once the log has it whole.
@@ -81,10 +66,10 @@ fn the_audit_log_is_followed_until_ctrl_c() {
     let line = line_in("json").unwrap();
     assert!(line.starts_with("{\"time\":\"") && line.contains("\"code\":404"), "{line}");
 
-    plain.signal("INT");
-    json.signal("INT");
-    assert_eq!(plain.end().code(), Some(0), "{}", read("err"));
-    assert_eq!(json.end().code(), Some(0), "{}", read("err"));
+    for mut log in [plain, json] {
+        log.signal(Signal::INT);
+        assert_eq!(end(&mut log).code(), Some(0), "{}", read("err"));
+    }
 }
 
 #[test]
@@ -92,14 +77,10 @@ fn who_reads_no_further_ends_the_command_in_silence() {
     let server = start_server();
     let variables = admin_of(&server);
     let folder = tempfile::tempdir().unwrap();
-    let mut log = Running(
-        command(&["log", "-k", "--json"], &variables)
-            .stdout(Stdio::piped())
-            .stderr(File::create(folder.path().join("err")).unwrap())
-            .spawn()
-            .unwrap(),
-    );
-    let mut reader = BufReader::new(log.0.stdout.take().unwrap());
+    let mut command = command(&["log", "-k", "--json"], &variables);
+    command.stdout(Stdio::piped()).stderr(File::create(folder.path().join("err")).unwrap());
+    let mut log = Process::start(command);
+    let mut reader = BufReader::new(log.take_stdout().unwrap());
     let (lines, first) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut line = String::new();
@@ -117,11 +98,11 @@ fn who_reads_no_further_ends_the_command_in_silence() {
     });
     assert!(line.unwrap().starts_with('{'));
     let start = Instant::now();
-    while log.0.try_wait().unwrap().is_none() {
+    while log.is_running() {
         assert!(start.elapsed() < LIMIT, "the command goes on");
         request();
     }
-    assert_eq!(log.end().code(), Some(0));
+    assert_eq!(end(&mut log).code(), Some(0));
     assert_eq!(std::fs::read_to_string(folder.path().join("err")).unwrap(), "");
 }
 
@@ -129,13 +110,10 @@ fn who_reads_no_further_ends_the_command_in_silence() {
 fn metrics_come_as_json_lines() {
     let server = start_server();
     let folder = tempfile::tempdir().unwrap();
-    let mut metric = Running(
-        command(&["metric", "-k", "--rate", "10ms"], &admin_of(&server))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap(),
-    );
-    let reader = BufReader::new(metric.0.stdout.take().unwrap());
+    let mut command = command(&["metric", "-k", "--rate", "10ms"], &admin_of(&server));
+    command.stdout(Stdio::piped());
+    let mut metric = Process::start(command);
+    let reader = BufReader::new(metric.take_stdout().unwrap());
     for line in reader.lines().take(2) {
         let line = line.unwrap();
         let sample: serde_json::Value = serde_json::from_str(&line).expect(&line);
@@ -171,7 +149,7 @@ fn metrics_come_as_json_lines() {
         // More than the SDK is told.
         assert!(sample.as_object().unwrap().keys().any(|name| name.contains("cache")), "{line}");
     }
-    assert_eq!(metric.end().code(), Some(0));
+    assert_eq!(end(&mut metric).code(), Some(0));
 
     // A person sees a table, which takes the place of the one before.
     let (text, status) = at_terminal(
@@ -190,13 +168,10 @@ fn a_dev_server_prints_settings_that_work_as_they_are() {
     let variables: BTreeMap<String, String> =
         [("XDG_RUNTIME_DIR".to_owned(), folder.path().display().to_string())].into();
     let out = folder.path().join("out");
-    let mut server = Running(
-        command(&["server", "--dev", "--addr", "127.0.0.1:0"], &variables)
-            .stdout(File::create(&out).unwrap())
-            .stderr(File::create(folder.path().join("err")).unwrap())
-            .spawn()
-            .unwrap(),
-    );
+    let mut command = command(&["server", "--dev", "--addr", "127.0.0.1:0"], &variables);
+    command.stdout(File::create(&out).unwrap());
+    command.stderr(File::create(folder.path().join("err")).unwrap());
+    let mut server = Process::start(command);
     let printed = || std::fs::read_to_string(&out).unwrap();
     wait::eventually(LIMIT, "the settings are printed", || {
         printed().ends_with("\n=> Server is up and running...\n")
@@ -248,8 +223,8 @@ fn a_dev_server_prints_settings_that_work_as_they_are() {
     );
     assert!(listed.contains("\"name\":\"my-key\""), "{listed}");
 
-    server.signal("TERM");
-    assert_eq!(server.end().code(), Some(0));
+    server.signal(Signal::TERM);
+    assert_eq!(end(&mut server).code(), Some(0));
     let left: Vec<_> = std::fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name())

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Stdio};
 
-use super::live::Running;
+use kes_testkit::Process;
+
+use super::live::end;
 use super::transcript::{admin_of, kes, start_server};
 
 /// Runs a command at a terminal: what it prints, with the terminal's line ends taken away.
@@ -16,9 +18,13 @@ pub(super) fn at_terminal(
     variables: &BTreeMap<String, String>,
     answers: &[(&str, &str)],
 ) -> (String, i32) {
+    shell_at_terminal(folder, &line(args), variables, answers)
+}
+
+/// The line of shell for a command.
+fn line(args: &str) -> String {
     // No shell stays between: it would answer Ctrl-C with a status of its own.
-    let line = format!("exec {} {args}", env!("CARGO_BIN_EXE_kes"));
-    shell_at_terminal(folder, &line, variables, answers)
+    format!("exec {} {args}", env!("CARGO_BIN_EXE_kes"))
 }
 
 /// As [`at_terminal`], for a line of shell.
@@ -28,8 +34,28 @@ pub(super) fn shell_at_terminal(
     variables: &BTreeMap<String, String>,
     answers: &[(&str, &str)],
 ) -> (String, i32) {
-    let mut child = Running(
-        Command::new("script")
+    let mut terminal = Terminal::start(folder, line, variables);
+    for (prompt, answer) in answers {
+        terminal.wait_for(prompt);
+        terminal.type_in(answer);
+    }
+    terminal.end()
+}
+
+/// A terminal with a command.
+pub(super) struct Terminal {
+    process: Process,
+    typed: ChildStdin,
+    shown: ChildStdout,
+    text: Vec<u8>,
+    /// Where what was not waited for yet begins.
+    from: usize,
+}
+
+impl Terminal {
+    fn start(folder: &Path, line: &str, variables: &BTreeMap<String, String>) -> Self {
+        let mut command = Process::command(Path::new("script"));
+        command
             .args(["--quiet", "--return", "--command", line, "/dev/null"])
             .env_clear()
             .envs(variables)
@@ -37,26 +63,40 @@ pub(super) fn shell_at_terminal(
             .env("SHELL", "/bin/sh")
             .current_dir(folder)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("script of util-linux makes a terminal"),
-    );
-    let mut typed = child.0.stdin.take().unwrap();
-    let mut shown = child.0.stdout.take().unwrap();
-    let mut text = Vec::new();
-    let mut from = 0;
-    for (prompt, answer) in answers {
-        while !String::from_utf8_lossy(&text[from..]).contains(prompt) {
-            let mut byte = [0];
-            assert_eq!(shown.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&text));
-            text.push(byte[0]);
-        }
-        from = text.len();
-        typed.write_all(answer.as_bytes()).unwrap();
+            .stdout(Stdio::piped());
+        // script of util-linux makes a terminal.
+        let mut process = Process::start(command);
+        let (typed, shown) = (process.take_stdin().unwrap(), process.take_stdout().unwrap());
+        Self { process, typed, shown, text: Vec::new(), from: 0 }
     }
-    shown.read_to_end(&mut text).unwrap();
-    let status = child.end().code().unwrap();
-    (String::from_utf8(text).unwrap().replace('\r', ""), status)
+
+    /// As [`Self::start`], for a command of the program.
+    pub(super) fn with(folder: &Path, args: &str, variables: &BTreeMap<String, String>) -> Self {
+        Self::start(folder, &line(args), variables)
+    }
+
+    /// Waits until a text is shown, behind the one that was waited for before.
+    pub(super) fn wait_for(&mut self, text: &str) {
+        while !String::from_utf8_lossy(&self.text[self.from..]).contains(text) {
+            let mut byte = [0];
+            let read = self.shown.read(&mut byte).unwrap();
+            assert_eq!(read, 1, "{text:?} in {}", String::from_utf8_lossy(&self.text));
+            self.text.push(byte[0]);
+        }
+        self.from = self.text.len();
+    }
+
+    pub(super) fn type_in(&mut self, text: &str) {
+        self.typed.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Waits for the end: all that was shown, with the terminal's line ends taken away, and the
+    /// exit status.
+    pub(super) fn end(mut self) -> (String, i32) {
+        self.shown.read_to_end(&mut self.text).unwrap();
+        let status = end(&mut self.process).code().unwrap();
+        (String::from_utf8(self.text).unwrap().replace('\r', ""), status)
+    }
 }
 
 #[test]

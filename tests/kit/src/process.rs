@@ -1,6 +1,6 @@
 use std::io;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus};
 use std::sync::OnceLock;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -32,6 +32,16 @@ impl Process {
     /// Its process ID.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its standard input, if that is a pipe and nobody has taken it.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// Its standard output, if that is a pipe and nobody has taken it.
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
     }
 
     /// Whether it still runs.
