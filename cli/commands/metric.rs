@@ -1,9 +1,14 @@
 //! `kes metric`: a table that is refreshed on a terminal, a line of JSON for each reading
 //! otherwise.
+//!
+//! If the first reading fails, the command ends with the error. After that the table stays: it
+//! shows since when the server is away, and new readings once it is back. JSON lines end at any
+//! reading that fails, so that a script notices.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use kes_api::Timestamp;
 use tokio::signal::ctrl_c;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -36,15 +41,29 @@ async fn watch(client: &Session, rate: Duration) -> Result<()> {
     let servers = servers.join(", ");
     let mut output = Output::new();
     let mut before: Option<Sample> = None;
+    let mut away: Option<Timestamp> = None;
     let mut ticks = interval(rate);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let text = client
-            .metrics()
-            .await
-            .map_err(|error| client.explain(error, Subject::Server))
-            .context("failed to get the metrics")?;
+        let text = match (client.metrics().await, &before) {
+            (Ok(text), _) => text,
+            (Err(error), Some(last)) => {
+                let since = *away.get_or_insert_with(Timestamp::now);
+                // One that refuses is there.
+                let is_there = matches!(error, kes_client::Error::Status { .. });
+                let state = if is_there { "no reading" } else { "away" };
+                let state = format!("{state} since {} UTC", since.to_table());
+                let error = format!("{:#}", client.explain(error, Subject::Server));
+                output.refresh(&view::render_failure(&servers, &state, &error, last))?;
+                continue;
+            }
+            (Err(error), None) => {
+                let error = client.explain(error, Subject::Server);
+                return Err(error.context("failed to get the metrics"));
+            }
+        };
+        away = None;
         let sample = Sample::parse(&text);
         if output.is_terminal() {
             output.refresh(&view::render(&servers, &sample, before.as_ref()))?;

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use kes_testkit::{Process, wait};
 use rustix::process::Signal;
 
-use super::terminal::{at_terminal, shell_at_terminal};
-use super::transcript::{admin_of, kes, start_server};
+use super::terminal::{Terminal, at_terminal, shell_at_terminal};
+use super::transcript::{admin_of, config, kes, start_server};
+use crate::harness::Server;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -160,6 +161,44 @@ fn metrics_come_as_json_lines() {
     );
     assert!(text.contains("Response time") && text.contains("Answered"), "{text}");
     assert_eq!(status, 0, "{text}");
+}
+
+/// A person sees a server go and come back; a script is told by the end of the command.
+#[test]
+fn a_server_that_restarts_is_shown_as_away_until_it_is_back() {
+    let config = config().with("address", "\"${ADDRESS}\"");
+    let (_port, mut server) = Server::on_a_port(&config, |_| {});
+    let variables = admin_of(&server);
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command(&["metric", "-k", "--rate", "50ms"], &variables);
+    command.stdout(Stdio::piped()).stderr(File::create(folder.path().join("err")).unwrap());
+    let mut lines = Process::start(command);
+    let mut reader = BufReader::new(lines.take_stdout().unwrap());
+    reader.read_line(&mut String::new()).unwrap();
+    let mut view = Terminal::with(folder.path(), "metric -k --rate 50ms", &variables);
+    let address = server.address.clone();
+    view.wait_for(&format!("{address}  20"));
+    for _ in 0..2 {
+        server.signal(Signal::KILL);
+        view.wait_for(&format!("{address}  away since 20"));
+        view.wait_for("Last reading");
+        view.wait_for("Answered");
+        server.restart();
+        view.wait_for(&format!("{address}  20"));
+    }
+    view.type_in("\u{3}");
+    let (text, status) = view.end();
+    assert_eq!(status, 0, "{text}");
+
+    std::io::copy(&mut reader, &mut std::io::sink()).unwrap();
+    assert_eq!(end(&mut lines).code(), Some(1));
+    let error = std::fs::read_to_string(folder.path().join("err")).unwrap();
+    assert!(error.starts_with("Error: failed to get the metrics: "), "{error}");
+
+    // A mistake shows at once, at a terminal too.
+    server.signal(Signal::KILL);
+    let (text, status) = at_terminal(folder.path(), "metric -k", &variables, &[]);
+    assert!(status == 1 && text.contains("failed to get the metrics"), "{text}");
 }
 
 #[test]

@@ -180,6 +180,11 @@ impl Session {
 
 /// A server that knows the clients above.
 pub(super) fn start_server() -> Server {
+    Server::with(&config())
+}
+
+/// What that server is configured by.
+pub(super) fn config() -> Config {
     let [(_, _, admin), (_, _, minio), _] = CLIENTS;
     let policy = format!(
         "
@@ -189,7 +194,7 @@ pub(super) fn start_server() -> Server {
     identities: [{minio}]"
     );
     let config = Config::usual().with("admin", &format!("{{ identity: {admin} }}"));
-    Server::with(&config.with("policy", &policy))
+    config.with("policy", &policy)
 }
 
 /// The environment of the admin of [`start_server`].

@@ -20,11 +20,43 @@ pub(super) fn render(servers: &str, now: &Sample, before: Option<&Sample>) -> St
         }
         _ => "-".to_owned(),
     };
-    let mut text = format!(
-        "{GOOD}●{GOOD:#} {servers}  {time} UTC\n",
-        servers = clean(servers),
-        time = now.time.to_table()
-    );
+    let servers = clean(servers);
+    let time = now.time.to_table();
+    format!("{GOOD}●{GOOD:#} {servers}  {time} UTC\n{}", figures(now, &rate))
+}
+
+/// The text for a reading that failed: the state of the server, why, and the last reading.
+pub(super) fn render_failure(servers: &str, state: &str, error: &str, last: &Sample) -> String {
+    let time = last.time.to_table();
+    let mut text = format!("{BAD}●{BAD:#} {}  {state}\n", clean(servers));
+    for line in error.lines().flat_map(wrapped) {
+        let _ = writeln!(text, "  {}", clean(&line));
+    }
+    let _ = write!(text, "\n{LABEL}Last reading{LABEL:#}  {time} UTC\n");
+    text + &figures(last, &|_| "-".to_owned())
+}
+
+/// A line as several of at most this many columns, as far as it has blanks: what is refreshed must
+/// not be broken by the terminal.
+fn wrapped(line: &str) -> Vec<String> {
+    const COLUMNS: usize = 76;
+    let mut lines = vec![String::new()];
+    for word in line.split_whitespace() {
+        let last = lines.last_mut().expect("there is one");
+        if last.is_empty() {
+            last.push_str(word);
+        } else if last.chars().count() + 1 + word.chars().count() <= COLUMNS {
+            last.push(' ');
+            last.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+fn figures(now: &Sample, rate: &dyn Fn(fn(&Sample) -> u64) -> String) -> String {
+    let mut text = String::new();
     let counted = [
         ("Answered", now.success, rate(|sample| sample.success), GOOD),
         ("Refused", now.error, rate(|sample| sample.error), WARN),
@@ -126,6 +158,14 @@ mod tests {
             assert!(shown.lines().any(|shown| shown == line), "{line:?} in\n{shown}");
         }
         assert!(plain(&first, None).contains("             -\n"), "{}", plain(&first, None));
+        let error = format!("refused {}\nhint", "x ".repeat(50));
+        let away = render_failure("a:1", "away since today", &error, &second);
+        let away = anstream::adapter::strip_str(&away).to_string();
+        assert!(away.starts_with("● a:1  away since today\n"), "{away}");
+        for line in ["  hint", "  Answered              90   90.0%             -"] {
+            assert!(away.lines().any(|shown| shown == line), "{line:?} in\n{away}");
+        }
+        assert!(away.lines().all(|line| line.chars().count() <= 78), "{away}");
         // A server that was started again.
         assert!(plain(&first, Some(&second)).contains("Answered"));
         assert!(plain(&Sample::parse(""), None).contains("  99 %                   -\n"));
