@@ -47,24 +47,21 @@ path "kv/metadata/tenant/*" { capabilities = ["list", "delete"] }"#,
     },
 ];
 
-#[test]
-fn the_guide_works_with_kv_version_1() {
-    follow(&GRANTS[0]);
+/// A test for each grant: a server and a Vault of its own each, beside each other.
+macro_rules! followed {
+    ($($test:ident: $grant:expr;)+) => {
+        $(#[test]
+        fn $test() {
+            follow(&$grant);
+        })+
+    };
 }
 
-#[test]
-fn the_guide_works_for_a_tenant_of_kv_version_1() {
-    follow(&GRANTS[1]);
-}
-
-#[test]
-fn the_guide_works_with_kv_version_2() {
-    follow(&GRANTS[2]);
-}
-
-#[test]
-fn the_guide_works_for_a_tenant_of_kv_version_2() {
-    follow(&GRANTS[3]);
+followed! {
+    the_guide_works_with_kv_version_1: GRANTS[0];
+    the_guide_works_for_a_tenant_of_kv_version_1: GRANTS[1];
+    the_guide_works_with_kv_version_2: GRANTS[2];
+    the_guide_works_for_a_tenant_of_kv_version_2: GRANTS[3];
 }
 
 /// All blocks in order, then the commands of the guide that the document says are unchanged.
