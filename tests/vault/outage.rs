@@ -92,6 +92,40 @@ fn a_connection_that_cannot_be_opened_for_want_of_files_is_told_with_what_to_rai
     server.wait_for_stderr(&told);
 }
 
+/// The line of a probe that fails says what is the matter with Vault.
+#[test]
+fn a_probe_that_fails_is_told_with_the_cause() {
+    let world = World::new(Layout::V2);
+    let server = world.serve();
+    let url = world.bao.url();
+    harness::run(async {
+        let operator = server.client(Who::Other, Protocol::H2).await;
+        let ready = async || operator.share().send("GET", "/v1/ready", "").await.status;
+        let is_told = async |status: u16, text: &str| {
+            let line = format!("msg=\"{text}\" req.method=GET req.path=/v1/ready");
+            wait::eventually_async(Duration::from_secs(30), &line, async || {
+                ready().await == status && server.stderr().contains(&line)
+            })
+            .await;
+        };
+        world.bao.seal();
+        let sealed = format!("not available: {url} is sealed");
+        is_told(504, &format!("key store is not reachable: key store: vault: {sealed}")).await;
+
+        world.bao.unseal();
+        wait::eventually_async(Duration::from_secs(30), "Vault is back", async || {
+            ready().await == 200
+        })
+        .await;
+        world.space().must("DELETE", "auth/approle/role/kes", None);
+        world.space().revoke_tokens("approle");
+        let mut minio = server.client(Who::Minio, Protocol::H2).await;
+        assert_eq!(minio.send("PUT", "/v1/key/generate/k", "{}").await.status, 502);
+        let refused = "key store is unavailable: key store: vault: Vault refuses the login";
+        is_told(502, refused).await;
+    });
+}
+
 struct Outage {
     begin: fn(&mut Bao),
     end: fn(&mut Bao),

@@ -284,6 +284,49 @@ async fn kubernetes_logs_in_with_a_token_or_a_file_that_is_read_anew() {
     let text = read(&store, "k").await.unwrap_err().to_string();
     assert!(text.contains("kubernetes.role") && text.contains("kubernetes.jwt"), "{text}");
     assert!(!text.contains(&kubernetes::token("first")), "{text}");
+    // Each way to be refused, word for word.
+    let url = world.bao.url();
+    let hint = |jwt: &str| {
+        format!(
+            "check `kubernetes.role` and {jwt}: the role must exist and be bound to the service \
+             account, and the token must be valid"
+        )
+    };
+    let of_file = format!("file '{}' of `kubernetes.jwt`", path.display());
+    let elsewhere = "the login is in no namespace: if the role is in one, set `namespace`";
+    let refused = |engine: &str, said: &str, jwt: &str| {
+        format!(
+            "key store: login to Vault by Kubernetes failed: auth/{engine}/login: {url} answers 403 \
+             Forbidden: {said}; check `kubernetes.engine`: a login engine must be mounted at \
+             auth/{engine}, in this namespace; if it is, {}; and where the role is bound to \
+             addresses, `token_bound_cidrs` must include that of this server; {elsewhere}",
+            hint(jwt)
+        )
+    };
+    assert_eq!(text, refused("k8s", "permission denied", &of_file));
+    let literal = || Jwt::Literal(SecretText::new(kubernetes::token("first")));
+    for (engine, role, expected) in [
+        ("k8s", "kes-role", refused("k8s", "permission denied", "`kubernetes.jwt`")),
+        ("none", "kes-role", refused("none", "permission denied", "`kubernetes.jwt`")),
+        (
+            "k8s",
+            "no-role",
+            format!(
+                "key store: login to Vault by Kubernetes failed: auth/k8s/login: {url} answers 400 \
+                 Bad Request: invalid role name \"no-role\"; {}; {elsewhere}",
+                hint("`kubernetes.jwt`")
+            ),
+        ),
+    ] {
+        let login = Login::Kubernetes {
+            engine: engine.to_owned(),
+            namespace: None,
+            role: role.to_owned(),
+            jwt: literal(),
+        };
+        let store = open(Vault { login, ..world.config() }).await;
+        assert_eq!(read(&store, "k").await.unwrap_err().to_string(), expected);
+    }
     fs::write(&path, kubernetes::token("second")).unwrap();
     eventually_async(SOON, "the new token is used", async || read(&store, "k").await.is_ok()).await;
 }
