@@ -307,7 +307,7 @@ fn missing_folders(path: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Page, State};
+    use crate::{Kind, Page, State};
 
     /// A store that can only be read.
     struct ReadOnly {
@@ -343,6 +343,10 @@ mod tests {
 
         fn state(&self) -> State {
             State::Unavailable
+        }
+
+        fn kind(&self) -> Kind {
+            Kind::Memory
         }
     }
 

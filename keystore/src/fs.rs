@@ -20,7 +20,7 @@ use tokio::time::{self, Instant};
 
 use self::folder::{Entries, Folder, Opened};
 use crate::config::ConfiguredPath;
-use crate::{Error, KeyStore, Limit, OpenError, Page, State, Value};
+use crate::{Error, KeyStore, Kind, Limit, OpenError, Page, State, Value};
 
 /// How long a caller waits for the disk: less than the 15 s of its route, so that its client is
 /// given an answer.
@@ -173,6 +173,10 @@ impl KeyStore for FsStore {
             Some(since) if since.elapsed() > CHECK_DEADLINE => State::Unreachable,
             _ => health.state,
         }
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Fs
     }
 }
 

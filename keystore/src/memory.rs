@@ -7,7 +7,7 @@ use std::time::Duration;
 use kes_api::{KeyName, ListPattern};
 use parking_lot::RwLock;
 
-use crate::{Error, KeyStore, Limit, Page, State, Value};
+use crate::{Error, KeyStore, Kind, Limit, Page, State, Value};
 
 /// A store that forgets everything when it is dropped.
 #[derive(Default)]
@@ -55,6 +55,10 @@ impl KeyStore for MemoryStore {
 
     fn state(&self) -> State {
         State::Reachable { latency: Duration::ZERO }
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Memory
     }
 }
 

@@ -94,6 +94,9 @@ pub trait KeyStore: Send + Sync {
 
     /// What is known of the store's health.
     fn state(&self) -> State;
+
+    /// The kind of store, which errors begin with.
+    fn kind(&self) -> Kind;
 }
 
 /// How a store that wants logins was logged in to.
@@ -157,15 +160,6 @@ impl Store {
             Self::Vault(store) => Some(store.logins()),
         }
     }
-
-    /// The kind of store, which errors begin with.
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::Memory(_) => Kind::Memory,
-            Self::Fs(_) => Kind::Fs,
-            Self::Vault(_) => Kind::Vault,
-        }
-    }
 }
 
 impl KeyStore for Store {
@@ -210,6 +204,14 @@ impl KeyStore for Store {
             Self::Memory(store) => store.state(),
             Self::Fs(store) => store.state(),
             Self::Vault(store) => store.state(),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Memory(store) => store.kind(),
+            Self::Fs(store) => store.kind(),
+            Self::Vault(store) => store.kind(),
         }
     }
 }

@@ -207,6 +207,10 @@ impl KeyStore for VaultStore {
     fn state(&self) -> State {
         self.vault.session.health.state()
     }
+
+    fn kind(&self) -> Kind {
+        Kind::Vault
+    }
 }
 
 impl Vault {
