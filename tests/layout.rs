@@ -13,7 +13,7 @@ use serde::Deserialize;
 use spdx::{Expression, ParseMode};
 
 /// Which crates of ours a crate may use.
-const MAY_USE: [(&str, &[&str]); 10] = [
+const MAY_USE: [(&str, &[&str]); 11] = [
     ("kes-api", &[]),
     ("kes-crypto", &[]),
     ("kes-tls", &[]),
@@ -21,11 +21,9 @@ const MAY_USE: [(&str, &[&str]); 10] = [
     ("kes-policy", &["kes-api"]),
     ("kes-keystore", &["kes-api", "kes-crypto", "kes-tls"]),
     ("kes-config", &["kes-api", "kes-keystore", "kes-policy"]),
+    ("kes-keys", &["kes-api", "kes-crypto", "kes-keystore", "kes-policy"]),
     ("kes-client", &["kes-api", "kes-tls"]),
-    (
-        "kes-server",
-        &["kes-api", "kes-config", "kes-crypto", "kes-keystore", "kes-policy", "kes-tls"],
-    ),
+    ("kes-server", &["kes-api", "kes-config", "kes-keys", "kes-keystore", "kes-policy", "kes-tls"]),
     (
         "kes",
         &[

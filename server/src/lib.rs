@@ -17,17 +17,11 @@ mod transport;
 /// Requests to answers.
 mod service;
 
-/// Operations on keys.
-mod keys;
-
 /// Logs and metrics.
 mod observe;
 
 /// Start, reload and stop.
 mod lifecycle;
-
-use observe::metrics;
-use service::error;
 
 pub use lifecycle::process::{check_files, harden};
 pub use lifecycle::server::{Error, Info, Options, Server, Source};

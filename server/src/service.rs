@@ -19,6 +19,7 @@ use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use kes_api::message::{self, Message};
+use kes_keys::StoreOperation;
 use prometheus::IntGauge;
 
 use crate::lifecycle::state::{Shared, State};
@@ -26,7 +27,7 @@ use crate::observe::logging::audit::Audited;
 use crate::service::admit::admit;
 use crate::service::answer::{Answer, Content};
 use crate::service::body::Arriving;
-use crate::service::error::{Doing, Error};
+use crate::service::error::Error;
 use crate::service::handlers::Call;
 use crate::service::router::{Routed, Target};
 use crate::transport::activity::InRequest;
@@ -148,7 +149,7 @@ fn finish(
     let operation = target.route.operation;
     let status = answer.status.as_u16();
     shared.metrics.audit_events.inc();
-    let is_forged = matches!(error, Some((Error::NotAuthentic, _)));
+    let is_forged = matches!(error, Some((Error::Keys(kes_keys::Error::NotAuthentic), _)));
     if shared.logs.wants_audit(operation, status, is_forged) {
         let refusal = error.as_ref().map(|(error, message)| {
             let reason = error.cause().map(|cause| match (error, peer.remark()) {
@@ -184,9 +185,10 @@ fn log(
     let cause = error.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
     // The message goes to who follows the error log, without the fields.
     let key = match error {
-        Error::Store { doing: Doing::Create | Doing::Read | Doing::Delete, .. } => {
-            format!(" '{}'", target.resource())
-        }
+        Error::Keys(kes_keys::Error::Store {
+            operation: StoreOperation::Create | StoreOperation::Read | StoreOperation::Delete,
+            ..
+        }) => format!(" '{}'", target.resource()),
         _ => String::new(),
     };
     let identity = peer.identity.map(|identity| identity.to_string()).unwrap_or_default();

@@ -19,7 +19,7 @@ struct Limits {
 
 const VAULT: &str = "docs/vault.md";
 
-const LIMITS: [Limits; 6] = [
+const LIMITS: [Limits; 7] = [
     Limits {
         document: "SECURITY.md",
         crate_folder: "server",
@@ -58,6 +58,12 @@ const LIMITS: [Limits; 6] = [
             ("makes four pages at a time", "MAKING", "4"),
             ("more than 64 KiB that its client", "LARGE", "64 * 1024"),
             ("one of 32 places", "LARGE_ANSWERS", "32"),
+        ],
+    },
+    Limits {
+        document: VAULT,
+        crate_folder: "keys",
+        limits: &[
             ("16 times within one second", "STORM", "16"),
             ("16 times within one second", "MEMORY", "Duration::from_secs(1)"),
         ],

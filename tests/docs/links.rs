@@ -27,7 +27,7 @@ fn every_link_leads_somewhere() {
     assert_eq!(broken, [""; 0]);
 }
 
-/// Files of the repository that the text names are there: `server/src/keys.rs`, `CONTRIBUTING.md`.
+/// Files of the repository that the text names are there: `keys/src/keys.rs`, `CONTRIBUTING.md`.
 #[test]
 fn every_file_that_is_named_is_there() {
     let book = Book::read();

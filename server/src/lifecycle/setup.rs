@@ -11,12 +11,10 @@ use kes_keystore::memory::MemoryStore;
 use kes_policy::{Permit, Policies};
 use rustls::sign::CertifiedKey;
 
-use crate::keys::{Keys, cache};
 use crate::lifecycle::server::cannot_listen;
-use crate::lifecycle::state::{Api, Shared, State};
+use crate::lifecycle::state::{Api, Keys, Shared, State};
 use crate::observe::logging;
 use crate::observe::metrics::Metrics;
-use crate::service::error::Error;
 use crate::transport::tls;
 
 /// A configuration that was checked, and nothing opened yet.
@@ -25,7 +23,7 @@ pub(crate) struct Setup {
     pub(crate) tls: tls::Settings,
     pub(crate) log: logging::Settings,
     policies: Policies,
-    cache: cache::Settings,
+    cache: kes_keys::Settings,
     apis: [Api; Operation::COUNT],
     keys: Vec<KeyName>,
     store: StoreSetup,
@@ -85,7 +83,7 @@ impl Setup {
                 format: config.log.format,
             },
             policies: config.policies,
-            cache: cache::Settings {
+            cache: kes_keys::Settings {
                 any: config.cache.any,
                 unused: config.cache.unused,
                 offline: config.cache.offline,
@@ -111,7 +109,11 @@ impl Setup {
             log: logging::Settings { error: log.error, audit: log.audit, format: log.format },
             policies: Policies::new(Some(admin), Vec::new())
                 .expect("an admin without policies conflicts with nothing"),
-            cache: cache::Settings { any: cache.any, unused: cache.unused, offline: cache.offline },
+            cache: kes_keys::Settings {
+                any: cache.any,
+                unused: cache.unused,
+                offline: cache.offline,
+            },
             apis: kes_api::route::ROUTES
                 .map(|route| Api { skip_auth: false, timeout: route.timeout }),
             keys: Vec::new(),
@@ -169,12 +171,14 @@ impl PendingKeys {
 async fn create_until_done(state: &Weak<State>, name: KeyName) {
     let mut complained = false;
     while let Some(state) = state.upgrade() {
+        use kes_keys::Error;
         use kes_keystore::Error as Store;
         let permit = Permit::internal();
         match state.keys.create_by_configuration(&permit, name, state.author()).await {
             Ok(()) => return tracing::info!("secret key '{name}' created"),
             Err(Error::Store { source: Store::Exists { .. }, .. }) => return,
             Err(error) if !complained => {
+                let error = crate::service::error::Error::from(error);
                 let cause = error.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
                 tracing::error!(
                     "failed to create key '{name}' of the configuration{cause}; \

@@ -5,15 +5,18 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use kes_api::{Identity, Operation, Timestamp};
+use kes_keystore::Store;
 use kes_policy::Policies;
 
-use crate::keys::Keys;
 use crate::observe::logging::Logs;
 use crate::observe::logging::repeats::Repeats;
 use crate::observe::metrics::Metrics;
 use crate::transport::listener::Listening;
 use crate::transport::tls;
 use crate::transport::tls::expiry::Expiry;
+
+/// The keys of the server.
+pub(crate) type Keys = kes_keys::Keys<Store, Metrics>;
 
 /// What stays while the server runs.
 pub(crate) struct Shared {

@@ -3,13 +3,13 @@
 //! Requests touch atomics alone. What is a state rather than an event is read when somebody
 //! asks for the text.
 
-use std::future::Future;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use kes_api::Operation;
 use kes_api::route::ROUTES;
+use kes_keys::StoreOperation;
 use kes_keystore::Logins;
 use parking_lot::Mutex;
 use prometheus::{
@@ -20,7 +20,6 @@ use prometheus::{
 pub(crate) use self::audience::Audience;
 use self::audience::BY_CODE;
 use crate::lifecycle::process::Process;
-use crate::service::error::Doing;
 
 /// Who is told what.
 mod audience;
@@ -44,8 +43,8 @@ pub(crate) struct Metrics {
     pub(crate) max_connections: IntGauge,
     pub(crate) handshake_errors: IntCounter,
     pub(crate) reloads: IntCounterVec,
-    pub(crate) cache_hits: IntCounter,
-    pub(crate) cache_misses: IntCounter,
+    cache_hits: IntCounter,
+    cache_misses: IntCounter,
     store_calls: [StoreCalls; 4],
     /// When the server's certificate ends, in seconds since 1970.
     pub(crate) certificate_end: AtomicI64,
@@ -107,7 +106,7 @@ impl Metrics {
             "call",
             &FINE_BUCKETS,
         );
-        let store_calls = DOINGS.map(|(_, call)| StoreCalls {
+        let store_calls = STORE_OPERATIONS.map(|(_, call)| StoreCalls {
             errors: store_errors.with_label_values(&[call]),
             latency: store_latency.with_label_values(&[call]),
         });
@@ -167,29 +166,6 @@ impl Metrics {
         }
     }
 
-    /// Times a call to the key store.
-    pub(crate) async fn store_call<T>(
-        &self,
-        doing: Doing,
-        call: impl Future<Output = Result<T, kes_keystore::Error>>,
-    ) -> Result<T, kes_keystore::Error> {
-        use kes_keystore::Error as Store;
-        let calls = &self.store_calls[doing as usize];
-        let start = Instant::now();
-        let result = call.await;
-        calls.latency.observe(start.elapsed().as_secs_f64());
-        if let Err(
-            Store::Corrupt { .. }
-            | Store::Unusable { .. }
-            | Store::Unreachable { .. }
-            | Store::Unavailable { .. },
-        ) = result
-        {
-            calls.errors.inc();
-        }
-        result
-    }
-
     /// The text, version 0.0.4, with the metrics that an audience reads.
     pub(crate) fn text(&self, audience: Audience, gauges: &Gauges) -> String {
         let _one_at_a_time = self.texts.lock();
@@ -225,6 +201,37 @@ impl Metrics {
         let mut families = self.registry.gather();
         families.retain(|family| audience.is_told(family));
         TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+    }
+}
+
+impl kes_keys::Observer for Metrics {
+    fn cache_hit(&self) {
+        self.cache_hits.inc();
+    }
+
+    fn cache_miss(&self) {
+        self.cache_misses.inc();
+    }
+
+    fn store_call(
+        &self,
+        operation: StoreOperation,
+        took: Duration,
+        failure: Option<&kes_keystore::Error>,
+    ) {
+        use kes_keystore::Error as Store;
+        let calls = &self.store_calls[operation as usize];
+        calls.latency.observe(took.as_secs_f64());
+        // A missing or existing key is an answer of the key store, not a failure.
+        if let Some(
+            Store::Corrupt { .. }
+            | Store::Unusable { .. }
+            | Store::Unreachable { .. }
+            | Store::Unavailable { .. },
+        ) = failure
+        {
+            calls.errors.inc();
+        }
     }
 }
 
@@ -277,11 +284,12 @@ const FINE_BUCKETS: [f64; 17] = [
     1.0, 2.5, 5.0, 15.0,
 ];
 
-const DOINGS: [(Doing, &str); 4] = [
-    (Doing::Create, "create"),
-    (Doing::Read, "read"),
-    (Doing::Delete, "delete"),
-    (Doing::List, "list"),
+/// In the order of the enum, which is that of `store_calls`.
+const STORE_OPERATIONS: [(StoreOperation, &str); 4] = [
+    (StoreOperation::Create, "create"),
+    (StoreOperation::Read, "read"),
+    (StoreOperation::Delete, "delete"),
+    (StoreOperation::List, "list"),
 ];
 
 fn int(value: impl TryInto<i64>) -> i64 {

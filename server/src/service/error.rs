@@ -4,6 +4,7 @@ use std::fmt;
 
 use kes_api::identity::NoIdentity;
 use kes_api::message::{self, Message};
+use kes_keys::StoreOperation;
 use kes_policy::Denied;
 
 /// Why a request was not served.
@@ -30,20 +31,12 @@ pub(crate) enum Error {
     Body,
     /// No JSON for an import.
     ImportBody,
-    /// No such cipher.
-    Cipher { name: String },
-    /// The imported key has the wrong size.
-    KeySize { cipher: String },
-    /// Decryption failed.
-    NotAuthentic,
-    /// The key has no HMAC key.
-    NoHmac,
+    /// An operation on keys.
+    Keys(kes_keys::Error),
     /// No such policy.
     PolicyNotFound,
     /// No such identity.
     IdentityNotFound,
-    /// The key store did not do as asked.
-    Store { doing: Doing, source: kes_keystore::Error },
     /// The key store is not reachable, with the cause if it is known.
     StoreUnreachable(Option<String>),
     /// The key store answers with errors, with the cause if it is known.
@@ -67,13 +60,10 @@ pub(crate) enum NameKind {
     Pattern,
 }
 
-/// What the key store was to do.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Doing {
-    Create,
-    Read,
-    Delete,
-    List,
+impl From<kes_keys::Error> for Error {
+    fn from(error: kes_keys::Error) -> Self {
+        Self::Keys(error)
+    }
 }
 
 impl Error {
@@ -93,13 +83,9 @@ impl Error {
                 NameKind::Pattern => message::invalid_pattern(name),
             },
             Self::ImportBody => message::INVALID_IMPORT_BODY,
-            Self::Cipher { name } => message::cipher_not_supported(name),
-            Self::KeySize { cipher } => message::invalid_key_size(cipher),
-            Self::NotAuthentic => message::NOT_AUTHENTIC,
-            Self::NoHmac => message::NO_HMAC,
+            Self::Keys(error) => keys_message(error),
             Self::PolicyNotFound => message::POLICY_NOT_FOUND,
             Self::IdentityNotFound => message::IDENTITY_NOT_FOUND,
-            Self::Store { doing, source } => store_message(*doing, source),
             Self::StoreUnreachable(_) => message::STORE_UNREACHABLE,
             Self::StoreUnavailable(_) => message::STORE_UNAVAILABLE,
             Self::TooManyStreams => message::TOO_MANY_STREAMS,
@@ -113,7 +99,7 @@ impl Error {
     pub(crate) fn cause(&self) -> Option<Cause<'_>> {
         match self {
             Self::Denied(denied) => Some(Cause::Denied(denied)),
-            Self::Store { source, .. } => Some(Cause::Store(source)),
+            Self::Keys(error) => keys_cause(error),
             Self::NoIdentity(NoIdentity::Missing) => Some(Cause::Text(
                 "the client sent no certificate, or a CA certificate first (basicConstraints CA:TRUE), which gives no identity",
             )),
@@ -131,19 +117,13 @@ impl Error {
                 "a name has 1 to 80 characters of 0-9 A-Z a-z - _, does not begin or end with -, \
                  and is not _ alone",
             )),
-            Self::NotAuthentic => Some(Cause::Text(
-                "the ciphertext and its context are not what this key has encrypted",
-            )),
             Self::Timeout => Some(Cause::Text("the operation did not finish in time")),
-            Self::Panic => Some(Cause::Text("a bug of the server: the operation panicked")),
+            Self::Panic => Some(Cause::Text(PANICKED)),
             Self::Method { .. }
             | Self::BodyTooLarge
             | Self::NoIdentity(NoIdentity::Ambiguous)
             | Self::Body
             | Self::ImportBody
-            | Self::Cipher { .. }
-            | Self::KeySize { .. }
-            | Self::NoHmac
             | Self::PolicyNotFound
             | Self::IdentityNotFound
             | Self::TooManyStreams
@@ -152,7 +132,35 @@ impl Error {
     }
 }
 
-fn store_message(doing: Doing, error: &kes_keystore::Error) -> Message {
+/// What the log reads of an operation that panicked, in its own task or in that of the request.
+const PANICKED: &str = "a bug of the server: the operation panicked";
+
+/// The answer to a failed operation on keys. One arm a variant here as well.
+fn keys_message(error: &kes_keys::Error) -> Message {
+    use kes_keys::Error as Keys;
+    match error {
+        Keys::Cipher { name } => message::cipher_not_supported(name),
+        Keys::KeySize { cipher } => message::invalid_key_size(cipher),
+        Keys::NotAuthentic => message::NOT_AUTHENTIC,
+        Keys::NoHmac => message::NO_HMAC,
+        Keys::Store { operation, source } => store_message(*operation, source),
+        Keys::Panicked => message::INTERNAL,
+    }
+}
+
+fn keys_cause(error: &kes_keys::Error) -> Option<Cause<'_>> {
+    use kes_keys::Error as Keys;
+    match error {
+        Keys::NotAuthentic => {
+            Some(Cause::Text("the ciphertext and its context are not what this key has encrypted"))
+        }
+        Keys::Store { source, .. } => Some(Cause::Store(source)),
+        Keys::Panicked => Some(Cause::Text(PANICKED)),
+        Keys::Cipher { .. } | Keys::KeySize { .. } | Keys::NoHmac => None,
+    }
+}
+
+fn store_message(operation: StoreOperation, error: &kes_keystore::Error) -> Message {
     use kes_keystore::Error as Store;
     match error {
         Store::Exists { .. } => message::KEY_EXISTS,
@@ -160,11 +168,11 @@ fn store_message(doing: Doing, error: &kes_keystore::Error) -> Message {
         Store::Corrupt { .. }
         | Store::Unusable { .. }
         | Store::Unreachable { .. }
-        | Store::Unavailable { .. } => match doing {
-            Doing::Create => message::CREATE_FAILED,
-            Doing::Read => message::READ_FAILED,
-            Doing::Delete => message::DELETE_FAILED,
-            Doing::List => message::LIST_FAILED,
+        | Store::Unavailable { .. } => match operation {
+            StoreOperation::Create => message::CREATE_FAILED,
+            StoreOperation::Read => message::READ_FAILED,
+            StoreOperation::Delete => message::DELETE_FAILED,
+            StoreOperation::List => message::LIST_FAILED,
         },
     }
 }

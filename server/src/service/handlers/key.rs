@@ -42,7 +42,7 @@ pub(super) async fn delete(call: Call<'_>) -> Result<Answer, Error> {
 pub(super) async fn list(call: Call<'_>) -> Result<Answer, Error> {
     let pattern = call.pattern()?;
     let keys = &call.state.keys;
-    let make = async |limit| keys.list(&call.permit, &pattern, limit).await;
+    let make = async |limit| Ok(keys.list(&call.permit, &pattern, limit).await?);
     // Boxed, as everything that waits for the key store: the future of a request has room for the
     // largest of its branches, and is moved several times.
     Box::pin(page::answer(&page::KEYS, &pattern, make)).await

@@ -1,67 +1,55 @@
-//! Operations on keys by name. Nothing here knows HTTP; every method takes a `Permit`, so that
-//! no operation compiles without a decision.
-
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kes_api::body::DecryptRequest;
 use kes_api::{KeyName, ListPattern, SecretBytes, Timestamp};
 use kes_crypto::{Cipher, Key, Plaintext, Secret};
-use kes_keystore::{KeyStore as _, Limit, Logins, Page, Record, State, Store};
+use kes_keystore::{KeyStore, Limit, Logins, Page, Record, State, Store};
 use kes_policy::Permit;
 
-use self::cache::Cache;
-use crate::error::{Doing, Error};
-use crate::metrics::Metrics;
-
-/// Keys in memory between requests.
-pub(crate) mod cache;
-
-/// Reads that many callers wait for.
-mod flight;
+use crate::cache::{self, Cache, Entry, Settings};
+use crate::{Error, Observer, StoreOperation};
 
 /// Ciphertexts of one request that are decrypted before others have their turn: some ten
 /// microseconds of work.
 const OPEN_AT_ONCE: usize = 32;
 
-/// The keys of a server: a key store behind a cache.
-pub(crate) struct Keys {
-    cache: Arc<Cache>,
-    store: Arc<Store>,
-    metrics: Arc<Metrics>,
+/// The keys of a server: a key store behind a cache. Every method takes a [`Permit`], so that no
+/// operation compiles without a decision.
+pub struct Keys<S, O> {
+    cache: Arc<Cache<S, O>>,
+    store: Arc<S>,
+    observer: Arc<O>,
 }
 
 /// A new data key: itself, and encrypted.
-pub(crate) struct DataKey {
-    pub(crate) plaintext: Secret,
-    pub(crate) ciphertext: Vec<u8>,
+pub struct DataKey {
+    /// The key.
+    pub plaintext: Secret,
+    /// The same, encrypted.
+    pub ciphertext: Vec<u8>,
 }
 
-impl Keys {
+impl<S: KeyStore + 'static, O: Observer> Keys<S, O> {
     /// Puts a cache in front of a key store. Its upkeep runs on the current runtime until this
     /// is dropped.
-    pub(crate) fn new(
-        store: Store,
-        settings: cache::Settings,
-        metrics: Arc<Metrics>,
-        warm: Option<&Self>,
-    ) -> Self {
+    pub fn new(store: S, settings: Settings, observer: Arc<O>, warm: Option<&Self>) -> Self {
         let store = Arc::new(store);
-        let cache = Cache::new(Arc::clone(&store), settings, Arc::clone(&metrics));
+        let cache = Cache::new(Arc::clone(&store), settings, Arc::clone(&observer));
         if let Some(warm) = warm {
             cache.take_over(&warm.cache);
         }
         cache::upkeep::start(&cache);
-        Self { cache, store, metrics }
+        Self { cache, store, observer }
     }
 
     /// Makes a key.
-    pub(crate) async fn create(&self, permit: &Permit, name: KeyName) -> Result<(), Error> {
+    pub async fn create(&self, permit: &Permit, name: KeyName) -> Result<(), Error> {
         self.store(name, Key::generate(), created_by(permit)).await
     }
 
     /// Makes a key that the configuration wants to exist, in the name of its author.
-    pub(crate) async fn create_by_configuration(
+    pub async fn create_by_configuration(
         &self,
         _: &Permit,
         name: KeyName,
@@ -71,7 +59,7 @@ impl Keys {
     }
 
     /// Stores a key that the caller brings; it gets a fresh HMAC key.
-    pub(crate) async fn import(
+    pub async fn import(
         &self,
         permit: &Permit,
         name: KeyName,
@@ -89,22 +77,18 @@ impl Keys {
 
     /// Fields of a key that are not secret. A cached key is told from memory: MinIO describes
     /// its default key to keep it there.
-    pub(crate) async fn describe(
-        &self,
-        _: &Permit,
-        name: KeyName,
-    ) -> Result<Arc<cache::Entry>, Error> {
+    pub async fn describe(&self, _: &Permit, name: KeyName) -> Result<Arc<Entry>, Error> {
         self.key(name).await
     }
 
     /// Removes a key from the key store, and from memory at once.
-    pub(crate) async fn delete(&self, _: &Permit, name: KeyName) -> Result<(), Error> {
-        let (cache, store, metrics) = self.parts();
-        to_the_end(Doing::Delete, async move {
+    pub async fn delete(&self, _: &Permit, name: KeyName) -> Result<(), Error> {
+        let (cache, store, observer) = self.parts();
+        to_the_end(StoreOperation::Delete, async move {
             // Before, so that no request uses it while it goes; and after, since a request may
             // have read it in between.
             cache.forget(&name);
-            let deleted = metrics.store_call(Doing::Delete, store.delete(&name)).await;
+            let deleted = observed(&*observer, StoreOperation::Delete, store.delete(&name)).await;
             cache.forget(&name);
             deleted
         })
@@ -112,19 +96,19 @@ impl Keys {
     }
 
     /// A page of the names that match.
-    pub(crate) async fn list(
+    pub async fn list(
         &self,
         _: &Permit,
         pattern: &ListPattern<'_>,
         limit: Limit,
     ) -> Result<Page, Error> {
         let list = self.store.list(pattern, limit);
-        let page = self.metrics.store_call(Doing::List, list).await;
-        page.map_err(|source| Error::Store { doing: Doing::List, source })
+        let page = observed(&*self.observer, StoreOperation::List, list).await;
+        page.map_err(|source| Error::Store { operation: StoreOperation::List, source })
     }
 
     /// Makes a data key: 32 random bytes, and the same encrypted.
-    pub(crate) async fn generate(
+    pub async fn generate(
         &self,
         _: &Permit,
         name: KeyName,
@@ -135,7 +119,7 @@ impl Keys {
     }
 
     /// Encrypts a plaintext where it stands.
-    pub(crate) async fn encrypt(
+    pub async fn encrypt(
         &self,
         _: &Permit,
         name: KeyName,
@@ -149,7 +133,7 @@ impl Keys {
     }
 
     /// Decrypts.
-    pub(crate) async fn decrypt(
+    pub async fn decrypt(
         &self,
         _: &Permit,
         name: KeyName,
@@ -161,7 +145,7 @@ impl Keys {
     }
 
     /// Decrypts several ciphertexts of one key; fails if one of them does.
-    pub(crate) async fn bulk_decrypt(
+    pub async fn bulk_decrypt(
         &self,
         _: &Permit,
         name: KeyName,
@@ -182,83 +166,92 @@ impl Keys {
     }
 
     /// Computes an HMAC with the key's own HMAC key.
-    pub(crate) async fn hmac(
-        &self,
-        _: &Permit,
-        name: KeyName,
-        message: &[u8],
-    ) -> Result<[u8; 32], Error> {
+    pub async fn hmac(&self, _: &Permit, name: KeyName, message: &[u8]) -> Result<[u8; 32], Error> {
         self.key(name).await?.key().hmac(message).ok_or(Error::NoHmac)
     }
 
-    /// Kind and place of the key store.
-    pub(crate) fn description(&self) -> String {
-        self.store.description()
-    }
-
     /// What is known of the key store's health; costs nothing.
-    pub(crate) fn state(&self) -> State {
+    pub fn state(&self) -> State {
         self.store.state()
     }
 
-    /// Why the key store is not reachable, for the log.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        self.store.trouble()
-    }
-
-    /// How the key store was logged in to, if it wants logins.
-    pub(crate) fn logins(&self) -> Option<Logins> {
-        self.store.logins()
-    }
-
     /// How many keys are held in memory.
-    pub(crate) fn cached(&self) -> usize {
+    pub fn cached(&self) -> usize {
         self.cache.len()
     }
 
     /// The age of the oldest key in memory.
-    pub(crate) fn cache_age(&self) -> Duration {
+    pub fn cache_age(&self) -> Duration {
         self.cache.oldest()
     }
 
-    async fn key(&self, name: KeyName) -> Result<Arc<cache::Entry>, Error> {
+    async fn key(&self, name: KeyName) -> Result<Arc<Entry>, Error> {
         let found = match self.cache.get(&name) {
             Some(entry) => return Ok(entry),
             None => Box::pin(self.cache.read(name)).await,
         };
-        found.map_err(|source| Error::Store { doing: Doing::Read, source })
+        found.map_err(|source| Error::Store { operation: StoreOperation::Read, source })
     }
 
     async fn store(&self, name: KeyName, key: Key, created_by: String) -> Result<(), Error> {
         let record = Record { key, created_at: Timestamp::now(), created_by };
-        let (cache, store, metrics) = self.parts();
-        to_the_end(Doing::Create, async move {
+        let (cache, store, observer) = self.parts();
+        to_the_end(StoreOperation::Create, async move {
             let value = record.encode();
-            metrics.store_call(Doing::Create, store.create(&name, &value)).await?;
+            observed(&*observer, StoreOperation::Create, store.create(&name, &value)).await?;
             cache.insert(name, record);
             Ok(())
         })
         .await
     }
 
-    fn parts(&self) -> (Arc<Cache>, Arc<Store>, Arc<Metrics>) {
-        (Arc::clone(&self.cache), Arc::clone(&self.store), Arc::clone(&self.metrics))
+    fn parts(&self) -> (Arc<Cache<S, O>>, Arc<S>, Arc<O>) {
+        (Arc::clone(&self.cache), Arc::clone(&self.store), Arc::clone(&self.observer))
+    }
+}
+
+impl<O: Observer> Keys<Store, O> {
+    /// Kind and place of the key store.
+    pub fn description(&self) -> String {
+        self.store.description()
+    }
+
+    /// Why the key store is not reachable, for the log.
+    pub fn trouble(&self) -> Option<String> {
+        self.store.trouble()
+    }
+
+    /// How the key store was logged in to, if it wants logins.
+    pub fn logins(&self) -> Option<Logins> {
+        self.store.logins()
     }
 }
 
 /// Runs what changes the key store in a task of its own. A request is dropped where it stands
 /// when its client goes away or its time is over; a change is not left half done.
 fn to_the_end(
-    doing: Doing,
+    operation: StoreOperation,
     change: impl Future<Output = Result<(), kes_keystore::Error>> + Send + 'static,
 ) -> impl Future<Output = Result<(), Error>> {
     let task = tokio::spawn(change);
     async move {
         match task.await {
-            Ok(changed) => changed.map_err(|source| Error::Store { doing, source }),
-            Err(_) => Err(Error::Panic),
+            Ok(changed) => changed.map_err(|source| Error::Store { operation, source }),
+            Err(_) => Err(Error::Panicked),
         }
     }
+}
+
+/// Times a call to the key store.
+pub(crate) async fn observed<T>(
+    observer: &impl Observer,
+    operation: StoreOperation,
+    call: impl Future<Output = Result<T, kes_keystore::Error>>,
+) -> Result<T, kes_keystore::Error> {
+    let start = Instant::now();
+    let result = call.await;
+    observer.store_call(operation, start.elapsed(), result.as_ref().err());
+    result
 }
 
 fn created_by(permit: &Permit) -> String {

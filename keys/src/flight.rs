@@ -9,14 +9,14 @@ use kes_keystore::Error;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::cache::Entry;
+use crate::cache::Entry;
 
 /// What a read came to.
-pub(super) type Outcome = Result<Arc<Entry>, Error>;
+pub(crate) type Outcome = Result<Arc<Entry>, Error>;
 
 /// The reads under way, by name.
 #[derive(Default)]
-pub(super) struct Flights {
+pub(crate) struct Flights {
     under_way: Mutex<HashMap<KeyName, Flight>>,
     next_id: AtomicU64,
 }
@@ -27,7 +27,7 @@ struct Flight {
 }
 
 /// A caller's part in a read.
-pub(super) enum Boarding {
+pub(crate) enum Boarding {
     /// Another caller started it: wait for what it comes to.
     Passenger(Waiting),
     /// Nobody did: perform it, and land it.
@@ -35,18 +35,18 @@ pub(super) enum Boarding {
 }
 
 /// The duty to perform a read. If it is dropped without landing, the waiting callers see it.
-pub(super) struct Pilot {
+pub(crate) struct Pilot {
     name: KeyName,
     id: u64,
     outcome: watch::Sender<Option<Outcome>>,
 }
 
 /// What the callers of a read hold.
-pub(super) struct Waiting(watch::Receiver<Option<Outcome>>);
+pub(crate) struct Waiting(watch::Receiver<Option<Outcome>>);
 
 impl Flights {
     /// Joins the read of a key, or starts one.
-    pub(super) fn board(&self, name: KeyName) -> Boarding {
+    pub(crate) fn board(&self, name: KeyName) -> Boarding {
         let mut under_way = self.under_way.lock();
         if let Some(flight) = under_way.get(&name) {
             // A read whose task died is no read.
@@ -64,7 +64,7 @@ impl Flights {
     /// key was not forgotten meanwhile, and under the lock that [`Flights::cancel`] takes: a
     /// deleted key cannot come back.
     #[expect(clippy::needless_pass_by_value, reason = "a pilot lands once")]
-    pub(super) fn land(&self, pilot: Pilot, outcome: Outcome, keep: impl FnOnce(&Outcome)) {
+    pub(crate) fn land(&self, pilot: Pilot, outcome: Outcome, keep: impl FnOnce(&Outcome)) {
         {
             let mut under_way = self.under_way.lock();
             if under_way.get(&pilot.name).is_some_and(|flight| flight.id == pilot.id) {
@@ -76,12 +76,12 @@ impl Flights {
     }
 
     /// The keys that are being read.
-    pub(super) fn names(&self) -> HashSet<KeyName> {
+    pub(crate) fn names(&self) -> HashSet<KeyName> {
         self.under_way.lock().keys().copied().collect()
     }
 
     /// What is being read of this key no longer counts; `also` is run under the lock.
-    pub(super) fn cancel(&self, name: &KeyName, also: impl FnOnce()) {
+    pub(crate) fn cancel(&self, name: &KeyName, also: impl FnOnce()) {
         let mut under_way = self.under_way.lock();
         under_way.remove(name);
         also();
@@ -90,14 +90,14 @@ impl Flights {
 
 impl Pilot {
     /// The key that is read.
-    pub(super) fn name(&self) -> KeyName {
+    pub(crate) fn name(&self) -> KeyName {
         self.name
     }
 }
 
 impl Waiting {
     /// Waits for the end of the read; `None` if it was abandoned.
-    pub(super) async fn outcome(mut self) -> Option<Outcome> {
+    pub(crate) async fn outcome(mut self) -> Option<Outcome> {
         let outcome = self.0.wait_for(Option::is_some).await.ok()?;
         outcome.clone()
     }

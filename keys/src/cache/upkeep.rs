@@ -13,18 +13,19 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use kes_api::KeyName;
-use kes_keystore::{KeyStore as _, State};
+use kes_keystore::{KeyStore, State};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::{Boarding, Cache, Settings};
+use crate::Observer;
 
 /// Keys that are read anew at the same time. Requests for keys that are not in memory come
 /// first, and should find the key store at leisure.
 const MAX_REFRESHES: usize = 8;
 
 /// Keeps a cache until it is dropped.
-pub(in crate::keys) fn start(cache: &Arc<Cache>) {
+pub(crate) fn start<S: KeyStore + 'static, O: Observer>(cache: &Arc<Cache<S, O>>) {
     tokio::spawn(run(Arc::downgrade(cache), interval(&cache.settings)));
 }
 
@@ -45,7 +46,7 @@ fn ahead(settings: &Settings) -> Duration {
     (settings.any / 8).max(2 * interval(settings))
 }
 
-async fn run(cache: Weak<Cache>, interval: Duration) {
+async fn run<S: KeyStore + 'static, O: Observer>(cache: Weak<Cache<S, O>>, interval: Duration) {
     let refreshes = Arc::new(Semaphore::new(MAX_REFRESHES));
     let mut away_since = None;
     loop {
@@ -68,7 +69,7 @@ async fn run(cache: Weak<Cache>, interval: Duration) {
     }
 }
 
-impl Cache {
+impl<S: KeyStore + 'static, O: Observer> Cache<S, O> {
     /// Drops what has had its time. Returns the keys that are in use and soon will have.
     fn sweep(&self, away_since: Option<Instant>) -> Vec<KeyName> {
         let now = Instant::now();
@@ -107,20 +108,29 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use kes_crypto::Key;
+    use kes_keystore::Record;
     use kes_keystore::memory::MemoryStore;
-    use kes_keystore::{Record, Store};
 
     use super::*;
-    use crate::metrics::Metrics;
+    use crate::StoreOperation;
 
-    fn cache(any: u64, unused: u64) -> Arc<Cache> {
+    /// Counts nothing.
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn cache_hit(&self) {}
+        fn cache_miss(&self) {}
+        fn store_call(&self, _: StoreOperation, _: Duration, _: Option<&kes_keystore::Error>) {}
+    }
+
+    fn cache(any: u64, unused: u64) -> Arc<Cache<MemoryStore, Nobody>> {
         let settings = Settings {
             any: Duration::from_millis(any),
             unused: Duration::from_millis(unused),
             offline: Duration::ZERO,
         };
-        let store = Arc::new(Store::Memory(MemoryStore::new()));
-        Cache::new(store, settings, Arc::new(Metrics::new()))
+        let store = Arc::new(MemoryStore::new());
+        Cache::new(store, settings, Arc::new(Nobody))
     }
 
     fn record() -> Record {

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use kes_api::KeyName;
 use kes_crypto::Key;
-use kes_keystore::{Error, KeyStore as _, Record, Store};
+use kes_keystore::{Error, KeyStore, Record};
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
 use self::missing::Missing;
-use super::flight::{Boarding, Flights, Outcome, Pilot};
-use crate::error::Doing;
-use crate::metrics::Metrics;
+use crate::flight::{Boarding, Flights, Outcome, Pilot};
+use crate::keys::observed;
+use crate::{Observer, StoreOperation};
 
 /// Names that were just asked for and do not exist.
 mod missing;
@@ -32,17 +32,17 @@ const SHARDS: usize = 32;
 
 /// How long keys stay (contract `config.md`, Cache).
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// At most this long after it was read.
-    pub(crate) any: Duration,
+    pub any: Duration,
     /// At most this long after it was last used.
-    pub(crate) unused: Duration,
+    pub unused: Duration,
     /// Instead of both, while the key store is unreachable; zero for not.
-    pub(crate) offline: Duration,
+    pub offline: Duration,
 }
 
 /// A key in memory.
-pub(crate) struct Entry {
+pub struct Entry {
     record: Record,
     read_at: Instant,
     /// Set by requests, cleared by the upkeep.
@@ -54,14 +54,14 @@ pub(crate) struct Entry {
 type Shard = RwLock<HashMap<KeyName, Arc<Entry>>>;
 
 /// The keys in memory, and the reads that fetch more of them.
-pub(crate) struct Cache {
+pub(crate) struct Cache<S, O> {
     shards: Box<[Shard]>,
     hasher: RandomState,
     flights: Flights,
     missing: Missing,
     settings: Settings,
-    store: Arc<Store>,
-    metrics: Arc<Metrics>,
+    store: Arc<S>,
+    observer: Arc<O>,
 }
 
 impl Entry {
@@ -77,7 +77,7 @@ impl Entry {
     }
 
     /// The key with what is known of it.
-    pub(crate) fn record(&self) -> &Record {
+    pub fn record(&self) -> &Record {
         &self.record
     }
 
@@ -95,8 +95,8 @@ impl Entry {
     }
 }
 
-impl Cache {
-    pub(super) fn new(store: Arc<Store>, settings: Settings, metrics: Arc<Metrics>) -> Arc<Self> {
+impl<S: KeyStore + 'static, O: Observer> Cache<S, O> {
+    pub(crate) fn new(store: Arc<S>, settings: Settings, observer: Arc<O>) -> Arc<Self> {
         Arc::new(Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             hasher: RandomState::new(),
@@ -104,26 +104,26 @@ impl Cache {
             missing: Missing::default(),
             settings,
             store,
-            metrics,
+            observer,
         })
     }
 
     /// A key that is in memory.
-    pub(super) fn get(&self, name: &KeyName) -> Option<Arc<Entry>> {
+    pub(crate) fn get(&self, name: &KeyName) -> Option<Arc<Entry>> {
         let entry = self.shard(name).read().get(name).map(Arc::clone);
         match &entry {
             Some(entry) => {
                 entry.mark_used();
-                self.metrics.cache_hits.inc();
+                self.observer.cache_hit();
             }
-            None => self.metrics.cache_misses.inc(),
+            None => self.observer.cache_miss(),
         }
         entry
     }
 
     /// Reads a key from the key store into memory. Callers of the same key share one read, which
     /// goes on when the caller that started it goes away.
-    pub(super) async fn read(self: &Arc<Self>, name: KeyName) -> Result<Arc<Entry>, Error> {
+    pub(crate) async fn read(self: &Arc<Self>, name: KeyName) -> Result<Arc<Entry>, Error> {
         if self.missing.is_stormed(&name) {
             return Err(Error::NotFound { name });
         }
@@ -142,7 +142,7 @@ impl Cache {
     }
 
     /// Keeps a key that was just created.
-    pub(super) fn insert(&self, name: KeyName, record: Record) {
+    pub(crate) fn insert(&self, name: KeyName, record: Record) {
         let entry = Arc::new(Entry::new(record));
         self.flights.cancel(&name, || {
             self.missing.forget(&name);
@@ -151,14 +151,14 @@ impl Cache {
     }
 
     /// Drops a key, also one that is being read.
-    pub(super) fn forget(&self, name: &KeyName) {
+    pub(crate) fn forget(&self, name: &KeyName) {
         self.flights.cancel(name, || {
             self.shard(name).write().remove(name);
         });
     }
 
     /// Takes the keys of another cache over.
-    pub(super) fn take_over(&self, other: &Self) {
+    pub(crate) fn take_over(&self, other: &Self) {
         for shard in &other.shards {
             for (name, entry) in shard.read().iter() {
                 self.put(*name, entry);
@@ -167,12 +167,12 @@ impl Cache {
     }
 
     /// How many keys there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().len()).sum()
     }
 
     /// How long ago the oldest of them was read.
-    pub(super) fn oldest(&self) -> Duration {
+    pub(crate) fn oldest(&self) -> Duration {
         let oldest = |shard: &Shard| shard.read().values().map(|entry| entry.read_at).min();
         let oldest = self.shards.iter().filter_map(oldest).min();
         oldest.map_or(Duration::ZERO, |oldest| oldest.elapsed())
@@ -207,7 +207,8 @@ impl Cache {
                 reason: invalid.to_string(),
             })
         };
-        Ok(Arc::new(Entry::new(self.metrics.store_call(Doing::Read, read).await?)))
+        let read = observed(&*self.observer, StoreOperation::Read, read).await;
+        Ok(Arc::new(Entry::new(read?)))
     }
 
     fn put(&self, name: KeyName, entry: &Arc<Entry>) {

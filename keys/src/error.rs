@@ -1,0 +1,51 @@
+/// Why an operation on keys failed. The texts are for the log; none of them holds a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such cipher.
+    #[error("cipher '{}' is not supported", name.escape_debug())]
+    Cipher {
+        /// What was asked for.
+        name: String,
+    },
+
+    /// The imported key has the wrong size for its cipher.
+    #[error("the key has not the size that cipher '{}' needs", cipher.escape_debug())]
+    KeySize {
+        /// The cipher, as it was asked for.
+        cipher: String,
+    },
+
+    /// The ciphertext and its context are not what the key has encrypted.
+    #[error("the ciphertext is not authentic")]
+    NotAuthentic,
+
+    /// The key is too old to have an HMAC key.
+    #[error("the key has no HMAC key")]
+    NoHmac,
+
+    /// The key store failed, or the key does not exist, or exists already.
+    #[error("a call to the key store failed")]
+    Store {
+        /// What the key store was to do.
+        operation: StoreOperation,
+        /// Why it did not.
+        source: kes_keystore::Error,
+    },
+
+    /// A bug: the task that changes the key store panicked.
+    #[error("the operation panicked")]
+    Panicked,
+}
+
+/// What a key store is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreOperation {
+    /// Store a new key.
+    Create,
+    /// Read a key.
+    Read,
+    /// Remove a key.
+    Delete,
+    /// List names.
+    List,
+}
