@@ -1,72 +1,83 @@
 //! Keys in memory between requests (contract `config.md`, Cache).
 //!
-//! A hit takes a shared lock on one of some shards and clones an `Arc`: nothing is written that
-//! another core reads. What is old or unused goes in the background (see `upkeep`). An entry
-//! that is dropped is wiped as soon as the last request that uses it ends; nothing defers it.
+//! A hit locks one of some shards for reading, clones an `Arc` and counts the hit. It allocates
+//! nothing and waits for nobody but a writer of the same shard. It does write memory that other
+//! cores use: the lock's count of readers, the count of references of the entry, the counter of
+//! hits. Shards keep requests for different keys off each other's locks; requests for one key
+//! share its cache lines.
+//!
+//! Entries that are too old or not used are evicted in the background (see [`refresh`]). An entry
+//! that left the cache is wiped as soon as the last request that uses it ends; nothing defers that.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kes_api::KeyName;
 use kes_crypto::Key;
 use kes_keystore::{Error, KeyStore, Record};
 use parking_lot::{Mutex, RwLock};
-use tokio::time::Instant;
 
-use self::missing::Missing;
-use crate::flight::{Boarding, Flights, Outcome, Pilot};
-use crate::keys::observed;
-use crate::{Observer, StoreOperation};
+use self::negative::NegativeCache;
+use crate::records::Records;
+use crate::single_flight::{Leader, Role, SingleFlight};
+use crate::{Clock, Observer};
 
-/// Names that were just asked for and do not exist.
-mod missing;
+/// Names that do not exist.
+pub(crate) mod negative;
 
-/// Expiry, and what happens while the key store is away.
-pub(crate) mod upkeep;
+/// Refresh and eviction.
+pub(crate) mod refresh;
 
-/// Enough that two cores hardly meet, few enough that a sweep is quick.
+#[cfg(test)]
+mod tests;
+
+/// Enough that requests on some ten cores seldom meet in one shard, few enough that a round of the
+/// refresher is quick.
 const SHARDS: usize = 32;
 
-/// How long keys stay (contract `config.md`, Cache).
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// At most this long after it was read.
+/// How long keys stay in memory (contract `config.md`, Cache).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// At most this long after a key was read.
     pub any: Duration,
-    /// At most this long after it was last used.
+    /// At most this long after a key was last used.
     pub unused: Duration,
     /// Instead of both, while the key store is unreachable; zero for not.
     pub offline: Duration,
 }
 
 /// A key in memory.
-pub struct Entry {
+pub(crate) struct Entry {
     record: Record,
     read_at: Instant,
-    /// Set by requests, cleared by the upkeep.
+    /// Set by requests, cleared by the refresher.
     used: AtomicBool,
-    /// When the upkeep last saw it used; nobody else looks.
+    /// When the refresher last found the entry used; only the refresher looks.
     last_used: Mutex<Instant>,
 }
 
+/// What a read of a key returns to all who wait for it.
+type ReadResult = Result<Arc<Entry>, Error>;
+
 type Shard = RwLock<HashMap<KeyName, Arc<Entry>>>;
 
-/// The keys in memory, and the reads that fetch more of them.
-pub(crate) struct Cache<S, O> {
+/// The keys in memory, in front of a key store.
+pub(crate) struct Cache<S, O, C> {
     shards: Box<[Shard]>,
     hasher: RandomState,
-    flights: Flights,
-    missing: Missing,
-    settings: Settings,
-    store: Arc<S>,
+    reads: SingleFlight<ReadResult>,
+    negative: NegativeCache,
+    expiry: Expiry,
+    records: Records<S, O, C>,
     observer: Arc<O>,
+    clock: C,
 }
 
 impl Entry {
-    fn new(record: Record) -> Self {
-        let now = Instant::now();
+    fn new(record: Record, now: Instant) -> Self {
         let used = AtomicBool::new(true);
         Self { record, read_at: now, used, last_used: Mutex::new(now) }
     }
@@ -77,39 +88,46 @@ impl Entry {
     }
 
     /// The key with what is known of it.
-    pub fn record(&self) -> &Record {
+    pub(crate) fn record(&self) -> &Record {
         &self.record
     }
 
-    /// Takes the place of an entry of the same key. Being read anew is no use.
-    fn succeed(&self, old: &Self) {
+    /// Takes over when an older entry of the same key was last used. A refresh does not count as a
+    /// use, or an unused key would never expire.
+    fn inherit_use(&self, old: &Self) {
         self.used.store(old.used.load(Ordering::Relaxed), Ordering::Relaxed);
         *self.last_used.lock() = *old.last_used.lock();
     }
 
     fn mark_used(&self) {
-        // Written only where it changes: a hot entry is read by every core.
+        // Written only when it changes: every core reads a hot entry.
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
     }
 }
 
-impl<S: KeyStore + 'static, O: Observer> Cache<S, O> {
-    pub(crate) fn new(store: Arc<S>, settings: Settings, observer: Arc<O>) -> Arc<Self> {
+impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
+    pub(crate) fn new(store: S, expiry: Expiry, observer: Arc<O>, clock: C) -> Arc<Self> {
         Arc::new(Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             hasher: RandomState::new(),
-            flights: Flights::default(),
-            missing: Missing::default(),
-            settings,
-            store,
+            reads: SingleFlight::default(),
+            negative: NegativeCache::default(),
+            expiry,
+            records: Records::new(store, Arc::clone(&observer), clock.clone()),
             observer,
+            clock,
         })
     }
 
+    /// The key store behind the cache.
+    pub(crate) fn records(&self) -> &Records<S, O, C> {
+        &self.records
+    }
+
     /// A key that is in memory.
-    pub(crate) fn get(&self, name: &KeyName) -> Option<Arc<Entry>> {
+    pub(crate) fn lookup(&self, name: &KeyName) -> Option<Arc<Entry>> {
         let entry = self.shard(name).read().get(name).map(Arc::clone);
         match &entry {
             Some(entry) => {
@@ -123,36 +141,36 @@ impl<S: KeyStore + 'static, O: Observer> Cache<S, O> {
 
     /// Reads a key from the key store into memory. Callers of the same key share one read, which
     /// goes on when the caller that started it goes away.
-    pub(crate) async fn read(self: &Arc<Self>, name: KeyName) -> Result<Arc<Entry>, Error> {
-        if self.missing.is_stormed(&name) {
+    pub(crate) async fn read(self: &Arc<Self>, name: KeyName) -> ReadResult {
+        if self.negative.contains(&name, self.clock.now()) {
             return Err(Error::NotFound { name });
         }
-        let waiting = match self.flights.board(name) {
-            Boarding::Passenger(waiting) => waiting,
-            Boarding::Pilot(pilot, waiting) => {
+        let follower = match self.reads.join(name) {
+            Role::Follower(follower) => follower,
+            Role::Leader(leader, follower) => {
                 let cache = Arc::clone(self);
-                tokio::spawn(async move { cache.land(pilot, cache.fetch(name).await) });
-                waiting
+                tokio::spawn(async move { cache.perform(leader).await });
+                follower
             }
         };
-        waiting.outcome().await.unwrap_or_else(|| {
+        follower.result().await.unwrap_or_else(|| {
             let reason = "the read of the key was abandoned".to_owned();
             Err(Error::Unavailable { reason })
         })
     }
 
-    /// Keeps a key that was just created.
+    /// Puts a key that was just created into memory.
     pub(crate) fn insert(&self, name: KeyName, record: Record) {
-        let entry = Arc::new(Entry::new(record));
-        self.flights.cancel(&name, || {
-            self.missing.forget(&name);
-            self.put(name, &entry);
+        let entry = Arc::new(Entry::new(record, self.clock.now()));
+        self.reads.cancel(&name, || {
+            self.negative.remove(&name);
+            self.shard(&name).write().insert(name, entry);
         });
     }
 
-    /// Drops a key, also one that is being read.
-    pub(crate) fn forget(&self, name: &KeyName) {
-        self.flights.cancel(name, || {
+    /// Removes a key from memory, also one that is being read.
+    pub(crate) fn remove(&self, name: &KeyName) {
+        self.reads.cancel(name, || {
             self.shard(name).write().remove(name);
         });
     }
@@ -161,12 +179,12 @@ impl<S: KeyStore + 'static, O: Observer> Cache<S, O> {
     pub(crate) fn take_over(&self, other: &Self) {
         for shard in &other.shards {
             for (name, entry) in shard.read().iter() {
-                self.put(*name, entry);
+                self.shard(name).write().insert(*name, Arc::clone(entry));
             }
         }
     }
 
-    /// How many keys there are.
+    /// How many keys are in memory.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().len()).sum()
     }
@@ -175,44 +193,30 @@ impl<S: KeyStore + 'static, O: Observer> Cache<S, O> {
     pub(crate) fn oldest(&self) -> Duration {
         let oldest = |shard: &Shard| shard.read().values().map(|entry| entry.read_at).min();
         let oldest = self.shards.iter().filter_map(oldest).min();
-        oldest.map_or(Duration::ZERO, |oldest| oldest.elapsed())
+        oldest.map_or(Duration::ZERO, |oldest| self.clock.now().saturating_duration_since(oldest))
     }
 
-    /// Ends a read, and keeps what it came to if the key was not forgotten meanwhile.
-    fn land(&self, pilot: Pilot, outcome: Outcome) {
-        let name = pilot.name();
-        self.flights.land(pilot, outcome, |outcome| match outcome {
+    /// Performs a read as its leader. The result is kept unless the key was removed meanwhile.
+    async fn perform(&self, leader: Leader<ReadResult>) {
+        let name = leader.name();
+        let result = match self.records.read(&name).await {
+            Ok(record) => Ok(Arc::new(Entry::new(record, self.clock.now()))),
+            Err(error) => Err(error),
+        };
+        self.reads.complete(leader, result, |result| match result {
             Ok(entry) => {
                 let mut shard = self.shard(&name).write();
                 if let Some(old) = shard.insert(name, Arc::clone(entry)) {
-                    entry.succeed(&old);
+                    entry.inherit_use(&old);
                 }
             }
             Err(Error::NotFound { .. }) => {
-                self.missing.remember(name);
+                self.negative.record(name, self.clock.now());
                 self.shard(&name).write().remove(&name);
             }
-            // A failed read is not remembered, and takes no key away.
+            // A failed read is not remembered, and the key stays in memory if it is there.
             Err(_) => {}
         });
-    }
-
-    async fn fetch(&self, name: KeyName) -> Outcome {
-        // A value that is no stored key is as much a failure of the key store as no value.
-        let read = async {
-            let value = self.store.read(&name).await?;
-            Record::decode(&value).map_err(|invalid| Error::Corrupt {
-                store: self.store.kind(),
-                name,
-                reason: invalid.to_string(),
-            })
-        };
-        let read = observed(&*self.observer, StoreOperation::Read, read).await;
-        Ok(Arc::new(Entry::new(read?)))
-    }
-
-    fn put(&self, name: KeyName, entry: &Arc<Entry>) {
-        self.shard(&name).write().insert(name, Arc::clone(entry));
     }
 
     fn shard(&self, name: &KeyName) -> &Shard {

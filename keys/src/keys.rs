@@ -1,25 +1,37 @@
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use kes_api::body::DecryptRequest;
-use kes_api::{KeyName, ListPattern, SecretBytes, Timestamp};
+use kes_api::{KeyName, ListPattern, Timestamp};
 use kes_crypto::{Cipher, Key, Plaintext, Secret};
 use kes_keystore::{KeyStore, Limit, Logins, Page, Record, State, Store};
 use kes_policy::Permit;
+use zeroize::Zeroizing;
 
-use crate::cache::{self, Cache, Entry, Settings};
-use crate::{Error, Observer, StoreOperation};
+use crate::cache::{Cache, Entry, Expiry, refresh};
+use crate::{Clock, Error, Observer, StoreOperation, SystemClock};
 
-/// Ciphertexts of one request that are decrypted before others have their turn: some ten
+/// How many ciphertexts of one request are decrypted before other tasks may run: about ten
 /// microseconds of work.
 const OPEN_AT_ONCE: usize = 32;
 
 /// The keys of a server: a key store behind a cache. Every method takes a [`Permit`], so that no
 /// operation compiles without a decision.
-pub struct Keys<S, O> {
-    cache: Arc<Cache<S, O>>,
-    store: Arc<S>,
-    observer: Arc<O>,
+///
+/// `S` is the key store, `O` counts what happens, and `C` tells the time.
+pub struct Keys<S, O, C = SystemClock> {
+    cache: Arc<Cache<S, O, C>>,
+    clock: C,
+}
+
+/// What is known of a key, without its secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// What the key encrypts with.
+    pub cipher: Cipher,
+    /// When it was created, by the clock of the server that did.
+    pub created_at: Timestamp,
+    /// The identity that created it; empty if it is not known.
+    pub created_by: String,
 }
 
 /// A new data key: itself, and encrypted.
@@ -30,25 +42,34 @@ pub struct DataKey {
     pub ciphertext: Vec<u8>,
 }
 
-impl<S: KeyStore + 'static, O: Observer> Keys<S, O> {
-    /// Puts a cache in front of a key store. Its upkeep runs on the current runtime until this
-    /// is dropped.
-    pub fn new(store: S, settings: Settings, observer: Arc<O>, warm: Option<&Self>) -> Self {
-        let store = Arc::new(store);
-        let cache = Cache::new(Arc::clone(&store), settings, Arc::clone(&observer));
-        if let Some(warm) = warm {
-            cache.take_over(&warm.cache);
-        }
-        cache::upkeep::start(&cache);
-        Self { cache, store, observer }
+impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
+    /// Puts a cache in front of a key store. A task on the current runtime refreshes and evicts
+    /// its entries until this is dropped.
+    pub fn new(store: S, expiry: Expiry, observer: Arc<O>, clock: C) -> Self {
+        let cache = Cache::new(store, expiry, observer, clock.clone());
+        refresh::start(&cache);
+        Self { cache, clock }
     }
 
-    /// Makes a key.
+    /// Puts a cache in front of a key store, with the keys that are in memory here.
+    #[must_use]
+    pub fn with_keys_of(self, other: &Self) -> Self {
+        self.cache.take_over(&other.cache);
+        self
+    }
+
+    /// Creates a key.
+    ///
+    /// # Errors
+    /// [`Error::Store`]
     pub async fn create(&self, permit: &Permit, name: KeyName) -> Result<(), Error> {
         self.store(name, Key::generate(), created_by(permit)).await
     }
 
-    /// Makes a key that the configuration wants to exist, in the name of its author.
+    /// Creates a key that the configuration wants to exist, in the name of its author.
+    ///
+    /// # Errors
+    /// [`Error::Store`]
     pub async fn create_by_configuration(
         &self,
         _: &Permit,
@@ -59,55 +80,72 @@ impl<S: KeyStore + 'static, O: Observer> Keys<S, O> {
     }
 
     /// Stores a key that the caller brings; it gets a fresh HMAC key.
+    ///
+    /// # Errors
+    /// [`Error::Cipher`], [`Error::KeySize`], [`Error::Store`]
     pub async fn import(
         &self,
         permit: &Permit,
         name: KeyName,
         cipher: &str,
-        key: &SecretBytes,
+        key: &[u8],
     ) -> Result<(), Error> {
         let Some(known) = Cipher::parse(cipher) else {
             return Err(Error::Cipher { name: cipher.to_owned() });
         };
-        let Some(secret) = Secret::from_slice(key.expose()) else {
+        let Some(secret) = Secret::from_slice(key) else {
             return Err(Error::KeySize { cipher: cipher.to_owned() });
         };
         self.store(name, Key::import(known, secret), created_by(permit)).await
     }
 
-    /// Fields of a key that are not secret. A cached key is told from memory: MinIO describes
-    /// its default key to keep it there.
-    pub async fn describe(&self, _: &Permit, name: KeyName) -> Result<Arc<Entry>, Error> {
-        self.key(name).await
+    /// Describes a key. A cached key is described from memory, and this counts as a use: MinIO
+    /// describes its default key every 10 s to keep it cached.
+    ///
+    /// # Errors
+    /// [`Error::Store`]
+    pub async fn describe(&self, _: &Permit, name: KeyName) -> Result<Description, Error> {
+        let entry = self.key(name).await?;
+        let Record { key, created_at, created_by } = entry.record();
+        let created_by = created_by.clone();
+        Ok(Description { cipher: key.cipher(), created_at: *created_at, created_by })
     }
 
-    /// Removes a key from the key store, and from memory at once.
+    /// Deletes a key from the key store, and from memory at once.
+    ///
+    /// # Errors
+    /// [`Error::Store`]
     pub async fn delete(&self, _: &Permit, name: KeyName) -> Result<(), Error> {
-        let (cache, store, observer) = self.parts();
-        to_the_end(StoreOperation::Delete, async move {
-            // Before, so that no request uses it while it goes; and after, since a request may
-            // have read it in between.
-            cache.forget(&name);
-            let deleted = observed(&*observer, StoreOperation::Delete, store.delete(&name)).await;
-            cache.forget(&name);
+        let cache = Arc::clone(&self.cache);
+        run_to_completion(StoreOperation::Delete, async move {
+            // Before the call, so that no request uses the key while it is being deleted, and after
+            // it, because a request may have read the key in between.
+            cache.remove(&name);
+            let deleted = cache.records().delete(&name).await;
+            cache.remove(&name);
             deleted
         })
         .await
     }
 
     /// A page of the names that match.
+    ///
+    /// # Errors
+    /// [`Error::Store`]
     pub async fn list(
         &self,
         _: &Permit,
         pattern: &ListPattern<'_>,
         limit: Limit,
     ) -> Result<Page, Error> {
-        let list = self.store.list(pattern, limit);
-        let page = observed(&*self.observer, StoreOperation::List, list).await;
+        let page = self.cache.records().list(pattern, limit).await;
         page.map_err(|source| Error::Store { operation: StoreOperation::List, source })
     }
 
     /// Makes a data key: 32 random bytes, and the same encrypted.
+    ///
+    /// # Errors
+    /// [`Error::Store`]
     pub async fn generate(
         &self,
         _: &Permit,
@@ -118,21 +156,27 @@ impl<S: KeyStore + 'static, O: Observer> Keys<S, O> {
         Ok(DataKey { plaintext, ciphertext })
     }
 
-    /// Encrypts a plaintext where it stands.
+    /// Encrypts a plaintext. The ciphertext is written into the memory of the plaintext.
+    ///
+    /// # Errors
+    /// [`Error::Store`]
     pub async fn encrypt(
         &self,
         _: &Permit,
         name: KeyName,
-        plaintext: SecretBytes,
+        mut plaintext: Zeroizing<Vec<u8>>,
         context: &[u8],
     ) -> Result<Vec<u8>, Error> {
         let entry = self.key(name).await?;
-        let mut body = plaintext.into_inner();
+        let mut body = std::mem::take(&mut *plaintext);
         entry.key().seal_in_place(&mut body, context);
         Ok(body)
     }
 
-    /// Decrypts.
+    /// Decrypts a ciphertext.
+    ///
+    /// # Errors
+    /// [`Error::NotAuthentic`], [`Error::Store`]
     pub async fn decrypt(
         &self,
         _: &Permit,
@@ -144,18 +188,23 @@ impl<S: KeyStore + 'static, O: Observer> Keys<S, O> {
         entry.key().open(ciphertext, context).map_err(|_| Error::NotAuthentic)
     }
 
-    /// Decrypts several ciphertexts of one key; fails if one of them does.
-    pub async fn bulk_decrypt(
+    /// Decrypts several ciphertexts of one key; fails if one of them fails. `parts` tells the
+    /// ciphertext and the context of a request.
+    ///
+    /// # Errors
+    /// [`Error::NotAuthentic`], [`Error::Store`]
+    pub async fn bulk_decrypt<R: Sync>(
         &self,
         _: &Permit,
         name: KeyName,
-        requests: &[DecryptRequest],
+        requests: &[R],
+        parts: fn(&R) -> (&[u8], &[u8]),
     ) -> Result<Vec<Plaintext>, Error> {
         let entry = self.key(name).await?;
         let mut plaintexts = Vec::with_capacity(requests.len());
         for some in requests.chunks(OPEN_AT_ONCE) {
-            for DecryptRequest { ciphertext, context } in some {
-                let plaintext = entry.key().open(ciphertext.expose(), context.expose());
+            for (ciphertext, context) in some.iter().map(parts) {
+                let plaintext = entry.key().open(ciphertext, context);
                 plaintexts.push(plaintext.map_err(|_| Error::NotAuthentic)?);
             }
             if plaintexts.len() < requests.len() {
@@ -166,16 +215,19 @@ impl<S: KeyStore + 'static, O: Observer> Keys<S, O> {
     }
 
     /// Computes an HMAC with the key's own HMAC key.
+    ///
+    /// # Errors
+    /// [`Error::NoHmac`], [`Error::Store`]
     pub async fn hmac(&self, _: &Permit, name: KeyName, message: &[u8]) -> Result<[u8; 32], Error> {
         self.key(name).await?.key().hmac(message).ok_or(Error::NoHmac)
     }
 
     /// What is known of the key store's health; costs nothing.
     pub fn state(&self) -> State {
-        self.store.state()
+        self.cache.records().store().state()
     }
 
-    /// How many keys are held in memory.
+    /// How many keys are in memory.
     pub fn cached(&self) -> usize {
         self.cache.len()
     }
@@ -185,51 +237,49 @@ impl<S: KeyStore + 'static, O: Observer> Keys<S, O> {
         self.cache.oldest()
     }
 
+    /// The key of a name: from memory, or else from the key store.
     async fn key(&self, name: KeyName) -> Result<Arc<Entry>, Error> {
-        let found = match self.cache.get(&name) {
+        let found = match self.cache.lookup(&name) {
             Some(entry) => return Ok(entry),
+            // Boxed: the future of a request has room for it, and is moved several times.
             None => Box::pin(self.cache.read(name)).await,
         };
         found.map_err(|source| Error::Store { operation: StoreOperation::Read, source })
     }
 
     async fn store(&self, name: KeyName, key: Key, created_by: String) -> Result<(), Error> {
-        let record = Record { key, created_at: Timestamp::now(), created_by };
-        let (cache, store, observer) = self.parts();
-        to_the_end(StoreOperation::Create, async move {
-            let value = record.encode();
-            observed(&*observer, StoreOperation::Create, store.create(&name, &value)).await?;
+        let record = Record { key, created_at: self.clock.date(), created_by };
+        let cache = Arc::clone(&self.cache);
+        run_to_completion(StoreOperation::Create, async move {
+            cache.records().create(&name, &record).await?;
             cache.insert(name, record);
             Ok(())
         })
         .await
     }
-
-    fn parts(&self) -> (Arc<Cache<S, O>>, Arc<S>, Arc<O>) {
-        (Arc::clone(&self.cache), Arc::clone(&self.store), Arc::clone(&self.observer))
-    }
 }
 
-impl<O: Observer> Keys<Store, O> {
+/// What only the key store of a server tells: other stores have no description.
+impl<O: Observer, C: Clock> Keys<Store, O, C> {
     /// Kind and place of the key store.
     pub fn description(&self) -> String {
-        self.store.description()
+        self.cache.records().store().description()
     }
 
     /// Why the key store is not reachable, for the log.
     pub fn trouble(&self) -> Option<String> {
-        self.store.trouble()
+        self.cache.records().store().trouble()
     }
 
     /// How the key store was logged in to, if it wants logins.
     pub fn logins(&self) -> Option<Logins> {
-        self.store.logins()
+        self.cache.records().store().logins()
     }
 }
 
-/// Runs what changes the key store in a task of its own. A request is dropped where it stands
-/// when its client goes away or its time is over; a change is not left half done.
-fn to_the_end(
+/// Runs a change of the key store in a task of its own. A request is dropped when its client goes
+/// away or its time is over, wherever it is; a change must not be left half done.
+fn run_to_completion(
     operation: StoreOperation,
     change: impl Future<Output = Result<(), kes_keystore::Error>> + Send + 'static,
 ) -> impl Future<Output = Result<(), Error>> {
@@ -240,18 +290,6 @@ fn to_the_end(
             Err(_) => Err(Error::Panicked),
         }
     }
-}
-
-/// Times a call to the key store.
-pub(crate) async fn observed<T>(
-    observer: &impl Observer,
-    operation: StoreOperation,
-    call: impl Future<Output = Result<T, kes_keystore::Error>>,
-) -> Result<T, kes_keystore::Error> {
-    let start = Instant::now();
-    let result = call.await;
-    observer.store_call(operation, start.elapsed(), result.as_ref().err());
-    result
 }
 
 fn created_by(permit: &Permit) -> String {

@@ -1,18 +1,22 @@
 //! Operations on keys by name, between the server and its key store.
 //!
-//! [`Keys`] finds the key of a name in the cache (`cache`), or reads it from the key store once for
-//! all requests that wait for it (`flight`). Nothing here knows HTTP or the form of a request: an
-//! operation takes a [`Permit`](kes_policy::Permit) and plain values, and fails with an [`Error`],
-//! which the server turns into an answer.
+//! [`Keys`] takes the key of a name from the cache (`cache`), or reads it from the key store, once
+//! for all requests that wait for it (`single_flight`). What is stored and read are records, which
+//! one place encodes and decodes (`records`).
+//!
+//! Nothing here knows HTTP or the form of a request: an operation takes a
+//! [`Permit`](kes_policy::Permit) and plain values, and fails with an [`Error`], which the server
+//! turns into an answer. The key store, the [`Clock`] and the [`Observer`] that counts are
+//! parameters, so that tests bring their own.
 
 /// Keys in memory between requests.
 mod cache;
 
+/// What tells the time.
+mod clock;
+
 /// Why an operation failed.
 mod error;
-
-/// Reads that many callers wait for.
-mod flight;
 
 /// The operations.
 mod keys;
@@ -20,7 +24,14 @@ mod keys;
 /// What is counted.
 mod observer;
 
-pub use cache::{Entry, Settings};
+/// Records in and out of the key store.
+mod records;
+
+/// One read for all who wait for it.
+mod single_flight;
+
+pub use cache::Expiry;
+pub use clock::{Clock, SystemClock};
 pub use error::{Error, StoreOperation};
-pub use keys::{DataKey, Keys};
+pub use keys::{DataKey, Description, Keys};
 pub use observer::Observer;

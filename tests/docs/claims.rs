@@ -64,8 +64,8 @@ const LIMITS: [Limits; 7] = [
         document: VAULT,
         crate_folder: "keys",
         limits: &[
-            ("16 times within one second", "STORM", "16"),
-            ("16 times within one second", "MEMORY", "Duration::from_secs(1)"),
+            ("16 times within one second", "THRESHOLD", "16"),
+            ("16 times within one second", "WINDOW", "Duration::from_secs(1)"),
         ],
     },
     Limits {

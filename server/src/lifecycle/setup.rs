@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kes_api::{Identity, KeyName, Operation};
 use kes_config::{ClientAuth, Config, ConfiguredAddress};
+use kes_keys::SystemClock;
 use kes_keystore::Store;
 use kes_keystore::memory::MemoryStore;
 use kes_policy::{Permit, Policies};
@@ -23,7 +24,7 @@ pub(crate) struct Setup {
     pub(crate) tls: tls::Settings,
     pub(crate) log: logging::Settings,
     policies: Policies,
-    cache: kes_keys::Settings,
+    cache: kes_keys::Expiry,
     apis: [Api; Operation::COUNT],
     keys: Vec<KeyName>,
     store: StoreSetup,
@@ -83,7 +84,7 @@ impl Setup {
                 format: config.log.format,
             },
             policies: config.policies,
-            cache: kes_keys::Settings {
+            cache: kes_keys::Expiry {
                 any: config.cache.any,
                 unused: config.cache.unused,
                 offline: config.cache.offline,
@@ -109,7 +110,7 @@ impl Setup {
             log: logging::Settings { error: log.error, audit: log.audit, format: log.format },
             policies: Policies::new(Some(admin), Vec::new())
                 .expect("an admin without policies conflicts with nothing"),
-            cache: kes_keys::Settings {
+            cache: kes_keys::Expiry {
                 any: cache.any,
                 unused: cache.unused,
                 offline: cache.offline,
@@ -135,8 +136,12 @@ impl Setup {
             }
         };
         let warm = old.filter(|old| old.location == location).map(|old| &old.keys);
+        let keys = Keys::new(store, self.cache, Arc::clone(metrics), SystemClock);
         let state = State {
-            keys: Keys::new(store, self.cache, Arc::clone(metrics), warm),
+            keys: match warm {
+                Some(warm) => keys.with_keys_of(warm),
+                None => keys,
+            },
             policies: self.policies,
             apis: self.apis,
             tls: self.tls,

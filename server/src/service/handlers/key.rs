@@ -1,6 +1,7 @@
 use kes_api::body::{
     self, DecryptRequest, DescribeKey, EncryptRequest, GenerateRequest, HmacRequest, ImportRequest,
 };
+use zeroize::Zeroizing;
 
 use super::{Call, page, read};
 use crate::service::answer::Answer;
@@ -17,19 +18,18 @@ pub(super) async fn import(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     let body = read(call.target, call.body, call.reading).await?;
     let request = ImportRequest::from_json(body.expose()).map_err(|_| Error::ImportBody)?;
-    call.state.keys.import(&call.permit, name, &request.cipher, &request.key).await?;
+    call.state.keys.import(&call.permit, name, &request.cipher, request.key.expose()).await?;
     Ok(Answer::empty())
 }
 
 pub(super) async fn describe(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    let entry = call.state.keys.describe(&call.permit, name).await?;
-    let record = entry.record();
+    let key = call.state.keys.describe(&call.permit, name).await?;
     Ok(Answer::json(&DescribeKey {
         name: name.to_string(),
-        algorithm: record.key.cipher().name().to_owned(),
-        created_at: record.created_at,
-        created_by: record.created_by.clone(),
+        algorithm: key.cipher.name().to_owned(),
+        created_at: key.created_at,
+        created_by: key.created_by,
     }))
 }
 
@@ -69,6 +69,7 @@ pub(super) async fn encrypt(call: Call<'_>) -> Result<Answer, Error> {
     let EncryptRequest { plaintext, context } = request;
     turn::others(plaintext.expose().len()).await;
     let keys = &call.state.keys;
+    let plaintext = Zeroizing::new(plaintext.into_inner());
     let ciphertext = keys.encrypt(&call.permit, name, plaintext, context.expose()).await?;
     turn::others(ciphertext.len()).await;
     Ok(Answer::json_text(body::ciphertext_json(&ciphertext)))
@@ -91,10 +92,14 @@ pub(super) async fn bulk_decrypt(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     let body = read(call.target, call.body, call.reading).await?;
     let requests = body::bulk_decrypt_from_json(body.expose()).map_err(|_| Error::Body)?;
-    let plaintexts = call.state.keys.bulk_decrypt(&call.permit, name, &requests).await?;
+    let plaintexts = call.state.keys.bulk_decrypt(&call.permit, name, &requests, parts).await?;
     Ok(Answer::secret_json(body::plaintexts_json(
         plaintexts.iter().map(|plaintext| plaintext.expose()),
     )))
+}
+
+fn parts(request: &DecryptRequest) -> (&[u8], &[u8]) {
+    (request.ciphertext.expose(), request.context.expose())
 }
 
 pub(super) async fn hmac(call: Call<'_>) -> Result<Answer, Error> {
