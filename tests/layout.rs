@@ -164,6 +164,29 @@ fn what_a_crate_may_not_use_stands_in_none_of_its_files() {
     }
 }
 
+/// Permits come from policies alone. Who makes policies, or says what is exempt from them, could
+/// permit anything, so that only what reads the configuration does.
+#[test]
+fn policies_are_made_where_the_configuration_is_read() {
+    let authority = ["Policies::new(", "Policies::of_admin(", ".exempting(", ".with_startup_keys("];
+    let mut users = BTreeSet::new();
+    for member in METADATA.members().filter(|member| member.name != "kes-policy") {
+        let sources = match &*member.name {
+            "kes" => root().join("cli"),
+            _ => member.manifest_path.parent().unwrap().join("src"),
+        };
+        for file in files(&sources, &["rs"]) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
+            let is_test = file.ends_with("tests.rs") || file.ends_with("testing.rs");
+            if !is_test && authority.iter().any(|word| code.contains(word)) {
+                users.insert(format!("{}: {}", member.name, file.file_name().unwrap().display()));
+            }
+        }
+    }
+    assert_eq!(users, ["kes-config: read.rs", "kes-server: setup.rs"].map(String::from).into());
+}
+
 #[test]
 fn dependencies_come_from_the_registry_in_one_exact_version() {
     let mut registries = BTreeSet::new();

@@ -109,10 +109,14 @@ impl Route {
     /// The route of a decoded path and what follows the route's prefix: a name, a pattern, or
     /// nothing. The comparison is exact; `None` means 404.
     pub fn find(path: &str) -> Option<(&'static Self, &str)> {
-        ROUTES.iter().find_map(|route| {
-            let resource = path.strip_prefix(route.path)?;
-            (route.takes_name() || resource.is_empty()).then_some((route, resource))
-        })
+        ROUTES.iter().find_map(|route| Some((route, route.resource(path)?)))
+    }
+
+    /// What follows the route's prefix in a decoded path: a name, a pattern, or nothing. `None` if
+    /// the path is not one of this route.
+    pub fn resource<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let resource = path.strip_prefix(self.path)?;
+        (self.takes_name() || resource.is_empty()).then_some(resource)
     }
 
     /// Whether a name or pattern follows the path.

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
+use kes_api::Identity;
 use kes_api::route::Operation;
-use kes_api::{Identity, KeyName};
 use kes_keystore::config::{ConfiguredPath, SecretText};
-use kes_policy::Policies;
+use kes_policy::{Policies, StartupPermit};
 
 use crate::{ConfiguredAddress, Level};
 
@@ -16,7 +16,7 @@ pub struct Config {
     pub admin: Option<Identity>,
     /// `tls`
     pub tls: Tls,
-    /// `policy`, and the admin.
+    /// `policy`, the admin, and the APIs that skip authentication.
     pub policies: Policies,
     /// `cache.expiry`
     pub cache: Cache,
@@ -25,7 +25,7 @@ pub struct Config {
     /// `log`
     pub log: Log,
     /// The keys to create at start when missing, in the order of the file.
-    pub keys: Vec<KeyName>,
+    pub keys: Vec<StartupPermit>,
     /// The one key store.
     pub keystore: kes_keystore::Config,
 }

@@ -16,6 +16,7 @@ mod tls;
 use std::path::Path;
 use std::sync::Arc;
 
+use kes_api::route::ROUTES;
 use kes_keystore::config::{ConfiguredPath, SecretText};
 use kes_policy::Policies;
 
@@ -70,15 +71,19 @@ fn root(mut file: Section<'_>) -> Result<Config, Noted> {
     let admin = admin?;
     let policies =
         Policies::new(admin, policies?).map_err(|conflict| place.mistake(conflict.to_string()))?;
+    let api = api?;
+    let operations = ROUTES.iter().map(|route| route.operation);
+    let policies = policies.exempting(operations.filter(|operation| api.of(*operation).skip_auth));
+    let (policies, keys) = policies.with_startup_keys(keys?);
     Ok(Config {
         address: address?,
         admin,
         tls: tls?,
         policies,
         cache: cache?,
-        api: api?,
+        api,
         log: log?,
-        keys: keys?,
+        keys,
         keystore: keystore?,
     })
 }

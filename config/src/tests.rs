@@ -250,7 +250,7 @@ fn what_the_files_to_accept_say() {
     assert_eq!(durations.unused, Duration::from_millis(300));
 
     let keys = file("12-predefined-keys.yml").config.keys;
-    let keys: Vec<_> = keys.iter().map(|key| key.as_str()).collect();
+    let keys: Vec<_> = keys.iter().map(|key| key.name().as_str()).collect();
     assert_eq!(keys, ["minio-default", "tenant-1"]);
 }
 

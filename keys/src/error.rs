@@ -1,6 +1,12 @@
+use kes_policy::WrongPermit;
+
 /// Why an operation on keys failed. The texts are for the log; none of them holds a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A bug: the permit is for something else than what was asked for. Nothing was done.
+    #[error(transparent)]
+    WrongPermit(#[from] WrongPermit),
+
     /// There is no such cipher.
     #[error("cipher '{}' is not supported", name.escape_debug())]
     Cipher {

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kes_api::{KeyName, ListPattern, Timestamp};
+use kes_api::{Identity, KeyName, ListPattern, Operation, Timestamp};
 use kes_crypto::{Cipher, Key, Plaintext, Secret};
 use kes_keystore::{KeyStore, Limit, Logins, Page, Record, State, Store};
-use kes_policy::Permit;
+use kes_policy::{Permit, StartupPermit};
 use zeroize::Zeroizing;
 
 use crate::cache::{Cache, Entry, Expiry, refresh};
@@ -14,8 +14,9 @@ use crate::{Clock, Error, Observer, StoreOperation, SystemClock};
 /// microseconds of work.
 const OPEN_AT_ONCE: usize = 32;
 
-/// The keys of a server: a key store behind a cache. Every method takes a [`Permit`], so that no
-/// operation compiles without a decision.
+/// The keys of a server: a key store behind a cache. Every operation takes a [`Permit`], so that
+/// none compiles without a decision, and checks that the permit is for that operation on that key:
+/// with another one it does nothing and fails with [`Error::WrongPermit`].
 ///
 /// `S` is the key store, `O` counts what happens, and `C` tells the time.
 pub struct Keys<S, O, C = SystemClock> {
@@ -62,21 +63,17 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     ///
     /// # Errors
     /// [`Error::Store`]
-    pub async fn create(&self, permit: &Permit, name: KeyName) -> Result<(), Error> {
-        self.store(name, Key::generate(), created_by(permit)).await
+    pub async fn create(&self, permit: &Permit<'_>, name: KeyName) -> Result<(), Error> {
+        permit.check(Operation::CreateKey, &name)?;
+        self.store(name, Key::generate(), created_by(permit.identity())).await
     }
 
-    /// Creates a key that the configuration wants to exist, in the name of its author.
+    /// Creates a key that the configuration lists, in the name of its author.
     ///
     /// # Errors
     /// [`Error::Store`]
-    pub async fn create_by_configuration(
-        &self,
-        _: &Permit,
-        name: KeyName,
-        author: String,
-    ) -> Result<(), Error> {
-        self.store(name, Key::generate(), author).await
+    pub async fn create_at_startup(&self, permit: &StartupPermit) -> Result<(), Error> {
+        self.store(*permit.name(), Key::generate(), created_by(permit.author())).await
     }
 
     /// Stores a key that the caller brings; it gets a fresh HMAC key.
@@ -85,18 +82,19 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     /// [`Error::Cipher`], [`Error::KeySize`], [`Error::Store`]
     pub async fn import(
         &self,
-        permit: &Permit,
+        permit: &Permit<'_>,
         name: KeyName,
         cipher: &str,
         key: &[u8],
     ) -> Result<(), Error> {
+        permit.check(Operation::ImportKey, &name)?;
         let Some(known) = Cipher::parse(cipher) else {
             return Err(Error::Cipher { name: cipher.to_owned() });
         };
         let Some(secret) = Secret::from_slice(key) else {
             return Err(Error::KeySize { cipher: cipher.to_owned() });
         };
-        self.store(name, Key::import(known, secret), created_by(permit)).await
+        self.store(name, Key::import(known, secret), created_by(permit.identity())).await
     }
 
     /// Describes a key. A cached key is described from memory, and this counts as a use: MinIO
@@ -104,7 +102,8 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     ///
     /// # Errors
     /// [`Error::Store`]
-    pub async fn describe(&self, _: &Permit, name: KeyName) -> Result<Description, Error> {
+    pub async fn describe(&self, permit: &Permit<'_>, name: KeyName) -> Result<Description, Error> {
+        permit.check(Operation::DescribeKey, &name)?;
         let entry = self.key(name).await?;
         let Record { key, created_at, created_by } = entry.record();
         let created_by = created_by.clone();
@@ -115,7 +114,8 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     ///
     /// # Errors
     /// [`Error::Store`]
-    pub async fn delete(&self, _: &Permit, name: KeyName) -> Result<(), Error> {
+    pub async fn delete(&self, permit: &Permit<'_>, name: KeyName) -> Result<(), Error> {
+        permit.check(Operation::DeleteKey, &name)?;
         let cache = Arc::clone(&self.cache);
         run_to_completion(StoreOperation::Delete, async move {
             // Before the call, so that no request uses the key while it is being deleted, and after
@@ -134,10 +134,11 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     /// [`Error::Store`]
     pub async fn list(
         &self,
-        _: &Permit,
+        permit: &Permit<'_>,
         pattern: &ListPattern<'_>,
         limit: Limit,
     ) -> Result<Page, Error> {
+        permit.check_pattern(Operation::ListKeys, pattern)?;
         let page = self.cache.records().list(pattern, limit).await;
         page.map_err(|source| Error::Store { operation: StoreOperation::List, source })
     }
@@ -148,10 +149,11 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     /// [`Error::Store`]
     pub async fn generate(
         &self,
-        _: &Permit,
+        permit: &Permit<'_>,
         name: KeyName,
         context: &[u8],
     ) -> Result<DataKey, Error> {
+        permit.check(Operation::GenerateKey, &name)?;
         let (plaintext, ciphertext) = self.key(name).await?.key().data_key(context);
         Ok(DataKey { plaintext, ciphertext })
     }
@@ -162,11 +164,12 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     /// [`Error::Store`]
     pub async fn encrypt(
         &self,
-        _: &Permit,
+        permit: &Permit<'_>,
         name: KeyName,
         mut plaintext: Zeroizing<Vec<u8>>,
         context: &[u8],
     ) -> Result<Vec<u8>, Error> {
+        permit.check(Operation::EncryptKey, &name)?;
         let entry = self.key(name).await?;
         let mut body = std::mem::take(&mut *plaintext);
         entry.key().seal_in_place(&mut body, context);
@@ -179,11 +182,12 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     /// [`Error::NotAuthentic`], [`Error::Store`]
     pub async fn decrypt(
         &self,
-        _: &Permit,
+        permit: &Permit<'_>,
         name: KeyName,
         ciphertext: &[u8],
         context: &[u8],
     ) -> Result<Plaintext, Error> {
+        permit.check(Operation::DecryptKey, &name)?;
         let entry = self.key(name).await?;
         entry.key().open(ciphertext, context).map_err(|_| Error::NotAuthentic)
     }
@@ -195,11 +199,12 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     /// [`Error::NotAuthentic`], [`Error::Store`]
     pub async fn bulk_decrypt<R: Sync>(
         &self,
-        _: &Permit,
+        permit: &Permit<'_>,
         name: KeyName,
         requests: &[R],
         parts: fn(&R) -> (&[u8], &[u8]),
     ) -> Result<Vec<Plaintext>, Error> {
+        permit.check(Operation::BulkDecrypt, &name)?;
         let entry = self.key(name).await?;
         let mut plaintexts = Vec::with_capacity(requests.len());
         for some in requests.chunks(OPEN_AT_ONCE) {
@@ -218,7 +223,13 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     ///
     /// # Errors
     /// [`Error::NoHmac`], [`Error::Store`]
-    pub async fn hmac(&self, _: &Permit, name: KeyName, message: &[u8]) -> Result<[u8; 32], Error> {
+    pub async fn hmac(
+        &self,
+        permit: &Permit<'_>,
+        name: KeyName,
+        message: &[u8],
+    ) -> Result<[u8; 32], Error> {
+        permit.check(Operation::Hmac, &name)?;
         self.key(name).await?.key().hmac(message).ok_or(Error::NoHmac)
     }
 
@@ -292,6 +303,6 @@ fn run_to_completion(
     }
 }
 
-fn created_by(permit: &Permit) -> String {
-    permit.identity().map(|by| by.to_string()).unwrap_or_default()
+fn created_by(identity: Option<Identity>) -> String {
+    identity.map(|identity| identity.to_string()).unwrap_or_default()
 }

@@ -1,9 +1,10 @@
 //! Who may do what (contract `config.md`, Policies). No input or output happens here.
 //!
 //! The rule: a request is allowed if it comes from the admin, or if the policy of its identity has
-//! no deny pattern and at least one allow pattern that matches the decoded path. The result is a
-//! [`Permit`], which all operations on keys require, or a [`Denied`], whose text is only for the
-//! log: the client gets the same answer whatever the reason.
+//! no deny pattern and at least one allow pattern that matches the decoded path. The configuration
+//! may exempt an API from the rule. The result is a [`Permit`] for one operation on one resource,
+//! which all operations on keys require and check, or a [`Denied`], whose text is only for the log:
+//! the client gets the same answer whatever the reason.
 
 /// What a path is compared with.
 mod pattern;
@@ -14,7 +15,7 @@ mod policy;
 /// The policies of a server: identity to policy, and the admin.
 mod policies;
 
-/// The proof that a request was allowed.
+/// The proof that an operation was allowed.
 mod permit;
 
 /// Patterns and policies that their author surely did not mean.
@@ -22,6 +23,6 @@ mod lint;
 
 pub use lint::{Lint, Place, lint};
 pub use pattern::Pattern;
-pub use permit::Permit;
+pub use permit::{Permit, StartupPermit, WrongPermit};
 pub use policies::{Conflict, Denied, Policies};
 pub use policy::Policy;

@@ -1,33 +1,152 @@
-use kes_api::Identity;
+use kes_api::{Identity, KeyName, ListPattern, Operation};
 
-/// Proof that somebody decided that an operation may run. It is neither `Clone` nor `Copy`, and
-/// the three ways to get one all stand in this file.
+/// The permission to run one operation on one resource. It is neither `Clone` nor `Copy`, and
+/// [`Policies::permit`](crate::Policies::permit) alone makes one.
+///
+/// Who acts on a resource checks that the permit is for that: [`Permit::check`].
 #[derive(Debug)]
 #[must_use]
-pub struct Permit {
+pub struct Permit<'a> {
     identity: Option<Identity>,
+    operation: Operation,
+    resource: &'a str,
 }
 
-impl Permit {
-    /// Of a request that the policies allow. Only [`Policies::decide`](crate::Policies::decide)
-    /// makes it.
-    pub(crate) const fn decided(identity: Identity) -> Self {
-        Self { identity: Some(identity) }
+/// The permission to create one key that the configuration lists, in the name of the admin. No
+/// request can get one: [`Policies::with_startup_keys`](crate::Policies::with_startup_keys)
+/// alone makes it, before the policies are in use.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct StartupPermit {
+    name: KeyName,
+    author: Option<Identity>,
+}
+
+/// A permit was used for something else than what it permits, which is a bug of the program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a permit for {permitted:?} '{}' was used for {used:?} '{}'",
+    permitted_resource.escape_debug(),
+    used_resource.escape_debug()
+)]
+pub struct WrongPermit {
+    /// What the permit is for.
+    pub permitted: Operation,
+    /// The name or pattern that it is for.
+    pub permitted_resource: String,
+    /// What it was used for.
+    pub used: Operation,
+    /// The name or pattern that it was used for.
+    pub used_resource: String,
+}
+
+impl<'a> Permit<'a> {
+    pub(crate) const fn new(
+        identity: Option<Identity>,
+        operation: Operation,
+        resource: &'a str,
+    ) -> Self {
+        Self { identity, operation, resource }
     }
 
-    /// Of a request to an API that the configuration exempts from authentication (`skip_auth`),
-    /// with the identity of a caller that showed a certificate all the same.
-    pub const fn exempt(identity: Option<Identity>) -> Self {
-        Self { identity }
-    }
-
-    /// Of work of the server itself, such as the keys to create at start. No request may get it.
-    pub const fn internal() -> Self {
-        Self { identity: None }
-    }
-
-    /// Who asked; `None` for the server itself and for callers without a certificate.
+    /// Who asked; `None` for a caller without a certificate, which only an operation that needs no
+    /// authentication has.
     pub const fn identity(&self) -> Option<Identity> {
         self.identity
+    }
+
+    /// Checks that this permits an operation on a key.
+    ///
+    /// # Errors
+    /// [`WrongPermit`] if it is for another operation or another key.
+    pub fn check(&self, operation: Operation, name: &KeyName) -> Result<(), WrongPermit> {
+        self.expect(operation, self.resource == name.as_str(), || name.to_string())
+    }
+
+    /// Checks that this permits an operation on the names that match a pattern.
+    ///
+    /// # Errors
+    /// [`WrongPermit`] if it is for another operation or another pattern.
+    pub fn check_pattern(
+        &self,
+        operation: Operation,
+        pattern: &ListPattern<'_>,
+    ) -> Result<(), WrongPermit> {
+        // A pattern has several spellings.
+        let is_same = ListPattern::parse(self.resource).is_ok_and(|own| own == *pattern);
+        self.expect(operation, is_same, || pattern.continue_at(pattern.from()))
+    }
+
+    fn expect(
+        &self,
+        operation: Operation,
+        is_same_resource: bool,
+        resource: impl FnOnce() -> String,
+    ) -> Result<(), WrongPermit> {
+        if self.operation == operation && is_same_resource {
+            return Ok(());
+        }
+        Err(WrongPermit {
+            permitted: self.operation,
+            permitted_resource: self.resource.to_owned(),
+            used: operation,
+            used_resource: resource(),
+        })
+    }
+}
+
+impl StartupPermit {
+    pub(crate) const fn new(name: KeyName, author: Option<Identity>) -> Self {
+        Self { name, author }
+    }
+
+    /// The key to create.
+    pub const fn name(&self) -> &KeyName {
+        &self.name
+    }
+
+    /// In whose name: the admin's; `None` if there is no admin.
+    pub const fn author(&self) -> Option<Identity> {
+        self.author
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> KeyName {
+        KeyName::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_permit_is_for_one_operation_on_one_key() {
+        let permit = Permit::new(None, Operation::DecryptKey, "k");
+        assert_eq!(permit.check(Operation::DecryptKey, &name("k")), Ok(()));
+        for operation in kes_api::route::ROUTES.map(|route| route.operation) {
+            let is_its = operation == Operation::DecryptKey;
+            assert_eq!(permit.check(operation, &name("k")).is_ok(), is_its, "{operation:?}");
+            for other in ["kk", "K", "l"] {
+                assert!(permit.check(operation, &name(other)).is_err(), "{operation:?} {other}");
+            }
+            let pattern = ListPattern::parse("k").unwrap();
+            assert_eq!(permit.check_pattern(operation, &pattern).is_ok(), is_its);
+        }
+        let error = permit.check(Operation::DeleteKey, &name("l")).unwrap_err();
+        let text = "a permit for DecryptKey 'k' was used for DeleteKey 'l'";
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
+    fn a_permit_to_list_is_for_one_pattern_in_any_spelling() {
+        let permit = Permit::new(None, Operation::ListKeys, "k*");
+        let check = |text: &str| {
+            permit.check_pattern(Operation::ListKeys, &ListPattern::parse(text).unwrap())
+        };
+        assert_eq!((check("k"), check("k*")), (Ok(()), Ok(())));
+        for other in ["", "*", "k*k1", "kk"] {
+            assert!(check(other).is_err(), "{other}");
+        }
+        assert!(permit.check(Operation::DeleteKey, &name("k")).is_err());
     }
 }

@@ -2,9 +2,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use kes_api::Identity;
+use kes_api::{Auth, Identity, KeyName, Operation};
 
-use crate::{Permit, Policy};
+use crate::{Permit, Policy, StartupPermit};
 
 /// The policies of a server. The cost of a decision does not depend on their number.
 #[derive(Debug, Default)]
@@ -16,11 +16,24 @@ pub struct Policies {
     assigned: HashMap<Identity, usize>,
     /// Sorted; the admin included.
     identities: Vec<Identity>,
+    /// Whether an operation needs neither a certificate nor a policy, by [`Operation::index`].
+    exempt: [bool; Operation::COUNT],
 }
 
 /// Why a request is refused. The texts are for the log; the client gets the same answer for all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
+    /// The caller showed no identity, and the operation needs one.
+    #[error("no identity")]
+    NoIdentity,
+
+    /// A bug: what was asked for is not what the path stands for.
+    #[error("the path is not one of the operation {operation:?}")]
+    OtherPath {
+        /// What was asked for.
+        operation: Operation,
+    },
+
     /// The identity is neither admin nor in a policy.
     #[error("unknown identity")]
     UnknownIdentity,
@@ -111,7 +124,58 @@ impl Policies {
         let mut identities: Vec<_> = assigned.keys().copied().chain(admin).collect();
         identities.sort_unstable();
         let policies = policies.into_iter().map(|(policy, _)| policy).collect();
-        Ok(Self { admin, policies, assigned, identities })
+        Ok(Self { admin, policies, assigned, identities, exempt: [false; Operation::COUNT] })
+    }
+
+    /// The policies of a server that has an admin and nobody else.
+    pub fn of_admin(admin: Identity) -> Self {
+        Self { admin: Some(admin), identities: vec![admin], ..Self::default() }
+    }
+
+    /// The same policies, with operations that need neither a certificate nor a policy
+    /// (`skip_auth`). It takes the policies by value: once a server shares them, nothing can be
+    /// exempted any more.
+    #[must_use]
+    pub fn exempting(mut self, operations: impl IntoIterator<Item = Operation>) -> Self {
+        for operation in operations {
+            self.exempt[operation.index()] = true;
+        }
+        self
+    }
+
+    /// The same policies, and the permits to create the keys that the configuration lists. It takes
+    /// the policies by value: once a server shares them, no request can get such a permit.
+    pub fn with_startup_keys(
+        self,
+        names: impl IntoIterator<Item = KeyName>,
+    ) -> (Self, Vec<StartupPermit>) {
+        let author = self.admin;
+        let permits = names.into_iter().map(|name| StartupPermit::new(name, author)).collect();
+        (self, permits)
+    }
+
+    /// Decides whether a caller may run an operation on what a decoded path names. The permit is
+    /// for that operation, and for the name or pattern in the path. Nothing is allocated.
+    ///
+    /// # Errors
+    /// [`Denied`], with the reason for the log.
+    pub fn permit<'a>(
+        &self,
+        identity: Option<&Identity>,
+        operation: Operation,
+        path: &'a str,
+    ) -> Result<Permit<'a>, Denied> {
+        let route = operation.route();
+        let resource = route.resource(path).ok_or(Denied::OtherPath { operation })?;
+        match route.auth {
+            Auth::None => {}
+            Auth::Policy if self.exempt[operation.index()] => {}
+            Auth::Certificate => {
+                identity.ok_or(Denied::NoIdentity)?;
+            }
+            Auth::Policy => self.decide(identity.ok_or(Denied::NoIdentity)?, path)?,
+        }
+        Ok(Permit::new(identity.copied(), operation, resource))
     }
 
     /// Decides whether an identity may request a decoded path. It takes one hash look-up and
@@ -119,11 +183,11 @@ impl Policies {
     ///
     /// # Errors
     /// [`Denied`], with the reason for the log.
-    pub fn decide(&self, identity: &Identity, path: &str) -> Result<Permit, Denied> {
-        if !self.is_admin(identity) {
-            self.policy_of(identity).ok_or(Denied::UnknownIdentity)?.check(path)?;
+    pub fn decide(&self, identity: &Identity, path: &str) -> Result<(), Denied> {
+        if self.is_admin(identity) {
+            return Ok(());
         }
-        Ok(Permit::decided(*identity))
+        self.policy_of(identity).ok_or(Denied::UnknownIdentity)?.check(path)
     }
 
     /// Who may do everything; `None` if nobody may.
@@ -176,9 +240,10 @@ mod tests {
     fn the_rule() {
         let policies = Policies::new(Some(who(0)), vec![(minio(), vec![who(1)])]).unwrap();
 
-        let permit = policies.decide(&who(0), "/v1/key/decrypt/secret-1").unwrap();
+        let decrypt = Operation::DecryptKey;
+        let permit = policies.permit(Some(&who(0)), decrypt, "/v1/key/decrypt/secret-1").unwrap();
         assert_eq!(permit.identity(), Some(who(0)));
-        let permit = policies.decide(&who(1), "/v1/key/decrypt/open").unwrap();
+        let permit = policies.permit(Some(&who(1)), decrypt, "/v1/key/decrypt/open").unwrap();
         assert_eq!(permit.identity(), Some(who(1)));
         assert!(policies.decide(&who(1), "/v1/status").is_ok());
 
@@ -193,6 +258,54 @@ mod tests {
             reason(who(1), "/v1/key/create/internal"),
             "policy 'minio' denies it by '/v1/key/*/internal'"
         );
+    }
+
+    #[test]
+    fn a_permit_is_for_the_operation_and_the_resource_of_the_path() {
+        let policies = Policies::of_admin(who(0));
+        let permit = |operation, path| policies.permit(Some(&who(0)), operation, path);
+        let name = KeyName::parse("k").unwrap();
+        let decrypt = permit(Operation::DecryptKey, "/v1/key/decrypt/k").unwrap();
+        assert_eq!(decrypt.check(Operation::DecryptKey, &name), Ok(()));
+        assert!(decrypt.check(Operation::DeleteKey, &name).is_err());
+        // The decision on one path permits no operation of another.
+        for path in ["/v1/key/decrypt/k", "/v1/key/deletek", "/v1/status", "k", ""] {
+            let operation = Operation::DeleteKey;
+            let denied = permit(operation, path).unwrap_err();
+            assert_eq!(denied, Denied::OtherPath { operation }, "{path}");
+        }
+        assert!(permit(Operation::Status, "/v1/status/k").is_err());
+        assert!(permit(Operation::Status, "/v1/status").is_ok());
+    }
+
+    #[test]
+    fn who_needs_an_identity_and_who_is_exempt() {
+        let policies = Policies::of_admin(who(0)).exempting([Operation::Ready]);
+        let permit = |identity: Option<&Identity>, operation: Operation| {
+            let permit = policies.permit(identity, operation, operation.route().path);
+            permit.map(|permit| permit.identity())
+        };
+        let stranger = who(1);
+        for (operation, nobody, unknown) in [
+            (Operation::Version, Ok(None), Ok(Some(stranger))),
+            (Operation::Ready, Ok(None), Ok(Some(stranger))),
+            (Operation::SelfDescribe, Err(Denied::NoIdentity), Ok(Some(stranger))),
+            (Operation::Status, Err(Denied::NoIdentity), Err(Denied::UnknownIdentity)),
+        ] {
+            assert_eq!(permit(None, operation), nobody, "{operation:?}");
+            assert_eq!(permit(Some(&stranger), operation), unknown, "{operation:?}");
+            assert_eq!(permit(Some(&who(0)), operation), Ok(Some(who(0))), "{operation:?}");
+        }
+    }
+
+    #[test]
+    fn the_configuration_creates_keys_in_the_name_of_the_admin() {
+        let name = KeyName::parse("k").unwrap();
+        let (_, permits) = Policies::of_admin(who(0)).with_startup_keys([name]);
+        let permits: Vec<_> = permits.iter().map(|key| (*key.name(), key.author())).collect();
+        assert_eq!(permits, [(name, Some(who(0)))]);
+        let (_, permits) = Policies::default().with_startup_keys([name]);
+        assert_eq!(permits[0].author(), None);
     }
 
     #[test]

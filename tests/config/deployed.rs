@@ -114,7 +114,7 @@ fn meaning(Loaded { config, warnings }: &Loaded) -> String {
         line(format_args!("log {} {} {:?}", log.error, log.audit, log.format));
     }
     for key in keys {
-        line(format_args!("key {key}"));
+        line(format_args!("key {}", key.name()));
     }
     line(format_args!("keystore {}", keystore.location()));
     for warning in warnings {

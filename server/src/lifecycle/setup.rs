@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use kes_api::{Identity, KeyName, Operation};
+use kes_api::{Identity, Operation};
 use kes_config::{ClientAuth, Config, ConfiguredAddress};
 use kes_keys::SystemClock;
 use kes_keystore::Store;
 use kes_keystore::memory::MemoryStore;
-use kes_policy::{Permit, Policies};
+use kes_policy::{Policies, StartupPermit};
 use rustls::sign::CertifiedKey;
 
 use crate::lifecycle::server::cannot_listen;
@@ -26,7 +26,7 @@ pub(crate) struct Setup {
     policies: Policies,
     cache: kes_keys::Expiry,
     apis: [Api; Operation::COUNT],
-    keys: Vec<KeyName>,
+    keys: Vec<StartupPermit>,
     store: StoreSetup,
 }
 
@@ -73,7 +73,7 @@ impl Setup {
             let changed = config.api.of(route.operation);
             // A stream has no end, whatever the file says.
             let timeout = route.timeout.map(|usual| changed.timeout.unwrap_or(usual));
-            Api { skip_auth: changed.skip_auth, timeout }
+            Api { timeout }
         });
         Self {
             address: config.address,
@@ -108,15 +108,13 @@ impl Setup {
                 optional: false,
             },
             log: logging::Settings { error: log.error, audit: log.audit, format: log.format },
-            policies: Policies::new(Some(admin), Vec::new())
-                .expect("an admin without policies conflicts with nothing"),
+            policies: Policies::of_admin(admin),
             cache: kes_keys::Expiry {
                 any: cache.any,
                 unused: cache.unused,
                 offline: cache.offline,
             },
-            apis: kes_api::route::ROUTES
-                .map(|route| Api { skip_auth: false, timeout: route.timeout }),
+            apis: kes_api::route::ROUTES.map(|route| Api { timeout: route.timeout }),
             keys: Vec::new(),
             store: StoreSetup::Memory,
         }
@@ -152,7 +150,7 @@ impl Setup {
 }
 
 /// The keys that a configuration wants to exist.
-pub(crate) struct PendingKeys(Vec<KeyName>);
+pub(crate) struct PendingKeys(Vec<StartupPermit>);
 
 impl PendingKeys {
     /// How often a key store that fails is tried again.
@@ -166,20 +164,20 @@ impl PendingKeys {
         }
         let state = Arc::downgrade(&shared.state.load_full());
         tokio::spawn(async move {
-            for name in self.0 {
-                create_until_done(&state, name).await;
+            for permit in self.0 {
+                create_until_done(&state, &permit).await;
             }
         });
     }
 }
 
-async fn create_until_done(state: &Weak<State>, name: KeyName) {
+async fn create_until_done(state: &Weak<State>, permit: &StartupPermit) {
+    let name = permit.name();
     let mut complained = false;
     while let Some(state) = state.upgrade() {
         use kes_keys::Error;
         use kes_keystore::Error as Store;
-        let permit = Permit::internal();
-        match state.keys.create_by_configuration(&permit, name, state.author()).await {
+        match state.keys.create_at_startup(permit).await {
             Ok(()) => return tracing::info!("secret key '{name}' created"),
             Err(Error::Store { source: Store::Exists { .. }, .. }) => return,
             Err(error) if !complained => {

@@ -62,7 +62,6 @@ pub(crate) struct State {
 /// What the configuration says of one API.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Api {
-    pub(crate) skip_auth: bool,
     /// `None` for a stream.
     pub(crate) timeout: Option<Duration>,
 }

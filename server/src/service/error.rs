@@ -5,7 +5,7 @@ use std::fmt;
 use kes_api::identity::NoIdentity;
 use kes_api::message::{self, Message};
 use kes_keys::StoreOperation;
-use kes_policy::Denied;
+use kes_policy::{Denied, WrongPermit};
 
 /// Why a request was not served.
 ///
@@ -144,7 +144,7 @@ fn keys_message(error: &kes_keys::Error) -> Message {
         Keys::NotAuthentic => message::NOT_AUTHENTIC,
         Keys::NoHmac => message::NO_HMAC,
         Keys::Store { operation, source } => store_message(*operation, source),
-        Keys::Panicked => message::INTERNAL,
+        Keys::WrongPermit(_) | Keys::Panicked => message::INTERNAL,
     }
 }
 
@@ -155,6 +155,7 @@ fn keys_cause(error: &kes_keys::Error) -> Option<Cause<'_>> {
             Some(Cause::Text("the ciphertext and its context are not what this key has encrypted"))
         }
         Keys::Store { source, .. } => Some(Cause::Store(source)),
+        Keys::WrongPermit(wrong) => Some(Cause::WrongPermit(wrong)),
         Keys::Panicked => Some(Cause::Text(PANICKED)),
         Keys::Cipher { .. } | Keys::KeySize { .. } | Keys::NoHmac => None,
     }
@@ -181,6 +182,7 @@ fn store_message(operation: StoreOperation, error: &kes_keystore::Error) -> Mess
 pub(crate) enum Cause<'a> {
     Denied(&'a Denied),
     Store(&'a kes_keystore::Error),
+    WrongPermit(&'a WrongPermit),
     Text(&'a str),
 }
 
@@ -189,6 +191,7 @@ impl fmt::Display for Cause<'_> {
         match self {
             Self::Denied(denied) => denied.fmt(f),
             Self::Store(error) => error.fmt(f),
+            Self::WrongPermit(wrong) => write!(f, "a bug of the server: {wrong}"),
             Self::Text(text) => f.write_str(text),
         }
     }

@@ -30,7 +30,7 @@ mod status;
 pub(crate) struct Call<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) state: &'a State,
-    pub(crate) permit: Permit,
+    pub(crate) permit: Permit<'a>,
     pub(crate) target: &'a Target<'a>,
     pub(crate) head: &'a http::request::Parts,
     pub(crate) body: &'a mut Arriving,
