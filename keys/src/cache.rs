@@ -19,6 +19,7 @@ use kes_api::KeyName;
 use kes_crypto::Key;
 use kes_keystore::{Error, KeyStore, Record};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 
 use self::negative::NegativeCache;
 use crate::records::Records;
@@ -70,7 +71,8 @@ pub(crate) struct Cache<S, O, C> {
     hasher: RandomState,
     reads: SingleFlight<ReadResult>,
     negative: NegativeCache,
-    expiry: Expiry,
+    /// Replaced by a reload of the configuration; the refresher waits for that.
+    expiry: watch::Sender<Expiry>,
     records: Records<S, O, C>,
     observer: Arc<O>,
     clock: C,
@@ -114,7 +116,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
             hasher: RandomState::new(),
             reads: SingleFlight::default(),
             negative: NegativeCache::default(),
-            expiry,
+            expiry: watch::Sender::new(expiry),
             records: Records::new(store, Arc::clone(&observer), clock.clone()),
             observer,
             clock,
@@ -175,13 +177,15 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         });
     }
 
-    /// Takes the keys of another cache over.
-    pub(crate) fn take_over(&self, other: &Self) {
-        for shard in &other.shards {
-            for (name, entry) in shard.read().iter() {
-                self.shard(name).write().insert(*name, Arc::clone(entry));
-            }
-        }
+    /// Replaces the key store by another that has the same keys, such as the same Vault with another
+    /// login, and the times of expiry. The keys stay in memory: a delete, a create or a read that
+    /// is under way acts on the same cache before and after.
+    pub(crate) fn reconfigure(&self, store: S, expiry: Expiry) {
+        self.records.replace_store(store);
+        // Who asks from now on gets an answer of the new store: the old one may fail or hang.
+        self.reads.cancel_all();
+        self.negative.clear();
+        self.expiry.send_replace(expiry);
     }
 
     /// How many keys are in memory.

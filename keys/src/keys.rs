@@ -52,11 +52,10 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         Self { cache, clock }
     }
 
-    /// Puts a cache in front of a key store, with the keys that are in memory here.
-    #[must_use]
-    pub fn with_keys_of(self, other: &Self) -> Self {
-        self.cache.take_over(&other.cache);
-        self
+    /// Goes on with another key store that has the same keys, such as the same Vault with another
+    /// login, and with other times of expiry. The keys in memory stay.
+    pub fn reconfigure(&self, store: S, expiry: Expiry) {
+        self.cache.reconfigure(store, expiry);
     }
 
     /// Creates a key.

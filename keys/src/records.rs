@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use kes_api::{KeyName, ListPattern};
 use kes_keystore::{Error, KeyStore, Limit, Page, Record};
 
@@ -10,33 +11,40 @@ use crate::{Clock, Observer, StoreOperation};
 
 /// A key store that takes and returns records.
 pub(crate) struct Records<S, O, C> {
-    store: Arc<S>,
+    /// Replaced by a reload of the configuration.
+    store: ArcSwap<S>,
     observer: Arc<O>,
     clock: C,
 }
 
 impl<S: KeyStore, O: Observer, C: Clock> Records<S, O, C> {
     pub(crate) fn new(store: S, observer: Arc<O>, clock: C) -> Self {
-        Self { store: Arc::new(store), observer, clock }
+        Self { store: ArcSwap::from_pointee(store), observer, clock }
     }
 
-    /// The key store itself, for its health.
-    pub(crate) fn store(&self) -> &S {
-        &self.store
+    /// The key store itself. A call goes on with the store that it began with.
+    pub(crate) fn store(&self) -> Arc<S> {
+        self.store.load_full()
+    }
+
+    /// Makes the calls from now on to another store, which has the same records.
+    pub(crate) fn replace_store(&self, store: S) {
+        self.store.store(Arc::new(store));
     }
 
     /// Stores a record under a name that is free.
     pub(crate) async fn create(&self, name: &KeyName, record: &Record) -> Result<(), Error> {
         let value = record.encode();
-        self.observed(StoreOperation::Create, self.store.create(name, &value)).await
+        self.observed(StoreOperation::Create, self.store().create(name, &value)).await
     }
 
     /// The record of a name. A value that is not a stored key counts as a failure of the key store.
     pub(crate) async fn read(&self, name: &KeyName) -> Result<Record, Error> {
+        let store = self.store();
         let read = async {
-            let value = self.store.read(name).await?;
+            let value = store.read(name).await?;
             Record::decode(&value).map_err(|invalid| Error::Corrupt {
-                store: self.store.kind(),
+                store: store.kind(),
                 name: *name,
                 reason: invalid.to_string(),
             })
@@ -46,7 +54,7 @@ impl<S: KeyStore, O: Observer, C: Clock> Records<S, O, C> {
 
     /// Removes the record of a name.
     pub(crate) async fn delete(&self, name: &KeyName) -> Result<(), Error> {
-        self.observed(StoreOperation::Delete, self.store.delete(name)).await
+        self.observed(StoreOperation::Delete, self.store().delete(name)).await
     }
 
     /// A page of the names that match.
@@ -55,7 +63,7 @@ impl<S: KeyStore, O: Observer, C: Clock> Records<S, O, C> {
         pattern: &ListPattern<'_>,
         limit: Limit,
     ) -> Result<Page, Error> {
-        self.observed(StoreOperation::List, self.store.list(pattern, limit)).await
+        self.observed(StoreOperation::List, self.store().list(pattern, limit)).await
     }
 
     async fn observed<T>(

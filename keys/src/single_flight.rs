@@ -84,6 +84,11 @@ impl<T: Clone> SingleFlight<T> {
         also();
     }
 
+    /// Cancels all reads.
+    pub(crate) fn cancel_all(&self) {
+        self.in_flight.lock().clear();
+    }
+
     /// The names that are being read.
     pub(crate) fn names(&self) -> HashSet<KeyName> {
         self.in_flight.lock().keys().copied().collect()

@@ -71,6 +71,13 @@ impl NegativeCache {
         self.count.store(names.len(), Ordering::Relaxed);
     }
 
+    /// Forgets all misses.
+    pub(crate) fn clear(&self) {
+        let mut names = self.names.lock();
+        names.clear();
+        self.count.store(0, Ordering::Relaxed);
+    }
+
     /// Drops the misses that are no longer recent.
     pub(crate) fn evict(&self, now: Instant) {
         if self.count.load(Ordering::Relaxed) > 0 {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use kes_api::KeyName;
 use kes_keystore::{KeyStore, State};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::{Cache, Expiry};
 use crate::single_flight::Role;
@@ -26,7 +26,7 @@ const MAX_REFRESHES: usize = 8;
 
 /// Starts the task that evicts and refreshes entries until the cache is dropped.
 pub(crate) fn start<S: KeyStore + 'static, O: Observer, C: Clock>(cache: &Arc<Cache<S, O, C>>) {
-    tokio::spawn(run(Arc::downgrade(cache), interval(&cache.expiry)));
+    tokio::spawn(run(Arc::downgrade(cache), cache.expiry.subscribe()));
 }
 
 /// The time between two rounds. An entry may outlive its time by one interval, which is an eighth
@@ -49,13 +49,21 @@ fn lead(expiry: &Expiry) -> Duration {
 
 async fn run<S: KeyStore + 'static, O: Observer, C: Clock>(
     cache: Weak<Cache<S, O, C>>,
-    interval: Duration,
+    mut expiry: watch::Receiver<Expiry>,
 ) {
     let mut refresher = Refresher::new();
     loop {
-        tokio::time::sleep(interval).await;
-        let Some(cache) = cache.upgrade() else { return };
-        refresher.round(&cache);
+        let times = *expiry.borrow_and_update();
+        match tokio::time::timeout(interval(&times), expiry.changed()).await {
+            // Other times apply from now on.
+            Ok(Ok(())) => {}
+            // The cache was dropped.
+            Ok(Err(_)) => return,
+            Err(_elapsed) => {
+                let Some(cache) = cache.upgrade() else { return };
+                refresher.round(&cache);
+            }
+        }
     }
 }
 
@@ -101,8 +109,8 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
     /// Evicts the entries whose time is over. Returns the names of those that are in use and whose
     /// `any` is nearly over.
     fn evict(&self, now: Instant, unreachable_since: Option<Instant>) -> Vec<KeyName> {
-        let expiry = &self.expiry;
-        let refresh_at = expiry.any.saturating_sub(lead(expiry));
+        let expiry = *self.expiry.borrow();
+        let refresh_at = expiry.any.saturating_sub(lead(&expiry));
         let offline_since = unreachable_since.filter(|_| !expiry.offline.is_zero());
         // The refresh of a key may be the first call to notice that the key store is unreachable.
         // With `offline` set, an entry whose refresh has not ended is therefore kept. (The names

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use crate::lifecycle::setup::{Setup, SetupError};
+use crate::lifecycle::setup::{Prepared, Setup, SetupError};
 use crate::lifecycle::state::{Shared, State};
 use crate::transport::tls::Loaded;
 use crate::transport::tls::expiry;
@@ -41,11 +41,15 @@ async fn apply(shared: &Arc<Shared>, path: &Path) -> Result<(), SetupError> {
     let successor = successor.map_err(|reason| SetupError::Listen { address, reason })?;
     let log = setup.log;
     let old = shared.state.load_full();
-    let (state, pending) = setup.open(&shared.metrics, Some(&old)).await?;
+    let prepared = setup.open(&shared.metrics, Some(&old)).await?;
+    let Prepared { state, reopened, pending } = prepared;
 
     tell_store(&old, &state);
 
     // Nothing below fails. Requests under way end with the state that they began with.
+    if let Some((store, expiry)) = reopened {
+        state.keys.reconfigure(store, expiry);
+    }
     shared.state.store(Arc::new(state));
     shared.tls.store(Arc::clone(&tls));
     shared.logs.set(log);

@@ -12,7 +12,7 @@ use rustls::sign::CertifiedKey;
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 
-use crate::lifecycle::setup::{Setup, SetupError};
+use crate::lifecycle::setup::{Prepared, Setup, SetupError};
 use crate::lifecycle::signals::{Signal, Signals};
 use crate::lifecycle::state::{BuildInfo, Shared};
 use crate::lifecycle::{reload, setup};
@@ -175,7 +175,7 @@ impl Server {
         metrics.max_connections.set(listener.max().into());
 
         let log = setup.log;
-        let (state, pending) = setup.open(&metrics, None).await?;
+        let Prepared { state, pending, .. } = setup.open(&metrics, None).await?;
         let info = Info {
             build: options.build,
             keystore: state.keys.description(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kes_api::{Identity, Operation};
 use kes_config::{ClientAuth, Config, ConfiguredAddress};
-use kes_keys::SystemClock;
+use kes_keys::{Expiry, SystemClock};
 use kes_keystore::Store;
 use kes_keystore::memory::MemoryStore;
 use kes_policy::{Policies, StartupPermit};
@@ -24,7 +24,7 @@ pub(crate) struct Setup {
     pub(crate) tls: tls::Settings,
     pub(crate) log: logging::Settings,
     policies: Policies,
-    cache: kes_keys::Expiry,
+    expiry: Expiry,
     apis: [Api; Operation::COUNT],
     keys: Vec<StartupPermit>,
     store: StoreSetup,
@@ -84,7 +84,7 @@ impl Setup {
                 format: config.log.format,
             },
             policies: config.policies,
-            cache: kes_keys::Expiry {
+            expiry: Expiry {
                 any: config.cache.any,
                 unused: config.cache.unused,
                 offline: config.cache.offline,
@@ -109,23 +109,21 @@ impl Setup {
             },
             log: logging::Settings { error: log.error, audit: log.audit, format: log.format },
             policies: Policies::of_admin(admin),
-            cache: kes_keys::Expiry {
-                any: cache.any,
-                unused: cache.unused,
-                offline: cache.offline,
-            },
+            expiry: Expiry { any: cache.any, unused: cache.unused, offline: cache.offline },
             apis: kes_api::route::ROUTES.map(|route| Api { timeout: route.timeout }),
             keys: Vec::new(),
             store: StoreSetup::Memory,
         }
     }
 
-    /// Opens the key store. Keys in memory are kept if those of `old` live in the same place.
+    /// Opens the key store. If its keys live in the same place as those of `old`, the new state goes
+    /// on with the keys of `old` and their cache, and [`Prepared::reopened`] is what they are to be
+    /// reconfigured with.
     pub(crate) async fn open(
         self,
         metrics: &Arc<Metrics>,
         old: Option<&State>,
-    ) -> Result<(State, PendingKeys), SetupError> {
+    ) -> Result<Prepared, SetupError> {
         let (location, store) = match self.store {
             StoreSetup::Memory => ("memory".to_owned(), Store::Memory(MemoryStore::new())),
             StoreSetup::Configured(config) => {
@@ -133,20 +131,26 @@ impl Setup {
                 (location, Store::open(config).await.map_err(SetupError::Store)?)
             }
         };
-        let warm = old.filter(|old| old.location == location).map(|old| &old.keys);
-        let keys = Keys::new(store, self.cache, Arc::clone(metrics), SystemClock);
-        let state = State {
-            keys: match warm {
-                Some(warm) => keys.with_keys_of(warm),
-                None => keys,
-            },
-            policies: self.policies,
-            apis: self.apis,
-            tls: self.tls,
-            location,
+        let (keys, reopened) = match old.filter(|old| old.location == location) {
+            Some(old) => (Arc::clone(&old.keys), Some((store, self.expiry))),
+            None => {
+                let keys = Keys::new(store, self.expiry, Arc::clone(metrics), SystemClock);
+                (Arc::new(keys), None)
+            }
         };
-        Ok((state, PendingKeys(self.keys)))
+        let state =
+            State { keys, policies: self.policies, apis: self.apis, tls: self.tls, location };
+        Ok(Prepared { state, reopened, pending: PendingKeys(self.keys) })
     }
+}
+
+/// A configuration that can be put into use: nothing of that fails.
+pub(crate) struct Prepared {
+    pub(crate) state: State,
+    /// The key store and the times of expiry to go on with, if the keys are those of the state
+    /// before.
+    pub(crate) reopened: Option<(Store, Expiry)>,
+    pub(crate) pending: PendingKeys,
 }
 
 /// The keys that a configuration wants to exist.

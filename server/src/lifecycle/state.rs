@@ -51,7 +51,8 @@ pub struct BuildInfo {
 /// What a reload replaces.
 pub(crate) struct State {
     pub(crate) policies: Policies,
-    pub(crate) keys: Keys,
+    /// Shared with the state before, if its keys live in the same place.
+    pub(crate) keys: Arc<Keys>,
     /// By [`Operation::index`].
     pub(crate) apis: [Api; Operation::COUNT],
     pub(crate) tls: tls::Settings,
