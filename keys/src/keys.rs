@@ -305,3 +305,6 @@ fn run_to_completion(
 fn created_by(identity: Option<Identity>) -> String {
     identity.map(|identity| identity.to_string()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,10 @@ mod records;
 /// One read for all who wait for it.
 mod single_flight;
 
+/// A key store, a clock and an observer for tests.
+#[cfg(test)]
+mod testing;
+
 pub use cache::Expiry;
 pub use clock::{Clock, SystemClock};
 pub use error::{Error, StoreOperation};

@@ -109,3 +109,68 @@ impl<T: Clone> Follower<T> {
         result.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::name;
+
+    fn lead(reads: &SingleFlight<u32>) -> (Leader<u32>, Follower<u32>) {
+        match reads.join(name("k")) {
+            Role::Leader(leader, follower) => (leader, follower),
+            Role::Follower(_) => panic!("another caller leads"),
+        }
+    }
+
+    fn follow(reads: &SingleFlight<u32>) -> Follower<u32> {
+        match reads.join(name("k")) {
+            Role::Leader(..) => panic!("nobody leads"),
+            Role::Follower(follower) => follower,
+        }
+    }
+
+    #[tokio::test]
+    async fn all_callers_get_the_result_of_the_leader() {
+        let reads = SingleFlight::default();
+        let (leader, own) = lead(&reads);
+        let other = follow(&reads);
+        assert_eq!(reads.names(), [name("k")].into());
+        let mut kept = None;
+        reads.complete(leader, 7, |result| kept = Some(*result));
+        assert_eq!((own.result().await, other.result().await), (Some(7), Some(7)));
+        assert_eq!(kept, Some(7));
+        assert!(reads.names().is_empty());
+        drop(lead(&reads));
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_is_dropped_leaves_the_read_to_the_next_caller() {
+        let reads = SingleFlight::default();
+        let (leader, own) = lead(&reads);
+        let other = follow(&reads);
+        drop(leader);
+        assert_eq!((own.result().await, other.result().await), (None, None));
+        let (leader, own) = lead(&reads);
+        reads.complete(leader, 7, |_| {});
+        assert_eq!(own.result().await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_read_is_not_kept_and_not_joined() {
+        let reads = SingleFlight::default();
+        let (first, of_first) = lead(&reads);
+        reads.cancel(&name("k"), || {});
+        let (second, of_second) = lead(&reads);
+        let other = follow(&reads);
+        reads.complete(first, 1, |_| panic!("it was cancelled"));
+        let mut kept = None;
+        reads.complete(second, 2, |result| kept = Some(*result));
+        assert_eq!((of_first.result().await, of_second.result().await), (Some(1), Some(2)));
+        assert_eq!((other.result().await, kept), (Some(2), Some(2)));
+
+        let (leader, own) = lead(&reads);
+        reads.cancel_all();
+        reads.complete(leader, 3, |_| panic!("it was cancelled"));
+        assert_eq!(own.result().await, Some(3));
+    }
+}

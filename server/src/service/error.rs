@@ -196,3 +196,27 @@ impl fmt::Display for Cause<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kes_api::Operation;
+
+    use super::*;
+
+    #[test]
+    fn a_wrong_permit_is_an_internal_error_that_the_log_alone_explains() {
+        let wrong = WrongPermit {
+            permitted: Operation::ListKeys,
+            permitted_resource: "*".to_owned(),
+            used: Operation::DeleteKey,
+            used_resource: "k".to_owned(),
+        };
+        let error = Error::from(kes_keys::Error::from(wrong));
+        let Message { status, text } = error.message();
+        assert_eq!((status, text), (500, message::INTERNAL.text));
+        assert_eq!(
+            error.cause().unwrap().to_string(),
+            "a bug of the server: a permit for ListKeys '*' was used for DeleteKey 'k'"
+        );
+    }
+}

@@ -1,0 +1,386 @@
+use std::sync::atomic::Ordering;
+
+use kes_api::route::ROUTES;
+use kes_policy::Policies;
+
+use super::*;
+use crate::testing::{
+    FakeStore, ManualClock, Notes, eventually, name, record, seconds, settle, unreachable,
+};
+
+type FakeKeys = Keys<FakeStore, Notes, ManualClock>;
+
+struct World {
+    store: FakeStore,
+    clock: ManualClock,
+    notes: Arc<Notes>,
+    keys: Arc<FakeKeys>,
+}
+
+impl World {
+    /// With one key, `k`, in the store.
+    async fn new() -> Self {
+        let (store, clock) = (FakeStore::with(&name("k")).await, ManualClock::new());
+        let notes = Arc::new(Notes::default());
+        let expiry = Expiry { any: seconds(300), unused: seconds(30), offline: seconds(0) };
+        let keys = Keys::new(store.clone(), expiry, Arc::clone(&notes), clock.clone());
+        Self { store, clock, notes, keys: Arc::new(keys) }
+    }
+
+    async fn create(&self, key: &str) -> Result<(), Error> {
+        let path = path(Operation::CreateKey, key);
+        self.keys.create(&permit(Operation::CreateKey, &path), name(key)).await
+    }
+
+    async fn describe(&self, key: &str) -> Result<Description, Error> {
+        let path = path(Operation::DescribeKey, key);
+        self.keys.describe(&permit(Operation::DescribeKey, &path), name(key)).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Error> {
+        let path = path(Operation::DeleteKey, key);
+        self.keys.delete(&permit(Operation::DeleteKey, &path), name(key)).await
+    }
+}
+
+fn admin() -> Identity {
+    Identity::of_public_key(b"admin")
+}
+
+fn path(operation: Operation, resource: &str) -> String {
+    let route = operation.route();
+    let resource = if route.takes_name() { resource } else { "" };
+    format!("{}{resource}", route.path)
+}
+
+fn permit(operation: Operation, path: &str) -> Permit<'_> {
+    Policies::of_admin(admin()).permit(Some(&admin()), operation, path).unwrap()
+}
+
+/// A ciphertext and its context.
+struct Sealed(Vec<u8>, Vec<u8>);
+
+fn parts(sealed: &Sealed) -> (&[u8], &[u8]) {
+    (&sealed.0, &sealed.1)
+}
+
+/// Runs an operation on the key or pattern `k`.
+async fn run(keys: &FakeKeys, operation: Operation, permit: &Permit<'_>) -> Result<(), Error> {
+    let k = name("k");
+    match operation {
+        Operation::CreateKey => keys.create(permit, k).await,
+        Operation::ImportKey => keys.import(permit, k, "AES256", &[0; 32]).await,
+        Operation::DescribeKey => keys.describe(permit, k).await.map(drop),
+        Operation::DeleteKey => keys.delete(permit, k).await,
+        Operation::ListKeys => {
+            let pattern = ListPattern::parse("k").unwrap();
+            keys.list(permit, &pattern, Limit::names(10)).await.map(drop)
+        }
+        Operation::GenerateKey => keys.generate(permit, k, b"").await.map(drop),
+        Operation::EncryptKey => {
+            keys.encrypt(permit, k, Zeroizing::new(vec![1]), b"").await.map(drop)
+        }
+        Operation::DecryptKey => keys.decrypt(permit, k, b"", b"").await.map(drop),
+        Operation::BulkDecrypt => {
+            keys.bulk_decrypt(permit, k, &[Sealed(vec![], vec![])], parts).await.map(drop)
+        }
+        Operation::Hmac => keys.hmac(permit, k, b"").await.map(drop),
+        other => panic!("{other:?} is not an operation on keys"),
+    }
+}
+
+const OPERATIONS: [Operation; 10] = [
+    Operation::CreateKey,
+    Operation::ImportKey,
+    Operation::DescribeKey,
+    Operation::DeleteKey,
+    Operation::ListKeys,
+    Operation::GenerateKey,
+    Operation::EncryptKey,
+    Operation::DecryptKey,
+    Operation::BulkDecrypt,
+    Operation::Hmac,
+];
+
+#[tokio::test]
+async fn an_operation_does_nothing_with_the_permit_of_another_operation_or_key() {
+    let world = World::new().await;
+    for operation in OPERATIONS {
+        for permitted in ROUTES.map(|route| route.operation) {
+            for resource in ["k", "l", "kk", "K"] {
+                let path = path(permitted, resource);
+                let is_right = permitted == operation && resource == "k";
+                if is_right {
+                    continue;
+                }
+                let result = run(&world.keys, operation, &permit(permitted, &path)).await;
+                let what = format!("{operation:?} with {path}");
+                assert!(matches!(result, Err(Error::WrongPermit(_))), "{what}");
+            }
+        }
+    }
+    assert_eq!(world.store.calls(), 0);
+    assert!(world.store.has(&name("k")).await);
+    let asked =
+        world.notes.hits.load(Ordering::Relaxed) + world.notes.misses.load(Ordering::Relaxed);
+    assert_eq!(asked, 0);
+}
+
+#[tokio::test]
+async fn an_operation_runs_with_its_own_permit() {
+    for operation in OPERATIONS {
+        let world = World::new().await;
+        let path = path(operation, "k");
+        let result = run(&world.keys, operation, &permit(operation, &path)).await;
+        let is_expected = match operation {
+            Operation::CreateKey | Operation::ImportKey => matches!(
+                result,
+                Err(Error::Store {
+                    operation: StoreOperation::Create,
+                    source: kes_keystore::Error::Exists { .. },
+                })
+            ),
+            Operation::DecryptKey | Operation::BulkDecrypt => {
+                matches!(result, Err(Error::NotAuthentic))
+            }
+            _ => result.is_ok(),
+        };
+        assert!(is_expected, "{operation:?}: {result:?}");
+        assert_eq!(world.store.calls(), 1, "{operation:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_key_encrypts_it_decrypts() {
+    let world = World::new().await;
+    let encrypt = path(Operation::EncryptKey, "k");
+    let encrypt = permit(Operation::EncryptKey, &encrypt);
+    let mut sealed = Vec::new();
+    for n in 0..100_u8 {
+        let plaintext = Zeroizing::new(vec![n; 3]);
+        let ciphertext = world.keys.encrypt(&encrypt, name("k"), plaintext, &[n]).await.unwrap();
+        sealed.push(Sealed(ciphertext, vec![n]));
+    }
+    let bulk = path(Operation::BulkDecrypt, "k");
+    let bulk = permit(Operation::BulkDecrypt, &bulk);
+    let opened = world.keys.bulk_decrypt(&bulk, name("k"), &sealed, parts).await.ok().unwrap();
+    assert_eq!(opened.len(), 100);
+    assert!(opened.iter().zip(0..).all(|(plaintext, n)| plaintext.expose() == [n; 3]));
+    // One that is not authentic fails them all.
+    sealed[70].1 = b"another context".to_vec();
+    let opened = world.keys.bulk_decrypt(&bulk, name("k"), &sealed, parts).await;
+    assert!(matches!(opened, Err(Error::NotAuthentic)));
+
+    let generate = path(Operation::GenerateKey, "k");
+    let generate = permit(Operation::GenerateKey, &generate);
+    let key = world.keys.generate(&generate, name("k"), b"context").await.ok().unwrap();
+    let decrypt = path(Operation::DecryptKey, "k");
+    let decrypt = permit(Operation::DecryptKey, &decrypt);
+    let open = async |context: &'static [u8]| {
+        world.keys.decrypt(&decrypt, name("k"), &key.ciphertext, context).await
+    };
+    assert!(open(b"context").await.ok().unwrap().expose() == key.plaintext.expose());
+    assert!(matches!(open(b"").await, Err(Error::NotAuthentic)));
+    assert_eq!(world.store.reads(), 1);
+}
+
+#[tokio::test]
+async fn a_new_key_has_the_date_and_its_author_and_is_not_read() {
+    let world = World::new().await;
+    world.clock.advance(seconds(5));
+    world.create("new").await.unwrap();
+    let key = world.describe("new").await.unwrap();
+    assert_eq!(key.created_at, Timestamp::from_unix(1_000_000_005, 0).unwrap());
+    assert_eq!(key.created_by, admin().to_string());
+    assert_eq!(key.cipher, Cipher::preferred());
+    assert_eq!(world.store.reads(), 0);
+    assert_eq!(world.keys.cached(), 1);
+}
+
+#[tokio::test]
+async fn a_key_of_the_configuration_is_created_in_the_name_of_the_admin() {
+    let world = World::new().await;
+    let (_, permits) = Policies::of_admin(admin()).with_startup_keys([name("new"), name("k")]);
+    world.keys.create_at_startup(&permits[0]).await.unwrap();
+    assert_eq!(world.describe("new").await.unwrap().created_by, admin().to_string());
+    let exists = world.keys.create_at_startup(&permits[1]).await;
+    assert!(matches!(exists, Err(Error::Store { source: kes_keystore::Error::Exists { .. }, .. })));
+    // Without an admin nobody is the author.
+    let (_, permits) = Policies::default().with_startup_keys([name("other")]);
+    world.keys.create_at_startup(&permits[0]).await.unwrap();
+    assert_eq!(world.describe("other").await.unwrap().created_by, "");
+}
+
+#[tokio::test]
+async fn what_cannot_be_imported_is_refused() {
+    let world = World::new().await;
+    let path = path(Operation::ImportKey, "new");
+    let permit = permit(Operation::ImportKey, &path);
+    let import =
+        async |cipher: &str, key: &[u8]| world.keys.import(&permit, name("new"), cipher, key).await;
+    assert!(matches!(import("DES", &[0; 32]).await, Err(Error::Cipher { .. })));
+    assert!(matches!(import("AES256", &[0; 31]).await, Err(Error::KeySize { .. })));
+    assert_eq!(world.store.calls(), 0);
+    import("ChaCha20", &[0; 32]).await.unwrap();
+    assert_eq!(world.describe("new").await.unwrap().cipher, Cipher::ChaCha20);
+}
+
+#[tokio::test]
+async fn an_old_key_has_no_hmac() {
+    let world = World::new().await;
+    let key = Key::from_parts(Cipher::Aes256, Secret::generate(), None);
+    world.store.put(&name("old"), &Record { key, ..record() }).await;
+    let path = path(Operation::Hmac, "old");
+    let permit = permit(Operation::Hmac, &path);
+    let hmac = world.keys.hmac(&permit, name("old"), b"message").await;
+    assert!(matches!(hmac, Err(Error::NoHmac)));
+}
+
+#[tokio::test]
+async fn a_failure_of_the_key_store_tells_what_was_tried() {
+    use StoreOperation::{Create, Delete, List, Read};
+    let expected = [Create, Create, Read, Delete, List, Read, Read, Read, Read, Read];
+    for (operation, tried) in OPERATIONS.into_iter().zip(expected) {
+        let world = World::new().await;
+        world.store.fail(Some(unreachable()));
+        let path = path(operation, "k");
+        let result = run(&world.keys, operation, &permit(operation, &path)).await;
+        let Err(Error::Store { operation: told, source }) = result else {
+            panic!("{operation:?}: {result:?}")
+        };
+        assert_eq!(told, tried);
+        assert!(matches!(source, kes_keystore::Error::Unreachable { .. }));
+        let calls = std::mem::take(&mut *world.notes.calls.lock());
+        assert_eq!(calls, [(tried, seconds(0), true)], "{operation:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_key_is_a_failure_of_the_key_store() {
+    let world = World::new().await;
+    world.store.put_text(&name("damaged"), "no stored key").await;
+    let result = world.describe("damaged").await;
+    let Err(Error::Store { source: kes_keystore::Error::Corrupt { store, .. }, .. }) = result
+    else {
+        panic!("{result:?}")
+    };
+    assert_eq!(store, kes_keystore::Kind::Memory);
+    assert_eq!(*world.notes.calls.lock(), [(StoreOperation::Read, seconds(0), true)]);
+}
+
+#[tokio::test]
+async fn hits_misses_and_the_time_of_calls_are_told() {
+    let world = World::new().await;
+    world.store.hold(true);
+    let keys = Arc::clone(&world.keys);
+    let first = tokio::spawn(async move {
+        let path = path(Operation::GenerateKey, "k");
+        keys.generate(&permit(Operation::GenerateKey, &path), name("k"), b"").await.is_ok()
+    });
+    settle().await;
+    world.clock.advance(seconds(3));
+    world.store.hold(false);
+    assert!(first.await.unwrap());
+    for _ in 0..4 {
+        world.describe("k").await.unwrap();
+    }
+    assert_eq!(*world.notes.calls.lock(), [(StoreOperation::Read, seconds(3), false)]);
+    assert_eq!(world.notes.hits.load(Ordering::Relaxed), 4);
+    assert_eq!(world.notes.misses.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_deleted_key_is_gone_even_if_the_key_store_fails() {
+    let world = World::new().await;
+    world.describe("k").await.unwrap();
+    world.delete("k").await.unwrap();
+    assert!(world.describe("k").await.is_err());
+
+    world.create("l").await.unwrap();
+    world.store.fail(Some(unreachable()));
+    assert!(world.delete("l").await.is_err());
+    assert_eq!(world.keys.cached(), 0);
+    world.store.fail(None);
+    assert!(world.describe("l").await.is_ok(), "it is still in the key store");
+}
+
+/// A delete takes the key from memory before and after its call.
+#[tokio::test]
+async fn a_key_that_is_read_while_it_is_deleted_does_not_stay() {
+    let world = World::new().await;
+    world.describe("k").await.unwrap();
+    world.store.hold(true);
+    let keys = Arc::clone(&world.keys);
+    let delete = tokio::spawn(async move {
+        let path = path(Operation::DeleteKey, "k");
+        keys.delete(&permit(Operation::DeleteKey, &path), name("k")).await
+    });
+    settle().await;
+    assert_eq!(world.keys.cached(), 0);
+    // As if the store answered another read before it deleted the key.
+    world.store.put(&name("k"), &record()).await;
+    let keys = Arc::clone(&world.keys);
+    let describe = tokio::spawn(async move {
+        let path = path(Operation::DescribeKey, "k");
+        keys.describe(&permit(Operation::DescribeKey, &path), name("k")).await
+    });
+    settle().await;
+    world.store.take(&name("k")).await;
+    world.store.hold(false);
+    delete.await.unwrap().unwrap();
+    describe.await.unwrap().unwrap();
+    assert_eq!(world.keys.cached(), 0);
+}
+
+/// The configuration is read again, with another login to the same key store, while a key is being
+/// deleted: the delete acts on the one cache that there is.
+#[tokio::test]
+async fn a_delete_over_a_reload_leaves_no_key_in_memory() {
+    let world = World::new().await;
+    world.describe("k").await.unwrap();
+    world.store.hold(true);
+    let keys = Arc::clone(&world.keys);
+    let delete = tokio::spawn(async move {
+        let path = path(Operation::DeleteKey, "k");
+        keys.delete(&permit(Operation::DeleteKey, &path), name("k")).await
+    });
+    settle().await;
+    // What the new login reads before the old one has deleted it.
+    let login = FakeStore::with(&name("k")).await;
+    let expiry = Expiry { any: seconds(300), unused: seconds(30), offline: seconds(0) };
+    world.keys.reconfigure(login.clone(), expiry);
+    world.describe("k").await.unwrap();
+    assert_eq!(world.keys.cached(), 1);
+    login.take(&name("k")).await;
+    world.store.hold(false);
+    delete.await.unwrap().unwrap();
+    assert_eq!(world.keys.cached(), 0);
+    assert!(world.describe("k").await.is_err());
+}
+
+#[tokio::test]
+async fn a_change_goes_on_when_its_caller_goes_away() {
+    let world = World::new().await;
+    world.store.hold(true);
+    let keys = Arc::clone(&world.keys);
+    let create = tokio::spawn(async move {
+        let path = path(Operation::CreateKey, "new");
+        keys.create(&permit(Operation::CreateKey, &path), name("new")).await
+    });
+    settle().await;
+    create.abort();
+    assert!(create.await.is_err());
+    world.store.hold(false);
+    eventually("the key is in memory", || world.keys.cached() == 1).await;
+    assert!(world.store.has(&name("new")).await);
+}
+
+#[tokio::test]
+async fn a_change_that_panics_is_an_error() {
+    let world = World::new().await;
+    world.store.panic(true);
+    assert!(matches!(world.create("new").await, Err(Error::Panicked)));
+    assert!(matches!(world.delete("k").await, Err(Error::Panicked)));
+    world.store.panic(false);
+    world.create("new").await.unwrap();
+}
