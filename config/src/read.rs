@@ -21,7 +21,7 @@ use kes_keystore::config::{ConfiguredPath, SecretText};
 use kes_policy::Policies;
 
 use self::identity::Roles;
-use crate::value::{Context, Noted, Section, Text, Value};
+use crate::value::{AlreadyReported, Context, Section, Text, Value};
 use crate::yaml::Document;
 use crate::{Config, Environment, Errors, Loaded, Mistake};
 
@@ -40,7 +40,7 @@ pub(crate) fn config(
     match config {
         Ok(config) if mistakes.is_empty() => Ok(Loaded { config, warnings }),
         Ok(_) => Err(Errors::new(mistakes, warnings)),
-        Err(Noted) => {
+        Err(AlreadyReported) => {
             if mistakes.is_empty() {
                 mistakes.push(Mistake::of_file(None, "the file is refused"));
             }
@@ -49,7 +49,7 @@ pub(crate) fn config(
     }
 }
 
-fn root(mut file: Section<'_>) -> Result<Config, Noted> {
+fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
     let version = version(&file.take("version"));
     let address = server::address(&file.take("address"));
 
@@ -88,7 +88,7 @@ fn root(mut file: Section<'_>) -> Result<Config, Noted> {
     })
 }
 
-fn version(value: &Value<'_>) -> Result<(), Noted> {
+fn version(value: &Value<'_>) -> Result<(), AlreadyReported> {
     match value.filled()? {
         Some(version) if version.as_str() != "v1" => {
             Err(version.mistake(format!("{} is unknown; the only version is v1", version.shown())))

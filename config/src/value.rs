@@ -41,7 +41,7 @@ struct Notes<T> {
 
 /// The mistake is already reported; there is nothing to add.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Noted;
+pub(crate) struct AlreadyReported;
 
 /// A value of the file, or the place of a missing one.
 #[derive(Clone)]
@@ -108,7 +108,7 @@ impl<T> Default for Notes<T> {
 }
 
 impl<'a> Value<'a> {
-    pub(crate) fn mistake(&self, text: impl Into<String>) -> Noted {
+    pub(crate) fn mistake(&self, text: impl Into<String>) -> AlreadyReported {
         self.mistake_at(self.line, text)
     }
 
@@ -134,7 +134,7 @@ impl<'a> Value<'a> {
     }
 
     /// Accepts `yes` and `on` as well as `true`, as in YAML 1.1.
-    pub(crate) fn boolean(&self) -> Result<bool, Noted> {
+    pub(crate) fn boolean(&self) -> Result<bool, AlreadyReported> {
         let Some(text) = self.filled()? else { return Ok(false) };
         match text.as_str().to_ascii_lowercase().as_str() {
             "true" | "yes" | "y" | "on" => Ok(true),
@@ -144,7 +144,7 @@ impl<'a> Value<'a> {
     }
 
     /// A duration of Go; `None` if there is none.
-    pub(crate) fn duration(&self) -> Result<Option<Duration>, Noted> {
+    pub(crate) fn duration(&self) -> Result<Option<Duration>, AlreadyReported> {
         let Some(text) = self.filled()? else { return Ok(None) };
         match parse_duration(text.as_str()) {
             Ok(duration) => Ok(Some(duration)),
@@ -153,7 +153,7 @@ impl<'a> Value<'a> {
     }
 
     /// A duration of Go. Zero means the default, as in the reference server.
-    pub(crate) fn duration_or(&self, default: Duration) -> Result<Duration, Noted> {
+    pub(crate) fn duration_or(&self, default: Duration) -> Result<Duration, AlreadyReported> {
         match self.duration()? {
             None => Ok(default),
             Some(Duration::ZERO) => {
@@ -166,7 +166,7 @@ impl<'a> Value<'a> {
 
     /// The items of a list; empty if there is none. `item` is an example of an item, for the
     /// message if the value is not a list.
-    pub(crate) fn list(&self, item: &str) -> Result<Vec<Self>, Noted> {
+    pub(crate) fn list(&self, item: &str) -> Result<Vec<Self>, AlreadyReported> {
         let items = match self.node.map(|node| &node.kind) {
             None | Some(Kind::Null) => return Ok(vec![]),
             Some(Kind::List(items)) => items,
@@ -185,7 +185,7 @@ impl<'a> Value<'a> {
 
     /// The fields of a map, each name once, in the order of the file; empty if there is none.
     /// `expected` is for the message if the value is not a map.
-    pub(crate) fn entries(&self, expected: &str) -> Result<Vec<(&'a str, Self)>, Noted> {
+    pub(crate) fn entries(&self, expected: &str) -> Result<Vec<(&'a str, Self)>, AlreadyReported> {
         self.entries_or(&|| expected.to_owned())
     }
 
@@ -205,7 +205,10 @@ impl<'a> Value<'a> {
         }
     }
 
-    fn entries_or(&self, expected: &dyn Fn() -> String) -> Result<Vec<(&'a str, Self)>, Noted> {
+    fn entries_or(
+        &self,
+        expected: &dyn Fn() -> String,
+    ) -> Result<Vec<(&'a str, Self)>, AlreadyReported> {
         let entries = match self.node.map(|node| &node.kind) {
             None | Some(Kind::Null) => return Ok(vec![]),
             Some(Kind::Map(entries)) => entries,
@@ -233,7 +236,7 @@ impl<'a> Value<'a> {
         Ok(fields)
     }
 
-    fn wrong(&self, expected: &str) -> Noted {
+    fn wrong(&self, expected: &str) -> AlreadyReported {
         let found = match self.node.map(|node| &node.kind) {
             None | Some(Kind::Null) => "nothing",
             Some(Kind::Scalar(_)) => "a text",
@@ -243,14 +246,14 @@ impl<'a> Value<'a> {
         self.found(expected, found)
     }
 
-    fn found(&self, expected: &str, found: &str) -> Noted {
+    fn found(&self, expected: &str, found: &str) -> AlreadyReported {
         self.mistake(format!("expected {expected}, but line {} holds {found}", self.line))
     }
 
-    fn mistake_at(&self, line: usize, text: impl Into<String>) -> Noted {
+    fn mistake_at(&self, line: usize, text: impl Into<String>) -> AlreadyReported {
         let (line, path) = ((line > 0).then_some(line), self.path.clone());
         self.context.mistakes.borrow_mut().add(Mistake { line, path, text: text.into() });
-        Noted
+        AlreadyReported
     }
 }
 

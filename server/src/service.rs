@@ -30,7 +30,7 @@ use crate::service::body::Arriving;
 use crate::service::error::Error;
 use crate::service::handlers::Call;
 use crate::service::router::{Routed, Target};
-use crate::transport::activity::InRequest;
+use crate::transport::idle::ActiveRequest;
 use crate::transport::peer::Peer;
 
 /// Path to route.
@@ -58,7 +58,7 @@ pub(crate) fn serve(
     shared: Arc<Shared>,
     peer: Arc<Peer>,
     request: Request<Incoming>,
-    in_request: InRequest,
+    in_request: ActiveRequest,
 ) -> impl Future<Output = Result<Response<Content>, Infallible>> + Send + 'static {
     let arrived = Instant::now();
     let (mut head, body) = request.into_parts();
@@ -81,7 +81,7 @@ pub(crate) fn serve(
             if answer.status.is_success() {
                 Box::pin(body.drain_before_success(&head)).await;
             } else {
-                body.drain_after_refusal(&head, in_request.again());
+                body.drain_after_refusal(&head, in_request.another());
             }
         }
         let is_head = head.method == http::Method::HEAD;
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     fn size_of_future<F: Future>(
-        _: impl FnOnce(Arc<Shared>, Arc<Peer>, Request<Incoming>, InRequest) -> F,
+        _: impl FnOnce(Arc<Shared>, Arc<Peer>, Request<Incoming>, ActiveRequest) -> F,
     ) -> usize {
         size_of::<F>()
     }

@@ -11,11 +11,11 @@ pub(crate) mod listener;
 /// TLS, replaceable while it serves.
 pub(crate) mod tls;
 
-/// The transport under it.
+/// The TCP socket under TLS.
 mod socket;
 
-/// Large bodies beside small requests.
-pub(crate) mod turn;
+/// Fairness between connections.
+pub(crate) mod fairness;
 
 /// The TLS handshake, and what is told of one that fails.
 mod handshake;
@@ -27,10 +27,10 @@ pub(crate) mod peer;
 mod connection;
 
 /// The requests of an HTTP/2 connection.
-mod streams;
+mod h2;
 
-/// Idle connections and slow heads.
-pub(crate) mod activity;
+/// Idle tracking and its deadlines.
+pub(crate) mod idle;
 
-/// What ends a connection from outside.
-mod interrupt;
+/// What ends a connection other than its client.
+mod termination;

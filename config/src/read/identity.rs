@@ -3,13 +3,16 @@ use std::collections::hash_map::Entry;
 
 use kes_api::Identity;
 
-use crate::value::{Noted, Text, Value};
+use crate::value::{AlreadyReported, Text, Value};
 
 /// The prefix of an API key, which people write instead of its identity.
 const API_KEY: &str = "kes:";
 
 /// `admin`
-pub(super) fn admin(value: &Value<'_>, roles: &mut Roles) -> Result<Option<Identity>, Noted> {
+pub(super) fn admin(
+    value: &Value<'_>,
+    roles: &mut Roles,
+) -> Result<Option<Identity>, AlreadyReported> {
     let mut section = value.section("admin")?;
     let missing = "is required; write 'disabled' if nobody is to be admin";
     let identity = section.take("identity").required_or(missing);
@@ -32,7 +35,7 @@ pub(super) fn list(
     value: &Value<'_>,
     roles: &mut Roles,
     role: &str,
-) -> Result<Vec<Identity>, Noted> {
+) -> Result<Vec<Identity>, AlreadyReported> {
     let mut identities = Vec::new();
     let mut result = Ok(());
     for item in value.list("<identity>")? {
@@ -101,7 +104,7 @@ impl Roles {
         identity: Identity,
         text: &Text<'_>,
         name: String,
-    ) -> Result<(), Noted> {
+    ) -> Result<(), AlreadyReported> {
         match self.0.entry(identity) {
             Entry::Vacant(slot) => {
                 slot.insert(Role { name, line: text.value.line });

@@ -5,7 +5,7 @@ use kes_keystore::Config;
 use kes_keystore::config::Fs;
 
 use super::path;
-use crate::value::{Noted, Section, Value};
+use crate::value::{AlreadyReported, Section, Value};
 
 /// Key stores of the reference server that this server does not support: section, group, member.
 const UNSUPPORTED: [(&str, &str, &str); 6] = [
@@ -17,7 +17,7 @@ const UNSUPPORTED: [(&str, &str, &str); 6] = [
     ("keystore.entrust", "entrust", "keycontrol"),
 ];
 
-pub(super) fn read(value: &Value<'_>) -> Result<Config, Noted> {
+pub(super) fn read(value: &Value<'_>) -> Result<Config, AlreadyReported> {
     let mut section = value.section("keystore")?;
     let fs = section.take("fs");
     let vault = section.take("vault");
@@ -41,7 +41,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<Config, Noted> {
     }
     match read.into_iter().flatten().next() {
         Some(store) => store,
-        None if !unsupported.is_empty() => Err(Noted),
+        None if !unsupported.is_empty() => Err(AlreadyReported),
         None if value.is_given() => {
             Err(value.mistake("names no key store; fs and vault are supported"))
         }
@@ -50,7 +50,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<Config, Noted> {
 }
 
 /// The unsupported key stores of the file, each refused by its name.
-fn unsupported<'a>(section: &mut Section<'a>) -> Result<Vec<(String, Value<'a>)>, Noted> {
+fn unsupported<'a>(section: &mut Section<'a>) -> Result<Vec<(String, Value<'a>)>, AlreadyReported> {
     let mut found = Vec::new();
     let mut result = Ok(());
     for (path, group, member) in UNSUPPORTED {
@@ -73,7 +73,7 @@ fn unsupported<'a>(section: &mut Section<'a>) -> Result<Vec<(String, Value<'a>)>
     result.map(|()| found)
 }
 
-fn read_fs(value: &Value<'_>) -> Result<Fs, Noted> {
+fn read_fs(value: &Value<'_>) -> Result<Fs, AlreadyReported> {
     let mut section = value.section("keystore.fs")?;
     let folder = section.take("path").required();
     section.end();

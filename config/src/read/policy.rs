@@ -3,13 +3,13 @@ use kes_policy::{Place, Policy};
 
 use super::identity::{self, Roles};
 use crate::fields;
-use crate::value::{Noted, Text, Value};
+use crate::value::{AlreadyReported, Text, Value};
 
 /// The policies in the order of the file, each with its identities.
 pub(super) fn read(
     value: &Value<'_>,
     roles: &mut Roles,
-) -> Result<Vec<(Policy, Vec<Identity>)>, Noted> {
+) -> Result<Vec<(Policy, Vec<Identity>)>, AlreadyReported> {
     let mut policies = Vec::new();
     let mut result = Ok(());
     for (name, value) in value.entries("a map with the policies by name")? {
@@ -32,7 +32,7 @@ fn policy(
     name: &str,
     value: &Value<'_>,
     roles: &mut Roles,
-) -> Result<(Policy, Vec<Identity>), Noted> {
+) -> Result<(Policy, Vec<Identity>), AlreadyReported> {
     let mut section = value.section("policy.*")?;
     let allow = patterns(&section.take("allow"));
     let deny = patterns(&section.take("deny"));
@@ -70,7 +70,7 @@ impl Pattern<'_> {
     }
 }
 
-fn patterns<'a>(value: &Value<'a>) -> Result<Vec<Pattern<'a>>, Noted> {
+fn patterns<'a>(value: &Value<'a>) -> Result<Vec<Pattern<'a>>, AlreadyReported> {
     let items = value.list("/v1/key/create/*")?.into_iter().map(|value| {
         let text = value.text()?;
         Ok(Pattern { value, text })

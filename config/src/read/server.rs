@@ -3,10 +3,10 @@ use std::collections::HashMap;
 use kes_api::KeyName;
 use kes_api::route::{Operation, ROUTES, Route};
 
-use crate::value::{Noted, Value};
+use crate::value::{AlreadyReported, Value};
 use crate::{ApiOverride, ApiOverrides, Cache, ConfiguredAddress, Level, Log, LogFormat, fields};
 
-pub(super) fn address(value: &Value<'_>) -> Result<ConfiguredAddress, Noted> {
+pub(super) fn address(value: &Value<'_>) -> Result<ConfiguredAddress, AlreadyReported> {
     let Some(text) = value.filled()? else { return Ok(ConfiguredAddress::default()) };
     match text.as_str().parse() {
         Ok(address) => Ok(ConfiguredAddress::new(address, value.place())),
@@ -14,14 +14,14 @@ pub(super) fn address(value: &Value<'_>) -> Result<ConfiguredAddress, Noted> {
     }
 }
 
-pub(super) fn cache(value: &Value<'_>) -> Result<Cache, Noted> {
+pub(super) fn cache(value: &Value<'_>) -> Result<Cache, AlreadyReported> {
     let mut section = value.section("cache")?;
     let expiry = expiry(&section.take("expiry"));
     section.end();
     expiry
 }
 
-fn expiry(value: &Value<'_>) -> Result<Cache, Noted> {
+fn expiry(value: &Value<'_>) -> Result<Cache, AlreadyReported> {
     let default = Cache::default();
     let mut section = value.section("cache.expiry")?;
     let any = section.take("any").duration_or(default.any);
@@ -31,7 +31,7 @@ fn expiry(value: &Value<'_>) -> Result<Cache, Noted> {
     Ok(Cache { any: any?, unused: unused?, offline: offline?.unwrap_or(default.offline) })
 }
 
-pub(super) fn api(value: &Value<'_>) -> Result<ApiOverrides, Noted> {
+pub(super) fn api(value: &Value<'_>) -> Result<ApiOverrides, AlreadyReported> {
     let mut overrides = ApiOverrides::default();
     let mut lines = HashMap::new();
     let mut result = Ok(());
@@ -74,7 +74,7 @@ fn meant(path: &str) -> Option<&'static str> {
     })
 }
 
-fn single_api(value: &Value<'_>) -> Result<ApiOverride, Noted> {
+fn single_api(value: &Value<'_>) -> Result<ApiOverride, AlreadyReported> {
     let mut section = value.section("api.*")?;
     let skip_auth = section.take("skip_auth").boolean();
     let timeout = section.take("timeout").duration();
@@ -83,7 +83,7 @@ fn single_api(value: &Value<'_>) -> Result<ApiOverride, Noted> {
     Ok(ApiOverride { skip_auth: skip_auth?, timeout: timeout?.filter(|time| !time.is_zero()) })
 }
 
-pub(super) fn log(value: &Value<'_>) -> Result<Log, Noted> {
+pub(super) fn log(value: &Value<'_>) -> Result<Log, AlreadyReported> {
     let mut section = value.section("log")?;
     let error = level(&section.take("error"));
     let audit = level(&section.take("audit"));
@@ -92,12 +92,12 @@ pub(super) fn log(value: &Value<'_>) -> Result<Log, Noted> {
     Ok(Log { error: error?, audit: audit?, format: format? })
 }
 
-fn level(value: &Value<'_>) -> Result<Level, Noted> {
+fn level(value: &Value<'_>) -> Result<Level, AlreadyReported> {
     let Some(text) = value.filled()? else { return Ok(Level::default()) };
     text.as_str().parse().map_err(|error| text.mistake(format!("{}: {error}", text.shown())))
 }
 
-fn format(value: &Value<'_>) -> Result<LogFormat, Noted> {
+fn format(value: &Value<'_>) -> Result<LogFormat, AlreadyReported> {
     let Some(text) = value.filled()? else { return Ok(LogFormat::Text) };
     match text.as_str().to_ascii_lowercase().as_str() {
         "text" => Ok(LogFormat::Text),
@@ -106,7 +106,7 @@ fn format(value: &Value<'_>) -> Result<LogFormat, Noted> {
     }
 }
 
-pub(super) fn keys(value: &Value<'_>) -> Result<Vec<KeyName>, Noted> {
+pub(super) fn keys(value: &Value<'_>) -> Result<Vec<KeyName>, AlreadyReported> {
     let mut keys = Vec::new();
     let mut lines = HashMap::new();
     let mut result = Ok(());
@@ -123,7 +123,7 @@ pub(super) fn keys(value: &Value<'_>) -> Result<Vec<KeyName>, Noted> {
 }
 
 /// Reports the key store in `keys`, where old files have it.
-fn old_keystore(value: &Value<'_>) -> Result<(), Noted> {
+fn old_keystore(value: &Value<'_>) -> Result<(), AlreadyReported> {
     let mut result = Ok(());
     for (name, store) in value.entries("a list")? {
         if let Some(known) = fields::below("keystore").into_iter().find(|known| *known == name) {
@@ -135,7 +135,7 @@ fn old_keystore(value: &Value<'_>) -> Result<(), Noted> {
     result
 }
 
-fn key(value: &Value<'_>, lines: &mut HashMap<KeyName, usize>) -> Result<KeyName, Noted> {
+fn key(value: &Value<'_>, lines: &mut HashMap<KeyName, usize>) -> Result<KeyName, AlreadyReported> {
     let mut section = value.section("keys.*")?;
     let name = section.take("name").required();
     section.end();

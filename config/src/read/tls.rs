@@ -1,9 +1,9 @@
 use super::identity::{self, Roles};
 use super::{path, secret};
-use crate::value::{Noted, Value};
+use crate::value::{AlreadyReported, Value};
 use crate::{ClientAuth, Proxy, Tls};
 
-pub(super) fn read(value: &Value<'_>, roles: &mut Roles) -> Result<Tls, Noted> {
+pub(super) fn read(value: &Value<'_>, roles: &mut Roles) -> Result<Tls, AlreadyReported> {
     let mut section = value.section("tls")?;
     let key = section.take("key").required();
     let cert = section.take("cert").required();
@@ -27,7 +27,7 @@ pub(super) fn read(value: &Value<'_>, roles: &mut Roles) -> Result<Tls, Noted> {
     })
 }
 
-fn auth(value: &Value<'_>) -> Result<ClientAuth, Noted> {
+fn auth(value: &Value<'_>) -> Result<ClientAuth, AlreadyReported> {
     let Some(text) = value.filled()? else { return Ok(ClientAuth::Any) };
     match text.as_str().to_ascii_lowercase().as_str() {
         "on" => Ok(ClientAuth::Verify),
@@ -36,7 +36,7 @@ fn auth(value: &Value<'_>) -> Result<ClientAuth, Noted> {
     }
 }
 
-fn proxy(value: &Value<'_>, roles: &mut Roles) -> Result<Proxy, Noted> {
+fn proxy(value: &Value<'_>, roles: &mut Roles) -> Result<Proxy, AlreadyReported> {
     let mut section = value.section("tls.proxy")?;
     let list = section.take("identities");
     let identities = identity::list(&list, roles, "a TLS proxy");
@@ -52,7 +52,7 @@ fn proxy(value: &Value<'_>, roles: &mut Roles) -> Result<Proxy, Noted> {
     Ok(Proxy { identities, cert_header: cert_header? })
 }
 
-fn header(value: &Value<'_>) -> Result<String, Noted> {
+fn header(value: &Value<'_>) -> Result<String, AlreadyReported> {
     let mut section = value.section("tls.proxy.header")?;
     let cert = section.take("cert").filled();
     section.end();

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use super::{Noted, Value, join};
+use super::{AlreadyReported, Value, join};
 use crate::fields;
 
 /// A map with known fields. The reader takes each by its name; [`Section::end`] warns of the rest.
@@ -16,7 +16,7 @@ pub(crate) struct Section<'a> {
 impl<'a> Value<'a> {
     /// The value as a map; empty if there is none. `name` is its name in the table of fields, such
     /// as `policy.*`.
-    pub(crate) fn section(&self, name: &'static str) -> Result<Section<'a>, Noted> {
+    pub(crate) fn section(&self, name: &'static str) -> Result<Section<'a>, AlreadyReported> {
         let expected = || match name {
             // Without the key stores that are not supported.
             "keystore" => "a map with fs or vault".to_owned(),

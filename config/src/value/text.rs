@@ -1,6 +1,6 @@
 use zeroize::Zeroizing;
 
-use super::{Noted, Value};
+use super::{AlreadyReported, Value};
 use crate::yaml::Kind;
 
 /// The text of a scalar, with `${NAME}` replaced.
@@ -12,12 +12,12 @@ pub(crate) struct Text<'a> {
 
 impl<'a> Value<'a> {
     /// The text of a scalar; `None` if there is none.
-    pub(crate) fn text(&self) -> Result<Option<Text<'a>>, Noted> {
+    pub(crate) fn text(&self) -> Result<Option<Text<'a>>, AlreadyReported> {
         self.text_or("a text")
     }
 
     /// The same; `expected` is for the message if it is not a scalar.
-    pub(crate) fn text_or(&self, expected: &str) -> Result<Option<Text<'a>>, Noted> {
+    pub(crate) fn text_or(&self, expected: &str) -> Result<Option<Text<'a>>, AlreadyReported> {
         let text = match self.node.map(|node| &node.kind) {
             None | Some(Kind::Null) => return Ok(None),
             Some(Kind::Scalar(text)) => text,
@@ -52,17 +52,17 @@ impl<'a> Value<'a> {
     }
 
     /// The text of a scalar; `None` if there is none, or an empty one.
-    pub(crate) fn filled(&self) -> Result<Option<Text<'a>>, Noted> {
+    pub(crate) fn filled(&self) -> Result<Option<Text<'a>>, AlreadyReported> {
         Ok(self.text()?.filter(|text| !text.as_str().is_empty()))
     }
 
     /// The text of a scalar that must be there and not empty.
-    pub(crate) fn required(&self) -> Result<Text<'a>, Noted> {
+    pub(crate) fn required(&self) -> Result<Text<'a>, AlreadyReported> {
         self.required_or("is required")
     }
 
     /// The same; `missing` is the message if it is missing.
-    pub(crate) fn required_or(&self, missing: &str) -> Result<Text<'a>, Noted> {
+    pub(crate) fn required_or(&self, missing: &str) -> Result<Text<'a>, AlreadyReported> {
         match self.text()? {
             Some(text) if !text.as_str().is_empty() => Ok(text),
             Some(Text { variable: Some(name), .. }) => {
@@ -134,7 +134,7 @@ impl Text<'_> {
         self.variable.as_deref()
     }
 
-    pub(crate) fn mistake(&self, text: impl Into<String>) -> Noted {
+    pub(crate) fn mistake(&self, text: impl Into<String>) -> AlreadyReported {
         self.value.mistake(text)
     }
 

@@ -53,9 +53,9 @@ async fn apply(shared: &Arc<Shared>, path: &Path) -> Result<(), SetupError> {
     shared.state.store(Arc::new(state));
     shared.tls.store(Arc::clone(&tls));
     shared.logs.set(log);
-    shared.look_at_certificates(&tls, true);
+    shared.check_certificates(&tls, true);
     if let Some(successor) = successor {
-        shared.listening.take_over(successor);
+        shared.listening.replace(successor);
     }
     pending.create(shared);
     Ok(())
@@ -92,16 +92,16 @@ pub(crate) async fn follow_certificates(shared: Arc<Shared>, mut seen: Fingerpri
 pub(crate) async fn follow_expiry(shared: Arc<Shared>) {
     loop {
         let tls = shared.tls.load_full();
-        tokio::time::sleep(expiry::next_look(&tls.certificates, SystemTime::now())).await;
-        shared.look_at_certificates(&shared.tls.load(), false);
+        tokio::time::sleep(expiry::next_check(&tls.certificates, SystemTime::now())).await;
+        shared.check_certificates(&shared.tls.load(), false);
     }
 }
 
 impl Shared {
     /// Tells which of the server's certificates have expired or soon will: all of them `anew`, or
     /// those of which that has to be told now.
-    pub(crate) fn look_at_certificates(&self, tls: &Loaded, anew: bool) {
-        self.expiry.look(&tls.certificates, SystemTime::now(), anew);
+    pub(crate) fn check_certificates(&self, tls: &Loaded, anew: bool) {
+        self.expiry.check(&tls.certificates, SystemTime::now(), anew);
         let end = tls.certificates.iter().map(|certificate| certificate.validity.until).min();
         let end = end.and_then(|end| end.duration_since(SystemTime::UNIX_EPOCH).ok());
         let end = end.and_then(|end| i64::try_from(end.as_secs()).ok()).unwrap_or_default();
@@ -117,7 +117,7 @@ fn apply_certificates(
     let result = match loaded {
         Ok(config) => {
             shared.tls.store(Arc::clone(&config));
-            shared.look_at_certificates(&config, has_changed);
+            shared.check_certificates(&config, has_changed);
             if has_changed {
                 tracing::info!("the certificate files were read again");
             }

@@ -197,7 +197,7 @@ impl Server {
             started_at: Timestamp::now(),
             build: options.build,
         });
-        shared.look_at_certificates(&tls, true);
+        shared.check_certificates(&tls, true);
         Ok(Self { shared, listener, signals, source, info, pending, certificates })
     }
 
@@ -214,7 +214,7 @@ impl Server {
         let following = reload::follow_certificates(Arc::clone(&shared), certificates);
         let certificates = tokio::spawn(following);
         let expiring = tokio::spawn(reload::follow_expiry(Arc::clone(&shared)));
-        let telling = tokio::spawn(tell_repeats(Arc::clone(&shared)));
+        let telling = tokio::spawn(log_repeats(Arc::clone(&shared)));
         pending.create(&shared);
         notify(&[NotifyState::Ready]);
 
@@ -252,18 +252,18 @@ impl Server {
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
             tracing::warn!("some requests did not finish in time");
         }
-        shared.repeats.tell_all();
+        shared.repeats.log_all();
         shared.logs.flush();
     }
 }
 
 /// Tells what clients caused again and again. Never returns.
-async fn tell_repeats(shared: Arc<Shared>) {
-    let mut ticks = tokio::time::interval(repeats::LOOK);
+async fn log_repeats(shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(repeats::CHECK_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        shared.repeats.tell_due();
+        shared.repeats.log_due();
     }
 }
 

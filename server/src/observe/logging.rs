@@ -1,8 +1,8 @@
 //! The error log, the audit log, and the streams that carry both to clients (contract
 //! `config.md`, Logs; contract `api.md`, Streams).
 //!
-//! Nothing here waits for a reader. Lines go through bounded queues, to a thread that writes
-//! them and to the clients that follow; what does not fit is dropped and counted.
+//! Logging never waits for a reader. Lines go through bounded queues to a thread that writes them
+//! and to the clients that follow; a line that does not fit is dropped and counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -13,25 +13,25 @@ use self::stream::Stream;
 use self::writer::Writer;
 use crate::observe::metrics::Metrics;
 
-/// One line a request.
+/// The audit log.
 pub(crate) mod audit;
 
-/// Events of the server to lines of the error log.
+/// The error log.
 mod error_log;
 
-/// Lines that would come too often.
-pub(crate) mod limit;
+/// Limits how often the same line is logged.
+pub(crate) mod rate_limit;
 
-/// A line: fields in order, as text or as JSON.
+/// Formats a line as text or as JSON.
 mod line;
 
-/// Events that clients can cause as often as they like.
+/// Aggregates events that clients can cause as often as they like.
 pub(crate) mod repeats;
 
-/// The clients that follow a log.
+/// Streams to the clients that follow a log.
 pub(crate) mod stream;
 
-/// Lines to a file descriptor, from a thread of their own.
+/// Writes lines in a thread of its own.
 mod writer;
 
 /// Both logs.
@@ -41,14 +41,14 @@ pub(crate) struct Logs {
     json: AtomicBool,
     stderr: Writer,
     stdout: Writer,
-    /// The followers of `/v1/log/error`.
+    /// The stream of `/v1/log/error`.
     pub(crate) error_stream: Stream,
-    /// The followers of `/v1/log/audit`.
+    /// The stream of `/v1/log/audit`.
     pub(crate) audit_stream: Stream,
     metrics: Arc<Metrics>,
 }
 
-/// What a reload can change of the logs.
+/// The settings of the logs that a reload can change.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) error: Level,
@@ -57,7 +57,7 @@ pub(crate) struct Settings {
 }
 
 impl Logs {
-    /// Starts both logs, at INFO until something else is set.
+    /// Starts both logs, at level INFO until [`Self::set`] is called.
     pub(crate) fn start(metrics: Arc<Metrics>) -> Arc<Self> {
         let logs = Arc::new(Self {
             error_level: AtomicI32::new(Level::INFO.number()),
@@ -81,13 +81,13 @@ impl Logs {
         tracing::callsite::rebuild_interest_cache();
     }
 
-    /// Ends both streams, so that the connections of their followers can end.
+    /// Ends both streams, so that the connections of their followers can close.
     pub(crate) fn close_streams(&self) {
         self.error_stream.close();
         self.audit_stream.close();
     }
 
-    /// Waits until what was logged is written, for at most a second.
+    /// Waits until all lines are written, for at most a second.
     pub(crate) fn flush(&self) {
         self.stderr.flush();
         self.stdout.flush();

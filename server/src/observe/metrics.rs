@@ -1,7 +1,7 @@
 //! Counters, and the Prometheus text (contract `api.md`, Metrics).
 //!
-//! Requests touch atomics alone. What is a state rather than an event is read when somebody
-//! asks for the text.
+//! A request updates atomic counters only. Values that are states rather than events are read when
+//! the text is made.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -21,13 +21,13 @@ pub(crate) use self::audience::Audience;
 use self::audience::BY_CODE;
 use crate::lifecycle::process::Process;
 
-/// Who is told what.
+/// Which metrics a client is sent.
 mod audience;
 
 /// The media type of the text format.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What the server counts.
+/// The metrics of the server.
 pub(crate) struct Metrics {
     registry: Registry,
     success: ByCode,
@@ -49,7 +49,7 @@ pub(crate) struct Metrics {
     /// When the server's certificate ends, in seconds since 1970.
     pub(crate) certificate_end: AtomicI64,
     system: System,
-    /// Held while the text is made: what is read for it is set, not counted.
+    /// Held while the text is made, which sets gauges to the values of the moment.
     texts: Mutex<()>,
 }
 
@@ -80,7 +80,7 @@ struct System {
     cached_keys: IntGauge,
     cache_age: Gauge,
     store_reachable: IntGauge,
-    /// Lines of the text with a key store that wants logins alone.
+    /// Only set for a key store that needs logins.
     logins: IntCounterVec,
     token_life: GaugeVec,
 }
@@ -166,7 +166,7 @@ impl Metrics {
         }
     }
 
-    /// The text, version 0.0.4, with the metrics that an audience reads.
+    /// The text, version 0.0.4, with the metrics for an audience.
     pub(crate) fn text(&self, audience: Audience, gauges: &Gauges) -> String {
         let _one_at_a_time = self.texts.lock();
         let process = Process::now();
@@ -199,7 +199,7 @@ impl Metrics {
             system.token_life.with_label_values::<&str>(&[]).set(life);
         }
         let mut families = self.registry.gather();
-        families.retain(|family| audience.is_told(family));
+        families.retain(|family| audience.gets(family));
         TextEncoder::new().encode_to_string(&families).unwrap_or_default()
     }
 }
@@ -296,9 +296,9 @@ fn int(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }
 
-/// A counter by status. Those that come up are looked up once. A status that never came up is no
-/// line of the text, except the first of each counter: without any line the counter itself would
-/// be missing, and MinIO's SDK would fail.
+/// A counter by status; common statuses are looked up once. A status that has not occurred has no
+/// line in the text, except the first one of each counter: without any line the counter would be
+/// missing, and MinIO's SDK would fail.
 struct ByCode {
     counters: IntCounterVec,
     known: [OnceLock<IntCounter>; KNOWN_CODES.len()],
@@ -319,7 +319,7 @@ impl ByCode {
     }
 }
 
-/// Makes metrics of constant names, so that none of it can fail.
+/// Makes and registers metrics. Their names are constant, so that nothing can fail.
 struct Register(Registry);
 
 impl Register {

@@ -14,7 +14,7 @@ use kes_api::message::Message;
 use serde::Serialize;
 
 use crate::observe::logging::stream::Lines;
-use crate::transport::activity::InRequest;
+use crate::transport::idle::ActiveRequest;
 
 /// An answer: status, the few header fields that any has, and content.
 pub(crate) struct Answer {
@@ -33,7 +33,7 @@ pub(crate) enum Content {
     /// A stream goes on after its handler, and its request with it.
     Lines {
         lines: Lines,
-        request: Option<InRequest>,
+        request: Option<ActiveRequest>,
     },
 }
 
@@ -116,7 +116,7 @@ impl Answer {
         self,
         mut headers: HeaderMap,
         is_head: bool,
-        request: InRequest,
+        request: ActiveRequest,
     ) -> Response<Content> {
         headers.clear();
         if let Some(content_type) = self.content_type {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use zeroize::optimization_barrier;
 
 use crate::service::error::Error;
-use crate::transport::activity::InRequest;
+use crate::transport::idle::ActiveRequest;
 
 /// How much of a body that nobody wants is read and dropped, in bytes: twice the largest body that
 /// a route takes, so that one that is somewhat too large ends by itself.
@@ -53,7 +53,7 @@ impl Arriving {
     /// sending then (curl 7.88 as Debian 12 has it) finds the stream reset before it has looked
     /// at the answer, and loses it. Over HTTP/1.1 the connection would be closed, and could not
     /// be used for the next request.
-    pub(crate) fn drain_after_refusal(mut self, head: &Parts, in_request: InRequest) {
+    pub(crate) fn drain_after_refusal(mut self, head: &Parts, in_request: ActiveRequest) {
         if self.may_never_come(head) {
             return;
         }

@@ -11,7 +11,7 @@ use crate::service::answer::Answer;
 use crate::service::body::{Arriving, RequestBody};
 use crate::service::error::{Error, NameKind};
 use crate::service::router::Target;
-use crate::transport::turn;
+use crate::transport::fairness;
 
 /// `/v1/identity/…`
 mod identity;
@@ -90,6 +90,6 @@ async fn read(
     let body = RequestBody::read(body, target.route.max_body).await;
     reading.store(false, Ordering::Relaxed);
     let body = body?;
-    turn::others(body.expose().len()).await;
+    fairness::yield_after(body.expose().len()).await;
     Ok(body)
 }

@@ -1,5 +1,4 @@
-//! A connection: a handshake, then HTTP/1.1 or HTTP/2 as the client chose, until one side ends
-//! it.
+//! A connection: the TLS handshake, then HTTP/1.1 or HTTP/2 as negotiated, until one side ends it.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -16,18 +15,18 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 
+use super::h2::{RequestQueue, WithRequests};
+use super::handshake::{self, LINGER};
+use super::idle::{IdleTracker, TrackedIo};
+use super::peer::Peer;
+use super::socket::Socket;
+use super::termination::{Termination, Terminations};
 use crate::lifecycle::state::Shared;
 use crate::service;
 use crate::service::answer::Content;
-use crate::transport::activity::{Activity, Watched};
-use crate::transport::handshake::{self, LAST_WORDS};
-use crate::transport::interrupt::{Interrupt, Interrupts};
-use crate::transport::peer::Peer;
-use crate::transport::socket::Socket;
-use crate::transport::streams::{Arrivals, WithRequests};
 
-/// What a connection that is told to end may still take.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// How long a connection that is closed gracefully may take to end.
+const GRACEFUL_SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// The largest request head in bytes. A proxy forwards a client's certificate in a header: one
 /// of RSA-8192 has about 5 KiB there.
@@ -36,58 +35,58 @@ const MAX_HEAD: u32 = 64 * 1024;
 /// Requests that one HTTP/2 connection may have open at once.
 const MAX_STREAMS: u32 = 256;
 
-/// Streams that a client reset and that are not yet dealt with: beyond that many the client is
-/// abusive (CVE-2023-44487) and its connection is closed.
+/// Reset streams that the server has not processed yet: a client that causes more is abusive
+/// (CVE-2023-44487), and its connection is closed.
 const MAX_RESETS: usize = 64;
 
-/// Serves a connection until it ends. `stopping` turns true when the server stops.
+/// Serves a connection until it ends. `shutdown` turns true when the server shuts down.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     socket: TcpStream,
-    mut stopping: watch::Receiver<bool>,
+    mut shutdown: watch::Receiver<bool>,
 ) {
-    // Who has not finished its handshake when the server stops comes too late.
+    // A connection that is still in its handshake when the server shuts down is dropped.
     let Some((mut tls, peer)) = (tokio::select! {
         biased;
-        _ = stopping.wait_for(|stopping| *stopping) => None,
-        // In a box, as everything that a connection is in turn: the task would have room for the
-        // largest of them until it ends.
+        _ = shutdown.wait_for(|is_set| *is_set) => None,
+        // Boxed, as each later phase of a connection: otherwise the task would have the size of
+        // the largest phase until it ends.
         connected = Box::pin(handshake::shake_hands(&shared, socket)) => connected,
     }) else {
         return;
     };
     shared.metrics.connections.inc();
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-    let activity = Activity::new(!is_h2);
-    let mut interrupts = Interrupts::of(&activity, stopping);
-    if first_bytes(&mut tls, &activity, &mut interrupts).await {
+    let tracker = IdleTracker::new(!is_h2);
+    let mut terminations = Terminations::of(&tracker, shutdown);
+    if wait_for_first_bytes(&mut tls, &tracker, &mut terminations).await {
         if is_h2 {
-            http2(Arc::clone(&shared), tls, peer, &activity, interrupts).await;
+            http2(Arc::clone(&shared), tls, peer, &tracker, terminations).await;
         } else {
-            http1(Arc::clone(&shared), tls, peer, &activity, interrupts).await;
+            http1(Arc::clone(&shared), tls, peer, &tracker, terminations).await;
         }
     }
     shared.metrics.connections.dec();
 }
 
-/// Waits until the client says something; `false` if the connection was ended for not doing so.
-/// Until then there are none of HTTP's buffers, which are most of what a connection takes.
-async fn first_bytes(
+/// Waits until the client sends something; `false` if it sent nothing in time and the connection
+/// was closed. HTTP's buffers, which are most of a connection's memory, are allocated only then.
+async fn wait_for_first_bytes(
     tls: &mut TlsStream<Socket>,
-    activity: &Activity,
-    interrupts: &mut Interrupts,
+    tracker: &IdleTracker,
+    terminations: &mut Terminations,
 ) -> bool {
     loop {
-        let interrupt = poll_fn(|cx| match Pin::new(&mut *tls).poll_fill_buf(cx) {
-            // An end or an error is found again by who reads.
+        let termination = poll_fn(|cx| match Pin::new(&mut *tls).poll_fill_buf(cx) {
+            // The HTTP connection will find an end or an error again.
             Poll::Ready(_) => Poll::Ready(None),
-            Poll::Pending => interrupts.poll(cx).map(Some),
+            Poll::Pending => terminations.poll(cx).map(Some),
         });
-        match interrupt.await {
+        match termination.await {
             None => return true,
-            Some(Interrupt::Stopping) => activity.stop(),
-            Some(Interrupt::Expired) => {
-                let _ = tokio::time::timeout(LAST_WORDS, tls.shutdown()).await;
+            Some(Termination::Shutdown) => tracker.begin_shutdown(),
+            Some(Termination::DeadlinePassed) => {
+                let _ = tokio::time::timeout(LINGER, tls.shutdown()).await;
                 return false;
             }
         }
@@ -98,53 +97,53 @@ async fn http1(
     shared: Arc<Shared>,
     tls: TlsStream<Socket>,
     peer: Arc<Peer>,
-    activity: &Arc<Activity>,
-    interrupts: Interrupts,
+    tracker: &Arc<IdleTracker>,
+    terminations: Terminations,
 ) {
-    let io = TokioIo::new(Watched::new(tls, activity));
+    let io = TokioIo::new(TrackedIo::new(tls, tracker));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(None) // see `activity`
+        .header_read_timeout(None) // `idle` has it
         .max_header_size(MAX_HEAD as usize)
-        .keep_alive(!activity.is_stopping())
-        .serve_connection(io, service(shared, peer, activity));
-    let farewell = http1::Connection::graceful_shutdown;
-    drive(Box::pin(connection), farewell, activity, interrupts).await;
+        .keep_alive(!tracker.is_shutting_down())
+        .serve_connection(io, service(shared, peer, tracker));
+    let shut_down = http1::Connection::graceful_shutdown;
+    drive(Box::pin(connection), shut_down, tracker, terminations).await;
 }
 
 async fn http2(
     shared: Arc<Shared>,
     tls: TlsStream<Socket>,
     peer: Arc<Peer>,
-    activity: &Arc<Activity>,
-    interrupts: Interrupts,
+    tracker: &Arc<IdleTracker>,
+    terminations: Terminations,
 ) {
-    let arrivals = Arrivals::default();
-    let connection = http2::Builder::new(arrivals.clone())
+    let queue = RequestQueue::default();
+    let connection = http2::Builder::new(queue.clone())
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_pending_accept_reset_streams(MAX_RESETS)
         .max_local_error_reset_streams(MAX_RESETS)
         .max_header_list_size(MAX_HEAD)
-        // A client that is gone without a word is found out.
+        // Finds connections whose client is gone without closing them.
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(20))
-        .serve_connection(TokioIo::new(tls), service(shared, peer, activity));
-    let mut connection = Box::pin(WithRequests::new(connection, arrivals));
-    let farewell = |connection: Pin<&mut WithRequests<http2::Connection<_, _, _>>>| {
+        .serve_connection(TokioIo::new(tls), service(shared, peer, tracker));
+    let mut connection = Box::pin(WithRequests::new(connection, queue));
+    let shut_down = |connection: Pin<&mut WithRequests<http2::Connection<_, _, _>>>| {
         Pin::new(connection.get_mut().connection()).graceful_shutdown();
     };
-    if activity.is_stopping() {
-        farewell(connection.as_mut());
+    if tracker.is_shutting_down() {
+        shut_down(connection.as_mut());
     }
-    drive(connection, farewell, activity, interrupts).await;
+    drive(connection, shut_down, tracker, terminations).await;
 }
 
-/// The service of one connection: the other end is known once, and does not change.
+/// The hyper service of one connection, whose peer stays the same.
 fn service(
     shared: Arc<Shared>,
     peer: Arc<Peer>,
-    activity: &Arc<Activity>,
+    tracker: &Arc<IdleTracker>,
 ) -> impl hyper::service::Service<
     http::Request<hyper::body::Incoming>,
     Response = http::Response<Content>,
@@ -152,43 +151,43 @@ fn service(
     Future: Send + 'static,
 > + Send
 + use<> {
-    let activity = Arc::clone(activity);
+    let tracker = Arc::clone(tracker);
     service_fn(move |request| {
-        service::serve(Arc::clone(&shared), Arc::clone(&peer), request, activity.begin())
+        service::serve(Arc::clone(&shared), Arc::clone(&peer), request, tracker.begin_request())
     })
 }
 
-/// Runs a connection until it ends, expires, or the server stops; `farewell` makes it end after
-/// the requests that it has.
+/// Runs a connection until it ends, its deadline passes, or the server shuts down. `shut_down` makes
+/// it end after the requests that it has.
 async fn drive<C: Future>(
     mut connection: Pin<Box<C>>,
-    farewell: impl FnOnce(Pin<&mut C>),
-    activity: &Activity,
-    mut interrupts: Interrupts,
+    shut_down: impl FnOnce(Pin<&mut C>),
+    tracker: &IdleTracker,
+    mut terminations: Terminations,
 ) {
-    let mut farewell = Some(farewell);
+    let mut shut_down = Some(shut_down);
     loop {
-        let interrupt = poll_fn(|cx| match connection.as_mut().poll(cx) {
+        let termination = poll_fn(|cx| match connection.as_mut().poll(cx) {
             Poll::Ready(_) => Poll::Ready(None),
-            Poll::Pending => interrupts.poll(cx).map(Some),
+            Poll::Pending => terminations.poll(cx).map(Some),
         });
-        match interrupt.await {
+        match termination.await {
             None => return,
-            Some(Interrupt::Stopping) => {
-                activity.stop();
-                if let Some(farewell) = farewell.take() {
-                    farewell(connection.as_mut());
+            Some(Termination::Shutdown) => {
+                tracker.begin_shutdown();
+                if let Some(shut_down) = shut_down.take() {
+                    shut_down(connection.as_mut());
                 }
-                // The server's own deadline ends this, if the client does not owe something.
+                // Requests go on until the server's own time limit, heads until their deadline.
             }
-            Some(Interrupt::Expired) => break,
+            Some(Termination::DeadlinePassed) => break,
         }
     }
-    // Of a request whose head did not come in time nothing is answered.
-    if let Some(farewell) = farewell.take()
-        && !activity.head_is_due()
+    // A request whose head did not arrive in time is not answered.
+    if let Some(shut_down) = shut_down.take()
+        && !tracker.is_receiving_head()
     {
-        farewell(connection.as_mut());
-        let _ = tokio::time::timeout(FAREWELL, connection).await;
+        shut_down(connection.as_mut());
+        let _ = tokio::time::timeout(GRACEFUL_SHUTDOWN, connection).await;
     }
 }

@@ -1,5 +1,5 @@
-//! The accept loop: it survives every error of `accept`, holds as many connections as the process
-//! may have files, and goes on at another address when a reload says so.
+//! The accept loop: it survives every error of `accept`, limits the connections to the files that
+//! the process may open, and moves to another address when a reload asks for it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,33 +15,33 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::lifecycle::process::max_connections;
 use crate::lifecycle::state::Shared;
-use crate::observe::logging::limit::Seldom;
+use crate::observe::logging::rate_limit::RateLimit;
 use crate::transport::connection;
 
 /// Sockets that listen.
 mod bind;
 
-/// How long to wait after an error of `accept`. Out of files or memory, it fails again at once.
+/// How long to wait after an error of `accept`. Without files or memory it would fail again at once.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// An error of `accept`, or that all connections are in use, is told at most this often.
-const COMPLAIN: Duration = Duration::from_secs(60);
+/// How often an error of `accept`, or that all connections are in use, is logged at most.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Fewer connections than this are told when the server starts. A MinIO server holds a few for
-/// each of its nodes.
+/// With a limit below this the server warns when it starts. A MinIO server holds a few connections
+/// for each of its nodes.
 const FEW: u32 = 256;
 
-/// Where the server listens, and what a reload replaces of that.
+/// The address that the server listens on, which a reload can replace.
 pub(crate) struct Listening {
-    /// As the configuration says it.
+    /// As it is configured.
     address: Mutex<Address>,
-    /// Whether the command line says it: it wins over the file.
+    /// Whether the command line names the address, which overrides the file.
     fixed: bool,
-    /// `None` once the server stops.
+    /// `None` once the server shuts down.
     socket: watch::Sender<Option<Arc<TcpListener>>>,
 }
 
-/// A socket that listens and takes over from the current one when it is told to.
+/// A bound socket that is to replace the current one.
 pub(crate) struct Successor {
     address: Address,
     socket: TcpListener,
@@ -55,7 +55,7 @@ impl Listening {
         Ok(Self { address: Mutex::new(address.clone()), fixed, socket })
     }
 
-    /// Where it listens.
+    /// The bound address.
     pub(crate) fn local(&self) -> io::Result<SocketAddr> {
         self.current()?.local_addr()
     }
@@ -65,7 +65,8 @@ impl Listening {
         self.socket.borrow().clone().ok_or_else(stopped)
     }
 
-    /// Binds another address, if it is another. The current one goes on until [`Self::take_over`].
+    /// Binds an address if it differs from the current one, which stays in use until
+    /// [`Self::replace`].
     pub(crate) async fn prepare(&self, address: &Address) -> io::Result<Option<Successor>> {
         if self.fixed || bind::is_same(&self.address.lock().clone(), address) {
             return Ok(None);
@@ -76,8 +77,8 @@ impl Listening {
         Ok(Some(Successor { address: address.clone(), socket }))
     }
 
-    /// New connections come to the successor from now on. Those that stand go on.
-    pub(crate) fn take_over(&self, Successor { address, socket }: Successor) {
+    /// Accepts new connections on the successor from now on. Open connections stay open.
+    pub(crate) fn replace(&self, Successor { address, socket }: Successor) {
         if let Ok(local) = socket.local_addr() {
             tracing::info!("listening on https://{local} from now on, as the configuration says");
         }
@@ -85,12 +86,12 @@ impl Listening {
         self.socket.send_replace(Some(Arc::new(socket)));
     }
 
-    /// Listens no more.
+    /// Stops listening.
     pub(crate) fn close(&self) {
         self.socket.send_replace(None);
     }
 
-    /// The accept loop of this address and all that follow.
+    /// The accept loop for this address and its successors.
     pub(crate) fn listener(&self) -> Listener {
         let max = u32::try_from(max_connections()).unwrap_or(u32::MAX).min(1 << 20);
         if max < FEW {
@@ -117,19 +118,19 @@ impl Listener {
         self.max
     }
 
-    /// Accepts connections until `stopping` turns true.
+    /// Accepts connections until `shutdown` turns true.
     pub(crate) async fn serve(
         mut self,
         shared: Arc<Shared>,
-        mut stopping: watch::Receiver<bool>,
+        mut shutdown: watch::Receiver<bool>,
     ) -> Drain {
-        let mut refused = Seldom::new(COMPLAIN);
-        let mut full = Seldom::new(COMPLAIN);
-        let connections = stopping.clone();
+        let mut refused = RateLimit::new(LOG_INTERVAL);
+        let mut full = RateLimit::new(LOG_INTERVAL);
+        let connections = shutdown.clone();
         let serve = |slot: OwnedSemaphorePermit, socket: TcpStream| {
-            let (shared, stopping) = (Arc::clone(&shared), connections.clone());
+            let (shared, shutdown) = (Arc::clone(&shared), connections.clone());
             tokio::spawn(async move {
-                connection::serve(shared, socket, stopping).await;
+                connection::serve(shared, socket, shutdown).await;
                 drop(slot);
             });
         };
@@ -137,14 +138,14 @@ impl Listener {
         while let Some(socket) = &current {
             let accepted = tokio::select! {
                 biased;
-                _ = stopping.wait_for(|stopping| *stopping) => break,
+                _ = shutdown.wait_for(|is_set| *is_set) => break,
                 Ok(()) = self.socket.changed() => None,
                 accepted = accept(&self.slots, self.max, socket, &mut full) => Some(accepted),
             };
             match accepted {
                 Some(Ok((slot, connected))) => serve(slot, connected),
                 Some(Err(error)) => {
-                    if refused.is_due() {
+                    if refused.allows() {
                         let hint = files_hint(&error);
                         tracing::error!("a connection could not be accepted: {error}{hint}");
                     }
@@ -152,7 +153,7 @@ impl Listener {
                 }
                 None => {
                     let new = self.socket.borrow_and_update().clone();
-                    // Whoever had connected is not to be reset by the end of the socket.
+                    // Clients that have connected already would be reset when the socket closes.
                     while let Some(Ok((connected, _))) = socket.accept().now_or_never()
                         && let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned()
                     {
@@ -166,18 +167,18 @@ impl Listener {
     }
 }
 
-/// Accepts a connection. With no slot left, new connections wait in the system's queue.
+/// Accepts a connection. Without a free slot, new connections wait in the system's queue.
 async fn accept(
     slots: &Arc<Semaphore>,
     max: u32,
     socket: &TcpListener,
-    full: &mut Seldom,
+    full: &mut RateLimit,
 ) -> io::Result<(OwnedSemaphorePermit, TcpStream)> {
     let slots = Arc::clone(slots);
     let slot = match Arc::clone(&slots).try_acquire_owned() {
         Ok(slot) => slot,
         Err(_) => {
-            if full.is_due() {
+            if full.allows() {
                 tracing::error!(
                     "all {max} connections in use; new ones wait until one ends; \
                      raise LimitNOFILE (systemd) or `ulimit -n`"
@@ -189,7 +190,7 @@ async fn accept(
     socket.accept().await.map(|(socket, _)| (slot, socket))
 }
 
-/// The connections of a listener that no longer listens.
+/// The open connections of a listener that has stopped.
 pub(crate) struct Drain {
     slots: Arc<Semaphore>,
     max: u32,

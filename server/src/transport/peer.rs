@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, found out once.
+//! The client of a connection and its identity, determined once after the handshake.
 
 use std::net::SocketAddr;
 use std::time::SystemTime;
@@ -7,22 +7,22 @@ use kes_api::identity::NoIdentity;
 use kes_api::{Identity, Timestamp};
 use rustls::ServerConnection;
 
-/// The other end of a connection.
+/// The client of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     /// Its address.
     pub(crate) address: SocketAddr,
     /// Its identity, or why it has none.
     pub(crate) identity: Result<Identity, NoIdentity>,
-    /// How many certificates it sent. Some but no identity is worth a line in the log.
+    /// How many certificates it sent. Certificates without an identity are logged.
     pub(crate) certificates: usize,
-    /// When the first of them ends, where it says so.
+    /// When the first of them expires, if it could be read.
     until: Option<SystemTime>,
 }
 
 impl Peer {
-    /// Reads the identity off a finished handshake. A resumed session has the certificates of
-    /// the one that it resumes.
+    /// Reads the identity from a finished handshake. A resumed session has the certificates of
+    /// the session that it resumes.
     pub(crate) fn of_connection(address: SocketAddr, tls: &ServerConnection) -> Self {
         let chain = tls.peer_certificates().unwrap_or_default();
         let identity = Identity::of_peer(chain.iter().map(AsRef::as_ref));
@@ -31,8 +31,8 @@ impl Peer {
         Self { address, identity, certificates: chain.len(), until }
     }
 
-    /// What belongs into the log beside a refusal: without `tls.auth: on` an expired certificate
-    /// is let in, and whoever looks for the reason of a refusal should know.
+    /// What the log adds to a refusal: without `tls.auth: on` the server accepts an expired
+    /// certificate, which may be why the client has lost its rights.
     pub(crate) fn remark(&self) -> Option<String> {
         let until = self.until.filter(|until| *until < SystemTime::now())?;
         let until = Timestamp::from(until).to_table();

@@ -1,4 +1,4 @@
-//! A TCP socket, read from and written to with the fewest and cheapest calls that do.
+//! A TCP socket that is read from and written to with few and cheap system calls.
 
 use std::io;
 use std::pin::Pin;
@@ -7,48 +7,49 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::transport::turn::Turn;
+use super::fairness::Budget;
 
-/// How much of a large body is asked for at once: two TLS records.
-const AHEAD: usize = 32 * 1024;
+/// How many bytes of a large body are read at once: two TLS records.
+const READ_AHEAD: usize = 32 * 1024;
 
-/// The transport under TLS.
+/// The socket under TLS.
 ///
-/// TLS reads 4 KiB at a time, which is right for a request, and 230 calls for the largest body.
-/// Where it got all that it asked for, more is there, and is read ahead. And it always writes a
-/// list of records; a list of one, which nearly all answers are, takes the system less time as a
-/// plain buffer.
+/// rustls reads 4 KiB at a time: one call for a usual request, but 230 for the largest body. When a
+/// read fills its whole buffer, more data is waiting, so the socket reads ahead. rustls writes
+/// TLS records with a vectored write; a single record, which nearly all answers are, is written as
+/// a plain buffer, which takes the kernel less time.
 ///
-/// The runtime alone would not stop a connection before it has moved megabytes: each takes
-/// [turns](Turn) with the others.
+/// The runtime would let a connection move megabytes before it ran another: each connection has a
+/// fairness [`Budget`] and yields when it is used up.
 pub(crate) struct Socket {
     stream: TcpStream,
-    turn: Turn,
-    /// Only while a large body comes.
-    ahead: Option<Box<Ahead>>,
+    budget: Budget,
+    /// Allocated only while a large body arrives.
+    ahead: Option<Box<ReadAhead>>,
 }
 
-/// Bytes that TLS has not asked for yet. They are encrypted.
-struct Ahead {
-    bytes: [u8; AHEAD],
+/// Bytes that TLS has not asked for yet. They are still encrypted.
+struct ReadAhead {
+    bytes: [u8; READ_AHEAD],
     start: usize,
     end: usize,
 }
 
 impl Socket {
-    /// Answers are small and written whole: nothing is gained by waiting for more.
+    /// Switches Nagle's algorithm off: answers are written whole, so that waiting for more data
+    /// gains nothing.
     pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, turn: Turn::default(), ahead: None })
+        Ok(Self { stream, budget: Budget::default(), ahead: None })
     }
 }
 
-impl Ahead {
+impl ReadAhead {
     fn new() -> Box<Self> {
-        Box::new(Self { bytes: [0; AHEAD], start: 0, end: 0 })
+        Box::new(Self { bytes: [0; READ_AHEAD], start: 0, end: 0 })
     }
 
-    /// Moves what there is to who asks; `false` if there was nothing.
+    /// Copies what was read ahead into `buffer`; `false` if there was nothing.
     fn serve(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
         let len = buffer.remaining().min(self.end - self.start);
         buffer.put_slice(&self.bytes[self.start..self.start + len]);
@@ -83,7 +84,7 @@ impl Socket {
             if let Poll::Ready(Ok(())) = filled {
                 more.serve(buffer);
             }
-            // The last of it, or nothing yet: no memory is kept for what may never come.
+            // All of it was taken, or nothing has arrived: free the memory, as no more may come.
             if more.start == more.end {
                 *ahead = None;
             }
@@ -92,7 +93,7 @@ impl Socket {
         let before = buffer.remaining();
         ready!(stream.poll_read(cx, buffer))?;
         if buffer.remaining() == 0 && before >= WHOLE_READ {
-            *ahead = Some(Ahead::new());
+            *ahead = Some(ReadAhead::new());
         }
         Poll::Ready(Ok(()))
     }
@@ -104,15 +105,16 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.turn.poll(cx));
+        ready!(self.budget.poll(cx));
         let before = buffer.filled().len();
         let read = self.read_ahead(cx, buffer);
-        self.turn.after(read.is_ready(), buffer.filled().len() - before);
+        self.budget.charge(read.is_ready(), buffer.filled().len() - before);
         read
     }
 }
 
-/// Who asks for less than this has asked for the rest of something.
+/// rustls asks for at least this much unless it needs the rest of a record that it has begun to
+/// read; only a full read of this size means that more is waiting.
 const WHOLE_READ: usize = 4096;
 
 impl AsyncWrite for Socket {
@@ -137,13 +139,13 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.turn.poll(cx));
+        ready!(self.budget.poll(cx));
         let written = match parts {
             [part] => Pin::new(&mut self.stream).poll_write(cx, part),
             parts => Pin::new(&mut self.stream).poll_write_vectored(cx, parts),
         };
         let len = if let Poll::Ready(Ok(len)) = written { len } else { 0 };
-        self.turn.after(written.is_ready(), len);
+        self.budget.charge(written.is_ready(), len);
         written
     }
 

@@ -1,4 +1,4 @@
-//! The TLS configuration of the listener, replaceable while it serves.
+//! The TLS configuration of a listener, which can be replaced while it serves.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use rustls::version::{TLS12, TLS13};
 
 use self::verifier::ClientCertificates;
 
-/// Certificate files that changed lead to a new configuration.
+/// Changes of the certificate files.
 pub(crate) mod watch;
 
-/// Certificates that come to their end.
+/// Warnings of certificates that expire.
 pub(crate) mod expiry;
 
-/// The certificate of a client that was not let in.
+/// The certificate of a refused client.
 pub(crate) mod refused;
 
-/// Proof of possession for every client; trust only where it is asked for.
+/// Verifies clients: possession of the private key always, trust in the certificate where configured.
 mod verifier;
 
-/// TLS 1.2 sessions that can be resumed by ID. Clients resume by ticket, which takes no memory
-/// of ours; this store serves those that cannot.
+/// How many TLS 1.2 sessions can be resumed by ID. Most clients resume by ticket, which takes no
+/// memory of the server; this store is for those that cannot.
 const SESSIONS: usize = 4096;
 
 /// Why a TLS configuration cannot be made.
@@ -55,24 +55,24 @@ pub enum Error {
     Tickets,
 }
 
-/// A TLS configuration, and what is to be known of it.
+/// A TLS configuration that was loaded from files.
 pub(crate) struct Loaded {
     pub(crate) config: Arc<ServerConfig>,
     /// The server's own certificates.
     pub(crate) certificates: Vec<expiry::Certificate>,
 }
 
-/// Where the listener takes the configuration for the next connection from.
+/// The configuration that the listener uses for the next connection.
 pub(crate) type Current = ArcSwap<Loaded>;
 
-/// What the server's TLS is made of. The files are read by [`Settings::load`], every time.
+/// The settings that a TLS configuration is loaded from. [`Settings::load`] reads the files each time.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) identity: ServerIdentity,
     pub(crate) auth: ClientAuth,
-    /// CAs for client certificates, beside the system's.
+    /// CAs for client certificates, in addition to the system's.
     pub(crate) ca: Option<ConfiguredPath>,
-    /// Whether a client may come without a certificate: some API does without.
+    /// Whether a client may connect without a certificate, because some API needs none.
     pub(crate) optional: bool,
 }
 
@@ -81,14 +81,14 @@ pub(crate) struct Settings {
 pub(crate) enum ServerIdentity {
     /// Read from files.
     Files { key: ConfiguredPath, cert: ConfiguredPath, password: Option<Arc<SecretText>> },
-    /// Made for this run.
+    /// Made for this process.
     Memory(Arc<CertifiedKey>),
 }
 
 /// Reads the files that a configuration names for TLS, as a server does when it starts.
 ///
 /// # Errors
-/// What would keep the server from starting.
+/// The same as when the server starts.
 pub fn check(tls: kes_config::Tls) -> Result<(), Error> {
     Settings::of_config(tls, false).load().map(drop)
 }
@@ -100,7 +100,7 @@ impl Settings {
         Self { identity: ServerIdentity::Files { key, cert, password }, auth, ca, optional }
     }
 
-    /// Reads the files and makes a configuration of them.
+    /// Reads the files and makes a configuration from them.
     ///
     /// Session storage and ticket keys are new each time, so that no session outlives the trust
     /// it was opened under (contract `config.md`, While it runs).
@@ -128,7 +128,7 @@ impl Settings {
         Ok(Arc::new(Loaded { config: Arc::new(config), certificates }))
     }
 
-    /// The chain, with the names that it is told of by.
+    /// The chain, with the names that the log uses.
     fn certificates(&self, certified: &CertifiedKey) -> Vec<expiry::Certificate> {
         let file = match &self.identity {
             ServerIdentity::Files { cert, .. } => format!("tls.cert: {}", cert.display()),
@@ -159,7 +159,7 @@ impl Settings {
         Ok(ClientCertificates::new(&kes_tls::provider(), !self.optional, trusted))
     }
 
-    /// The files that the configuration is made of.
+    /// The files that the configuration is loaded from.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         if let ServerIdentity::Files { key, cert, .. } = &self.identity {
@@ -199,7 +199,7 @@ fn unusable(path: &ConfiguredPath, fault: kes_tls::Error) -> Error {
     Error::File { path: path.clone(), fault: Box::new(fault), hint }
 }
 
-/// What to do about a fault, where that is not plain.
+/// What to do about a fault, where that is not obvious.
 fn hint(fault: &Fault) -> String {
     match fault {
         Fault::Read { error } if error.kind() == std::io::ErrorKind::PermissionDenied => {

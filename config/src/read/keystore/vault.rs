@@ -14,12 +14,12 @@ use kes_keystore::config::{
 };
 
 use super::super::{path, secret};
-use crate::value::{Noted, Section, Text, Value};
+use crate::value::{AlreadyReported, Section, Text, Value};
 
 /// The default interval of Vault's health check (contract `vault.md`, Settings).
 const PING: Duration = Duration::from_secs(15);
 
-pub(super) fn read(value: &Value<'_>) -> Result<Vault, Noted> {
+pub(super) fn read(value: &Value<'_>) -> Result<Vault, AlreadyReported> {
     let mut section = value.section("keystore.vault")?;
     let endpoints = endpoint::read(&section.take("endpoint"));
     let engine_field = section.take("engine");
@@ -58,7 +58,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<Vault, Noted> {
     })
 }
 
-fn kv_version(value: &Value<'_>) -> Result<KvVersion, Noted> {
+fn kv_version(value: &Value<'_>) -> Result<KvVersion, AlreadyReported> {
     let Some(text) = value.filled()? else { return Ok(KvVersion::V1) };
     match text.as_str() {
         "v1" => Ok(KvVersion::V1),
@@ -67,7 +67,7 @@ fn kv_version(value: &Value<'_>) -> Result<KvVersion, Noted> {
     }
 }
 
-fn transit(value: &Value<'_>) -> Result<Option<Transit>, Noted> {
+fn transit(value: &Value<'_>) -> Result<Option<Transit>, AlreadyReported> {
     if !value.is_given() {
         return Ok(None);
     }
@@ -80,7 +80,7 @@ fn transit(value: &Value<'_>) -> Result<Option<Transit>, Noted> {
 
 /// The login method. If there are two sections, one whose credentials are all empty, as in
 /// templates, does not count.
-fn login(vault: &mut Section<'_>) -> Result<Login, Noted> {
+fn login(vault: &mut Section<'_>) -> Result<Login, AlreadyReported> {
     let approle = vault.take("approle");
     let kubernetes = vault.take("kubernetes");
     let has_approle = has_credentials(&approle, &["id", "secret", "secret_file"]);
@@ -116,7 +116,7 @@ fn has_credentials(value: &Value<'_>, names: &[&str]) -> bool {
     }
 }
 
-fn read_approle(value: &Value<'_>) -> Result<Login, Noted> {
+fn read_approle(value: &Value<'_>) -> Result<Login, AlreadyReported> {
     let mut section = value.section("keystore.vault.approle")?;
     let engine = engine(&section.take("engine"), "approle");
     let namespace = trimmed(&section.take("namespace"));
@@ -133,7 +133,7 @@ fn read_approle(value: &Value<'_>) -> Result<Login, Noted> {
     })
 }
 
-fn approle_secret(literal: &Value<'_>, file: &Value<'_>) -> Result<AppRoleSecret, Noted> {
+fn approle_secret(literal: &Value<'_>, file: &Value<'_>) -> Result<AppRoleSecret, AlreadyReported> {
     match (literal.is_blank(), file.filled()?) {
         (true, Some(file)) => Ok(AppRoleSecret::File(path(&file))),
         (_, None) => {
@@ -144,7 +144,7 @@ fn approle_secret(literal: &Value<'_>, file: &Value<'_>) -> Result<AppRoleSecret
     }
 }
 
-fn read_kubernetes(value: &Value<'_>) -> Result<Login, Noted> {
+fn read_kubernetes(value: &Value<'_>) -> Result<Login, AlreadyReported> {
     let mut section = value.section("keystore.vault.kubernetes")?;
     let engine = engine(&section.take("engine"), "kubernetes");
     let namespace = trimmed(&section.take("namespace"));
@@ -173,7 +173,7 @@ fn token(jwt: &Text<'_>) -> Jwt {
     Jwt::Literal(secret(jwt))
 }
 
-fn vault_tls(value: &Value<'_>, is_encrypted: bool) -> Result<VaultTls, Noted> {
+fn vault_tls(value: &Value<'_>, is_encrypted: bool) -> Result<VaultTls, AlreadyReported> {
     let mut section = value.section("keystore.vault.tls")?;
     let fields = ["key", "cert", "ca", "server_name"].map(|name| section.take(name));
     section.end();
@@ -210,19 +210,19 @@ fn vault_tls(value: &Value<'_>, is_encrypted: bool) -> Result<VaultTls, Noted> {
     Ok(tls)
 }
 
-fn status(value: &Value<'_>) -> Result<Duration, Noted> {
+fn status(value: &Value<'_>) -> Result<Duration, AlreadyReported> {
     let mut section = value.section("keystore.vault.status")?;
     let ping = section.take("ping").duration_or(PING);
     section.end();
     ping
 }
 
-fn engine(value: &Value<'_>, default: &str) -> Result<String, Noted> {
+fn engine(value: &Value<'_>, default: &str) -> Result<String, AlreadyReported> {
     Ok(folder(value)?.filter(|engine| !engine.is_empty()).unwrap_or_else(|| default.to_owned()))
 }
 
 /// As [`trimmed`], for a path that becomes a part of URLs.
-fn folder(value: &Value<'_>) -> Result<Option<String>, Noted> {
+fn folder(value: &Value<'_>) -> Result<Option<String>, AlreadyReported> {
     if let Some(text) = value.filled()? {
         is_path(&text)?;
     }
@@ -231,7 +231,7 @@ fn folder(value: &Value<'_>) -> Result<Option<String>, Noted> {
 
 /// Refuses parts of a path that URLs interpret or drop: keys would be stored elsewhere than the
 /// file says.
-fn is_path(text: &Text<'_>) -> Result<(), Noted> {
+fn is_path(text: &Text<'_>) -> Result<(), AlreadyReported> {
     let mut parts = text.as_str().split('/');
     if let Some(part) = parts.find(|part| matches!(*part, "." | "..")) {
         return Err(text.mistake(format!(
@@ -251,6 +251,6 @@ fn is_path(text: &Text<'_>) -> Result<(), Noted> {
 }
 
 /// A path without `/` at its ends; `Some("")` for `/` alone.
-fn trimmed(value: &Value<'_>) -> Result<Option<String>, Noted> {
+fn trimmed(value: &Value<'_>) -> Result<Option<String>, AlreadyReported> {
     Ok(value.filled()?.map(|text| text.as_str().trim_matches('/').to_owned()))
 }

@@ -1,4 +1,4 @@
-//! One line a request: who asked for what, and what was answered.
+//! The audit log: one line for each request, with the client, what it asked for, and the answer.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use kes_config::Level;
 use super::Logs;
 use super::line::{Line, go_duration};
 
-/// A request that reached a route, and its answer.
+/// What is recorded of a request that reached a route, and of its answer.
 pub(crate) struct Audited<'a> {
     pub(crate) operation: Operation,
     pub(crate) method: &'a str,
@@ -26,18 +26,18 @@ pub(crate) struct Audited<'a> {
     /// Whether a ciphertext was not authentic.
     pub(crate) is_forged: bool,
     pub(crate) took: Duration,
-    /// Why it was refused or failed: what the client was told, and what it was not told.
+    /// Why it was refused or failed: what the client was told, and the cause that only the log has.
     pub(crate) refusal: Option<(&'a str, Option<String>)>,
 }
 
 impl Logs {
-    /// Whether a request with this answer leaves a trace anywhere. If not, there is no need to
-    /// find out more about it.
+    /// Whether a request with this answer is written to the log or sent to a follower. If not, the
+    /// caller need not collect the details.
     pub(crate) fn wants_audit(&self, operation: Operation, status: u16, is_forged: bool) -> bool {
         self.audit_stream.is_followed() || self.writes_audit(operation, status, is_forged)
     }
 
-    /// Writes the line of a request and sends it to who follows.
+    /// Writes the line of a request, and sends it to the followers.
     pub(crate) fn audit(&self, audited: &Audited<'_>) {
         let time = Timestamp::from(
             SystemTime::now().checked_sub(audited.took).unwrap_or_else(SystemTime::now),
@@ -59,9 +59,9 @@ impl Logs {
     }
 }
 
-/// At INFO what changes keys, what was refused, what failed, and a ciphertext that is not
-/// authentic: somebody changed it, or lost data. All else, requests with mistakes in them among
-/// it, at DEBUG.
+/// INFO for changes of keys, for requests that were refused or failed, and for a ciphertext that is
+/// not authentic, which means that it was changed or damaged. DEBUG for all others, including
+/// malformed requests.
 fn level(operation: Operation, status: u16, is_forged: bool) -> Level {
     match operation {
         _ if is_forged => Level::INFO,

@@ -1,4 +1,4 @@
-//! Events of the server to lines of the error log.
+//! The error log: turns events of `tracing` into lines.
 
 use std::fmt::{self, Write as _};
 use std::sync::atomic::Ordering;
@@ -17,8 +17,8 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use super::Logs;
 use super::line::Line;
 
-/// Sends the process's events to these logs. In a process with several servers (a test) the
-/// first one gets them all.
+/// Sends the events of the process to these logs. If a process has several servers, as a test may,
+/// the first one gets all events.
 pub(super) fn install(logs: &Arc<Logs>) {
     let layer = ErrorLog(Arc::downgrade(logs));
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));
@@ -35,7 +35,7 @@ impl ErrorLog {
 
 impl<S: Subscriber> Layer<S> for ErrorLog {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        // Libraries tell too much, and an HTTP client among them tells answers of Vault.
+        // Events of libraries are left out: an HTTP client logs Vault's answers, which hold keys.
         metadata.is_event()
             && metadata.target().starts_with("kes")
             && number(*metadata.level()) >= self.level()

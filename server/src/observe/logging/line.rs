@@ -1,12 +1,12 @@
-//! A line: fields in order, as `key=value` text or as one JSON object.
+//! Formats a line: fields in order, as `key=value` text or as one JSON object.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use kes_api::Timestamp;
 
-/// A line that is being written. A value is quoted where it would not read as one word, so that
-/// nothing that a client sends can forge a field or a line.
+/// A line that is being written. A value that is not a single word is quoted, so that a client
+/// cannot forge a field or a line.
 pub(super) struct Line {
     text: String,
     json: bool,
@@ -70,15 +70,15 @@ fn is_word(value: &str) -> bool {
     !value.is_empty()
         && value
             .chars()
-            .all(|c| !c.is_whitespace() && !is_obeyed(c) && !matches!(c, '"' | '=' | '\\'))
+            .all(|c| !c.is_whitespace() && !is_interpreted(c) && !matches!(c, '"' | '=' | '\\'))
 }
 
-/// A JSON string: for text it is as good as any other quoting, and easy to read back. JSON lets
-/// characters stand that a terminal obeys; here they are escaped as well.
+/// Quotes a value as a JSON string, in text lines too. Characters that a terminal interprets, which
+/// JSON permits, are escaped as well.
 fn quote(out: &mut String, value: &str) {
     let quoted = serde_json::to_string(value).unwrap_or_else(|_| "\"\"".to_owned());
     for c in quoted.chars() {
-        if is_obeyed(c) {
+        if is_interpreted(c) {
             let _ = write!(out, "\\u{:04x}", u32::from(c));
         } else {
             out.push(c);
@@ -86,10 +86,10 @@ fn quote(out: &mut String, value: &str) {
     }
 }
 
-/// Whether a terminal or an editor does something else with a character than show it: control
-/// characters (C1 as well), ends of lines and paragraphs, invisible ones, and those that change
-/// the direction of writing. None of them needs more than four hex digits.
-fn is_obeyed(c: char) -> bool {
+/// Whether a terminal or an editor interprets a character instead of showing it: control characters
+/// (C1 as well), line and paragraph separators, invisible characters, and those that change the
+/// direction of writing. None of them needs more than four hex digits.
+fn is_interpreted(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

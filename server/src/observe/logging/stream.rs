@@ -1,4 +1,4 @@
-//! The clients that follow a log.
+//! The streams that clients follow a log with.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -8,21 +8,21 @@ use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-/// Lines that may wait for one follower.
+/// How many lines may wait for one follower.
 const QUEUE: usize = 1024;
 
-/// How many clients may follow one log. Each costs a copy of a pointer a line.
+/// How many clients may follow one log. For each, a line costs a reference-counted copy.
 const MAX_FOLLOWERS: usize = 64;
 
 /// A log that can be followed.
 pub(crate) struct Stream {
     followers: Mutex<Vec<Sender<Bytes>>>,
-    /// As many as stand in the list, so that a line nobody reads costs one load.
+    /// The length of the list, so that a line without followers costs one load.
     count: AtomicUsize,
     dropped: IntCounter,
 }
 
-/// The lines for one follower, an answer that ends with the server.
+/// The lines for one follower. They end when the server shuts down.
 pub(crate) struct Lines(Receiver<Bytes>);
 
 impl Stream {
@@ -30,7 +30,7 @@ impl Stream {
         Self { followers: Mutex::default(), count: AtomicUsize::new(0), dropped }
     }
 
-    /// Starts to follow; `None` if too many do.
+    /// Adds a follower; `None` if there are too many.
     pub(crate) fn follow(&self) -> Option<Lines> {
         let mut followers = self.followers.lock();
         followers.retain(|follower| !follower.is_closed());
@@ -43,12 +43,12 @@ impl Stream {
         Some(Lines(lines))
     }
 
-    /// Whether anybody follows.
+    /// Whether there is a follower.
     pub(super) fn is_followed(&self) -> bool {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// Sends a line to all who follow. Who has too many waiting loses it.
+    /// Sends a line to all followers. A follower with a full queue loses it.
     pub(super) fn send(&self, line: &Bytes) {
         let mut followers = self.followers.lock();
         followers.retain(|follower| match follower.try_send(line.clone()) {
@@ -62,7 +62,7 @@ impl Stream {
         self.count.store(followers.len(), Ordering::Relaxed);
     }
 
-    /// Ends the stream for all who follow.
+    /// Ends the stream of all followers.
     pub(super) fn close(&self) {
         self.followers.lock().clear();
         self.count.store(0, Ordering::Relaxed);

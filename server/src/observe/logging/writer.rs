@@ -1,5 +1,5 @@
-//! Lines to a file descriptor, from a thread of their own: a reader that stalls stalls nothing
-//! else. Lines that cannot be written are counted, and told where that is possible.
+//! Writes lines to a file descriptor in a thread of its own, so that a slow reader delays nothing
+//! else. Lines that cannot be written are counted, and logged where that is possible.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
@@ -9,32 +9,32 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 
-use super::limit::Seldom;
+use super::rate_limit::RateLimit;
 
-/// Lines that may wait to be written. At 250 bytes each this is 4 MiB at the most.
+/// How many lines may wait to be written: some 4 MiB at 250 bytes each.
 const QUEUE: usize = 16 * 1024;
 
-/// Lost lines are told at most this often.
-const COMPLAIN: Duration = Duration::from_secs(60);
+/// How often lost lines are logged at most.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long the end of the process waits for lines that are still to be written.
+/// How long the process waits for lines to be written before it ends.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// A queue of lines and the thread that writes them.
 pub(super) struct Writer {
     queue: SyncSender<Item>,
-    /// Where the lines go.
+    /// The name of the target, for messages.
     what: &'static str,
     dropped: IntCounter,
-    /// For lines that find the queue full.
-    complain: Mutex<Seldom>,
-    /// Whether the lines go to the journal, which reads a priority off their start.
+    /// For messages about a full queue.
+    losses_logged: Mutex<RateLimit>,
+    /// Whether the target is the journal, which takes a priority at the start of a line.
     journal: bool,
 }
 
 enum Item {
     Line(String),
-    /// Answered when all lines before it are written.
+    /// Answered once all earlier lines are written.
     Flush(SyncSender<()>),
 }
 
@@ -69,19 +69,25 @@ impl Writer {
                 move || write(lines, target, losses)
             })
             .expect("the system starts a thread");
-        Self { queue, what, dropped, complain: Mutex::new(Seldom::new(COMPLAIN)), journal }
+        Self {
+            queue,
+            what,
+            dropped,
+            losses_logged: Mutex::new(RateLimit::new(LOG_INTERVAL)),
+            journal,
+        }
     }
 
-    /// Writes a line some time soon. `priority` is that of syslog (RFC 5424, 6.2.1).
+    /// Queues a line. `priority` is that of syslog (RFC 5424, 6.2.1).
     pub(super) fn line(&self, priority: u8, line: String) {
         let line = if self.journal { format!("<{priority}>{line}") } else { line };
         match self.queue.try_send(Item::Line(line)) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.dropped.inc();
-                // Not while it is held: the line of standard error may come here itself.
-                let is_due = self.complain.lock().is_due();
-                if is_due {
+                // The lock is released first: this message may come here itself.
+                let allowed = self.losses_logged.lock().allows();
+                if allowed {
                     let what = self.what;
                     tracing::error!("log lines are lost: the reader of {what} is too slow");
                 }
@@ -89,7 +95,7 @@ impl Writer {
         }
     }
 
-    /// Waits until all lines so far are written.
+    /// Waits until all queued lines are written.
     pub(super) fn flush(&self) {
         let (done, wait) = mpsc::sync_channel(1);
         if self.queue.try_send(Item::Flush(done)).is_ok() {
@@ -113,17 +119,17 @@ fn write(lines: Receiver<Item>, mut target: Target<impl Write>, mut losses: Loss
     }
 }
 
-/// Where lines are written to.
+/// The target that lines are written to.
 struct Target<W> {
     inner: W,
-    /// Whether the last line is not there to its end.
+    /// Whether the last line was written only in part.
     is_broken: bool,
 }
 
 impl<W: Write> Target<W> {
     fn write(&mut self, line: &str) -> io::Result<()> {
         if self.is_broken {
-            // What is left of a broken line must not become the start of this one.
+            // Ends the partial line, which would become the start of this one.
             self.inner.write_all(b"\n")?;
         }
         self.is_broken = true;
@@ -135,46 +141,46 @@ impl<W: Write> Target<W> {
 
 /// Lines that could not be written.
 struct Losses {
-    /// Where they should have gone.
+    /// The name of their target.
     what: &'static str,
     dropped: IntCounter,
-    /// Since it was told last.
-    untold: u64,
-    complain: Seldom,
+    /// Lost lines that were not logged yet.
+    unreported: u64,
+    logged: RateLimit,
 }
 
 impl Losses {
     fn new(what: &'static str, dropped: IntCounter) -> Self {
-        Self { what, dropped, untold: 0, complain: Seldom::new(COMPLAIN) }
+        Self { what, dropped, unreported: 0, logged: RateLimit::new(LOG_INTERVAL) }
     }
 
-    /// Counts a lost line. It is told in the error log: of those of standard error, who follows
-    /// `/v1/log/error` may still read it.
+    /// Counts a lost line, and logs it. If the target is standard error, the clients that follow
+    /// `/v1/log/error` can still read that.
     #[expect(clippy::needless_pass_by_value, reason = "as the system gives it")]
     fn add(&mut self, error: io::Error) {
         self.dropped.inc();
-        self.untold += 1;
-        if self.complain.is_due() {
-            let (what, untold) = (self.what, self.untold);
+        self.unreported += 1;
+        if self.logged.allows() {
+            let (what, unreported) = (self.what, self.unreported);
             tracing::error!(
-                "log lines are lost, {untold} so far: {what} cannot be written: {error}"
+                "log lines are lost, {unreported} so far: {what} cannot be written: {error}"
             );
-            self.untold = 0;
+            self.unreported = 0;
         }
     }
 
-    /// A line was written again.
+    /// Logs the losses once a line was written again.
     fn end(&mut self) {
-        if self.untold > 0 {
-            let (what, untold) = (self.what, self.untold);
-            tracing::error!("{what} can be written again; {untold} more log lines were lost");
-            self.untold = 0;
+        if self.unreported > 0 {
+            let (what, unreported) = (self.what, self.unreported);
+            tracing::error!("{what} can be written again; {unreported} more log lines were lost");
+            self.unreported = 0;
         }
     }
 }
 
-/// Whether a stream is the one that systemd says goes to the journal (systemd.exec(5),
-/// `JOURNAL_STREAM`): the variable is inherited also by processes whose output goes elsewhere.
+/// Whether a stream is the one that systemd connected to the journal (systemd.exec(5),
+/// `JOURNAL_STREAM`). Processes whose output goes elsewhere inherit the variable as well.
 fn is_journal(stream: impl std::os::fd::AsFd) -> bool {
     let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
     rustix::fs::fstat(stream).is_ok_and(|stat| named == format!("{}:{}", stat.st_dev, stat.st_ino))
@@ -184,7 +190,7 @@ fn is_journal(stream: impl std::os::fd::AsFd) -> bool {
 mod tests {
     use super::*;
 
-    /// Takes so many bytes, and then none until it gets room.
+    /// Takes `room` bytes, and then fails.
     #[derive(Default)]
     struct Disk {
         room: usize,

@@ -1,28 +1,28 @@
-//! Which metrics a request is told (contract `api.md`, Metrics).
+//! Which metrics a client is sent (contract `api.md`, Metrics).
 //!
-//! MinIO's SDK sends no `Accept`, and fails as a whole on any metric that has not exactly one
-//! series, except the three counters of requests by status. Prometheus, and whatever else reads
-//! the text format, names that format in `Accept`.
+//! MinIO's SDK sends no `Accept` header, and fails on any metric that does not have exactly one
+//! series, except the three counters of requests by status. Prometheus and other readers of the text
+//! format name that format in `Accept`.
 
 use http::HeaderMap;
 use http::header::ACCEPT;
 use prometheus::proto::MetricFamily;
 
-/// The counters that a reader like the SDK takes with any number of series.
+/// The counters that the SDK accepts with any number of series.
 pub(super) const BY_CODE: [&str; 3] =
     ["kes_http_request_success", "kes_http_request_error", "kes_http_request_failure"];
 
-/// Who asks for metrics.
+/// What a client can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Audience {
-    /// Reads all metrics: it names a text format in `Accept`, or asks for `?all`.
+    /// All metrics: the client names a text format in `Accept`, or asks for `?all`.
     Everything,
-    /// May read as the SDK does: one series a metric.
+    /// One series for each metric: the client may be the SDK.
     OneSeries,
 }
 
 impl Audience {
-    /// Decides by the header fields and the query of a request.
+    /// Decides by the headers and the query of a request.
     pub(crate) fn of(headers: &HeaderMap, query: Option<&str>) -> Self {
         let mut accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
         if asks_for_all(query) || accepted.any(names_a_text_format) {
@@ -32,12 +32,12 @@ impl Audience {
         }
     }
 
-    /// Whether a metric is told.
-    pub(super) fn is_told(self, family: &MetricFamily) -> bool {
+    /// Whether a metric is sent.
+    pub(super) fn gets(self, family: &MetricFamily) -> bool {
         match self {
             Self::Everything => true,
             // A metric with labels is left out even while it has one series: the set of metrics
-            // that a reader gets does not depend on what the server was used for.
+            // must not depend on what the server was used for.
             Self::OneSeries => {
                 BY_CODE.contains(&family.name())
                     || matches!(family.get_metric(), [one] if one.get_label().is_empty())
@@ -46,7 +46,7 @@ impl Audience {
     }
 }
 
-/// Whether a query has the parameter `all`, with any value that is not a no.
+/// Whether a query has the parameter `all`, unless its value means no.
 fn asks_for_all(query: Option<&str>) -> bool {
     let mut parameters = query.unwrap_or_default().split('&');
     parameters.any(|parameter| {
@@ -55,8 +55,8 @@ fn asks_for_all(query: Option<&str>) -> bool {
     })
 }
 
-/// Whether a value of `Accept` has `text/plain` with a version, or OpenMetrics. `text/plain`
-/// alone is what a client sends that wants any text.
+/// Whether a value of `Accept` has `text/plain` with a version, or OpenMetrics. A client that wants
+/// any text sends `text/plain` without a version.
 fn names_a_text_format(accept: &str) -> bool {
     accept.split(',').any(|range| {
         let mut parts = range.split(';').map(str::trim);

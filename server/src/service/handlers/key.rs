@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::{Call, page, read};
 use crate::service::answer::Answer;
 use crate::service::error::Error;
-use crate::transport::turn;
+use crate::transport::fairness;
 
 pub(super) async fn create(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
@@ -67,11 +67,11 @@ pub(super) async fn encrypt(call: Call<'_>) -> Result<Answer, Error> {
     let request = EncryptRequest::from_json(body.expose()).map_err(|_| Error::Body)?;
     drop(body); // its memory is that of the answer
     let EncryptRequest { plaintext, context } = request;
-    turn::others(plaintext.expose().len()).await;
+    fairness::yield_after(plaintext.expose().len()).await;
     let keys = &call.state.keys;
     let plaintext = Zeroizing::new(plaintext.into_inner());
     let ciphertext = keys.encrypt(&call.permit, name, plaintext, context.expose()).await?;
-    turn::others(ciphertext.len()).await;
+    fairness::yield_after(ciphertext.len()).await;
     Ok(Answer::json_text(body::ciphertext_json(&ciphertext)))
 }
 
@@ -80,10 +80,10 @@ pub(super) async fn decrypt(call: Call<'_>) -> Result<Answer, Error> {
     let body = read(call.target, call.body, call.reading).await?;
     let request = DecryptRequest::from_json(body.expose()).map_err(|_| Error::Body)?;
     drop(body);
-    turn::others(request.ciphertext.expose().len()).await;
+    fairness::yield_after(request.ciphertext.expose().len()).await;
     let (ciphertext, context) = (request.ciphertext.expose(), request.context.expose());
     let plaintext = call.state.keys.decrypt(&call.permit, name, ciphertext, context).await?;
-    turn::others(plaintext.expose().len()).await;
+    fairness::yield_after(plaintext.expose().len()).await;
     Ok(Answer::secret_json(body::plaintext_json(plaintext.expose())))
 }
 

@@ -1,4 +1,4 @@
-//! Why a handshake failed, for who reads the log.
+//! Why a handshake failed, as the log tells it.
 
 use std::io;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerInco
 
 use crate::transport::tls::refused::Refused;
 
-/// It took too long.
+/// The handshake took too long.
 pub(super) fn too_slow(limit: Duration) -> String {
     format!("it was not finished within {} s", limit.as_secs())
 }
 
-/// The reason; `None` if the client only went away. `certificate` is the client's, if it was
-/// refused.
+/// The reason; `None` if the client only closed the connection. `certificate` is the client's
+/// certificate if the server refused it.
 pub(super) fn reason(error: &io::Error, certificate: Option<&Refused>) -> Option<String> {
     let Some(error) = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>()) else {
         return match error.kind() {
@@ -44,7 +44,7 @@ pub(super) fn reason(error: &io::Error, certificate: Option<&Refused>) -> Option
             PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::SupportedVersionsExtensionRequired
-            // Which came with TLS 1.2.
+            // An extension of TLS 1.2.
             | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
         ) => "the client offers neither TLS 1.2 nor TLS 1.3".to_owned(),
         Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => {
@@ -69,7 +69,7 @@ pub(super) fn reason(error: &io::Error, certificate: Option<&Refused>) -> Option
     })
 }
 
-/// The client ended it.
+/// The client ended the handshake with an alert.
 fn alerted(alert: AlertDescription) -> String {
     use AlertDescription as A;
     match alert {
@@ -87,7 +87,7 @@ fn alerted(alert: AlertDescription) -> String {
     }
 }
 
-/// The server does not take the client's certificate.
+/// The server refused the client's certificate.
 fn refused(reason: &CertificateError, certificate: Option<&Refused>) -> String {
     let validity = certificate.and_then(|certificate| certificate.validity);
     let day = |time: Option<std::time::SystemTime>| {
@@ -108,7 +108,7 @@ fn refused(reason: &CertificateError, certificate: Option<&Refused>) -> String {
         CertificateError::BadSignature if certificate.is_some() => {
             "is refused: the signature of a CA does not verify".to_owned()
         }
-        // The certificate was accepted, and then the client had to prove that it is its own.
+        // The certificate itself was accepted; the client's signature with its key was not.
         CertificateError::BadSignature => "belongs to a private key that the client does not \
              hold, or to one of a kind that is not supported (RSA keys need 2048 to 8192 bits)"
             .to_owned(),

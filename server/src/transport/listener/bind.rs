@@ -1,4 +1,4 @@
-//! Sockets that listen.
+//! Listening sockets.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,13 +7,13 @@ use kes_config::Address;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
-/// Connections that may wait to be accepted. The system lowers it to `net.core.somaxconn`.
+/// How many connections may wait to be accepted. The system lowers it to `net.core.somaxconn`.
 const BACKLOG: u32 = 1024;
 
 /// Binds an address, and listens.
 ///
-/// All interfaces (`0.0.0.0:7373`, `:7373`) are those of IPv6 as well (contract `api.md`,
-/// Transport): one socket takes both, so that port 0 is one port for both.
+/// An unspecified address (`0.0.0.0:7373`, `:7373`) includes IPv6 (contract `api.md`, Transport): one
+/// socket takes both families, so that port 0 is one port for both.
 pub(super) async fn listen(
     address: &Address,
     beside: Option<&TcpListener>,
@@ -36,7 +36,7 @@ pub(super) async fn listen(
     Err(last)
 }
 
-/// Whether two addresses mean the same socket.
+/// Whether two addresses stand for the same socket.
 pub(super) fn is_same(one: &Address, other: &Address) -> bool {
     one == other || (one.port() == other.port() && is_any(one.host()) && is_any(other.host()))
 }
@@ -45,19 +45,19 @@ fn is_any(host: &str) -> bool {
     host.is_empty() || host == "0.0.0.0"
 }
 
-/// Whether the system has no IPv6: compiled without it, or switched off.
+/// Whether the system lacks IPv6: it was compiled without it, or has it switched off.
 fn lacks_ipv6(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
-/// `beside` is a listener of ours whose address may overlap with the new one, and that goes away
-/// once the new one listens. The system lets both have the port if both say so.
+/// `beside` is a listener of this server whose address may overlap with the new one, and that is
+/// closed once the new one listens. The system lets both have the port if both allow it.
 fn bind(address: SocketAddr, beside: Option<&TcpListener>) -> io::Result<TcpListener> {
     let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
     socket.set_reuseaddr(true)?;
     if address.ip() == Ipv6Addr::UNSPECIFIED {
-        // Whatever `net.ipv6.bindv6only` says.
+        // Independent of `net.ipv6.bindv6only`.
         sockopt::set_ipv6_v6only(&socket, false)?;
     }
     let Some(old) = beside else {
@@ -67,7 +67,7 @@ fn bind(address: SocketAddr, beside: Option<&TcpListener>) -> io::Result<TcpList
     sockopt::set_socket_reuseport(&socket, true)?;
     sockopt::set_socket_reuseport(old, true)?;
     let bound = socket.bind(address).and_then(|()| socket.listen(BACKLOG));
-    // Nobody else is to share the port.
+    // No other process may share the port.
     sockopt::set_socket_reuseport(old, false)?;
     if let Ok(socket) = &bound {
         sockopt::set_socket_reuseport(socket, false)?;
@@ -126,7 +126,7 @@ mod tests {
             let new = listen(&next, Some(&current)).await.unwrap();
             current = new;
             assert!(TcpStream::connect(("127.0.0.1", port)).await.is_ok(), "{host}");
-            // A second server that is started by mistake does not share it.
+            // A second server that is started by mistake cannot share the port.
             assert!(listen(&next, None).await.is_err(), "{host}");
         }
     }

@@ -1,5 +1,5 @@
-//! The server's certificates come to their end: it is told when they are read, daily while fewer than 30
-//! days are left, and at the end.
+//! Logs that a certificate of the server expires: when it is loaded, daily in its last 30 days, and
+//! when it has expired.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,37 +7,37 @@ use kes_api::Timestamp;
 use kes_tls::{Life, Validity};
 use parking_lot::Mutex;
 
-/// How often the same is told again.
-const AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often the same warning is repeated.
+const REPEAT_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How often the clock is looked at: it may jump.
-const LOOK: Duration = Duration::from_secs(60);
+/// How often the clock is read at least: it may jump.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A certificate of the server.
 #[derive(Clone, Debug)]
 pub(crate) struct Certificate {
-    /// What it is called in the log: the field of the configuration and the file.
+    /// Its name in the log: the field of the configuration and the file.
     pub(crate) name: String,
     pub(crate) validity: Validity,
 }
 
-/// What was told, and when.
+/// What was logged, and when.
 #[derive(Debug, Default)]
 pub(crate) struct Expiry {
-    told: Mutex<Vec<(Validity, &'static str, SystemTime)>>,
+    logged: Mutex<Vec<(Validity, &'static str, SystemTime)>>,
 }
 
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Told {
+struct Warning {
     is_error: bool,
     text: String,
 }
 
 impl Expiry {
-    /// Tells of the certificates what is to be told now; `anew`, whatever was told before.
-    pub(crate) fn look(&self, certificates: &[Certificate], now: SystemTime, anew: bool) {
-        for Told { is_error, text } in self.lines(certificates, now, anew) {
+    /// Logs what is due for these certificates; with `anew`, also what was logged before.
+    pub(crate) fn check(&self, certificates: &[Certificate], now: SystemTime, anew: bool) {
+        for Warning { is_error, text } in self.lines(certificates, now, anew) {
             if is_error {
                 tracing::error!("{text}");
             } else {
@@ -46,19 +46,21 @@ impl Expiry {
         }
     }
 
-    fn lines(&self, certificates: &[Certificate], now: SystemTime, anew: bool) -> Vec<Told> {
-        let mut told = self.told.lock();
-        let before = std::mem::take(&mut *told);
+    fn lines(&self, certificates: &[Certificate], now: SystemTime, anew: bool) -> Vec<Warning> {
+        let mut logged = self.logged.lock();
+        let before = std::mem::take(&mut *logged);
         let mut lines = Vec::new();
         for Certificate { name, validity } in certificates {
-            let Some((state, is_error, what)) = judge(*validity, now) else { continue };
+            let Some((state, is_error, what)) = assess(*validity, now) else { continue };
             let last = before.iter().find(|(known, of, _)| known == validity && *of == state);
             let since = last.map(|(.., at)| now.duration_since(*at).unwrap_or_default());
             match last {
-                Some(last) if !anew && since.is_some_and(|since| since < AGAIN) => told.push(*last),
+                Some(last) if !anew && since.is_some_and(|since| since < REPEAT_INTERVAL) => {
+                    logged.push(*last)
+                }
                 _ => {
-                    told.push((*validity, state, now));
-                    lines.push(Told { is_error, text: format!("{name}: {what}") });
+                    logged.push((*validity, state, now));
+                    lines.push(Warning { is_error, text: format!("{name}: {what}") });
                 }
             }
         }
@@ -66,9 +68,9 @@ impl Expiry {
     }
 }
 
-/// What is told of a certificate: its state in a word, whether that is an error, and the text.
-/// `None` while all is well.
-fn judge(validity: Validity, now: SystemTime) -> Option<(&'static str, bool, String)> {
+/// What the log tells of a certificate: its state in a word, whether that is an error, and the text.
+/// `None` if there is nothing to warn of.
+fn assess(validity: Validity, now: SystemTime) -> Option<(&'static str, bool, String)> {
     let time = |time: SystemTime| Timestamp::from(time).to_table();
     let Validity { from, until } = validity;
     Some(match validity.life(now) {
@@ -96,9 +98,9 @@ fn judge(validity: Validity, now: SystemTime) -> Option<(&'static str, bool, Str
     })
 }
 
-/// How long to wait before the certificates are looked at again.
-pub(crate) fn next_look(certificates: &[Certificate], now: SystemTime) -> Duration {
-    /// The last moment of a certificate belongs to its life.
+/// How long to wait before the certificates are checked again.
+pub(crate) fn next_check(certificates: &[Certificate], now: SystemTime) -> Duration {
+    /// A certificate is still valid in its last moment.
     const PAST: Duration = Duration::from_millis(10);
     certificates
         .iter()
@@ -106,15 +108,15 @@ pub(crate) fn next_look(certificates: &[Certificate], now: SystemTime) -> Durati
         .filter_map(|end| end.duration_since(now).ok())
         .map(|left| left + PAST)
         .min()
-        .unwrap_or(LOOK)
-        .min(LOOK)
+        .unwrap_or(CHECK_INTERVAL)
+        .min(CHECK_INTERVAL)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const DAY: Duration = AGAIN;
+    const DAY: Duration = REPEAT_INTERVAL;
 
     fn certificate(until: SystemTime) -> Certificate {
         let validity = Validity { from: until - DAY * 365, until };
@@ -168,9 +170,9 @@ mod tests {
     #[test]
     fn the_next_look_is_at_the_end_or_soon() {
         let now = SystemTime::UNIX_EPOCH + DAY * 20_000;
-        assert_eq!(next_look(&[certificate(now + DAY)], now), LOOK);
-        let left = next_look(&[certificate(now + Duration::from_secs(7))], now);
+        assert_eq!(next_check(&[certificate(now + DAY)], now), CHECK_INTERVAL);
+        let left = next_check(&[certificate(now + Duration::from_secs(7))], now);
         assert_eq!(left.as_secs(), 7);
-        assert_eq!(next_look(&[certificate(now - DAY)], now), LOOK);
+        assert_eq!(next_check(&[certificate(now - DAY)], now), CHECK_INTERVAL);
     }
 }

@@ -1,19 +1,19 @@
-//! The certificate of a client that was not let in: the handshake's error names the reason alone,
-//! and the certificate is gone with the connection.
+//! Keeps the certificate of a refused client for the log: rustls returns only the reason, and drops
+//! the certificate with the connection.
 
 use std::cell::RefCell;
 
 use kes_api::Identity;
 use rustls::pki_types::CertificateDer;
 
-/// What is told of a refused certificate.
+/// What the log tells of a refused certificate.
 #[derive(Clone, Debug)]
 pub(crate) struct Refused {
     /// Its subject; the client chose it.
     pub(crate) subject: String,
-    /// The identity that it would have had.
+    /// The identity that it would have given.
     pub(crate) identity: Option<Identity>,
-    /// The days on which it holds, where it says so.
+    /// When it is valid, if that could be read.
     pub(crate) validity: Option<kes_tls::Validity>,
 }
 
@@ -21,8 +21,8 @@ tokio::task_local! {
     static REFUSED: RefCell<Option<Refused>>;
 }
 
-/// Notes a certificate for the handshake that this task runs.
-pub(super) fn note(certificate: &CertificateDer<'_>) {
+/// Keeps a certificate for the handshake that this task runs.
+pub(super) fn keep(certificate: &CertificateDer<'_>) {
     let _ = REFUSED.try_with(|refused| {
         *refused.borrow_mut() = Some(Refused {
             subject: kes_tls::subject(certificate).unwrap_or_default(),
@@ -32,8 +32,8 @@ pub(super) fn note(certificate: &CertificateDer<'_>) {
     });
 }
 
-/// Runs a handshake, and returns with its result the certificate that was refused in it.
-pub(crate) async fn watch<T>(handshake: impl Future<Output = T>) -> (T, Option<Refused>) {
+/// Runs a handshake; returns its result and the certificate that was refused in it.
+pub(crate) async fn during<T>(handshake: impl Future<Output = T>) -> (T, Option<Refused>) {
     REFUSED
         .scope(RefCell::new(None), async {
             let result = handshake.await;

@@ -1,5 +1,6 @@
-//! A client proves that it holds the private key of the certificate that it sends. Who signed that
-//! certificate, and when it expires, matters with `tls.auth: on` alone (contract `config.md`, TLS).
+//! Verifies that a client holds the private key of the certificate that it sends. Only with
+//! `tls.auth: on` does it matter who signed that certificate and when it expires (contract
+//! `config.md`, TLS).
 
 use kes_api::certificate::Certificate;
 use kes_tls::ClientChains;
@@ -17,11 +18,11 @@ use webpki::RawPublicKeyEntity;
 
 use super::refused;
 
-/// Accepts the certificates whose private key the client holds: all of them, or those that a
-/// trusted CA vouches for.
+/// Accepts certificates whose private key the client holds: all of them, or those that a trusted CA
+/// has signed.
 ///
-/// The signature of the handshake is checked with the public key alone: a certificate parser would
-/// refuse X.509 v1 and unknown critical extensions, which the contract accepts.
+/// The handshake's signature is verified with the public key alone: webpki's certificate parser
+/// refuses X.509 v1 and unknown critical extensions, which the contract accepts.
 #[derive(Debug)]
 pub(super) struct ClientCertificates {
     algorithms: WebPkiSupportedAlgorithms,
@@ -30,7 +31,7 @@ pub(super) struct ClientCertificates {
 }
 
 impl ClientCertificates {
-    /// With `trusted`, a client's certificate has to come from there.
+    /// With `trusted`, a client's certificate has to be signed by one of these CAs.
     pub(super) fn new(
         provider: &CryptoProvider,
         mandatory: bool,
@@ -61,7 +62,7 @@ impl ClientCertVerifier for ClientCertificates {
         self.mandatory
     }
 
-    /// Without trusted CAs none: a client sends whatever certificate it has.
+    /// Empty without trusted CAs: a client then sends whatever certificate it has.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         self.trusted.as_ref().map_or(&[], ClientChains::subjects)
     }
@@ -76,12 +77,12 @@ impl ClientCertVerifier for ClientCertificates {
         if let Some(trusted) = &self.trusted {
             trusted
                 .verify(end_entity, intermediates, now)
-                .inspect_err(|_| refused::note(end_entity))?;
+                .inspect_err(|_| refused::keep(end_entity))?;
         }
         Ok(ClientCertVerified::assertion())
     }
 
-    /// In TLS 1.2 a scheme names hash and kind of key, not the curve: each is tried.
+    /// In TLS 1.2 a scheme names the hash and the kind of key, not the curve: all curves are tried.
     fn verify_tls12_signature(
         &self,
         message: &[u8],
@@ -91,7 +92,7 @@ impl ClientCertVerifier for ClientCertificates {
         verify(self.algorithms(signed.scheme)?, message, cert, signed)
     }
 
-    /// In TLS 1.3 a scheme names the curve as well, and PKCS#1 v1.5 is gone (RFC 8446, 4.2.3).
+    /// In TLS 1.3 a scheme names the curve as well, and PKCS#1 v1.5 is not allowed (RFC 8446, 4.2.3).
     fn verify_tls13_signature(
         &self,
         message: &[u8],
@@ -122,7 +123,7 @@ fn verify(
     for algorithm in algorithms {
         match key.verify_signature(*algorithm, message, signed.signature()) {
             Ok(()) => return Ok(HandshakeSignatureValid::assertion()),
-            // The algorithm is for another kind of key.
+            // The algorithm is for another kind of key: try the next one.
             Err(webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)) => {}
             Err(_) => return Err(CertificateError::BadSignature.into()),
         }

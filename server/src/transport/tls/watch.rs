@@ -1,6 +1,6 @@
-//! Looks at the certificate files every few seconds, and through symbolic links: a mounted
-//! volume swaps the folder that a link points to, which no change notification of the link's own
-//! folder tells.
+//! Detects changes of the certificate files by polling, through symbolic links: Kubernetes swaps
+//! the folder that a link of a mounted volume points to, and change notifications for the link's
+//! own folder do not report that.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,22 +8,22 @@ use std::time::Duration;
 use rustix::fs::Stat;
 use tokio::time::Instant;
 
-/// How often the files' states are compared. A stat of three files costs some microseconds.
+/// How often the files' metadata is compared. A stat of three files costs some microseconds.
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// How often the files are read again even if they look unchanged (contract `config.md`, While it
 /// runs).
 const REREAD: Duration = Duration::from_secs(15 * 60);
 
-/// The states of a set of files.
+/// The metadata of a set of files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fingerprint(Vec<Option<FileState>>);
 
-/// Device, inode, size, and the times of change of content and of inode.
+/// Device, inode, size, and the times at which content and inode changed.
 type FileState = (u64, u64, i64, (i64, u64), (i64, u64));
 
 impl Fingerprint {
-    /// Looks at the files, and at the files in a folder.
+    /// Reads the metadata of the files; of a folder, that of the files in it too.
     pub(crate) fn of(files: &[PathBuf]) -> Self {
         let mut states = Vec::with_capacity(files.len());
         for file in files {
@@ -49,8 +49,9 @@ fn state(file: &std::path::Path) -> Option<FileState> {
     rustix::fs::stat(file).ok().as_ref().map(fields)
 }
 
-/// Waits until the files' states differ from `seen`, or until it is time to read them anyway.
-/// Returns what was seen then. A reload may name other files while this waits: it asks each time.
+/// Waits until the files' metadata differs from `seen`, or until it is time to read them anyway.
+/// Returns the metadata of that moment. A reload may name other files meanwhile, so `files` is called
+/// each time.
 pub(crate) async fn changed(files: impl Fn() -> Vec<PathBuf>, seen: &Fingerprint) -> Fingerprint {
     let reread = Instant::now() + REREAD;
     let mut ticks = tokio::time::interval(INTERVAL);
@@ -58,7 +59,7 @@ pub(crate) async fn changed(files: impl Fn() -> Vec<PathBuf>, seen: &Fingerprint
     loop {
         ticks.tick().await;
         let files = files();
-        // A network mount may hang; the runtime must not.
+        // A network mount may hang, and must not block the runtime.
         let now = tokio::task::spawn_blocking(move || Fingerprint::of(&files)).await;
         let now = now.unwrap_or_default();
         if now != *seen || Instant::now() >= reread {

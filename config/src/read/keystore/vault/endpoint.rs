@@ -1,9 +1,9 @@
 use url::{ParseError, Url};
 
-use crate::value::{Noted, Text, Value};
+use crate::value::{AlreadyReported, Text, Value};
 
 /// Reads URLs that are separated by commas.
-pub(super) fn read(value: &Value<'_>) -> Result<Vec<Url>, Noted> {
+pub(super) fn read(value: &Value<'_>) -> Result<Vec<Url>, AlreadyReported> {
     let Some(text) = value.text_or("one text; separate several endpoints with commas")? else {
         return Err(value.mistake("is required"));
     };
@@ -18,7 +18,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<Vec<Url>, Noted> {
     Ok(urls)
 }
 
-fn endpoint(written: &str, text: &Text<'_>) -> Result<Url, Noted> {
+fn endpoint(written: &str, text: &Text<'_>) -> Result<Url, AlreadyReported> {
     let url = match Url::parse(written) {
         Ok(url) => url,
         Err(ParseError::RelativeUrlWithoutBase) => return Err(no_scheme(written, text)),
@@ -46,7 +46,7 @@ fn endpoint(written: &str, text: &Text<'_>) -> Result<Url, Noted> {
 }
 
 /// The message shows the text only if it is clearly a host and a port: it may be a secret.
-fn no_scheme(written: &str, text: &Text<'_>) -> Noted {
+fn no_scheme(written: &str, text: &Text<'_>) -> AlreadyReported {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
     let is_port = |port: &str| port.parse::<u16>().is_ok();
     let is_shown = text.variable().is_none()
@@ -58,7 +58,7 @@ fn no_scheme(written: &str, text: &Text<'_>) -> Noted {
 
 /// Allows a path, with a warning, since a proxy may serve Vault below one. Refuses `/v1`, which
 /// people copy from the documentation of Vault's API: it is added to the path of every call anyway.
-fn check_path(url: &Url, text: &Text<'_>) -> Result<(), Noted> {
+fn check_path(url: &Url, text: &Text<'_>) -> Result<(), AlreadyReported> {
     let mut segments = url.path().split('/').filter(|segment| !segment.is_empty()).peekable();
     if segments.peek().is_none() {
         return Ok(());

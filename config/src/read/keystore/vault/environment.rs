@@ -3,7 +3,7 @@
 
 use kes_keystore::config::{ConfiguredPath, VaultTls};
 
-use crate::value::{Noted, Value};
+use crate::value::{AlreadyReported, Value};
 
 /// Variables that have an effect.
 const OBEYED: [&str; 7] = [
@@ -44,7 +44,7 @@ pub(super) fn client(
     key_field: &Value<'_>,
     cert_field: &Value<'_>,
     tls: &mut VaultTls,
-) -> Result<(), Noted> {
+) -> Result<(), AlreadyReported> {
     let (cert, key) = ("VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY");
     let taken = |field: &Value<'_>, name: &'static str| {
         let text = field.variable(name)?;

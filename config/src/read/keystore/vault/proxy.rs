@@ -7,10 +7,10 @@ use kes_keystore::config::{Proxy, SecretText};
 use url::Url;
 
 use super::environment::taken_from;
-use crate::value::{Noted, Value};
+use crate::value::{AlreadyReported, Value};
 
 /// The proxies of endpoints that have one.
-pub(super) fn read(value: &Value<'_>, endpoints: &[Url]) -> Result<Vec<Proxy>, Noted> {
+pub(super) fn read(value: &Value<'_>, endpoints: &[Url]) -> Result<Vec<Proxy>, AlreadyReported> {
     let of = |endpoint: &Url, proxy: &Url| Proxy {
         origin: endpoint.origin().ascii_serialization(),
         url: SecretText::new(proxy.to_string()),

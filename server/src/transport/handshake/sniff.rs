@@ -1,18 +1,18 @@
-//! What a client says first: a probe without `scheme: HTTPS` speaks plain HTTP, and has to be told
-//! so in plain HTTP (contract `api.md`, Transport).
+//! Tells plain HTTP from TLS by the first bytes of a connection: a probe without `scheme: HTTPS`
+//! speaks plain HTTP and gets its answer in plain HTTP (contract `api.md`, Transport).
 
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-/// The reason that the log reads of a plain HTTP request.
+/// Why a plain HTTP request is refused, for the log.
 pub(super) const HTTP_REQUEST: &str =
     "the client sent an HTTP request to an HTTPS server; its URL or probe needs the scheme https";
 
-/// What a client sees of it.
+/// The same for the client.
 const BODY: &str = "Client sent an HTTP request to an HTTPS server.\n";
 
-/// What a request line may begin with. The last one is HTTP/2 without TLS.
+/// The possible beginnings of a request line. The last one is HTTP/2 without TLS.
 const METHODS: [&[u8]; 10] = [
     b"GET ",
     b"HEAD ",
@@ -26,41 +26,41 @@ const METHODS: [&[u8]; 10] = [
     b"PRI * HTTP/2.0",
 ];
 
-/// As many bytes as the longest of [`METHODS`].
+/// The length of the longest of [`METHODS`].
 const ENOUGH: usize = 14;
 
-/// How long to wait for more of a first word that came in pieces.
+/// How long to wait for more bytes of a method that arrives in pieces.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What a client says first.
+/// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum First {
-    /// TLS, or what only TLS can judge.
+pub(super) enum Protocol {
+    /// TLS, or anything that is not HTTP: the TLS library refuses it.
     Tls,
-    /// A request of plain HTTP.
+    /// Plain HTTP.
     Http(Request),
-    /// Nothing: it has closed the connection.
-    Gone,
+    /// The client has closed the connection.
+    Closed,
 }
 
-/// A request of plain HTTP, of which no more is known.
+/// A request of plain HTTP, as far as its answer depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Request {
     is_head: bool,
 }
 
-/// Waits for the first bytes, and leaves them where they are: what is TLS is read again.
-pub(super) async fn of(stream: &TcpStream) -> First {
+/// Waits for the first bytes, and leaves them in the socket: the TLS library reads them again.
+pub(super) async fn protocol(stream: &TcpStream) -> Protocol {
     let mut bytes = [0; ENOUGH];
     let mut seen = 0;
     loop {
-        let Ok(len) = stream.peek(&mut bytes).await else { return First::Gone };
-        // The end of what was sent looks the same as no more of it yet.
+        let Ok(len) = stream.peek(&mut bytes).await else { return Protocol::Closed };
+        // The client has closed its side.
         if len == 0 {
-            return First::Gone;
+            return Protocol::Closed;
         }
-        if let Some(first) = judge(&bytes[..len]) {
-            return first;
+        if let Some(protocol) = classify(&bytes[..len]) {
+            return protocol;
         }
         if len == seen {
             tokio::time::sleep(PAUSE).await;
@@ -69,17 +69,17 @@ pub(super) async fn of(stream: &TcpStream) -> First {
     }
 }
 
-/// `None` if it takes more bytes to say.
-fn judge(bytes: &[u8]) -> Option<First> {
+/// `None` if more bytes are needed to decide.
+fn classify(bytes: &[u8]) -> Option<Protocol> {
     for method in METHODS {
         if bytes.starts_with(method) {
-            return Some(First::Http(Request { is_head: method == b"HEAD " }));
+            return Some(Protocol::Http(Request { is_head: method == b"HEAD " }));
         }
         if method.starts_with(bytes) {
             return None;
         }
     }
-    Some(First::Tls)
+    Some(Protocol::Tls)
 }
 
 impl Request {
@@ -100,25 +100,25 @@ mod tests {
 
     #[test]
     fn plain_http_is_told_from_tls_by_its_first_bytes() {
-        let http = |is_head| Some(First::Http(Request { is_head }));
-        for (bytes, first) in [
+        let http = |is_head| Some(Protocol::Http(Request { is_head }));
+        for (bytes, protocol) in [
             (&b"GET / HTTP/1.1"[..], http(false)),
             (b"GET /", http(false)),
             (b"HEAD /v1/ready", http(true)),
             (b"PRI * HTTP/2.0", http(false)),
             (b"OPTIONS * HTTP", http(false)),
-            // It may become one.
+            // It may become a method.
             (b"G", None),
             (b"PUT", None),
             (b"PRI * HTTP/", None),
-            // TLS, and what is neither.
-            (&[0x16, 3, 1, 2, 0], Some(First::Tls)),
-            (b"SSH-2.0-", Some(First::Tls)),
-            (b"get / HTTP/1.1", Some(First::Tls)),
-            (b"GETX / HTTP", Some(First::Tls)),
-            (b"PRI / HTTP/1.1", Some(First::Tls)),
+            // TLS, and neither of them.
+            (&[0x16, 3, 1, 2, 0], Some(Protocol::Tls)),
+            (b"SSH-2.0-", Some(Protocol::Tls)),
+            (b"get / HTTP/1.1", Some(Protocol::Tls)),
+            (b"GETX / HTTP", Some(Protocol::Tls)),
+            (b"PRI / HTTP/1.1", Some(Protocol::Tls)),
         ] {
-            assert_eq!(judge(bytes), first, "{:?}", String::from_utf8_lossy(bytes));
+            assert_eq!(classify(bytes), protocol, "{:?}", String::from_utf8_lossy(bytes));
         }
         assert_eq!(METHODS.map(<[u8]>::len).into_iter().max(), Some(ENOUGH));
     }

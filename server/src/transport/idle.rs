@@ -1,0 +1,272 @@
+//! Idle tracking: which connections have no request, which take too long to send a request's head,
+//! and when a connection is to be closed for it.
+//!
+//! hyper's own time limit for heads also ends kept-alive connections that wait for their next
+//! request, so it cannot be 5 s while the idle timeout is 90 s. This module tells the two apart: a
+//! connection is idle until bytes arrive, and from the first of them the time for a head runs.
+
+use std::future::Future as _;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+use zeroize::Zeroizing;
+
+/// A head has to be complete this long after its first byte (contract `api.md`, Transport).
+const HEAD_TIMEOUT: Millis = 5_000;
+
+/// A connection without a request is closed after this long (contract `api.md`, Transport).
+const IDLE_TIMEOUT: Millis = 90_000;
+
+/// When the server shuts down, a connection that has not had a request yet has this long to send
+/// one, which may already be on its way. hyper would wait for the first bytes of HTTP/2 without a
+/// limit.
+const FIRST_REQUEST_TIMEOUT: Millis = 1_000;
+
+/// How long the server reads from a connection that it closes (lingering close). If a client still
+/// sends the body of a refused request, the system resets a connection that is closed with unread
+/// data, and the client may lose the answer.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// Milliseconds since [`epoch`]; 0 is never a time.
+pub(super) type Millis = u64;
+
+/// What one connection is doing, as far as its idle timeout depends on it.
+#[derive(Debug, Default)]
+pub(super) struct IdleTracker {
+    /// Requests without an answer, and streams that are still open.
+    requests: AtomicUsize,
+    idle_since: AtomicU64,
+    /// Whether bytes have arrived that may be the start of a head.
+    head_may_begin: AtomicBool,
+    /// When the first byte of an incomplete head arrived; 0 if there is none.
+    head_since: AtomicU64,
+    /// Whether the connection has had a request.
+    was_used: AtomicBool,
+    /// When the server began to shut down; 0 before that.
+    shutdown_since: AtomicU64,
+    /// Whether bytes that arrive outside of a request start a head. In HTTP/2 they may be anything.
+    tracks_heads: bool,
+}
+
+impl IdleTracker {
+    pub(super) fn new(tracks_heads: bool) -> Arc<Self> {
+        let idle_since = AtomicU64::new(now());
+        Arc::new(Self { idle_since, tracks_heads, ..Self::default() })
+    }
+
+    /// Notes that a request's head is complete. The connection is not idle until the result is
+    /// dropped.
+    pub(super) fn begin_request(self: &Arc<Self>) -> ActiveRequest {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.was_used.store(true, Ordering::Relaxed);
+        self.head_may_begin.store(false, Ordering::Relaxed);
+        self.head_since.store(0, Ordering::Relaxed);
+        ActiveRequest(Arc::clone(self))
+    }
+
+    fn bytes_arrived(&self) {
+        if self.tracks_heads && self.requests.load(Ordering::Relaxed) == 0 {
+            self.head_may_begin.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// To be called after the connection was polled: bytes that have arrived and did not complete a
+    /// request start a head. Only then is the clock read.
+    pub(super) fn update(&self) {
+        if self.head_may_begin.load(Ordering::Relaxed) {
+            self.head_may_begin.store(false, Ordering::Relaxed);
+            if self.head_since.load(Ordering::Relaxed) == 0 {
+                self.head_since.store(now(), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Notes that the server shuts down.
+    pub(super) fn begin_shutdown(&self) {
+        self.shutdown_since.store(now(), Ordering::Relaxed);
+    }
+
+    /// Whether the server shuts down.
+    pub(super) fn is_shutting_down(&self) -> bool {
+        self.shutdown_since.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether a head has begun to arrive and is not complete.
+    pub(super) fn is_receiving_head(&self) -> bool {
+        self.head_since.load(Ordering::Relaxed) != 0
+    }
+
+    /// When the connection is to be closed unless something changes; `None` while it has a request.
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        if self.requests.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        let head_since = self.head_since.load(Ordering::Relaxed);
+        let shutdown_since = self.shutdown_since.load(Ordering::Relaxed);
+        if head_since != 0 {
+            Some(head_since + HEAD_TIMEOUT)
+        } else if shutdown_since != 0 && !self.was_used.load(Ordering::Relaxed) {
+            Some(shutdown_since + FIRST_REQUEST_TIMEOUT)
+        } else {
+            Some(self.idle_since.load(Ordering::Relaxed) + IDLE_TIMEOUT)
+        }
+    }
+
+    /// When to ask for the deadline again while there is none: before any new one can pass.
+    pub(super) fn next_check() -> Millis {
+        now() + HEAD_TIMEOUT
+    }
+}
+
+/// A request that is being answered, or the stream that is its answer. The connection is not idle
+/// while this exists.
+pub(crate) struct ActiveRequest(Arc<IdleTracker>);
+
+impl ActiveRequest {
+    /// Another one for the same connection, for work that goes on after the answer.
+    pub(crate) fn another(&self) -> Self {
+        self.0.begin_request()
+    }
+}
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        self.0.idle_since.store(now(), Ordering::Relaxed);
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An I/O object that tells an [`IdleTracker`] when bytes arrive, and that lingers when it is shut
+/// down.
+pub(super) struct TrackedIo<T> {
+    inner: T,
+    tracker: Arc<IdleTracker>,
+    /// Set once the write side is closed.
+    lingering: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T> TrackedIo<T> {
+    pub(super) fn new(inner: T, tracker: &Arc<IdleTracker>) -> Self {
+        Self { inner, tracker: Arc::clone(tracker), lingering: None }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = ready!(Pin::new(&mut self.inner).poll_read(cx, buffer));
+        if buffer.filled().len() > before {
+            self.tracker.bytes_arrived();
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    /// Closes the write side, then reads and discards until the client has closed its side or
+    /// [`LINGER`] is over.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { inner, lingering, .. } = &mut *self;
+        let time_limit = match lingering {
+            Some(time_limit) => time_limit,
+            None => {
+                ready!(Pin::new(&mut *inner).poll_shutdown(cx))?;
+                lingering.insert(Box::pin(tokio::time::sleep(LINGER)))
+            }
+        };
+        // What is discarded may be a plaintext: it is wiped.
+        let mut discarded = Zeroizing::new([0; 4096]);
+        while time_limit.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut *discarded);
+            let read = ready!(Pin::new(&mut *inner).poll_read(cx, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+fn epoch() -> Instant {
+    // One millisecond in the past, so that `now` is never 0.
+    static EPOCH: LazyLock<Instant> = LazyLock::new(|| Instant::now() - Duration::from_millis(1));
+    *EPOCH
+}
+
+/// A time in the form that the runtime's timers take.
+pub(super) fn instant(at: Millis) -> Instant {
+    epoch() + Duration::from_millis(at)
+}
+
+pub(super) fn now() -> Millis {
+    Millis::try_from(epoch().elapsed().as_millis()).unwrap_or(Millis::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_idle_unless_it_has_a_request() {
+        let tracker = IdleTracker::new(false);
+        assert!(tracker.deadline().is_some());
+        let request = tracker.begin_request();
+        assert!(tracker.deadline().is_none());
+        drop(request);
+        assert!(tracker.deadline().is_some());
+    }
+
+    #[test]
+    fn a_head_is_due_from_its_first_byte_until_it_is_complete() {
+        let tracker = IdleTracker::new(true);
+        let idle = tracker.deadline().unwrap();
+        tracker.bytes_arrived();
+        assert_eq!(tracker.deadline(), Some(idle));
+        tracker.update();
+        assert!(tracker.is_receiving_head());
+        assert!(tracker.deadline().unwrap() < idle);
+
+        let request = tracker.begin_request();
+        assert!(!tracker.is_receiving_head());
+        // The body of a request is not a head.
+        tracker.bytes_arrived();
+        drop(request);
+        tracker.update();
+        assert!(!tracker.is_receiving_head());
+    }
+}

@@ -1,0 +1,109 @@
+//! What ends a connection other than its client: a deadline that passes, or the server's shutdown
+//! signal.
+//!
+//! A connection checks both after each piece of work, so the check has to be cheap: timer and
+//! shutdown signal have a waker of their own, and are polled only after it was called.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
+
+use futures_util::task::AtomicWaker;
+use tokio::sync::watch;
+use tokio::time::Sleep;
+
+use super::idle::{self, IdleTracker, Millis};
+
+/// Why a connection is to end.
+pub(super) enum Termination {
+    /// The connection was idle for too long, or a head took too long.
+    DeadlinePassed,
+    /// The server shuts down. Returned once.
+    Shutdown,
+}
+
+/// Waits for what ends one connection.
+pub(super) struct Terminations {
+    tracker: Arc<IdleTracker>,
+    wake_up: Arc<WakeUp>,
+    waker: Waker,
+    timer: Pin<Box<Sleep>>,
+    /// When the timer fires.
+    fires_at: Millis,
+    /// `None` once the signal has come.
+    shutdown: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Terminations {
+    pub(super) fn of(tracker: &Arc<IdleTracker>, mut shutdown: watch::Receiver<bool>) -> Self {
+        // Set, so that the first poll registers the waker with both.
+        let wake_up = Arc::new(WakeUp { is_set: AtomicBool::new(true), task: AtomicWaker::new() });
+        let fires_at = IdleTracker::next_check();
+        Self {
+            tracker: Arc::clone(tracker),
+            waker: Waker::from(Arc::clone(&wake_up)),
+            wake_up,
+            timer: Box::pin(tokio::time::sleep_until(idle::instant(fires_at))),
+            fires_at,
+            shutdown: Some(Box::pin(async move {
+                let _ = shutdown.wait_for(|is_set| *is_set).await;
+            })),
+        }
+    }
+
+    /// To be polled after the connection, whose progress decides on the deadline.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Termination> {
+        self.tracker.update();
+        self.wake_up.task.register(cx.waker());
+        // The timer is reset only to fire earlier: a busy connection does not touch it.
+        let deadline = self.tracker.deadline();
+        if deadline.is_some_and(|deadline| deadline < self.fires_at) {
+            self.reset_timer(deadline);
+        } else if !self.wake_up.is_set.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        self.wake_up.is_set.store(false, Ordering::Relaxed);
+        let waker = self.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        if let Some(shutdown) = &mut self.shutdown
+            && shutdown.as_mut().poll(&mut cx).is_ready()
+        {
+            self.shutdown = None;
+            self.wake_up.is_set.store(true, Ordering::Relaxed);
+            return Poll::Ready(Termination::Shutdown);
+        }
+        loop {
+            ready!(self.timer.as_mut().poll(&mut cx));
+            match deadline {
+                Some(deadline) if deadline <= idle::now() => {
+                    return Poll::Ready(Termination::DeadlinePassed);
+                }
+                deadline => self.reset_timer(deadline),
+            }
+        }
+    }
+
+    fn reset_timer(&mut self, deadline: Option<Millis>) {
+        self.fires_at = deadline.unwrap_or_else(IdleTracker::next_check);
+        self.timer.as_mut().reset(idle::instant(self.fires_at));
+    }
+}
+
+/// The waker of timer and shutdown signal: remembers that it was called, and wakes the task of the
+/// connection.
+struct WakeUp {
+    is_set: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for WakeUp {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is_set.store(true, Ordering::Release);
+        self.task.wake();
+    }
+}
