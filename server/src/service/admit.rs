@@ -1,9 +1,9 @@
 //! The order of checks before an operation may run (contract `api.md`, Order of checks).
 //!
-//! 1. The path led to a route (see [`crate::service::router`]).
-//! 2. The method is the route's.
-//! 3. The client is who it must be, and its policy allows the decoded path.
-//! 4. The announced body is within the route's limit.
+//! 1. The path leads to a route (see [`super::router`]).
+//! 2. The method is that of the route.
+//! 3. The client has the identity that the route needs, and its policy allows the decoded path.
+//! 4. The announced length of the body is within the route's limit.
 //!
 //! What comes out is a `Permit` for the operation on what the path names, which every operation on
 //! keys requires. The name in the path (5) and the body (6) are parsed in that order by the handler
@@ -11,28 +11,24 @@
 
 use kes_policy::{Denied, Permit};
 
-use crate::lifecycle::state::State;
-use crate::service::error::Error;
-use crate::service::router::Target;
-use crate::transport::peer::Peer;
+use super::context::RequestContext;
+use super::error::Error;
 
 /// Decides whether a request may run.
-pub(crate) fn admit<'a>(
-    state: &State,
-    peer: &Peer,
-    target: &'a Target<'_>,
-    method: &http::Method,
+pub(super) fn admit<'a>(
+    context: &'a RequestContext<'_>,
     announced_body: Option<u64>,
 ) -> Result<Permit<'a>, Error> {
-    let route = target.route;
+    let (route, method) = (context.target.route, &context.head.method);
     if !route.accepts(method.as_str()) {
         let received = method.as_str().to_owned();
         return Err(Error::Method { received, expected: route.method.as_str() });
     }
 
-    let identity = peer.identity.as_ref().ok();
-    let permit = state.policies.permit(identity, route.operation, &target.path);
-    let permit = permit.map_err(|denied| match (denied, peer.identity) {
+    let identity = context.peer.identity;
+    let (policies, path) = (&context.state.policies, &context.target.path);
+    let permit = policies.permit(identity.as_ref().ok(), route.operation, path);
+    let permit = permit.map_err(|denied| match (denied, identity) {
         (Denied::NoIdentity, Err(reason)) => Error::NoIdentity(reason),
         (denied, _) => Error::Denied(denied),
     })?;

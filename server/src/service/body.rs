@@ -1,5 +1,5 @@
-//! Request bodies: read up to a limit, and wiped after use. What nobody wanted of one is read
-//! and dropped for a while, so that its sender gets its answer.
+//! Request bodies: read up to a limit, and wiped after use. The rest of a body that was not used is
+//! read and dropped, within limits, so that its client gets the answer.
 
 use std::time::Duration;
 
@@ -13,46 +13,53 @@ use kes_api::SecretBytes;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use zeroize::optimization_barrier;
 
-use crate::service::error::Error;
+use super::error::Error;
 use crate::transport::idle::ActiveRequest;
 
-/// How much of a body that nobody wants is read and dropped, in bytes: twice the largest body that
-/// a route takes, so that one that is somewhat too large ends by itself.
-const MAX_UNWANTED: u64 = 2 * 1024 * 1024;
+/// How many bytes of an unused body are read and dropped: twice the largest body that a route takes,
+/// so that a body that is somewhat too large is read to its end.
+const MAX_UNUSED: u64 = 2 * 1024 * 1024;
 
-/// How long that takes at most: some round trips, for an answer to arrive and for the client to
-/// stop sending. Each body keeps a task and one of its connection's streams busy for as long.
-const UNWANTED_TIME: Duration = Duration::from_secs(2);
+/// How long that takes at most: some round trips, in which the answer arrives and the client stops
+/// sending. Each body uses a task and one of the connection's streams for this long.
+const UNUSED_TIME: Duration = Duration::from_secs(2);
 
 /// The body of a request while it arrives.
 pub(crate) struct Arriving {
     incoming: Incoming,
-    /// Whether all of it was read, or it broke off.
+    /// Whether all of it was read, or the client broke off.
     has_ended: bool,
+    /// Whether a handler waits for it.
+    is_being_read: bool,
 }
 
 impl Arriving {
     pub(crate) fn new(incoming: Incoming) -> Self {
-        Self { incoming, has_ended: false }
+        Self { incoming, has_ended: false, is_being_read: false }
     }
 
-    /// Its length in bytes, where the client told it.
+    /// Its length in bytes, if the client has announced it.
     pub(crate) fn announced(&self) -> Option<u64> {
         self.incoming.size_hint().exact()
     }
 
-    /// Whether the client may be sending it still. A request whose body was read does not ask
-    /// the connection for it.
+    /// Whether a handler was waiting for it when it was dropped: the client was too slow.
+    pub(crate) fn is_being_read(&self) -> bool {
+        self.is_being_read
+    }
+
+    /// Whether the client may still be sending it. For a body that was read, the connection is not
+    /// asked.
     pub(crate) fn is_unread(&self) -> bool {
         !self.has_ended && !self.incoming.is_end_stream()
     }
 
-    /// Reads what is left of it after its request was refused, for a while.
+    /// Reads the rest of it after its request was refused, within limits.
     ///
-    /// To drop it would reset its HTTP/2 stream right behind the answer. A client that is still
-    /// sending then (curl 7.88 as Debian 12 has it) finds the stream reset before it has looked
-    /// at the answer, and loses it. Over HTTP/1.1 the connection would be closed, and could not
-    /// be used for the next request.
+    /// Dropping the body would reset its HTTP/2 stream right after the answer. A client that is
+    /// still sending (curl 7.88 of Debian 12) then sees the reset before it has read the answer, and
+    /// loses it. Over HTTP/1.1 the connection would be closed, and could not be used for the next
+    /// request.
     pub(crate) fn drain_after_refusal(mut self, head: &Parts, in_request: ActiveRequest) {
         if self.may_never_come(head) {
             return;
@@ -60,32 +67,32 @@ impl Arriving {
         let is_h2 = head.version == Version::HTTP_2;
         tokio::spawn(async move {
             let _in_request = in_request;
-            let end = Instant::now() + UNWANTED_TIME;
-            let ended = timeout_at(end, self.skip(MAX_UNWANTED)).await;
-            // A client that sends without a pause has not read its answer yet. It has to once its
-            // HTTP/2 window is used up, which is not opened any more.
+            let end = Instant::now() + UNUSED_TIME;
+            let ended = timeout_at(end, self.skip(MAX_UNUSED)).await;
+            // A client that sends without a pause has not read its answer yet. It will when its
+            // HTTP/2 window is used up, which the server no longer opens.
             if is_h2 && ended == Ok(false) {
                 sleep_until(end).await;
             }
         });
     }
 
-    /// Reads what is left of it before its request is answered with a success, for a while. A
-    /// client goes on sending after such an answer, and the same curl waits for ever once its
-    /// HTTP/2 window is used up: it does not read any more.
+    /// Reads the rest of it before its request is answered with a success, within limits. A client
+    /// goes on sending after such an answer, and the same curl waits for ever when its HTTP/2 window
+    /// is used up.
     pub(crate) async fn drain_before_success(&mut self, head: &Parts) {
         if !self.may_never_come(head) {
-            let _ = timeout(UNWANTED_TIME, self.skip(MAX_UNWANTED)).await;
+            let _ = timeout(UNUSED_TIME, self.skip(MAX_UNUSED)).await;
         }
     }
 
-    /// Whether the client waits for `100 Continue`. Who is told something else over HTTP/1.1 may
-    /// send its body then or not, so that the connection has to be closed.
+    /// Whether the client waits for `100 Continue`. Over HTTP/1.1 a client that gets another answer
+    /// may send its body or not, so the connection has to be closed.
     fn may_never_come(&self, head: &Parts) -> bool {
         head.version != Version::HTTP_2 && head.headers.contains_key(EXPECT)
     }
 
-    /// Reads and drops at most so many bytes; whether the body has ended then.
+    /// Reads and drops at most `most` bytes; whether the body has ended then.
     async fn skip(&mut self, most: u64) -> bool {
         let mut length = 0;
         while length <= most {
@@ -105,18 +112,25 @@ impl Arriving {
 /// The body of a request. It may hold a key or a plaintext.
 pub(crate) struct RequestBody(Pieces);
 
-/// What arrives in one piece is not copied.
+/// A body that arrives in one piece is not copied.
 enum Pieces {
     One(Bytes),
     Joined(SecretBytes),
 }
 
 impl RequestBody {
-    /// Reads a body of at most `limit` bytes. What is over the limit is not kept.
+    /// Reads a body of at most `limit` bytes. Bytes over the limit are wiped.
     pub(crate) async fn read(arriving: &mut Arriving, limit: u64) -> Result<Self, Error> {
-        let Arriving { incoming, has_ended } = arriving;
+        arriving.is_being_read = true;
+        let body = Self::read_pieces(arriving, limit).await;
+        arriving.is_being_read = false;
+        body
+    }
+
+    async fn read_pieces(arriving: &mut Arriving, limit: u64) -> Result<Self, Error> {
+        let Arriving { incoming, has_ended, .. } = arriving;
         let announced = incoming.size_hint().lower().min(limit);
-        // Most bodies arrive in one piece, which stays where it is.
+        // Most bodies arrive in one piece, which is not copied.
         let mut first = Bytes::new();
         let mut joined: Option<Buffer> = None;
         let mut length = 0;
@@ -141,8 +155,8 @@ impl RequestBody {
                         Some(buffer) => buffer.absorb(piece),
                         None if first.is_empty() => first = piece,
                         None => {
-                            // Each piece is given back at once: the connection reads the next
-                            // one into the same memory.
+                            // Each piece is dropped at once, so that the connection reads the
+                            // next one into the same memory.
                             let mut buffer = Buffer::with_capacity(announced);
                             buffer.absorb(std::mem::take(&mut first));
                             buffer.absorb(piece);
@@ -176,7 +190,7 @@ impl Drop for RequestBody {
     }
 }
 
-/// Pieces as one. Where it has to grow it leaves nothing behind.
+/// A buffer for pieces. When it grows, the old memory is wiped.
 struct Buffer(SecretBytes);
 
 impl Buffer {
@@ -199,8 +213,8 @@ impl Buffer {
     }
 }
 
-/// Wipes a piece whose memory nobody else holds. What shares a connection's read buffer is
-/// overwritten by the requests that follow.
+/// Wipes a piece that does not share its memory. A piece of the connection's read buffer is
+/// overwritten by later requests.
 fn wipe(piece: Bytes) {
     if let Ok(mut piece) = piece.try_into_mut() {
         piece.fill(0);

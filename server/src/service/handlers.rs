@@ -1,16 +1,14 @@
-//! What the APIs answer. A handler parses, calls one operation, and answers; admission, time
-//! limits, audit and metrics stand around it in [`crate::service`].
-
-use std::sync::atomic::{AtomicBool, Ordering};
+//! The operations of the APIs. A handler parses the request, calls one operation, and answers.
+//! [`crate::service`] does what is the same for all: admission, time limits, audit and metrics.
 
 use kes_api::{KeyName, ListPattern, Operation};
 use kes_policy::Permit;
 
-use crate::lifecycle::state::{Shared, State};
-use crate::service::answer::Answer;
-use crate::service::body::{Arriving, RequestBody};
-use crate::service::error::{Error, NameKind};
-use crate::service::router::Target;
+use super::answer::Answer;
+use super::body::{Arriving, RequestBody};
+use super::context::RequestContext;
+use super::error::{Error, NameKind};
+use crate::lifecycle::state::Keys;
 use crate::transport::fairness;
 
 /// `/v1/identity/…`
@@ -27,20 +25,15 @@ mod policy;
 mod status;
 
 /// An admitted request.
-pub(crate) struct Call<'a> {
-    pub(crate) shared: &'a Shared,
-    pub(crate) state: &'a State,
-    pub(crate) permit: Permit<'a>,
-    pub(crate) target: &'a Target<'a>,
-    pub(crate) head: &'a http::request::Parts,
-    pub(crate) body: &'a mut Arriving,
-    /// Whether the body is being read: who is to blame when the time is over.
-    pub(crate) reading: &'a AtomicBool,
+pub(super) struct Call<'a> {
+    pub(super) context: &'a RequestContext<'a>,
+    pub(super) permit: Permit<'a>,
+    pub(super) body: &'a mut Arriving,
 }
 
 /// Runs the operation of a request.
-pub(crate) async fn run(call: Call<'_>) -> Result<Answer, Error> {
-    match call.target.route.operation {
+pub(super) async fn run(call: Call<'_>) -> Result<Answer, Error> {
+    match call.context.operation() {
         Operation::Version => Ok(status::version(&call)),
         Operation::Ready => status::ready(&call),
         Operation::Status => Ok(status::status(&call)),
@@ -62,34 +55,31 @@ pub(crate) async fn run(call: Call<'_>) -> Result<Answer, Error> {
         Operation::DescribeIdentity => identity::describe(&call),
         Operation::ListIdentities => identity::list(&call).await,
         Operation::SelfDescribe => identity::self_describe(&call),
-        Operation::ErrorLog => log::follow(&call.shared.logs.error_stream),
-        Operation::AuditLog => log::follow(&call.shared.logs.audit_stream),
+        Operation::ErrorLog => log::follow(&call.context.shared.logs.error_stream),
+        Operation::AuditLog => log::follow(&call.context.shared.logs.audit_stream),
     }
 }
 
 impl Call<'_> {
+    fn keys(&self) -> &Keys {
+        &self.context.state.keys
+    }
+
     fn key_name(&self) -> Result<KeyName, Error> {
-        let name = self.target.resource();
+        let name = self.context.target.resource();
         KeyName::parse(name).map_err(|_| Error::Name { kind: NameKind::Key, name: name.to_owned() })
     }
 
     fn pattern(&self) -> Result<ListPattern<'_>, Error> {
-        let name = self.target.resource();
+        let name = self.context.target.resource();
         ListPattern::parse(name)
             .map_err(|_| Error::Name { kind: NameKind::Pattern, name: name.to_owned() })
     }
-}
 
-/// Reads a body within the route's limits.
-async fn read(
-    target: &Target<'_>,
-    body: &mut Arriving,
-    reading: &AtomicBool,
-) -> Result<RequestBody, Error> {
-    reading.store(true, Ordering::Relaxed);
-    let body = RequestBody::read(body, target.route.max_body).await;
-    reading.store(false, Ordering::Relaxed);
-    let body = body?;
-    fairness::yield_after(body.expose().len()).await;
-    Ok(body)
+    /// Reads the body, up to the route's limit.
+    async fn read(&mut self) -> Result<RequestBody, Error> {
+        let body = RequestBody::read(self.body, self.context.target.route.max_body).await?;
+        fairness::yield_after(body.expose().len()).await;
+        Ok(body)
+    }
 }

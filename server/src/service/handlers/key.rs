@@ -3,28 +3,28 @@ use kes_api::body::{
 };
 use zeroize::Zeroizing;
 
-use super::{Call, page, read};
+use super::{Call, page};
 use crate::service::answer::Answer;
 use crate::service::error::Error;
 use crate::transport::fairness;
 
 pub(super) async fn create(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    call.state.keys.create(&call.permit, name).await?;
+    call.keys().create(&call.permit, name).await?;
     Ok(Answer::empty())
 }
 
-pub(super) async fn import(call: Call<'_>) -> Result<Answer, Error> {
+pub(super) async fn import(mut call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    let body = read(call.target, call.body, call.reading).await?;
+    let body = call.read().await?;
     let request = ImportRequest::from_json(body.expose()).map_err(|_| Error::ImportBody)?;
-    call.state.keys.import(&call.permit, name, &request.cipher, request.key.expose()).await?;
+    call.keys().import(&call.permit, name, &request.cipher, request.key.expose()).await?;
     Ok(Answer::empty())
 }
 
 pub(super) async fn describe(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    let key = call.state.keys.describe(&call.permit, name).await?;
+    let key = call.keys().describe(&call.permit, name).await?;
     Ok(Answer::json(&DescribeKey {
         name: name.to_string(),
         algorithm: key.cipher.name().to_owned(),
@@ -35,64 +35,64 @@ pub(super) async fn describe(call: Call<'_>) -> Result<Answer, Error> {
 
 pub(super) async fn delete(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    call.state.keys.delete(&call.permit, name).await?;
+    call.keys().delete(&call.permit, name).await?;
     Ok(Answer::empty())
 }
 
 pub(super) async fn list(call: Call<'_>) -> Result<Answer, Error> {
     let pattern = call.pattern()?;
-    let keys = &call.state.keys;
+    let keys = call.keys();
     let make = async |limit| Ok(keys.list(&call.permit, &pattern, limit).await?);
     // Boxed, as everything that waits for the key store: the future of a request has room for the
     // largest of its branches, and is moved several times.
     Box::pin(page::answer(&page::KEYS, &pattern, make)).await
 }
 
-pub(super) async fn generate(call: Call<'_>) -> Result<Answer, Error> {
+pub(super) async fn generate(mut call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    let body = read(call.target, call.body, call.reading).await?;
+    let body = call.read().await?;
     // No body at all is a request without a context.
     let request = match body.expose() {
         [] => GenerateRequest::default(),
         body => GenerateRequest::from_json(body).map_err(|_| Error::Body)?,
     };
-    let keys = &call.state.keys;
+    let keys = call.keys();
     let key = keys.generate(&call.permit, name, request.context.expose()).await?;
     Ok(Answer::secret_json(body::generate_json(key.plaintext.expose(), &key.ciphertext)))
 }
 
-pub(super) async fn encrypt(call: Call<'_>) -> Result<Answer, Error> {
+pub(super) async fn encrypt(mut call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    let body = read(call.target, call.body, call.reading).await?;
+    let body = call.read().await?;
     let request = EncryptRequest::from_json(body.expose()).map_err(|_| Error::Body)?;
     drop(body); // its memory is that of the answer
     let EncryptRequest { plaintext, context } = request;
     fairness::yield_after(plaintext.expose().len()).await;
-    let keys = &call.state.keys;
+    let keys = call.keys();
     let plaintext = Zeroizing::new(plaintext.into_inner());
     let ciphertext = keys.encrypt(&call.permit, name, plaintext, context.expose()).await?;
     fairness::yield_after(ciphertext.len()).await;
     Ok(Answer::json_text(body::ciphertext_json(&ciphertext)))
 }
 
-pub(super) async fn decrypt(call: Call<'_>) -> Result<Answer, Error> {
+pub(super) async fn decrypt(mut call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    let body = read(call.target, call.body, call.reading).await?;
+    let body = call.read().await?;
     let request = DecryptRequest::from_json(body.expose()).map_err(|_| Error::Body)?;
     drop(body);
     fairness::yield_after(request.ciphertext.expose().len()).await;
     let (ciphertext, context) = (request.ciphertext.expose(), request.context.expose());
-    let plaintext = call.state.keys.decrypt(&call.permit, name, ciphertext, context).await?;
+    let plaintext = call.keys().decrypt(&call.permit, name, ciphertext, context).await?;
     fairness::yield_after(plaintext.expose().len()).await;
     Ok(Answer::secret_json(body::plaintext_json(plaintext.expose())))
 }
 
 /// All or nothing: one ciphertext that is not authentic fails the request.
-pub(super) async fn bulk_decrypt(call: Call<'_>) -> Result<Answer, Error> {
+pub(super) async fn bulk_decrypt(mut call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    let body = read(call.target, call.body, call.reading).await?;
+    let body = call.read().await?;
     let requests = body::bulk_decrypt_from_json(body.expose()).map_err(|_| Error::Body)?;
-    let plaintexts = call.state.keys.bulk_decrypt(&call.permit, name, &requests, parts).await?;
+    let plaintexts = call.keys().bulk_decrypt(&call.permit, name, &requests, parts).await?;
     Ok(Answer::secret_json(body::plaintexts_json(
         plaintexts.iter().map(|plaintext| plaintext.expose()),
     )))
@@ -102,10 +102,10 @@ fn parts(request: &DecryptRequest) -> (&[u8], &[u8]) {
     (request.ciphertext.expose(), request.context.expose())
 }
 
-pub(super) async fn hmac(call: Call<'_>) -> Result<Answer, Error> {
+pub(super) async fn hmac(mut call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    let body = read(call.target, call.body, call.reading).await?;
+    let body = call.read().await?;
     let request = HmacRequest::from_json(body.expose()).map_err(|_| Error::Body)?;
-    let hmac = call.state.keys.hmac(&call.permit, name, request.message.expose()).await?;
+    let hmac = call.keys().hmac(&call.permit, name, request.message.expose()).await?;
     Ok(Answer::json_text(body::hmac_json(&hmac)))
 }

@@ -11,19 +11,23 @@ pub(super) fn describe(call: &Call<'_>) -> Result<Answer, Error> {
     let policy = find(call)?;
     Ok(Answer::json(&DescribePolicy {
         name: policy.name().to_owned(),
-        created_at: call.shared.started_at,
-        created_by: call.state.author(),
+        created_at: call.context.shared.started_at,
+        created_by: call.context.state.author(),
     }))
 }
 
 pub(super) fn read(call: &Call<'_>) -> Result<Answer, Error> {
-    Ok(Answer::json(&body(find(call)?, call.shared.started_at, call.state.author())))
+    Ok(Answer::json(&body(
+        find(call)?,
+        call.context.shared.started_at,
+        call.context.state.author(),
+    )))
 }
 
 pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Error> {
     let pattern = call.pattern()?;
     let make = async |limit| {
-        let policies = call.state.policies.policies().map(Policy::name);
+        let policies = call.context.state.policies.policies().map(Policy::name);
         let names = policies.filter(|name| pattern.matches(name));
         // Names of policies follow the rule of those of keys.
         Ok(Page::first(names.filter_map(|name| KeyName::parse(name).ok()), limit))
@@ -48,9 +52,9 @@ pub(super) fn patterns<'a>(patterns: impl Iterator<Item = &'a str>) -> PolicyPat
 }
 
 fn find<'a>(call: &'a Call<'_>) -> Result<&'a Policy, Error> {
-    let name = call.target.resource();
+    let name = call.context.target.resource();
     if PolicyName::parse(name).is_err() {
         return Err(Error::Name { kind: NameKind::Policy, name: name.to_owned() });
     }
-    call.state.policies.policy(name).ok_or(Error::PolicyNotFound)
+    call.context.state.policies.policy(name).ok_or(Error::PolicyNotFound)
 }

@@ -9,30 +9,30 @@ use crate::service::answer::Answer;
 use crate::service::error::Error;
 
 pub(super) fn version(call: &Call<'_>) -> Answer {
-    let build = call.shared.build;
+    let build = call.context.shared.build;
     Answer::json(&Version { version: build.version.to_owned(), commit: build.commit.to_owned() })
 }
 
 pub(super) fn ready(call: &Call<'_>) -> Result<Answer, Error> {
-    match call.state.keys.state() {
+    match call.keys().state() {
         State::Reachable { .. } => Ok(Answer::empty()),
-        State::Unreachable => Err(Error::StoreUnreachable(call.state.keys.trouble())),
-        State::Unavailable => Err(Error::StoreUnavailable(call.state.keys.trouble())),
+        State::Unreachable => Err(Error::StoreUnreachable(call.keys().trouble())),
+        State::Unavailable => Err(Error::StoreUnavailable(call.keys().trouble())),
     }
 }
 
 /// Answers at once, from what is known: MinIO's probes do not wait for a key store.
 pub(super) fn status(call: &Call<'_>) -> Answer {
     let process = Process::now();
-    let latency = match call.state.keys.state() {
+    let latency = match call.keys().state() {
         State::Reachable { latency } => Some(latency),
         State::Unreachable | State::Unavailable => None,
     };
     Answer::json(&Status {
-        version: call.shared.build.version.to_owned(),
+        version: call.context.shared.build.version.to_owned(),
         os: os().to_owned(),
         arch: arch().to_owned(),
-        uptime: call.shared.started.elapsed().as_secs(),
+        uptime: call.context.shared.started.elapsed().as_secs(),
         num_cpu: process.cpus,
         num_cpu_used: process.cpus_used,
         mem_heap_used: process.heap,
@@ -44,16 +44,16 @@ pub(super) fn status(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn metrics(call: &Call<'_>) -> Answer {
-    let keys = &call.state.keys;
-    let audience = Audience::of(&call.head.headers, call.head.uri.query());
+    let keys = call.keys();
+    let audience = Audience::of(&call.context.head.headers, call.context.head.uri.query());
     let gauges = Gauges {
-        uptime: call.shared.started.elapsed(),
+        uptime: call.context.shared.started.elapsed(),
         cached_keys: keys.cached(),
         cache_age: keys.cache_age(),
         store_reachable: matches!(keys.state(), State::Reachable { .. }),
         logins: keys.logins(),
     };
-    let text = call.shared.metrics.text(audience, &gauges);
+    let text = call.context.shared.metrics.text(audience, &gauges);
     Answer::text(metrics::CONTENT_TYPE, text)
 }
 
@@ -63,7 +63,7 @@ pub(super) fn apis(call: &Call<'_>) -> Answer {
         method: route.method.as_str().to_owned(),
         path: route.path.to_owned(),
         max_body: route.max_body,
-        timeout: call.state.apis[route.operation.index()]
+        timeout: call.context.state.apis[route.operation.index()]
             .timeout
             .map_or(0, |timeout| timeout.as_secs()),
     };

@@ -1,0 +1,128 @@
+//! What is recorded of a request: an event of the audit log, a line of the error log if the server
+//! or its key store is at fault, and metrics.
+
+use kes_api::message::Message;
+use kes_keys::StoreOperation;
+use prometheus::IntGauge;
+
+use super::answer::Answer;
+use super::context::RequestContext;
+use super::error::Error;
+use crate::observe::logging::audit::Audited;
+
+/// Turns the result of an operation into an answer, and records it in both logs.
+pub(super) fn finish(context: &RequestContext<'_>, result: Result<Answer, Error>) -> Answer {
+    let (answer, error) = match result {
+        Ok(answer) => (answer, None),
+        Err(error) => {
+            let message = error.message();
+            let mut answer = Answer::refusal(&message);
+            if let Error::Method { expected, .. } = &error {
+                answer = answer.with_method(expected);
+            }
+            if message.status >= 500 {
+                log(context, &message, &error);
+            }
+            (answer, Some((error, message)))
+        }
+    };
+    audit(context, answer.status.as_u16(), error.as_ref());
+    answer
+}
+
+/// Records a request in the audit log.
+fn audit(context: &RequestContext<'_>, status: u16, error: Option<&(Error, Message)>) {
+    let RequestContext { shared, peer, head, target, .. } = context;
+    let operation = context.operation();
+    shared.metrics.audit_events.inc();
+    let is_forged = matches!(error, Some((Error::Keys(kes_keys::Error::NotAuthentic), _)));
+    if !shared.logs.wants_audit(operation, status, is_forged) {
+        return;
+    }
+    let refusal = error.map(|(error, message)| {
+        let reason = error.cause().map(|cause| match (error, peer.remark()) {
+            (Error::Denied(_), Some(remark)) => format!("{cause}; {remark}"),
+            _ => cause.to_string(),
+        });
+        (message.text.as_ref(), reason)
+    });
+    shared.logs.audit(&Audited {
+        operation,
+        method: head.method.as_str(),
+        path: &target.path,
+        resource: target.resource(),
+        ip: peer.address.ip(),
+        identity: peer.identity.ok(),
+        status,
+        is_forged,
+        took: context.elapsed(),
+        refusal,
+    });
+}
+
+/// Writes a line of the error log for a request that failed through no fault of its client.
+fn log(context: &RequestContext<'_>, message: &Message, error: &Error) {
+    let RequestContext { peer, head, target, .. } = context;
+    let cause = error.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
+    // Clients that follow the error log get the message without the fields, so it names the key.
+    let key = match error {
+        Error::Keys(kes_keys::Error::Store {
+            operation: StoreOperation::Create | StoreOperation::Read | StoreOperation::Delete,
+            ..
+        }) => format!(" '{}'", target.resource()),
+        _ => String::new(),
+    };
+    let identity = peer.identity.map(|identity| identity.to_string()).unwrap_or_default();
+    tracing::error!(
+        req.method = %head.method,
+        req.path = %target.path,
+        req.ip = %peer.address.ip(),
+        req.identity = %identity,
+        "{}{key}{cause}", message.text
+    );
+}
+
+/// Records a request whose client goes away while its operation runs: the request is dropped then,
+/// but what it asked for may be done all the same.
+pub(super) struct Unanswered<'a> {
+    context: &'a RequestContext<'a>,
+    armed: bool,
+}
+
+impl<'a> Unanswered<'a> {
+    pub(super) fn new(context: &'a RequestContext<'a>) -> Self {
+        Self { context, armed: true }
+    }
+
+    /// The operation has ended, and its answer will be recorded.
+    pub(super) fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            let context = self.context;
+            let answer = finish(context, Err(Error::ClientGone));
+            let (operation, status) = (context.operation(), answer.status.as_u16());
+            context.shared.metrics.answered(Some(operation), status, context.elapsed());
+        }
+    }
+}
+
+/// Counts a request while it is being served.
+pub(super) struct Active<'a>(&'a IntGauge);
+
+impl<'a> Active<'a> {
+    pub(super) fn new(gauge: &'a IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
