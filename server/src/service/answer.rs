@@ -1,4 +1,4 @@
-//! What a handler answers, and what is sent of it.
+//! Answers, and their form on the wire.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,15 +14,16 @@ use kes_api::message::Message;
 use serde::Serialize;
 
 use crate::observe::logging::stream::Lines;
+use crate::transport::fairness;
 use crate::transport::idle::ActiveRequest;
 
-/// An answer: status, the few header fields that any has, and content.
+/// An answer: status, the few header fields that an answer can have, and content.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     content_type: Option<HeaderValue>,
     /// Of a redirect.
     location: Option<HeaderValue>,
-    /// The method that would have been right.
+    /// The method of the route, in the answer to another method.
     allow: Option<&'static str>,
     content: Content,
 }
@@ -30,7 +31,7 @@ pub(crate) struct Answer {
 /// The content of an answer, as it is sent.
 pub(crate) enum Content {
     Whole(Bytes),
-    /// A stream goes on after its handler, and its request with it.
+    /// A stream, whose request is active until it ends.
     Lines {
         lines: Lines,
         request: Option<ActiveRequest>,
@@ -46,6 +47,13 @@ impl Answer {
         Self::new(StatusCode::OK, Some(content_type), Content::Whole(bytes))
     }
 
+    /// Makes an answer of `len` bytes that an operation returned. If they are many, other connections
+    /// run first.
+    pub(crate) async fn encode(len: usize, encode: impl FnOnce() -> Self) -> Self {
+        fairness::yield_after(len).await;
+        encode()
+    }
+
     /// 200 without content.
     pub(crate) fn empty() -> Self {
         Self::new(StatusCode::OK, None, Content::Whole(Bytes::new()))
@@ -58,12 +66,12 @@ impl Answer {
         Self::json_text(text)
     }
 
-    /// 200 with JSON that is written already.
+    /// 200 with encoded JSON.
     pub(crate) fn json_text(text: impl Into<Bytes>) -> Self {
         Self::of_bytes(JSON, text.into())
     }
 
-    /// 200 with JSON that may hold a plaintext. It is wiped once it is sent.
+    /// 200 with encoded JSON that may hold a plaintext. It is wiped after it was sent.
     pub(crate) fn secret_json(body: SecretBytes) -> Self {
         Self::of_bytes(JSON, Bytes::from_owner(body))
     }
@@ -73,7 +81,7 @@ impl Answer {
         Self::of_bytes(HeaderValue::from_static(content_type), text.into())
     }
 
-    /// 200 with lines that go on.
+    /// 200 with a stream of lines.
     pub(crate) fn lines(lines: Lines) -> Self {
         let content = Content::Lines { lines, request: None };
         let content_type = HeaderValue::from_static("application/x-ndjson");
@@ -87,7 +95,7 @@ impl Answer {
         Self { status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), ..Self::json(&body) }
     }
 
-    /// The same, with the method that would have been right.
+    /// The same, with the method of the route.
     pub(crate) fn with_method(self, allow: &'static str) -> Self {
         Self { allow: Some(allow), ..self }
     }
@@ -104,14 +112,14 @@ impl Answer {
         }
     }
 
-    /// 404 for a path that is none.
+    /// 404 for a path without a route.
     pub(crate) fn not_found() -> Self {
         let text = HeaderValue::from_static("text/plain; charset=utf-8");
         let body = Content::Whole(Bytes::from_static(b"404 page not found\n"));
         Self::new(StatusCode::NOT_FOUND, Some(text), body)
     }
 
-    /// What is sent. `headers` is that of the request, whose memory is used again.
+    /// The response. `headers` are those of the request: their memory is used again.
     pub(crate) fn into_response(
         self,
         mut headers: HeaderMap,
@@ -130,15 +138,15 @@ impl Answer {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
         let mut content = self.content;
-        // An answer to HEAD has the head that it would have, and no content (RFC 9110, 9.3.2).
-        // Over HTTP/2 hyper would send it, and the client end the connection for it.
+        // The answer to HEAD has the usual headers and no content (RFC 9110, 9.3.2). Over HTTP/2
+        // hyper would send the content, and the client would close the connection.
         if is_head {
             if let Content::Whole(bytes) = &content {
                 headers.insert(CONTENT_LENGTH, bytes.len().into());
             }
             content = Content::Whole(Bytes::new());
         }
-        // Any other answer is only to be sent: a client that does not read it is idle.
+        // Any other answer is complete: a client that does not read it is idle.
         if let Content::Lines { request: going_on, .. } = &mut content {
             *going_on = Some(request);
         }

@@ -76,10 +76,20 @@ impl Call<'_> {
             .map_err(|_| Error::Name { kind: NameKind::Pattern, name: name.to_owned() })
     }
 
-    /// Reads the body, up to the route's limit.
-    async fn read(&mut self) -> Result<RequestBody, Error> {
+    /// Reads the body, up to the route's limit, and parses it; a body that cannot be parsed is
+    /// `invalid`. Work on a large body yields to other connections after each of the two steps.
+    async fn parse<T, E>(
+        &mut self,
+        parse: impl FnOnce(&[u8]) -> Result<T, E>,
+        invalid: Error,
+    ) -> Result<T, Error> {
         let body = RequestBody::read(self.body, self.context.target.route.max_body).await?;
-        fairness::yield_after(body.expose().len()).await;
-        Ok(body)
+        let length = body.expose().len();
+        fairness::yield_after(length).await;
+        let parsed = parse(body.expose()).map_err(|_| invalid)?;
+        // The memory of the body is free for the answer.
+        drop(body);
+        fairness::yield_after(length).await;
+        Ok(parsed)
     }
 }

@@ -6,7 +6,6 @@ use zeroize::Zeroizing;
 use super::{Call, page};
 use crate::service::answer::Answer;
 use crate::service::error::Error;
-use crate::transport::fairness;
 
 pub(super) async fn create(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
@@ -16,8 +15,7 @@ pub(super) async fn create(call: Call<'_>) -> Result<Answer, Error> {
 
 pub(super) async fn import(mut call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    let body = call.read().await?;
-    let request = ImportRequest::from_json(body.expose()).map_err(|_| Error::ImportBody)?;
+    let request = call.parse(ImportRequest::from_json, Error::ImportBody).await?;
     call.keys().import(&call.permit, name, &request.cipher, request.key.expose()).await?;
     Ok(Answer::empty())
 }
@@ -43,55 +41,46 @@ pub(super) async fn list(call: Call<'_>) -> Result<Answer, Error> {
     let pattern = call.pattern()?;
     let keys = call.keys();
     let make = async |limit| Ok(keys.list(&call.permit, &pattern, limit).await?);
-    // Boxed, as everything that waits for the key store: the future of a request has room for the
+    // Boxed, as all futures that wait for the key store: the future of a request is as large as the
     // largest of its branches, and is moved several times.
     Box::pin(page::answer(&page::KEYS, &pattern, make)).await
 }
 
 pub(super) async fn generate(mut call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    let body = call.read().await?;
-    // No body at all is a request without a context.
-    let request = match body.expose() {
-        [] => GenerateRequest::default(),
-        body => GenerateRequest::from_json(body).map_err(|_| Error::Body)?,
+    // An empty body is a request without a context.
+    let parse = |body: &[u8]| match body {
+        [] => Ok(GenerateRequest::default()),
+        body => GenerateRequest::from_json(body),
     };
-    let keys = call.keys();
-    let key = keys.generate(&call.permit, name, request.context.expose()).await?;
+    let request = call.parse(parse, Error::Body).await?;
+    let key = call.keys().generate(&call.permit, name, request.context.expose()).await?;
     Ok(Answer::secret_json(body::generate_json(key.plaintext.expose(), &key.ciphertext)))
 }
 
 pub(super) async fn encrypt(mut call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    let body = call.read().await?;
-    let request = EncryptRequest::from_json(body.expose()).map_err(|_| Error::Body)?;
-    drop(body); // its memory is that of the answer
-    let EncryptRequest { plaintext, context } = request;
-    fairness::yield_after(plaintext.expose().len()).await;
-    let keys = call.keys();
+    let EncryptRequest { plaintext, context } =
+        call.parse(EncryptRequest::from_json, Error::Body).await?;
     let plaintext = Zeroizing::new(plaintext.into_inner());
-    let ciphertext = keys.encrypt(&call.permit, name, plaintext, context.expose()).await?;
-    fairness::yield_after(ciphertext.len()).await;
-    Ok(Answer::json_text(body::ciphertext_json(&ciphertext)))
+    let ciphertext = call.keys().encrypt(&call.permit, name, plaintext, context.expose()).await?;
+    let encode = || Answer::json_text(body::ciphertext_json(&ciphertext));
+    Ok(Answer::encode(ciphertext.len(), encode).await)
 }
 
 pub(super) async fn decrypt(mut call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    let body = call.read().await?;
-    let request = DecryptRequest::from_json(body.expose()).map_err(|_| Error::Body)?;
-    drop(body);
-    fairness::yield_after(request.ciphertext.expose().len()).await;
+    let request = call.parse(DecryptRequest::from_json, Error::Body).await?;
     let (ciphertext, context) = (request.ciphertext.expose(), request.context.expose());
     let plaintext = call.keys().decrypt(&call.permit, name, ciphertext, context).await?;
-    fairness::yield_after(plaintext.expose().len()).await;
-    Ok(Answer::secret_json(body::plaintext_json(plaintext.expose())))
+    let encode = || Answer::secret_json(body::plaintext_json(plaintext.expose()));
+    Ok(Answer::encode(plaintext.expose().len(), encode).await)
 }
 
 /// All or nothing: one ciphertext that is not authentic fails the request.
 pub(super) async fn bulk_decrypt(mut call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    let body = call.read().await?;
-    let requests = body::bulk_decrypt_from_json(body.expose()).map_err(|_| Error::Body)?;
+    let requests = call.parse(body::bulk_decrypt_from_json, Error::Body).await?;
     let plaintexts = call.keys().bulk_decrypt(&call.permit, name, &requests, parts).await?;
     Ok(Answer::secret_json(body::plaintexts_json(
         plaintexts.iter().map(|plaintext| plaintext.expose()),
@@ -104,8 +93,7 @@ fn parts(request: &DecryptRequest) -> (&[u8], &[u8]) {
 
 pub(super) async fn hmac(mut call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    let body = call.read().await?;
-    let request = HmacRequest::from_json(body.expose()).map_err(|_| Error::Body)?;
+    let request = call.parse(HmacRequest::from_json, Error::Body).await?;
     let hmac = call.keys().hmac(&call.permit, name, request.message.expose()).await?;
     Ok(Answer::json_text(body::hmac_json(&hmac)))
 }
