@@ -1,15 +1,16 @@
-//! The server: four rooms, and the keys between two of them.
+//! The server, in four rooms. Each uses only those that follow it in this list:
 //!
-//! `lifecycle` makes a running server of a configuration, and replaces what a reload changes.
-//! `transport` turns connections into requests, each with the peer that sent it. `service` turns a
-//! request into an answer: route, permit, operation; the operations act on `keys`. `observe` writes
-//! what happened to logs and metrics.
+//! - `lifecycle` starts, reloads and stops a server: configuration → running server.
+//! - `service` answers requests: request → permit → operation → answer.
+//! - `transport` serves connections: bytes ↔ requests, each with the peer that sent it. It is generic
+//!   over the service.
+//! - `observe` writes to logs and metrics what happens.
 //!
-//! A request meets them in this order: accept (`transport::listener`), TLS handshake
-//! (`transport::handshake`), identity of the client (`transport::peer`), HTTP
-//! (`transport::connection`), then `service::serve` with its route (`service::router`), the checks
-//! of the contract (`service::admit`), the operation (`service::handlers`) and the key (`keys`).
-//! What went wrong becomes the contract's answer in one place (`service::error`).
+//! A request passes `transport::listener` (accept), `transport::handshake` (TLS), `transport::peer`
+//! (the client's identity), `transport::connection` (HTTP), then `service` with `router` (its
+//! route), `admit` (the checks of the contract) and `handlers` (its operation). Operations on keys
+//! are those of the crate `kes-keys`. An error becomes the contract's answer in one place
+//! (`service::error`).
 
 /// Connections to requests.
 mod transport;
@@ -23,8 +24,8 @@ mod observe;
 /// Start, reload and stop.
 mod lifecycle;
 
+pub use lifecycle::error::{Error, SetupError};
 pub use lifecycle::process::{check_files, harden};
-pub use lifecycle::server::{Error, Info, Options, Server, Source};
-pub use lifecycle::setup::SetupError;
-pub use lifecycle::state::BuildInfo;
+pub use lifecycle::server::{Info, Options, Server, Source};
+pub use service::BuildInfo;
 pub use transport::tls::{Error as TlsError, check as check_tls};

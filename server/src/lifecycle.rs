@@ -1,19 +1,22 @@
 //! From a configuration to a running server: a file and signals come in; a server that serves,
 //! takes over a changed configuration, and stops goes out.
 //!
-//! `setup` makes the `state` that a reload can change from a configuration, `reload` replaces it
-//! whole, and `server` starts, waits for `signals`, and stops.
+//! `setup` makes what a server runs with from a configuration, `reload` replaces it whole in the
+//! running server (`state`), and `server` starts, waits for `signals`, and shuts down.
 
-/// This process.
+/// Why a server does not start, or does not take a configuration.
+pub(crate) mod error;
+
+/// Limits and protection of the process.
 pub(crate) mod process;
 
-/// What the server is made of.
-pub(crate) mod state;
+/// The running server.
+mod state;
 
-/// Configuration to state.
-pub(crate) mod setup;
+/// From a configuration to what a server runs with.
+mod setup;
 
-/// State to new state.
+/// Takes over a changed configuration or certificate.
 mod reload;
 
 /// Signals.

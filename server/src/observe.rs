@@ -6,3 +6,6 @@ pub(crate) mod logging;
 
 /// Counters.
 pub(crate) mod metrics;
+
+/// Figures of the process.
+pub(crate) mod process;

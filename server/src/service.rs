@@ -16,10 +16,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use kes_api::message;
+use kes_api::{Timestamp, message};
 use tokio::time::timeout_at;
 
 use self::admit::admit;
@@ -27,15 +28,19 @@ use self::answer::{Answer, Content};
 use self::body::Arriving;
 use self::context::RequestContext;
 use self::error::Error;
+use self::generation::Generation;
 use self::handlers::Call;
 use self::record::{Active, Unanswered};
 use self::router::Routed;
-use crate::lifecycle::state::Shared;
-use crate::transport::idle::ActiveRequest;
-use crate::transport::peer::Peer;
+use crate::observe::logging::Logs;
+use crate::observe::metrics::Metrics;
+use crate::transport::{ActiveRequest, Peer, Service};
 
 /// Path to route.
 mod router;
+
+/// What one configuration makes of the API.
+pub(crate) mod generation;
 
 /// The context of a request.
 mod context;
@@ -47,7 +52,7 @@ mod admit;
 mod handlers;
 
 /// Answers.
-pub(crate) mod answer;
+mod answer;
 
 /// Request bodies.
 mod body;
@@ -58,11 +63,44 @@ pub(crate) mod error;
 /// What is recorded of a request.
 mod record;
 
+/// The service of the API, for the whole life of the server.
+pub(crate) struct ApiService {
+    /// Replaced by a reload; a request loads it once.
+    pub(crate) generation: ArcSwap<Generation>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) logs: Arc<Logs>,
+    pub(crate) started: Instant,
+    pub(crate) started_at: Timestamp,
+    pub(crate) build: BuildInfo,
+}
+
+/// What the binary was built from.
+#[derive(Clone, Copy, Debug)]
+pub struct BuildInfo {
+    /// The version, such as `0.1.0`.
+    pub version: &'static str,
+    /// The commit's hash, or `unknown`.
+    pub commit: &'static str,
+}
+
+impl Service for ApiService {
+    type Content = Content;
+
+    fn call(
+        self: Arc<Self>,
+        peer: Arc<Peer>,
+        request: Request<Incoming>,
+        active_request: ActiveRequest,
+    ) -> impl Future<Output = Result<Response<Content>, Infallible>> + Send + 'static {
+        serve(self, peer, request, active_request)
+    }
+}
+
 /// Answers a request.
 ///
 /// Not an `async fn`: its future would hold each argument twice, and it is moved several times.
-pub(crate) fn serve(
-    shared: Arc<Shared>,
+fn serve(
+    service: Arc<ApiService>,
     peer: Arc<Peer>,
     request: Request<Incoming>,
     active_request: ActiveRequest,
@@ -70,13 +108,18 @@ pub(crate) fn serve(
     let arrived = Instant::now();
     let (mut head, body) = request.into_parts();
     async move {
-        let _active = Active::new(&shared.metrics.active);
+        let _active = Active::new(&service.metrics.active);
         let mut body = Arriving::new(body);
         let (operation, answer) = match router::route(head.uri.path(), head.uri.query()) {
             Routed::Found(target) => {
-                let state = shared.state.load_full();
-                let (shared, peer) = (&*shared, &*peer);
-                let context = RequestContext { shared, state, peer, head: &head, target, arrived };
+                let context = RequestContext {
+                    service: &service,
+                    generation: service.generation.load_full(),
+                    peer: &peer,
+                    head: &head,
+                    target,
+                    arrived,
+                };
                 let result = run(&context, &mut body).await;
                 (Some(context.operation()), record::finish(&context, result))
             }
@@ -84,7 +127,7 @@ pub(crate) fn serve(
             Routed::NotFound => (None, Answer::not_found()),
             Routed::BadEscape => (None, Answer::refusal(&message::INVALID_ESCAPE)),
         };
-        shared.metrics.answered(operation, answer.status.as_u16(), arrived.elapsed());
+        service.metrics.answered(operation, answer.status.as_u16(), arrived.elapsed());
         if body.is_unread() {
             if answer.status.is_success() {
                 Box::pin(body.drain_before_success(&head)).await;
@@ -125,7 +168,7 @@ mod tests {
     use super::*;
 
     fn size_of_future<F: Future>(
-        _: impl FnOnce(Arc<Shared>, Arc<Peer>, Request<Incoming>, ActiveRequest) -> F,
+        _: impl FnOnce(Arc<ApiService>, Arc<Peer>, Request<Incoming>, ActiveRequest) -> F,
     ) -> usize {
         size_of::<F>()
     }

@@ -4,6 +4,12 @@
 //! `listener` accepts connections, `handshake` runs the TLS handshake with the configuration that
 //! `tls` makes, `peer` reads the client's identity from it, once, and `connection` speaks HTTP/1.1
 //! or HTTP/2 until one side ends it.
+//!
+//! Nothing here knows what the service does: each listener has an `Endpoint` of its own, with a
+//! service of any type.
+
+/// What the connections of a listener share.
+mod endpoint;
 
 /// The accept loop.
 pub(crate) mod listener;
@@ -20,8 +26,8 @@ pub(crate) mod fairness;
 /// The TLS handshake, and what is told of one that fails.
 mod handshake;
 
-/// Who is at the other end.
-pub(crate) mod peer;
+/// The client of a connection.
+mod peer;
 
 /// A connection from handshake to end.
 mod connection;
@@ -30,7 +36,14 @@ mod connection;
 mod h2;
 
 /// Idle tracking and its deadlines.
-pub(crate) mod idle;
+mod idle;
 
 /// What ends a connection other than its client.
 mod termination;
+
+pub(crate) use self::endpoint::{Endpoint, Service};
+pub(crate) use self::idle::ActiveRequest;
+pub(crate) use self::peer::Peer;
+
+#[cfg(test)]
+mod tests;

@@ -1,62 +1,23 @@
-//! What the system knows of this process, and what the process asks of the system.
+//! What the server asks of the system for its process: locked memory, no core dumps, open files.
 
-use std::num::NonZero;
 use std::sync::OnceLock;
 
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
-/// Figures of this process for status and metrics.
-pub(crate) struct Process {
-    /// Processors of the machine.
-    pub(crate) cpus: usize,
-    /// Processors that the runtime uses.
-    pub(crate) cpus_used: usize,
-    /// Threads.
-    pub(crate) threads: u64,
-    /// Bytes of anonymous memory in use.
-    pub(crate) heap: u64,
-    /// Bytes of the main thread's stack.
-    pub(crate) stack: u64,
-    /// Bytes of memory in use, mapped files included.
-    pub(crate) resident: u64,
-}
+use super::error::Error;
 
-impl Process {
-    /// As of now, from `/proc`. Where that is not mounted the memory figures are those of one
-    /// page: they are never 0 (contract `api.md`, Bodies).
-    pub(crate) fn now() -> Self {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_ascii_whitespace().next()?.parse::<u64>().ok()
-        };
-        let kib = |name| field(name).unwrap_or_default().max(4) * 1024;
-        let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let cpus = cpus.lines().filter(|line| line.starts_with("processor")).count();
-        let cpus_used = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Self {
-            cpus: cpus.max(cpus_used),
-            cpus_used,
-            threads: field("Threads:").unwrap_or(1),
-            heap: kib("RssAnon:"),
-            stack: kib("VmStk:"),
-            resident: kib("VmRSS:"),
-        }
-    }
-}
-
-/// Memory that the server may come to map beside its connections: threads with their stacks, and
-/// what the allocator keeps mapped. Some 1.2 GiB were seen with all threads for blocking calls.
+/// Memory that the server may map in addition to its connections: stacks of threads, and what the
+/// allocator keeps mapped. 1.2 GiB were measured with all threads for blocking calls.
 const OWN_MEMORY: u64 = 2 << 30;
 
-/// Memory that a connection may come to map: 11 KiB when idle, more with a request.
+/// Memory that a connection may map: 11 KiB when idle, more with a request.
 const CONNECTION_MEMORY: u64 = 64 << 10;
 
-/// Keeps key material out of core dumps and away from debuggers of the same user, and raises the
-/// limit of open files to what the system allows. Whether memory could be locked.
+/// Protects key material from core dumps and from debuggers of the same user, raises the limit of
+/// open files to what the system allows, and locks memory. Returns whether memory could be locked.
 pub fn harden() -> bool {
-    // Refused nowhere; where it is, the rest still holds.
+    // No system refuses this; if one does, the rest still helps.
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let _ = rustix::process::setrlimit(Resource::Core, none);
@@ -68,7 +29,7 @@ pub fn harden() -> bool {
     lock_memory()
 }
 
-/// Locks memory where no later allocation can be refused for it: without a limit or with one that
+/// Locks memory if no later allocation can be refused because of it: without a limit, with one that
 /// the server does not reach, or with CAP_IPC_LOCK, to which no limit applies.
 ///
 /// Under a small limit the lock would be granted and later allocations over the limit refused,
@@ -79,7 +40,7 @@ fn lock_memory() -> bool {
         let limit = Rlimit { current, maximum: limit.maximum };
         rustix::process::setrlimit(Resource::Memlock, limit)
     };
-    // ONFAULT: only pages that are used.
+    // ONFAULT: locks only pages that are used.
     let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
 
     let connections = u64::try_from(max_connections()).unwrap_or(u64::MAX);
@@ -87,33 +48,18 @@ fn lock_memory() -> bool {
     if limit.maximum.is_none_or(|limit| limit >= needed) {
         return set(limit.maximum).is_ok() && mlockall(all).is_ok();
     }
-    // With a limit of 0 the system asks for the capability, and for one that counts on the
-    // machine: in a user namespace every process may seem to have it.
+    // With a limit of 0 the system checks for the capability itself, in the initial user namespace:
+    // in another one, every process may seem to have it.
     let locked = set(Some(0)).is_ok() && mlockall(all).is_ok();
     let _ = set(limit.current);
     locked
 }
 
-/// The user that the process runs as, for messages: whoever reads "permission denied" has to know.
-pub(crate) fn user() -> String {
-    let uid = rustix::process::geteuid().as_raw().to_string();
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == uid).then_some(name)
-    });
-    match name {
-        Some(name) => format!("user '{name}' (uid {uid})"),
-        None => format!("uid {uid}"),
-    }
-}
-
-/// Files that the server opens for itself: standard streams, the runtime's, signals and the
+/// Files that the server opens for itself: standard streams, those of the runtime, signals and the
 /// listener (10 were counted), and those of a reload.
 const OWN_FILES: u64 = 12;
 
-/// Files that whoever starts the process may leave open in it, usually.
+/// How many files the parent process usually leaves open.
 const FEW_INHERITED: u64 = 4;
 
 /// Files for calls to the key store, at most: 64 calls at once (`kes-keystore`), the certificate
@@ -121,7 +67,7 @@ const FEW_INHERITED: u64 = 4;
 /// there are connections.
 const MAX_STORE_FILES: u64 = 112;
 
-/// Fewer connections serve nobody: a MinIO server holds up to three, and a scraper one.
+/// With fewer connections a server is of no use: a MinIO server holds up to three, and a scraper one.
 const MIN_CONNECTIONS: u64 = 4;
 
 /// How many connections may be open at once: the limit of open files, less what the server
@@ -135,37 +81,37 @@ pub(crate) fn max_connections() -> usize {
 /// anything else is opened.
 ///
 /// # Errors
-/// [`Error::Files`](crate::Error::Files) if it may not.
-pub fn check_files() -> Result<(), crate::Error> {
+/// [`Error::Files`] if it may not.
+pub fn check_files() -> Result<(), Error> {
     let (limit, own) = (file_limit(), own_files());
     if connections_of(limit, own) >= MIN_CONNECTIONS {
         return Ok(());
     }
-    Err(crate::Error::Files { limit, needed: own + 2 * MIN_CONNECTIONS })
+    Err(Error::Files { limit, needed: own + 2 * MIN_CONNECTIONS })
 }
 
 fn file_limit() -> u64 {
     rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(1 << 20)
 }
 
-/// What the server itself needs, with the files that the process was started with.
+/// What the server itself needs, including the files that the process was started with.
 fn own_files() -> u64 {
     static INHERITED: OnceLock<u64> = OnceLock::new();
     OWN_FILES + FEW_INHERITED.max(*INHERITED.get_or_init(inherited_files))
 }
 
-/// Counts the open files of the process beside its standard streams. The limit is one of their
-/// numbers: those above it take nothing away.
+/// Counts the open files of the process except its standard streams. The limit applies to their
+/// numbers: a file with a higher number does not reduce what is left.
 fn inherited_files() -> u64 {
     let limit = file_limit();
     let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return 0 };
     let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok());
     let count = numbers.filter(|number| (3..limit).contains(number)).count();
-    // One of them is the listing itself.
+    // One of them is the folder that is being read.
     u64::try_from(count).unwrap_or(u64::MAX).saturating_sub(1)
 }
 
-/// What is left for connections and the key store is shared half and half, until the key store has
+/// Connections and the key store share the remaining files half and half, until the key store has
 /// all that it can use.
 fn connections_of(limit: u64, own: u64) -> u64 {
     let left = limit.saturating_sub(own);

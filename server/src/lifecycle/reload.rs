@@ -1,20 +1,20 @@
-//! A new configuration, or new certificates, for a server that goes on serving: all of it or
-//! none of it.
+//! A new configuration, or new certificates, for a server that goes on serving: all of it is applied,
+//! or nothing.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use crate::lifecycle::setup::{Prepared, Setup, SetupError};
-use crate::lifecycle::state::{Shared, State};
-use crate::transport::tls::Loaded;
-use crate::transport::tls::expiry;
+use super::error::SetupError;
+use super::setup::{Prepared, Setup};
+use super::state::Running;
+use crate::service::generation::Generation;
 use crate::transport::tls::watch::{Fingerprint, changed};
+use crate::transport::tls::{self, Loaded, expiry};
 
 /// Reads the configuration again and applies it. If anything is wrong with it, nothing changes.
-pub(crate) async fn reload(shared: &Arc<Shared>, path: &Path) {
-    let result = match apply(shared, path).await {
+pub(crate) async fn reload(running: &Running, path: &Path) {
+    let result = match apply(running, path).await {
         Ok(()) => {
             tracing::info!("the configuration was read again");
             "success"
@@ -29,40 +29,40 @@ pub(crate) async fn reload(shared: &Arc<Shared>, path: &Path) {
             "error"
         }
     };
-    shared.metrics.reloads.with_label_values(&[result]).inc();
+    running.service.metrics.reloads.with_label_values(&[result]).inc();
 }
 
-async fn apply(shared: &Arc<Shared>, path: &Path) -> Result<(), SetupError> {
-    let _alone = shared.replacing.lock().await;
+async fn apply(running: &Running, path: &Path) -> Result<(), SetupError> {
+    let _exclusive = running.replacing.lock().await;
     let setup = Setup::of_file(path)?;
     let tls = setup.tls.load().map_err(SetupError::Tls)?;
     let address = setup.address.clone();
-    let successor = shared.listening.prepare(&address).await;
+    let successor = running.listening.prepare(&address).await;
     let successor = successor.map_err(|reason| SetupError::Listen { address, reason })?;
     let log = setup.log;
-    let old = shared.state.load_full();
-    let prepared = setup.open(&shared.metrics, Some(&old)).await?;
-    let Prepared { state, reopened, pending } = prepared;
+    let old = running.service.generation.load_full();
+    let prepared = setup.open(&running.service.metrics, Some(&old)).await?;
+    let Prepared { generation: new, reopened, pending } = prepared;
 
-    tell_store(&old, &state);
+    warn_of_another_store(&old, &new);
 
-    // Nothing below fails. Requests under way end with the state that they began with.
+    // Nothing below can fail. Requests that have begun keep the generation that they began with.
     if let Some((store, expiry)) = reopened {
-        state.keys.reconfigure(store, expiry);
+        new.keys.reconfigure(store, expiry);
     }
-    shared.state.store(Arc::new(state));
-    shared.tls.store(Arc::clone(&tls));
-    shared.logs.set(log);
-    shared.check_certificates(&tls, true);
+    running.service.generation.store(Arc::new(new));
+    running.endpoint.tls.store(Arc::clone(&tls));
+    running.service.logs.set(log);
+    running.check_certificates(&tls, true);
     if let Some(successor) = successor {
-        shared.listening.replace(successor);
+        running.listening.replace(successor);
     }
-    pending.create(shared);
+    pending.create(running);
     Ok(())
 }
 
-/// Tells that the keys now live elsewhere: the old ones can no longer be used.
-fn tell_store(old: &State, new: &State) {
+/// Warns that the keys are in another place now: the old ones can no longer be used.
+fn warn_of_another_store(old: &Generation, new: &Generation) {
     if old.location == new.location {
         return;
     }
@@ -72,52 +72,39 @@ fn tell_store(old: &State, new: &State) {
     tracing::warn!("key store changed from {from} to {to}{other}");
 }
 
-/// Applies certificate files as they change from what was `seen`. Never returns.
-pub(crate) async fn follow_certificates(shared: Arc<Shared>, mut seen: Fingerprint) {
-    let files = || shared.state.load().tls.files();
+/// Applies the certificate files whenever they differ from what was `seen`. Never returns.
+pub(crate) async fn follow_certificates(running: Arc<Running>, mut seen: Fingerprint) {
+    let files = || running.endpoint.tls.load().settings.files();
     loop {
         let now = changed(files, &seen).await;
-        // A reload that came between must not be undone with what stood before it.
-        let _alone = shared.replacing.lock().await;
-        let settings = shared.state.load().tls.clone();
+        // A reload meanwhile must not be undone with the settings that it has replaced.
+        let _exclusive = running.replacing.lock().await;
+        let settings = running.endpoint.tls.load().settings.clone();
         let loaded = tokio::task::spawn_blocking(move || settings.load()).await;
         let Ok(loaded) = loaded else { continue };
-        apply_certificates(&shared, loaded, now != seen);
+        apply_certificates(&running, loaded, now != seen);
         seen = now;
     }
 }
 
-/// Tells when a certificate comes to its end, and daily while fewer than 30 days are left.
-/// Never returns.
-pub(crate) async fn follow_expiry(shared: Arc<Shared>) {
+/// Logs when a certificate expires, and daily in its last 30 days. Never returns.
+pub(crate) async fn follow_expiry(running: Arc<Running>) {
     loop {
-        let tls = shared.tls.load_full();
+        let tls = running.endpoint.tls.load_full();
         tokio::time::sleep(expiry::next_check(&tls.certificates, SystemTime::now())).await;
-        shared.check_certificates(&shared.tls.load(), false);
-    }
-}
-
-impl Shared {
-    /// Tells which of the server's certificates have expired or soon will: all of them `anew`, or
-    /// those of which that has to be told now.
-    pub(crate) fn check_certificates(&self, tls: &Loaded, anew: bool) {
-        self.expiry.check(&tls.certificates, SystemTime::now(), anew);
-        let end = tls.certificates.iter().map(|certificate| certificate.validity.until).min();
-        let end = end.and_then(|end| end.duration_since(SystemTime::UNIX_EPOCH).ok());
-        let end = end.and_then(|end| i64::try_from(end.as_secs()).ok()).unwrap_or_default();
-        self.metrics.certificate_end.store(end, Ordering::Relaxed);
+        running.check_certificates(&running.endpoint.tls.load(), false);
     }
 }
 
 fn apply_certificates(
-    shared: &Shared,
-    loaded: Result<Arc<Loaded>, crate::transport::tls::Error>,
+    running: &Running,
+    loaded: Result<Arc<Loaded>, tls::Error>,
     has_changed: bool,
 ) {
     let result = match loaded {
-        Ok(config) => {
-            shared.tls.store(Arc::clone(&config));
-            shared.check_certificates(&config, has_changed);
+        Ok(tls) => {
+            running.endpoint.tls.store(Arc::clone(&tls));
+            running.check_certificates(&tls, has_changed);
             if has_changed {
                 tracing::info!("the certificate files were read again");
             }
@@ -130,5 +117,5 @@ fn apply_certificates(
             "error"
         }
     };
-    shared.metrics.reloads.with_label_values(&[result]).inc();
+    running.service.metrics.reloads.with_label_values(&[result]).inc();
 }

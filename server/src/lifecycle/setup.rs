@@ -1,4 +1,4 @@
-//! From a configuration to the state of a server: the same at the start and at a reload.
+//! From a configuration to what a server runs with: the same at the start and at a reload.
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -12,20 +12,21 @@ use kes_keystore::memory::MemoryStore;
 use kes_policy::{Policies, StartupPermit};
 use rustls::sign::CertifiedKey;
 
-use crate::lifecycle::server::cannot_listen;
-use crate::lifecycle::state::{Api, Keys, Shared, State};
+use super::error::SetupError;
+use super::state::Running;
 use crate::observe::logging;
 use crate::observe::metrics::Metrics;
+use crate::service::generation::{ApiSettings, Generation, Keys};
 use crate::transport::tls;
 
-/// A configuration that was checked, and nothing opened yet.
+/// A checked configuration, of which nothing is opened yet.
 pub(crate) struct Setup {
     pub(crate) address: ConfiguredAddress,
     pub(crate) tls: tls::Settings,
     pub(crate) log: logging::Settings,
     policies: Policies,
     expiry: Expiry,
-    apis: [Api; Operation::COUNT],
+    apis: [ApiSettings; Operation::COUNT],
     keys: Vec<StartupPermit>,
     store: StoreSetup,
 }
@@ -35,30 +36,8 @@ enum StoreSetup {
     Memory,
 }
 
-/// Why a configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// The file, with all its mistakes.
-    #[error(transparent)]
-    Config(kes_config::Errors),
-    /// A private key or certificate.
-    #[error(transparent)]
-    Tls(tls::Error),
-    /// The key store.
-    #[error(transparent)]
-    Store(kes_keystore::OpenError),
-    /// The address that a reload asks for.
-    #[error("{}", cannot_listen(address, reason))]
-    Listen {
-        /// Where the server was to listen.
-        address: ConfiguredAddress,
-        /// What the system says.
-        reason: std::io::Error,
-    },
-}
-
 impl Setup {
-    /// Reads a file, and logs what in it is odd.
+    /// Reads a file, and logs its warnings.
     pub(crate) fn of_file(path: &Path) -> Result<Self, SetupError> {
         let loaded =
             kes_config::load(path, &kes_config::ProcessEnvironment).map_err(SetupError::Config)?;
@@ -71,9 +50,9 @@ impl Setup {
     fn of_config(config: Config) -> Self {
         let apis = kes_api::route::ROUTES.map(|route| {
             let changed = config.api.of(route.operation);
-            // A stream has no end, whatever the file says.
+            // A stream has no time limit, even if the file sets one.
             let timeout = route.timeout.map(|usual| changed.timeout.unwrap_or(usual));
-            Api { timeout }
+            ApiSettings { timeout }
         });
         Self {
             address: config.address,
@@ -95,7 +74,7 @@ impl Setup {
         }
     }
 
-    /// Of a dev server: everything as by default, and the admin alone.
+    /// A dev server's: all defaults, and an admin.
     pub(crate) fn dev(admin: Identity, certificate: Arc<CertifiedKey>) -> Self {
         let cache = kes_config::Cache::default();
         let log = kes_config::Log::default();
@@ -110,7 +89,7 @@ impl Setup {
             log: logging::Settings { error: log.error, audit: log.audit, format: log.format },
             policies: Policies::of_admin(admin),
             expiry: Expiry { any: cache.any, unused: cache.unused, offline: cache.offline },
-            apis: kes_api::route::ROUTES.map(|route| Api { timeout: route.timeout }),
+            apis: kes_api::route::ROUTES.map(|route| ApiSettings { timeout: route.timeout }),
             keys: Vec::new(),
             store: StoreSetup::Memory,
         }
@@ -122,7 +101,7 @@ impl Setup {
     pub(crate) async fn open(
         self,
         metrics: &Arc<Metrics>,
-        old: Option<&State>,
+        old: Option<&Generation>,
     ) -> Result<Prepared, SetupError> {
         let (location, store) = match self.store {
             StoreSetup::Memory => ("memory".to_owned(), Store::Memory(MemoryStore::new())),
@@ -138,17 +117,16 @@ impl Setup {
                 (Arc::new(keys), None)
             }
         };
-        let state =
-            State { keys, policies: self.policies, apis: self.apis, tls: self.tls, location };
-        Ok(Prepared { state, reopened, pending: PendingKeys(self.keys) })
+        let generation = Generation { keys, policies: self.policies, apis: self.apis, location };
+        Ok(Prepared { generation, reopened, pending: PendingKeys(self.keys) })
     }
 }
 
-/// A configuration that can be put into use: nothing of that fails.
+/// An opened configuration. Putting it into use cannot fail.
 pub(crate) struct Prepared {
-    pub(crate) state: State,
-    /// The key store and the times of expiry to go on with, if the keys are those of the state
-    /// before.
+    pub(crate) generation: Generation,
+    /// The key store and the times of expiry that the keys continue with, if they are those of the
+    /// generation before.
     pub(crate) reopened: Option<(Store, Expiry)>,
     pub(crate) pending: PendingKeys,
 }
@@ -157,45 +135,45 @@ pub(crate) struct Prepared {
 pub(crate) struct PendingKeys(Vec<StartupPermit>);
 
 impl PendingKeys {
-    /// How often a key store that fails is tried again.
-    const PAUSE: Duration = Duration::from_secs(2);
+    /// How long to wait before a key store that fails is tried again.
+    const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-    /// Creates those that are missing, in the background: a Vault that is away does not keep the
-    /// server from starting. Ends when another configuration takes over.
-    pub(crate) fn create(self, shared: &Arc<Shared>) {
+    /// Creates the missing keys in the background, so that the server starts while Vault is away.
+    /// Ends when another configuration replaces this one.
+    pub(crate) fn create(self, running: &Running) {
         if self.0.is_empty() {
             return;
         }
-        let state = Arc::downgrade(&shared.state.load_full());
+        let generation = Arc::downgrade(&running.service.generation.load_full());
         tokio::spawn(async move {
             for permit in self.0 {
-                create_until_done(&state, &permit).await;
+                create_until_done(&generation, &permit).await;
             }
         });
     }
 }
 
-async fn create_until_done(state: &Weak<State>, permit: &StartupPermit) {
+async fn create_until_done(generation: &Weak<Generation>, permit: &StartupPermit) {
     let name = permit.name();
-    let mut complained = false;
-    while let Some(state) = state.upgrade() {
+    let mut is_logged = false;
+    while let Some(generation) = generation.upgrade() {
         use kes_keys::Error;
         use kes_keystore::Error as Store;
-        match state.keys.create_at_startup(permit).await {
+        match generation.keys.create_at_startup(permit).await {
             Ok(()) => return tracing::info!("secret key '{name}' created"),
             Err(Error::Store { source: Store::Exists { .. }, .. }) => return,
-            Err(error) if !complained => {
+            Err(error) if !is_logged => {
                 let error = crate::service::error::Error::from(error);
                 let cause = error.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
                 tracing::error!(
                     "failed to create key '{name}' of the configuration{cause}; \
                      the server keeps trying"
                 );
-                complained = true;
+                is_logged = true;
             }
             Err(_) => {}
         }
-        drop(state);
-        tokio::time::sleep(PendingKeys::PAUSE).await;
+        drop(generation);
+        tokio::time::sleep(PendingKeys::RETRY_INTERVAL).await;
     }
 }

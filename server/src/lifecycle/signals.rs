@@ -1,10 +1,10 @@
-//! What the system tells the server while it runs.
+//! The signals that a running server reacts to.
 
 use std::io;
 
 use tokio::signal::unix::{self, SignalKind};
 
-/// What to do.
+/// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// SIGTERM or SIGINT.
@@ -13,7 +13,7 @@ pub(crate) enum Signal {
     Reload,
 }
 
-/// The signals that are listened to.
+/// Receives the signals.
 pub(crate) struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
@@ -21,7 +21,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on: a signal that comes before [`Signals::next`] is not lost.
+    /// Receives signals from now on: one that comes before [`Signals::next`] is called is not lost.
     pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: unix::signal(SignalKind::terminate())?,

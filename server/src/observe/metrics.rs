@@ -19,7 +19,7 @@ use prometheus::{
 
 pub(crate) use self::audience::Audience;
 use self::audience::BY_CODE;
-use crate::lifecycle::process::Process;
+use super::process::Process;
 
 /// Which metrics a client is sent.
 mod audience;

@@ -26,7 +26,7 @@ pub(super) fn admit<'a>(
     }
 
     let identity = context.peer.identity;
-    let (policies, path) = (&context.state.policies, &context.target.path);
+    let (policies, path) = (&context.generation.policies, &context.target.path);
     let permit = policies.permit(identity.as_ref().ok(), route.operation, path);
     let permit = permit.map_err(|denied| match (denied, identity) {
         (Denied::NoIdentity, Err(reason)) => Error::NoIdentity(reason),

@@ -14,8 +14,7 @@ use kes_api::message::Message;
 use serde::Serialize;
 
 use crate::observe::logging::stream::Lines;
-use crate::transport::fairness;
-use crate::transport::idle::ActiveRequest;
+use crate::transport::{ActiveRequest, fairness};
 
 /// An answer: status, the few header fields that an answer can have, and content.
 pub(crate) struct Answer {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use zeroize::optimization_barrier;
 
 use super::error::Error;
-use crate::transport::idle::ActiveRequest;
+use crate::transport::ActiveRequest;
 
 /// How many bytes of an unused body are read and dropped: twice the largest body that a route takes,
 /// so that a body that is somewhat too large is read to its end.

@@ -4,16 +4,17 @@ use std::time::{Duration, Instant};
 use http::request::Parts;
 use kes_api::Operation;
 
+use super::ApiService;
+use super::generation::{ApiSettings, Generation};
 use super::router::Target;
-use crate::lifecycle::state::{Api, Shared, State};
-use crate::transport::peer::Peer;
+use crate::transport::Peer;
 
 /// The context of a request. It is made when the request arrives and its route is found, and passed
 /// by reference to everything that admits, limits, serves or records the request.
 pub(crate) struct RequestContext<'r> {
-    pub(crate) shared: &'r Shared,
-    /// The configuration that the request is served with, even if a reload replaces it meanwhile.
-    pub(crate) state: Arc<State>,
+    pub(crate) service: &'r ApiService,
+    /// What the request is served with, even if a reload replaces it meanwhile.
+    pub(crate) generation: Arc<Generation>,
     pub(crate) peer: &'r Peer,
     /// Method, URI, version and headers.
     pub(crate) head: &'r Parts,
@@ -28,8 +29,8 @@ impl RequestContext<'_> {
     }
 
     /// The configuration of its API.
-    pub(crate) fn api(&self) -> &Api {
-        &self.state.apis[self.operation().index()]
+    pub(crate) fn api(&self) -> &ApiSettings {
+        &self.generation.apis[self.operation().index()]
     }
 
     /// When its operation has to be finished; `None` for a stream.

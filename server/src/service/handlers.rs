@@ -8,7 +8,7 @@ use super::answer::Answer;
 use super::body::{Arriving, RequestBody};
 use super::context::RequestContext;
 use super::error::{Error, NameKind};
-use crate::lifecycle::state::Keys;
+use super::generation::Keys;
 use crate::transport::fairness;
 
 /// `/v1/identity/…`
@@ -55,14 +55,14 @@ pub(super) async fn run(call: Call<'_>) -> Result<Answer, Error> {
         Operation::DescribeIdentity => identity::describe(&call),
         Operation::ListIdentities => identity::list(&call).await,
         Operation::SelfDescribe => identity::self_describe(&call),
-        Operation::ErrorLog => log::follow(&call.context.shared.logs.error_stream),
-        Operation::AuditLog => log::follow(&call.context.shared.logs.audit_stream),
+        Operation::ErrorLog => log::follow(&call.context.service.logs.error_stream),
+        Operation::AuditLog => log::follow(&call.context.service.logs.audit_stream),
     }
 }
 
 impl Call<'_> {
     fn keys(&self) -> &Keys {
-        &self.context.state.keys
+        &self.context.generation.keys
     }
 
     fn key_name(&self) -> Result<KeyName, Error> {

@@ -32,11 +32,11 @@ pub(super) fn finish(context: &RequestContext<'_>, result: Result<Answer, Error>
 
 /// Records a request in the audit log.
 fn audit(context: &RequestContext<'_>, status: u16, error: Option<&(Error, Message)>) {
-    let RequestContext { shared, peer, head, target, .. } = context;
+    let RequestContext { service, peer, head, target, .. } = context;
     let operation = context.operation();
-    shared.metrics.audit_events.inc();
+    service.metrics.audit_events.inc();
     let is_forged = matches!(error, Some((Error::Keys(kes_keys::Error::NotAuthentic), _)));
-    if !shared.logs.wants_audit(operation, status, is_forged) {
+    if !service.logs.wants_audit(operation, status, is_forged) {
         return;
     }
     let refusal = error.map(|(error, message)| {
@@ -46,7 +46,7 @@ fn audit(context: &RequestContext<'_>, status: u16, error: Option<&(Error, Messa
         });
         (message.text.as_ref(), reason)
     });
-    shared.logs.audit(&Audited {
+    service.logs.audit(&Audited {
         operation,
         method: head.method.as_str(),
         path: &target.path,
@@ -106,7 +106,7 @@ impl Drop for Unanswered<'_> {
             let context = self.context;
             let answer = finish(context, Err(Error::ClientGone));
             let (operation, status) = (context.operation(), answer.status.as_u16());
-            context.shared.metrics.answered(Some(operation), status, context.elapsed());
+            context.service.metrics.answered(Some(operation), status, context.elapsed());
         }
     }
 }

@@ -15,15 +15,13 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 
+use super::endpoint::{Endpoint, Service};
 use super::h2::{RequestQueue, WithRequests};
 use super::handshake::{self, LINGER};
 use super::idle::{IdleTracker, TrackedIo};
 use super::peer::Peer;
 use super::socket::Socket;
 use super::termination::{Termination, Terminations};
-use crate::lifecycle::state::Shared;
-use crate::service;
-use crate::service::answer::Content;
 
 /// How long a connection that is closed gracefully may take to end.
 const GRACEFUL_SHUTDOWN: Duration = Duration::from_secs(5);
@@ -40,8 +38,8 @@ const MAX_STREAMS: u32 = 256;
 const MAX_RESETS: usize = 64;
 
 /// Serves a connection until it ends. `shutdown` turns true when the server shuts down.
-pub(crate) async fn serve(
-    shared: Arc<Shared>,
+pub(super) async fn serve<S: Service>(
+    endpoint: Arc<Endpoint<S>>,
     socket: TcpStream,
     mut shutdown: watch::Receiver<bool>,
 ) {
@@ -51,22 +49,23 @@ pub(crate) async fn serve(
         _ = shutdown.wait_for(|is_set| *is_set) => None,
         // Boxed, as each later phase of a connection: otherwise the task would have the size of
         // the largest phase until it ends.
-        connected = Box::pin(handshake::shake_hands(&shared, socket)) => connected,
+        connected = Box::pin(handshake::handshake(&endpoint, socket)) => connected,
     }) else {
         return;
     };
-    shared.metrics.connections.inc();
+    endpoint.metrics.connections.inc();
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     let tracker = IdleTracker::new(!is_h2);
     let mut terminations = Terminations::of(&tracker, shutdown);
     if wait_for_first_bytes(&mut tls, &tracker, &mut terminations).await {
+        let service = Arc::clone(&endpoint.service);
         if is_h2 {
-            http2(Arc::clone(&shared), tls, peer, &tracker, terminations).await;
+            http2(service, tls, peer, &tracker, terminations).await;
         } else {
-            http1(Arc::clone(&shared), tls, peer, &tracker, terminations).await;
+            http1(service, tls, peer, &tracker, terminations).await;
         }
     }
-    shared.metrics.connections.dec();
+    endpoint.metrics.connections.dec();
 }
 
 /// Waits until the client sends something; `false` if it sent nothing in time and the connection
@@ -93,8 +92,8 @@ async fn wait_for_first_bytes(
     }
 }
 
-async fn http1(
-    shared: Arc<Shared>,
+async fn http1<S: Service>(
+    service: Arc<S>,
     tls: TlsStream<Socket>,
     peer: Arc<Peer>,
     tracker: &Arc<IdleTracker>,
@@ -106,13 +105,13 @@ async fn http1(
         .header_read_timeout(None) // `idle` has it
         .max_header_size(MAX_HEAD as usize)
         .keep_alive(!tracker.is_shutting_down())
-        .serve_connection(io, service(shared, peer, tracker));
+        .serve_connection(io, hyper_service(service, peer, tracker));
     let shut_down = http1::Connection::graceful_shutdown;
     drive(Box::pin(connection), shut_down, tracker, terminations).await;
 }
 
-async fn http2(
-    shared: Arc<Shared>,
+async fn http2<S: Service>(
+    service: Arc<S>,
     tls: TlsStream<Socket>,
     peer: Arc<Peer>,
     tracker: &Arc<IdleTracker>,
@@ -128,7 +127,7 @@ async fn http2(
         // Finds connections whose client is gone without closing them.
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(20))
-        .serve_connection(TokioIo::new(tls), service(shared, peer, tracker));
+        .serve_connection(TokioIo::new(tls), hyper_service(service, peer, tracker));
     let mut connection = Box::pin(WithRequests::new(connection, queue));
     let shut_down = |connection: Pin<&mut WithRequests<http2::Connection<_, _, _>>>| {
         Pin::new(connection.get_mut().connection()).graceful_shutdown();
@@ -140,20 +139,20 @@ async fn http2(
 }
 
 /// The hyper service of one connection, whose peer stays the same.
-fn service(
-    shared: Arc<Shared>,
+fn hyper_service<S: Service>(
+    service: Arc<S>,
     peer: Arc<Peer>,
     tracker: &Arc<IdleTracker>,
 ) -> impl hyper::service::Service<
     http::Request<hyper::body::Incoming>,
-    Response = http::Response<Content>,
+    Response = http::Response<S::Content>,
     Error = Infallible,
     Future: Send + 'static,
 > + Send
-+ use<> {
++ use<S> {
     let tracker = Arc::clone(tracker);
     service_fn(move |request| {
-        service::serve(Arc::clone(&shared), Arc::clone(&peer), request, tracker.begin_request())
+        Arc::clone(&service).call(Arc::clone(&peer), request, tracker.begin_request())
     })
 }
 

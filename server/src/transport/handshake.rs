@@ -13,10 +13,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use self::sniff::Protocol;
+use super::endpoint::Endpoint;
 use super::peer::Peer;
 use super::socket::Socket;
 use super::tls::refused::{self, Refused};
-use crate::lifecycle::state::Shared;
 use crate::observe::logging::repeats::Event;
 
 /// TLS or plain HTTP.
@@ -33,47 +33,47 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 pub(super) const LINGER: Duration = Duration::from_millis(500);
 
 /// Runs the TLS handshake with a client. `None` if it failed.
-pub(crate) async fn shake_hands(
-    shared: &Shared,
+pub(super) async fn handshake<S>(
+    endpoint: &Endpoint<S>,
     stream: TcpStream,
 ) -> Option<(TlsStream<Socket>, Arc<Peer>)> {
     let address = canonical(stream.peer_addr().ok()?);
     let deadline = Instant::now() + HANDSHAKE;
     match timeout_at(deadline, sniff::protocol(&stream)).await {
-        Ok(Protocol::Tls) => tls(shared, stream, address, deadline).await,
+        Ok(Protocol::Tls) => tls(endpoint, stream, address, deadline).await,
         Ok(Protocol::Http(request)) => {
-            fail(shared, address.ip(), sniff::HTTP_REQUEST, None);
+            fail(endpoint, address.ip(), sniff::HTTP_REQUEST, None);
             let _ = timeout(LINGER, refuse_http(stream, request)).await;
             None
         }
         Ok(Protocol::Closed) => None,
         Err(_) => {
-            fail(shared, address.ip(), &failure::too_slow(HANDSHAKE), None);
+            fail(endpoint, address.ip(), &failure::too_slow(HANDSHAKE), None);
             None
         }
     }
 }
 
-async fn tls(
-    shared: &Shared,
+async fn tls<S>(
+    endpoint: &Endpoint<S>,
     stream: TcpStream,
     address: SocketAddr,
     deadline: Instant,
 ) -> Option<(TlsStream<Socket>, Arc<Peer>)> {
     let socket = Socket::new(stream).ok()?;
     let accept =
-        TlsAcceptor::from(Arc::clone(&shared.tls.load().config)).accept(socket).into_fallible();
+        TlsAcceptor::from(Arc::clone(&endpoint.tls.load().config)).accept(socket).into_fallible();
     let (result, certificate) = refused::during(timeout_at(deadline, accept)).await;
     match result {
         Ok(Ok(tls)) => {
             let peer = Arc::new(Peer::of_connection(address, tls.get_ref().1));
-            explain_no_identity(shared, &peer);
+            explain_no_identity(endpoint, &peer);
             return Some((tls, peer));
         }
         Ok(Err((error, socket))) => {
             // Logged before the connection lingers: the server may stop meanwhile.
             match failure::reason(&error, certificate.as_ref()) {
-                Some(reason) => fail(shared, address.ip(), &reason, certificate),
+                Some(reason) => fail(endpoint, address.ip(), &reason, certificate),
                 None => tracing::debug!(
                     req.ip = %address.ip(),
                     "the client went away during the TLS handshake: {error}"
@@ -81,24 +81,24 @@ async fn tls(
             }
             let _ = timeout(LINGER, linger(socket)).await;
         }
-        Err(_) => fail(shared, address.ip(), &failure::too_slow(HANDSHAKE), None),
+        Err(_) => fail(endpoint, address.ip(), &failure::too_slow(HANDSHAKE), None),
     }
     None
 }
 
 /// Counts a failed handshake and logs it.
-fn fail(shared: &Shared, ip: IpAddr, reason: &str, certificate: Option<Refused>) {
-    shared.metrics.handshake_errors.inc();
+fn fail<S>(endpoint: &Endpoint<S>, ip: IpAddr, reason: &str, certificate: Option<Refused>) {
+    endpoint.metrics.handshake_errors.inc();
     let (subject, identity) = match certificate {
         Some(Refused { subject, identity, .. }) => (Some(subject), identity),
         None => (None, None),
     };
     let message = format!("TLS handshake with {ip} failed: {reason}");
-    shared.repeats.log(Event { ip: Some(ip), message, subject, identity });
+    endpoint.repeats.log(Event { ip: Some(ip), message, subject, identity });
 }
 
 /// Logs why a client's certificate gives no identity: the client is only told that it has none.
-fn explain_no_identity(shared: &Shared, peer: &Peer) {
+fn explain_no_identity<S>(endpoint: &Endpoint<S>, peer: &Peer) {
     let Err(reason) = &peer.identity else { return };
     if peer.certificates > 0 {
         let message = format!(
@@ -107,7 +107,7 @@ fn explain_no_identity(shared: &Shared, peer: &Peer) {
              `openssl req -x509` makes them)"
         );
         let ip = Some(peer.address.ip());
-        shared.repeats.log(Event { ip, message, subject: None, identity: None });
+        endpoint.repeats.log(Event { ip, message, subject: None, identity: None });
     }
 }
 

@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use kes_config::Address;
-use kes_keystore::files_hint;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::lifecycle::process::max_connections;
-use crate::lifecycle::state::Shared;
+use super::connection;
+use super::endpoint::{Endpoint, Service};
 use crate::observe::logging::rate_limit::RateLimit;
-use crate::transport::connection;
+use crate::observe::process::files_hint;
 
-/// Sockets that listen.
+/// Listening sockets.
 mod bind;
+
+pub(crate) use self::bind::hint as bind_hint;
 
 /// How long to wait after an error of `accept`. Without files or memory it would fail again at once.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -91,9 +92,9 @@ impl Listening {
         self.socket.send_replace(None);
     }
 
-    /// The accept loop for this address and its successors.
-    pub(crate) fn listener(&self) -> Listener {
-        let max = u32::try_from(max_connections()).unwrap_or(u32::MAX).min(1 << 20);
+    /// The accept loop for this address and its successors, with at most `max` open connections.
+    pub(crate) fn listener(&self, max: usize) -> Listener {
+        let max = u32::try_from(max).unwrap_or(u32::MAX).min(1 << 20);
         if max < FEW {
             tracing::warn!(
                 "only {max} connections can be open at once, because the process may open few \
@@ -119,18 +120,18 @@ impl Listener {
     }
 
     /// Accepts connections until `shutdown` turns true.
-    pub(crate) async fn serve(
+    pub(crate) async fn serve<S: Service>(
         mut self,
-        shared: Arc<Shared>,
+        endpoint: Arc<Endpoint<S>>,
         mut shutdown: watch::Receiver<bool>,
     ) -> Drain {
         let mut refused = RateLimit::new(LOG_INTERVAL);
         let mut full = RateLimit::new(LOG_INTERVAL);
         let connections = shutdown.clone();
         let serve = |slot: OwnedSemaphorePermit, socket: TcpStream| {
-            let (shared, shutdown) = (Arc::clone(&shared), connections.clone());
+            let (endpoint, shutdown) = (Arc::clone(&endpoint), connections.clone());
             tokio::spawn(async move {
-                connection::serve(shared, socket, shutdown).await;
+                connection::serve(endpoint, socket, shutdown).await;
                 drop(slot);
             });
         };

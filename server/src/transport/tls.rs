@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use kes_config::{ClientAuth, ConfiguredPath, SecretText};
 use kes_tls::{ClientChains, Fault};
 use rustls::ServerConfig;
@@ -58,12 +57,11 @@ pub enum Error {
 /// A TLS configuration that was loaded from files.
 pub(crate) struct Loaded {
     pub(crate) config: Arc<ServerConfig>,
+    /// What it was loaded from.
+    pub(crate) settings: Settings,
     /// The server's own certificates.
     pub(crate) certificates: Vec<expiry::Certificate>,
 }
-
-/// The configuration that the listener uses for the next connection.
-pub(crate) type Current = ArcSwap<Loaded>;
 
 /// The settings that a TLS configuration is loaded from. [`Settings::load`] reads the files each time.
 #[derive(Clone, Debug)]
@@ -125,7 +123,7 @@ impl Settings {
         config.ticketer = Ticketer::new().map_err(|_| Error::Tickets)?;
         // One ticket a handshake: each carries the client's chain, and clients keep one.
         config.send_tls13_tickets = 1;
-        Ok(Arc::new(Loaded { config: Arc::new(config), certificates }))
+        Ok(Arc::new(Loaded { config: Arc::new(config), settings: self.clone(), certificates }))
     }
 
     /// The chain, with the names that the log uses.
@@ -203,7 +201,7 @@ fn unusable(path: &ConfiguredPath, fault: kes_tls::Error) -> Error {
 fn hint(fault: &Fault) -> String {
     match fault {
         Fault::Read { error } if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            format!("; kes runs as {}", crate::lifecycle::process::user())
+            format!("; kes runs as {}", crate::observe::process::user())
         }
         Fault::MissingPassword => "; set tls.password".to_owned(),
         Fault::WrongPassword => "; the password is that of tls.password".to_owned(),

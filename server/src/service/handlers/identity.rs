@@ -14,7 +14,7 @@ pub(super) fn describe(call: &Call<'_>) -> Result<Answer, Error> {
         return Err(Error::Name { kind: NameKind::Identity, name: name.to_owned() });
     }
     let identity: Identity = name.parse().map_err(|_| Error::IdentityNotFound)?;
-    let policies = &call.context.state.policies;
+    let policies = &call.context.generation.policies;
     let admin = policies.is_admin(&identity);
     let policy = policies.policy_of(&identity);
     if !admin && policy.is_none() {
@@ -23,15 +23,15 @@ pub(super) fn describe(call: &Call<'_>) -> Result<Answer, Error> {
     Ok(Answer::json(&DescribeIdentity {
         admin,
         policy: policy.map(|policy| policy.name().to_owned()),
-        created_at: call.context.shared.started_at,
-        created_by: (!admin).then(|| call.context.state.author()),
+        created_at: call.context.service.started_at,
+        created_by: (!admin).then(|| call.context.generation.author()),
     }))
 }
 
 pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Error> {
     let pattern = call.pattern()?;
     let make = async |limit| {
-        let identities = call.context.state.policies.identities().map(Identity::to_string);
+        let identities = call.context.generation.policies.identities().map(Identity::to_string);
         let matching = identities.filter(|identity| pattern.matches(identity));
         // An identity is written as a name.
         let names = matching.filter_map(|identity| KeyName::parse(&identity).ok());
@@ -43,14 +43,14 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Error> {
 /// Of the caller itself, also if no policy knows it.
 pub(super) fn self_describe(call: &Call<'_>) -> Result<Answer, Error> {
     let identity = call.permit.identity().ok_or(Error::IdentityNotFound)?;
-    let policies = &call.context.state.policies;
+    let policies = &call.context.generation.policies;
     let admin = policies.is_admin(&identity);
     let policy = policies.policy_of(&identity);
     Ok(Answer::json(&SelfDescribe {
         identity,
         admin,
-        created_at: call.context.shared.started_at,
-        created_by: (!admin).then(|| call.context.state.author()),
+        created_at: call.context.service.started_at,
+        created_by: (!admin).then(|| call.context.generation.author()),
         policy_name: policy.map(|policy| policy.name().to_owned()),
         allow: policy.map(|policy| patterns(policy.allow())),
         deny: policy.map(|policy| patterns(policy.deny())),

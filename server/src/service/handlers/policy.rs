@@ -11,23 +11,23 @@ pub(super) fn describe(call: &Call<'_>) -> Result<Answer, Error> {
     let policy = find(call)?;
     Ok(Answer::json(&DescribePolicy {
         name: policy.name().to_owned(),
-        created_at: call.context.shared.started_at,
-        created_by: call.context.state.author(),
+        created_at: call.context.service.started_at,
+        created_by: call.context.generation.author(),
     }))
 }
 
 pub(super) fn read(call: &Call<'_>) -> Result<Answer, Error> {
     Ok(Answer::json(&body(
         find(call)?,
-        call.context.shared.started_at,
-        call.context.state.author(),
+        call.context.service.started_at,
+        call.context.generation.author(),
     )))
 }
 
 pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Error> {
     let pattern = call.pattern()?;
     let make = async |limit| {
-        let policies = call.context.state.policies.policies().map(Policy::name);
+        let policies = call.context.generation.policies.policies().map(Policy::name);
         let names = policies.filter(|name| pattern.matches(name));
         // Names of policies follow the rule of those of keys.
         Ok(Page::first(names.filter_map(|name| KeyName::parse(name).ok()), limit))
@@ -56,5 +56,5 @@ fn find<'a>(call: &'a Call<'_>) -> Result<&'a Policy, Error> {
     if PolicyName::parse(name).is_err() {
         return Err(Error::Name { kind: NameKind::Policy, name: name.to_owned() });
     }
-    call.context.state.policies.policy(name).ok_or(Error::PolicyNotFound)
+    call.context.generation.policies.policy(name).ok_or(Error::PolicyNotFound)
 }

@@ -3,13 +3,13 @@ use kes_api::route::ROUTES;
 use kes_keystore::State;
 
 use super::Call;
-use crate::lifecycle::process::Process;
 use crate::observe::metrics::{self, Audience, Gauges};
+use crate::observe::process::Process;
 use crate::service::answer::Answer;
 use crate::service::error::Error;
 
 pub(super) fn version(call: &Call<'_>) -> Answer {
-    let build = call.context.shared.build;
+    let build = call.context.service.build;
     Answer::json(&Version { version: build.version.to_owned(), commit: build.commit.to_owned() })
 }
 
@@ -29,10 +29,10 @@ pub(super) fn status(call: &Call<'_>) -> Answer {
         State::Unreachable | State::Unavailable => None,
     };
     Answer::json(&Status {
-        version: call.context.shared.build.version.to_owned(),
+        version: call.context.service.build.version.to_owned(),
         os: os().to_owned(),
         arch: arch().to_owned(),
-        uptime: call.context.shared.started.elapsed().as_secs(),
+        uptime: call.context.service.started.elapsed().as_secs(),
         num_cpu: process.cpus,
         num_cpu_used: process.cpus_used,
         mem_heap_used: process.heap,
@@ -47,13 +47,13 @@ pub(super) fn metrics(call: &Call<'_>) -> Answer {
     let keys = call.keys();
     let audience = Audience::of(&call.context.head.headers, call.context.head.uri.query());
     let gauges = Gauges {
-        uptime: call.context.shared.started.elapsed(),
+        uptime: call.context.service.started.elapsed(),
         cached_keys: keys.cached(),
         cache_age: keys.cache_age(),
         store_reachable: matches!(keys.state(), State::Reachable { .. }),
         logins: keys.logins(),
     };
-    let text = call.context.shared.metrics.text(audience, &gauges);
+    let text = call.context.service.metrics.text(audience, &gauges);
     Answer::text(metrics::CONTENT_TYPE, text)
 }
 
@@ -63,7 +63,7 @@ pub(super) fn apis(call: &Call<'_>) -> Answer {
         method: route.method.as_str().to_owned(),
         path: route.path.to_owned(),
         max_body: route.max_body,
-        timeout: call.context.state.apis[route.operation.index()]
+        timeout: call.context.generation.apis[route.operation.index()]
             .timeout
             .map_or(0, |timeout| timeout.as_secs()),
     };

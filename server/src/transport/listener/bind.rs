@@ -75,6 +75,18 @@ fn bind(address: SocketAddr, beside: Option<&TcpListener>) -> io::Result<TcpList
     bound
 }
 
+/// What an operator can do about an error of binding an address; begins with a semicolon.
+pub(crate) fn hint(address: &Address, reason: &io::Error) -> &'static str {
+    match reason.kind() {
+        io::ErrorKind::PermissionDenied if address.port() < 1024 => {
+            "; ports below 1024 need CAP_NET_BIND_SERVICE: add it to AmbientCapabilities and \
+             CapabilityBoundingSet of the systemd unit, or use another port such as 7373"
+        }
+        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
+        _ => "",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpStream;
@@ -136,5 +148,16 @@ mod tests {
         assert!(is_same(&address("0.0.0.0:1"), &address(":1")));
         assert!(!is_same(&address("0.0.0.0:1"), &address(":2")));
         assert!(!is_same(&address("0.0.0.0:1"), &address("127.0.0.1:1")));
+    }
+
+    #[test]
+    fn what_to_do_about_a_port_is_told() {
+        let hint = |text: &str, kind: io::ErrorKind| hint(&address(text), &kind.into());
+        let denied = hint("0.0.0.0:443", io::ErrorKind::PermissionDenied);
+        assert!(denied.contains("CAP_NET_BIND_SERVICE"), "{denied}");
+        assert_eq!(hint("0.0.0.0:7373", io::ErrorKind::PermissionDenied), "");
+        let elsewhere = hint("192.0.2.1:7373", io::ErrorKind::AddrNotAvailable);
+        assert!(elsewhere.contains("no interface"), "{elsewhere}");
+        assert_eq!(hint("0.0.0.0:443", io::ErrorKind::AddrInUse), "");
     }
 }

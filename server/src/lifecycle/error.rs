@@ -1,0 +1,67 @@
+use std::io;
+
+use kes_config::ConfiguredAddress;
+
+use crate::transport::listener::bind_hint;
+use crate::transport::tls;
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration, or something that it names.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The address cannot be bound.
+    #[error("{}", cannot_listen(address, reason))]
+    Listen {
+        /// Where the server was to listen.
+        address: ConfiguredAddress,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// The limit of open files is too low for any server.
+    #[error(
+        "the process may open only {limit} files, and a server needs at least {needed}; raise \
+         LimitNOFILE (systemd) or `ulimit -n`"
+    )]
+    Files {
+        /// The limit.
+        limit: u64,
+        /// The smallest limit that works.
+        needed: u64,
+    },
+    /// The system refuses something that every process may have.
+    #[error("cannot start: {reason}")]
+    System {
+        /// What the system says.
+        reason: io::Error,
+    },
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The file, with all its mistakes.
+    #[error(transparent)]
+    Config(kes_config::Errors),
+    /// A private key or certificate.
+    #[error(transparent)]
+    Tls(tls::Error),
+    /// The key store.
+    #[error(transparent)]
+    Store(kes_keystore::OpenError),
+    /// The address that a reload asks for.
+    #[error("{}", cannot_listen(address, reason))]
+    Listen {
+        /// Where the server was to listen.
+        address: ConfiguredAddress,
+        /// What the system says.
+        reason: io::Error,
+    },
+}
+
+/// Says which address cannot be bound, where it was set, and what to do.
+fn cannot_listen(address: &ConfiguredAddress, reason: &io::Error) -> String {
+    let hint = bind_hint(address, reason);
+    address.blame(format_args!("cannot listen on {address}: {reason}{hint}"))
+}

@@ -1,0 +1,38 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use kes_api::{Identity, Operation};
+use kes_keystore::Store;
+use kes_policy::Policies;
+
+use crate::observe::metrics::Metrics;
+
+/// The keys of the server.
+pub(crate) type Keys = kes_keys::Keys<Store, Metrics>;
+
+/// What one configuration makes of the API. A reload replaces it whole; a request that has begun
+/// keeps its own.
+pub(crate) struct Generation {
+    pub(crate) policies: Policies,
+    /// Shared with the generation before, if its keys live in the same place.
+    pub(crate) keys: Arc<Keys>,
+    /// By [`Operation::index`].
+    pub(crate) apis: [ApiSettings; Operation::COUNT],
+    /// Where the keys live (see [`kes_keystore::Config::location`]).
+    pub(crate) location: String,
+}
+
+/// The configuration of one API.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ApiSettings {
+    /// `None` for a stream.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Generation {
+    /// The creator of policies and identities, as the contract reports it: the admin; empty if there
+    /// is none.
+    pub(crate) fn author(&self) -> String {
+        self.policies.admin().map(Identity::to_string).unwrap_or_default()
+    }
+}

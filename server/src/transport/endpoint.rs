@@ -1,0 +1,38 @@
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+
+use super::idle::ActiveRequest;
+use super::peer::Peer;
+use super::tls::Loaded;
+use crate::observe::logging::repeats::Repeats;
+use crate::observe::metrics::Metrics;
+
+/// What answers the requests that a listener receives.
+pub(crate) trait Service: Send + Sync + 'static {
+    /// The content of an answer.
+    type Content: Body<Data = Bytes, Error = Infallible> + Send + 'static;
+
+    /// Answers a request of a peer. The connection is not idle while `active_request` exists.
+    fn call(
+        self: Arc<Self>,
+        peer: Arc<Peer>,
+        request: Request<Incoming>,
+        active_request: ActiveRequest,
+    ) -> impl Future<Output = Result<Response<Self::Content>, Infallible>> + Send + 'static;
+}
+
+/// What the connections of one listener share.
+pub(crate) struct Endpoint<S> {
+    /// Answers the requests.
+    pub(crate) service: Arc<S>,
+    /// The TLS configuration for the next connection.
+    pub(crate) tls: ArcSwap<Loaded>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Failed handshakes, which clients can cause as often as they like.
+    pub(crate) repeats: Arc<Repeats>,
+}
