@@ -14,6 +14,9 @@ mod reload;
 /// The server's certificate comes to its end.
 mod expiry;
 
+/// Files whose reading hangs.
+mod hanging;
+
 /// What the system grants and asks: locked memory, connections, signals.
 mod system;
 

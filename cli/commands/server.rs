@@ -1,10 +1,11 @@
 //! `kes server`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use kes_config::{Address, ConfiguredAddress};
-use kes_server::{BuildInfo, Info, Options, Server, Source};
+use kes_server::{BuildInfo, Error, Info, Options, Server, Source};
 
 use super::about::{COMMIT, VERSION, runtime};
 use crate::args::ServerArgs;
@@ -13,6 +14,10 @@ use crate::output::{self, Output};
 use crate::{file, obsolete};
 
 mod dev;
+
+/// How long the end of the process waits for blocking calls: a key that is being written to its
+/// folder gets there, and a file on a network mount that hangs does not keep the process.
+const LAST_CALLS: Duration = Duration::from_secs(1);
 
 /// Runs a server until it is told to stop.
 pub(super) fn run(args: ServerArgs) -> Result<()> {
@@ -56,20 +61,26 @@ fn serve(
     announce: impl FnOnce(&Info) -> Result<()>,
 ) -> Result<()> {
     let build = BuildInfo { version: VERSION, commit: COMMIT };
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("failed to start")?
-        .block_on(async {
-            let address = address.map(|address| ConfiguredAddress::of_flag(address, "--addr"));
-            let server = Server::start(Options { source, address, build }).await?;
-            // The server also runs if nobody reads its output.
-            if let Err(error) = announce(server.info()) {
-                output::warning(&format!("{error:#}"));
-            }
-            server.run().await;
-            Ok(())
-        })
+        .context("failed to start")?;
+    let result = runtime.block_on(async {
+        let address = address.map(|address| ConfiguredAddress::of_flag(address, "--addr"));
+        let server = match Server::start(Options { source, address, build }).await {
+            // As a server that is told to stop later.
+            Err(Error::Stopped) => return Ok(()),
+            started => started?,
+        };
+        // The server also runs if nobody reads its output.
+        if let Err(error) = announce(server.info()) {
+            output::warning(&format!("{error:#}"));
+        }
+        server.run().await;
+        Ok(())
+    });
+    runtime.shutdown_timeout(LAST_CALLS);
+    result
 }
 
 /// The start-up message (contract `cli.md`, Start-up message): lines of a label, blanks and a

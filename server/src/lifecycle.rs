@@ -22,5 +22,11 @@ mod reload;
 /// Signals.
 mod signals;
 
+/// Work that may block.
+mod blocking;
+
+/// Notifications for systemd.
+mod systemd;
+
 /// Start and stop.
 pub(crate) mod server;

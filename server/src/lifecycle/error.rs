@@ -30,6 +30,9 @@ pub enum Error {
         /// The smallest limit that works.
         needed: u64,
     },
+    /// SIGTERM or SIGINT came before the server had started.
+    #[error("stopped by a signal before the server had started")]
+    Stopped,
     /// The system refuses something that every process may have.
     #[error("cannot start: {reason}")]
     System {

@@ -1,20 +1,80 @@
 //! A new configuration, or new certificates, for a server that goes on serving: all of it is applied,
 //! or nothing.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::task::JoinHandle;
+
+use super::blocking::blocking;
 use super::error::SetupError;
 use super::setup::{Prepared, Setup};
 use super::state::Running;
+use super::systemd;
 use crate::service::generation::Generation;
 use crate::transport::tls::watch::{Fingerprint, changed};
 use crate::transport::tls::{self, Loaded, expiry};
 
+/// The reloads of a server: one after the other, each in a task of its own, since a file that it
+/// reads may hang and the server has to react to signals meanwhile.
+pub(super) struct Reloads {
+    running: Arc<Running>,
+    /// `None` for a dev server.
+    path: Option<PathBuf>,
+    task: Option<JoinHandle<()>>,
+    /// Whether another reload was requested while one runs.
+    is_requested: bool,
+}
+
+impl Reloads {
+    pub(super) fn new(running: Arc<Running>, path: Option<PathBuf>) -> Self {
+        Self { running, path, task: None, is_requested: false }
+    }
+
+    /// Starts a reload, or has another one follow the one that runs.
+    pub(super) fn request(&mut self) {
+        let Some(path) = &self.path else {
+            tracing::warn!("a dev server has no configuration to read again");
+            return;
+        };
+        if self.task.is_some() {
+            self.is_requested = true;
+            tracing::info!(
+                "the configuration is still being read; it will be read once more after that"
+            );
+            return;
+        }
+        systemd::reloading();
+        self.task = Some(tokio::spawn(reload(Arc::clone(&self.running), path.clone())));
+    }
+
+    /// Waits for the end of the reload that runs, and starts the next one if it was requested.
+    /// Dropping the future loses nothing.
+    pub(super) async fn finished(&mut self) {
+        let Some(task) = &mut self.task else { return std::future::pending().await };
+        if task.await.is_err() {
+            tracing::error!("a bug of the server: the reload panicked");
+        }
+        self.task = None;
+        systemd::ready();
+        if std::mem::take(&mut self.is_requested) {
+            self.request();
+        }
+    }
+}
+
+impl Drop for Reloads {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
 /// Reads the configuration again and applies it. If anything is wrong with it, nothing changes.
-pub(crate) async fn reload(running: &Running, path: &Path) {
-    let result = match apply(running, path).await {
+async fn reload(running: Arc<Running>, path: PathBuf) {
+    let result = match apply(&running, path).await {
         Ok(()) => {
             tracing::info!("the configuration was read again");
             "success"
@@ -32,10 +92,11 @@ pub(crate) async fn reload(running: &Running, path: &Path) {
     running.service.metrics.reloads.with_label_values(&[result]).inc();
 }
 
-async fn apply(running: &Running, path: &Path) -> Result<(), SetupError> {
+async fn apply(running: &Running, path: PathBuf) -> Result<(), SetupError> {
     let _exclusive = running.replacing.lock().await;
-    let setup = Setup::of_file(path)?;
-    let tls = setup.tls.load().map_err(SetupError::Tls)?;
+    let setup = Setup::of_file(path).await?;
+    let settings = setup.tls.clone();
+    let tls = blocking(move || settings.load()).await.map_err(SetupError::Tls)?;
     let address = setup.address.clone();
     let successor = running.listening.prepare(&address).await;
     let successor = successor.map_err(|reason| SetupError::Listen { address, reason })?;
@@ -80,8 +141,7 @@ pub(crate) async fn follow_certificates(running: Arc<Running>, mut seen: Fingerp
         // A reload meanwhile must not be undone with the settings that it has replaced.
         let _exclusive = running.replacing.lock().await;
         let settings = running.endpoint.tls.load().settings.clone();
-        let loaded = tokio::task::spawn_blocking(move || settings.load()).await;
-        let Ok(loaded) = loaded else { continue };
+        let loaded = blocking(move || settings.load()).await;
         apply_certificates(&running, loaded, now != seen);
         seen = now;
     }

@@ -9,15 +9,16 @@ use arc_swap::ArcSwap;
 use kes_api::{Identity, Timestamp};
 use kes_config::{ConfiguredAddress, Level};
 use rustls::sign::CertifiedKey;
-use sd_notify::NotifyState;
 use tokio::sync::watch;
 
+use super::blocking::blocking;
 use super::error::{Error, SetupError};
 use super::process::max_connections;
-use super::reload;
+use super::reload::{self, Reloads};
 use super::setup::{PendingKeys, Prepared, Setup};
 use super::signals::{Signal, Signals};
 use super::state::Running;
+use super::systemd;
 use crate::observe::logging::Logs;
 use crate::observe::logging::repeats::{self, Repeats};
 use crate::observe::metrics::Metrics;
@@ -56,9 +57,14 @@ pub enum Source {
 
 /// A server that listens and does not answer yet.
 pub struct Server {
+    signals: Signals,
+    opened: Opened,
+}
+
+/// What a server has opened.
+struct Opened {
     running: Arc<Running>,
     listener: Listener,
-    signals: Signals,
     source: Option<PathBuf>,
     info: Info,
     pending: PendingKeys,
@@ -87,30 +93,83 @@ impl Server {
     /// a tokio runtime.
     ///
     /// # Errors
-    /// [`Error`] if the configuration is wrong, or something that it names cannot be used. A
-    /// Vault that is away is no error: the server waits for it.
+    /// [`Error`] if the configuration is wrong, or something that it names cannot be used, or a
+    /// signal asks to stop. A Vault that is away is no error: the server waits for it.
     pub async fn start(options: Options) -> Result<Self, Error> {
         // First of all: until then SIGHUP ends the process.
-        let signals = Signals::listen().map_err(|reason| Error::System { reason })?;
+        let mut signals = Signals::listen().map_err(|reason| Error::System { reason })?;
         let metrics = Arc::new(Metrics::new());
         let logs = Logs::start(Arc::clone(&metrics));
-        let started = Self::open(options, signals, metrics, Arc::clone(&logs)).await;
-        if started.is_err() {
+        let opened = tokio::select! {
+            biased;
+            () = signals.stop() => Err(Error::Stopped),
+            opened = Opened::open(options, metrics, Arc::clone(&logs)) => opened,
+        };
+        if opened.is_err() {
             // The process is about to end: the warnings have to be written before the error.
             logs.flush();
         }
-        started
+        Ok(Self { signals, opened: opened? })
     }
 
-    async fn open(
-        options: Options,
-        signals: Signals,
-        metrics: Arc<Metrics>,
-        logs: Arc<Logs>,
-    ) -> Result<Self, Error> {
+    /// What the start-up message tells.
+    pub fn info(&self) -> &Info {
+        &self.opened.info
+    }
+
+    /// Serves until SIGTERM or SIGINT. SIGHUP reads the configuration again.
+    pub async fn run(self) {
+        let Self { mut signals, opened } = self;
+        let Opened { running, listener, source, pending, certificates, .. } = opened;
+        let (shutdown, is_set) = watch::channel(false);
+        let accepting = tokio::spawn(listener.serve(Arc::clone(&running.endpoint), is_set));
+        let following = reload::follow_certificates(Arc::clone(&running), certificates);
+        let background = [
+            tokio::spawn(following),
+            tokio::spawn(reload::follow_expiry(Arc::clone(&running))),
+            tokio::spawn(log_repeats(Arc::clone(&running.endpoint.repeats))),
+        ];
+        pending.create(&running);
+        systemd::ready();
+
+        let mut reloads = Reloads::new(Arc::clone(&running), source);
+        loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::Stop => break,
+                    Signal::Reload => reloads.request(),
+                },
+                () = reloads.finished() => {}
+            }
+        }
+
+        systemd::stopping();
+        tracing::info!("stopping: running requests get up to {} s", DRAIN.as_secs());
+        drop(reloads);
+        for task in background {
+            task.abort();
+        }
+        shutdown.send_replace(true);
+        running.listening.close();
+        running.service.logs.close_streams();
+        let drained = async {
+            if let Ok(drain) = accepting.await {
+                drain.ended().await;
+            }
+        };
+        if tokio::time::timeout(DRAIN, drained).await.is_err() {
+            tracing::warn!("some requests did not finish in time");
+        }
+        running.endpoint.repeats.log_all();
+        running.service.logs.flush();
+    }
+}
+
+impl Opened {
+    async fn open(options: Options, metrics: Arc<Metrics>, logs: Arc<Logs>) -> Result<Self, Error> {
         let (source, setup) = match options.source {
             Source::File(path) => {
-                let setup = Setup::of_file(&path)?;
+                let setup = Setup::of_file(path.clone()).await?;
                 (Some(path), setup)
             }
             Source::Dev { admin, certificate } => (None, Setup::dev(admin, certificate)),
@@ -118,9 +177,11 @@ impl Server {
         logs.set(setup.log);
         let is_fixed = options.address.is_some();
         let address = options.address.unwrap_or_else(|| setup.address.clone());
-        // Taken before the files are read, so that a later change is seen.
-        let certificates = Fingerprint::of(&setup.tls.files());
-        let tls = setup.tls.load().map_err(SetupError::Tls)?;
+        let settings = setup.tls.clone();
+        // The fingerprint is taken before the files are read, so that a later change is seen.
+        let (certificates, tls) =
+            blocking(move || (Fingerprint::of(&settings.files()), settings.load())).await;
+        let tls = tls.map_err(SetupError::Tls)?;
         let listen = |reason| Error::Listen { address: address.clone(), reason };
         let listening = Listening::start(&address, is_fixed).await.map_err(listen)?;
         let bound = listening.local().map_err(listen)?;
@@ -159,62 +220,7 @@ impl Server {
             expiry: Expiry::default(),
         });
         running.check_certificates(&tls, true);
-        Ok(Self { running, listener, signals, source, info, pending, certificates })
-    }
-
-    /// What the start-up message tells.
-    pub fn info(&self) -> &Info {
-        &self.info
-    }
-
-    /// Serves until SIGTERM or SIGINT. SIGHUP reads the configuration again.
-    pub async fn run(self) {
-        let Self { running, listener, mut signals, source, pending, certificates, .. } = self;
-        let (shutdown, is_set) = watch::channel(false);
-        let accepting = tokio::spawn(listener.serve(Arc::clone(&running.endpoint), is_set));
-        let following = reload::follow_certificates(Arc::clone(&running), certificates);
-        let certificates = tokio::spawn(following);
-        let expiring = tokio::spawn(reload::follow_expiry(Arc::clone(&running)));
-        let logging = tokio::spawn(log_repeats(Arc::clone(&running.endpoint.repeats)));
-        pending.create(&running);
-        notify(&[NotifyState::Ready]);
-
-        loop {
-            match signals.next().await {
-                Signal::Stop => break,
-                Signal::Reload => {
-                    let Some(path) = &source else {
-                        tracing::warn!("a dev server has no configuration to read again");
-                        continue;
-                    };
-                    let since = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-                    let micros =
-                        i128::from(since.tv_sec) * 1_000_000 + i128::from(since.tv_nsec) / 1_000;
-                    notify(&[NotifyState::Reloading, NotifyState::MonotonicUsec(micros)]);
-                    reload::reload(&running, path).await;
-                    notify(&[NotifyState::Ready]);
-                }
-            }
-        }
-
-        notify(&[NotifyState::Stopping]);
-        tracing::info!("stopping: running requests get up to {} s", DRAIN.as_secs());
-        certificates.abort();
-        expiring.abort();
-        logging.abort();
-        shutdown.send_replace(true);
-        running.listening.close();
-        running.service.logs.close_streams();
-        let drained = async {
-            if let Ok(drain) = accepting.await {
-                drain.ended().await;
-            }
-        };
-        if tokio::time::timeout(DRAIN, drained).await.is_err() {
-            tracing::warn!("some requests did not finish in time");
-        }
-        running.endpoint.repeats.log_all();
-        running.service.logs.flush();
+        Ok(Self { running, listener, source, info, pending, certificates })
     }
 }
 
@@ -226,9 +232,4 @@ async fn log_repeats(repeats: Arc<Repeats>) {
         ticks.tick().await;
         repeats.log_due();
     }
-}
-
-/// Notifies systemd if it is there.
-fn notify(states: &[NotifyState<'_>]) {
-    let _ = sd_notify::notify(states);
 }

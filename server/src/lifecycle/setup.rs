@@ -1,6 +1,6 @@
 //! From a configuration to what a server runs with: the same at the start and at a reload.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use kes_keystore::memory::MemoryStore;
 use kes_policy::{Policies, StartupPermit};
 use rustls::sign::CertifiedKey;
 
+use super::blocking::blocking;
 use super::error::SetupError;
 use super::state::Running;
 use crate::observe::logging;
@@ -38,13 +39,16 @@ enum StoreSetup {
 
 impl Setup {
     /// Reads a file, and logs its warnings.
-    pub(crate) fn of_file(path: &Path) -> Result<Self, SetupError> {
-        let loaded =
-            kes_config::load(path, &kes_config::ProcessEnvironment).map_err(SetupError::Config)?;
-        for warning in &loaded.warnings {
-            tracing::warn!("{}", warning.in_file(path));
-        }
-        Ok(Self::of_config(loaded.config))
+    pub(crate) async fn of_file(path: PathBuf) -> Result<Self, SetupError> {
+        blocking(move || {
+            let loaded = kes_config::load(&path, &kes_config::ProcessEnvironment)
+                .map_err(SetupError::Config)?;
+            for warning in &loaded.warnings {
+                tracing::warn!("{}", warning.in_file(&path));
+            }
+            Ok(Self::of_config(loaded.config))
+        })
+        .await
     }
 
     fn of_config(config: Config) -> Self {

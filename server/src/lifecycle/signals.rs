@@ -30,6 +30,14 @@ impl Signals {
         })
     }
 
+    /// Waits for a signal that asks to stop. Others are left for [`Signals::next`].
+    pub(crate) async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
     /// Waits for the next signal.
     pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {

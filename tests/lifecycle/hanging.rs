@@ -1,0 +1,119 @@
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io::Write as _, thread};
+
+use kes_testkit::wait;
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{self, Config, Protocol, Server, Who};
+
+/// For what has to happen: no matter of time, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Puts a pipe in the place of a file. Who reads it hangs, as on a network mount that is away.
+fn replace_by_pipe(file: &Path) {
+    fs::remove_file(file).unwrap();
+    rustix::fs::mknodat(CWD, file, FileType::Fifo, Mode::RWXU, 0).unwrap();
+}
+
+/// Waits until somebody reads a pipe, and returns its other end.
+fn wait_for_reader(pipe: &Path) -> File {
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let mut writer = None;
+    wait::eventually(PATIENCE, "the pipe is read", || {
+        writer = File::options().write(true).custom_flags(nonblocking).open(pipe).ok();
+        writer.is_some()
+    });
+    writer.unwrap()
+}
+
+fn assert_ends(server: &mut Server) {
+    let mut status = None;
+    wait::eventually(PATIENCE, "the server ends", || {
+        status = server.process().exit_status();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(0), "{}", server.stderr());
+    assert!(!server.stderr().contains("panicked"), "{}", server.stderr());
+}
+
+/// What is logged of a SIGHUP during a reload.
+const ONCE_MORE: &str = "still being read; it will be read once more after that";
+
+#[test]
+fn signals_are_answered_while_a_file_of_a_reload_hangs() {
+    for name in ["config.yml", "server.crt"] {
+        harness::run(async {
+            let mut server = Server::start();
+            let mut admin = server.client(Who::Admin, Protocol::H2).await;
+            let file = server.file(name);
+            replace_by_pipe(&file);
+            server.signal(Signal::HUP);
+            let _writer = wait_for_reader(&file);
+
+            server.signal(Signal::HUP);
+            server.wait_for_stderr(ONCE_MORE);
+            assert_eq!(admin.send("GET", "/v1/status", "").await.status, 200, "{name}");
+            server.signal(Signal::TERM);
+            assert_ends(&mut server);
+            assert!(!server.stderr().contains("read again"), "{}", server.stderr());
+        });
+    }
+}
+
+/// What changes while a reload reads is not lost.
+#[test]
+fn a_signal_during_a_reload_is_followed_by_another_reload() {
+    harness::run(async {
+        let allowing = |path: &str| {
+            let policy = format!("{{ p: {{ allow: [{path}], identities: [\"${{OTHER}}\"] }} }}");
+            Config::usual().with("policy", &policy)
+        };
+        let server = Server::with(&allowing("/v1/status"));
+        let mut other = server.client(Who::Other, Protocol::H2).await;
+        let file = server.file("config.yml");
+        replace_by_pipe(&file);
+        server.signal(Signal::HUP);
+        let mut writer = wait_for_reader(&file);
+
+        fs::write(server.file("new"), allowing("/v1/api").text()).unwrap();
+        fs::rename(server.file("new"), &file).unwrap();
+        server.signal(Signal::HUP);
+        server.wait_for_stderr(ONCE_MORE);
+        writer.write_all(allowing("/v1/status").text().as_bytes()).unwrap();
+        drop(writer);
+        wait::eventually(PATIENCE, "both reloads end", || {
+            server.stderr().matches("the configuration was read again").count() == 2
+        });
+        assert_eq!(other.send("GET", "/v1/status", "").await.status, 403);
+        assert_eq!(other.send("GET", "/v1/api", "").await.status, 200);
+    });
+}
+
+#[test]
+fn a_server_whose_start_hangs_can_be_stopped() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let config = Config::usual().under(&["sh", "-c", "echo $$ > pid; exec \"$0\" \"$@\""]);
+        let mut stopping = None;
+        let ended = Server::refused(&config, |folder| {
+            replace_by_pipe(&folder.join("server.crt"));
+            let folder = folder.to_owned();
+            stopping = Some(thread::spawn(move || stop_when_it_reads(&folder, signal)));
+        });
+        let _writer = stopping.unwrap().join().unwrap();
+        assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+        assert!(!ended.stdout.contains("up and running"), "{}", ended.stdout);
+        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    }
+}
+
+fn stop_when_it_reads(folder: &Path, signal: Signal) -> File {
+    let pipe: PathBuf = folder.join("server.crt");
+    let writer = wait_for_reader(&pipe);
+    let id = fs::read_to_string(folder.join("pid")).unwrap();
+    kill_process(Pid::from_raw(id.trim().parse().unwrap()).unwrap(), signal).unwrap();
+    writer
+}
