@@ -4,9 +4,10 @@ mod lenient;
 mod request;
 mod response;
 
+pub use lenient::InvalidBody;
 pub use request::{
-    DecryptRequest, EncryptRequest, GenerateRequest, HmacRequest, ImportRequest, InvalidBody,
-    MAX_BULK, bulk_decrypt_from_json,
+    DecryptRequest, EncryptRequest, GenerateRequest, HmacRequest, ImportRequest, MAX_BULK,
+    bulk_decrypt_from_json,
 };
 pub use response::{
     Api, DescribeIdentity, DescribeKey, DescribePolicy, ErrorBody, IdentityPage, NamePage,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use kes_client::tls::{self, Trust};
-use kes_client::{ApiKey, Client, Endpoints};
+use kes_client::{ApiKey, Client, Endpoints, Error};
 use rustls::sign::CertifiedKey;
 
-use super::explain::Caller;
+use super::explain::{self, Caller, Subject};
 use crate::args::Connect;
 use crate::env::{self, Credentials, Named};
 use crate::output;
@@ -18,6 +18,13 @@ use crate::{file, password};
 pub(super) struct Session {
     client: Client,
     pub(super) caller: Caller,
+}
+
+impl Session {
+    /// Adds an explanation to the error of a request about a subject.
+    pub(super) fn explain(&self, error: Error, subject: Subject<'_>) -> anyhow::Error {
+        explain::explain(error, subject, &self.caller)
+    }
 }
 
 impl Deref for Session {

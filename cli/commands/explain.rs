@@ -9,8 +9,6 @@ use kes_api::{Identity, Timestamp, message};
 use kes_client::Error;
 use rustls::pki_types::CertificateDer;
 
-use super::connect::Session;
-
 /// What a request was about.
 #[derive(Clone, Copy)]
 pub(super) enum Subject<'a> {
@@ -95,13 +93,11 @@ impl fmt::Display for Explained {
 // No source: the cause is already a part of the text.
 impl std::error::Error for Explained {}
 
-impl Session {
-    /// Adds an explanation to the error of a request about a subject.
-    pub(super) fn explain(&self, error: Error, subject: Subject<'_>) -> anyhow::Error {
-        match hint(&error, subject, &self.caller) {
-            Some(hint) => Explained { error, hint }.into(),
-            None => error.into(),
-        }
+/// Adds an explanation to the error of a caller's request about a subject.
+pub(super) fn explain(error: Error, subject: Subject<'_>, caller: &Caller) -> anyhow::Error {
+    match hint(&error, subject, caller) {
+        Some(hint) => Explained { error, hint }.into(),
+        None => error.into(),
     }
 }
 

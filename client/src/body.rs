@@ -1,6 +1,8 @@
 //! Request and response bodies. They may contain keys and plaintexts, so each is in one buffer that
 //! is wiped.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -13,7 +15,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::endpoints::Endpoint;
 use crate::error::Error;
-use crate::transport::TIMEOUT;
+
+/// How long an answer may take, from the first byte sent to the last received. The server's own
+/// deadline is 15 s.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest answer that is read, in bytes. A page of a listing has less than 1 MiB, and the
 /// answer to the largest request not much more. No key server sends more.

@@ -27,7 +27,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
-use crate::transport::KEEP_ALIVE;
+/// The interval of HTTP/2 pings while a call is open: a log stream may be silent for days, and a
+/// server that is gone would not be noticed.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// How long connecting may take, the TLS handshake included.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

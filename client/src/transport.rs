@@ -14,8 +14,8 @@ use rustls::ClientConfig;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
-use crate::body::read;
-use crate::connect::Connector;
+use crate::body::{TIMEOUT, read};
+use crate::connect::{Connector, KEEP_ALIVE};
 use crate::endpoints::{Endpoint, Endpoints};
 use crate::error::Error;
 use crate::stream::LogStream;
@@ -26,14 +26,6 @@ pub(crate) struct Transport {
     http: legacy::Client<Connector, Full<Bytes>>,
     endpoints: Endpoints,
 }
-
-/// How long an answer may take, from the first byte sent to the last received. The server's own
-/// deadline is 15 s.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The interval of HTTP/2 pings while a call is open: a log stream may be silent for days, and a
-/// server that is gone would not be noticed.
-pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 impl Transport {
     pub(crate) fn new(endpoints: Endpoints, tls: ClientConfig) -> Self {

@@ -9,6 +9,9 @@
 /// What a path is compared with.
 mod pattern;
 
+/// Why a request is refused.
+mod denied;
+
 /// A named set of patterns, and the rule.
 mod policy;
 
@@ -21,8 +24,9 @@ mod permit;
 /// Patterns and policies that their author surely did not mean.
 mod lint;
 
+pub use denied::Denied;
 pub use lint::{Lint, Place, lint};
 pub use pattern::Pattern;
 pub use permit::{Permit, StartupPermit, WrongPermit};
-pub use policies::{Conflict, Denied, Policies};
+pub use policies::{Conflict, Policies};
 pub use policy::Policy;

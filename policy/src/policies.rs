@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kes_api::{Auth, Identity, KeyName, Operation};
 
-use crate::{Permit, Policy, StartupPermit};
+use crate::{Denied, Permit, Policy, StartupPermit};
 
 /// The policies of a server. The cost of a decision does not depend on their number.
 #[derive(Debug, Default)]
@@ -18,41 +18,6 @@ pub struct Policies {
     identities: Vec<Identity>,
     /// Whether an operation needs neither a certificate nor a policy, by [`Operation::index`].
     exempt: [bool; Operation::COUNT],
-}
-
-/// Why a request is refused. The texts are for the log; the client gets the same answer for all.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// The caller showed no identity, and the operation needs one.
-    #[error("no identity")]
-    NoIdentity,
-
-    /// A bug: what was asked for is not what the path stands for.
-    #[error("the path is not one of the operation {operation:?}")]
-    OtherPath {
-        /// What was asked for.
-        operation: Operation,
-    },
-
-    /// The identity is neither admin nor in a policy.
-    #[error("unknown identity")]
-    UnknownIdentity,
-
-    /// No allow pattern of the policy matches.
-    #[error("policy '{}' does not allow it", policy.escape_debug())]
-    NotAllowed {
-        /// The policy of the identity.
-        policy: Arc<str>,
-    },
-
-    /// A deny pattern matches.
-    #[error("policy '{}' denies it by '{}'", policy.escape_debug(), pattern.escape_debug())]
-    DeniedBy {
-        /// The policy of the identity.
-        policy: Arc<str>,
-        /// The pattern as it was written.
-        pattern: Arc<str>,
-    },
 }
 
 /// Why a set of policies is contradictory.

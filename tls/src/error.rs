@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::file::MAX_FILE_LEN;
+use crate::MAX_FILE_LEN;
 
 /// Why keys, certificates or trusted CAs could not be loaded. The text names the file and the
 /// fault.

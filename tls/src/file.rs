@@ -6,11 +6,8 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use crate::MAX_FILE_LEN;
 use crate::error::Fault;
-
-/// The largest file that is read, in bytes. All CAs of a system take a quarter of that. The limit
-/// keeps a wrong path, such as that of a log or a device, from filling the memory.
-pub const MAX_FILE_LEN: usize = 1024 * 1024;
 
 /// The whole file, in a buffer that is wiped.
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Fault> {

@@ -74,12 +74,15 @@ pub use certificate::{
 pub use client::ClientChains;
 pub use error::{Error, Fault};
 pub use fault::{Usage, certificate_fault};
-pub use file::MAX_FILE_LEN;
 pub use life::Life;
 pub use name::subject;
 pub use private_key::{PrivateKey, is_encrypted, load_private_key, parse_private_key};
 pub use roots::{Roots, load_roots};
 pub use verifier::{server_verifier, server_verifier_of_pem};
+
+/// The largest file that is read, in bytes. All CAs of a system take a quarter of that. The limit
+/// keeps a wrong path, such as that of a log or a device, from filling the memory.
+pub const MAX_FILE_LEN: usize = 1024 * 1024;
 
 /// The cryptography of every TLS session: aws-lc-rs, because it verifies P-521 as well.
 ///

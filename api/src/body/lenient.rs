@@ -7,8 +7,13 @@ use std::fmt;
 use serde::Deserializer as _;
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::InvalidBody;
 use crate::SecretBytes;
+
+/// A body that is not valid JSON for the operation. The error does not say where, because the body
+/// may contain plaintext.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid request body")]
+pub struct InvalidBody;
 
 /// A request body: an object whose fields are byte strings and texts.
 pub(super) trait Object: Default {

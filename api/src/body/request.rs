@@ -2,17 +2,11 @@
 
 use serde::Serialize;
 
-use super::lenient::{self, Object, Slot};
+use super::lenient::{self, InvalidBody, Object, Slot};
 use crate::SecretBytes;
 
 /// At most this many ciphertexts in one bulk decryption (contract `api.md`, Bulk decrypt).
 pub const MAX_BULK: usize = 1_000;
-
-/// A body that is not valid JSON for the operation. The error does not say where, because the body
-/// may contain plaintext.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid request body")]
-pub struct InvalidBody;
 
 /// The body of an import.
 #[derive(Default, Serialize)]
