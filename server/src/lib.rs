@@ -2,8 +2,8 @@
 //!
 //! - `lifecycle` starts, reloads and stops a server: configuration → running server.
 //! - `service` answers requests: request → permit → operation → answer.
-//! - `transport` serves connections: bytes ↔ requests, each with the peer that sent it. It is generic
-//!   over the service.
+//! - `transport` serves connections: bytes ↔ requests, each with the peer that sent it. It is
+//!   generic over the service.
 //! - `observe` writes to logs and metrics what happens.
 //!
 //! A request passes `transport::listener` (accept), `transport::handshake` (TLS), `transport::peer`

@@ -67,7 +67,8 @@ const FEW_INHERITED: u64 = 4;
 /// there are connections.
 const MAX_STORE_FILES: u64 = 112;
 
-/// With fewer connections a server is of no use: a MinIO server holds up to three, and a scraper one.
+/// With fewer connections a server is of no use: a MinIO server holds up to three, and a scraper
+/// one.
 const MIN_CONNECTIONS: u64 = 4;
 
 /// How many connections may be open at once: the limit of open files, less what the server

@@ -1,5 +1,5 @@
-//! A new configuration, or new certificates, for a server that goes on serving: all of it is applied,
-//! or nothing.
+//! A new configuration, or new certificates, for a server that goes on serving: all of it is
+//! applied, or nothing.
 
 use std::path::PathBuf;
 use std::sync::Arc;

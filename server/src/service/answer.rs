@@ -46,8 +46,8 @@ impl Answer {
         Self::new(StatusCode::OK, Some(content_type), Content::Whole(bytes))
     }
 
-    /// Makes an answer of `len` bytes that an operation returned. If they are many, other connections
-    /// run first.
+    /// Makes an answer of `len` bytes that an operation returned. If they are many, other
+    /// connections run first.
     pub(crate) async fn encode(len: usize, encode: impl FnOnce() -> Self) -> Self {
         fairness::yield_after(len).await;
         encode()

@@ -16,8 +16,8 @@ use zeroize::optimization_barrier;
 use super::error::Error;
 use crate::transport::ActiveRequest;
 
-/// How many bytes of an unused body are read and dropped: twice the largest body that a route takes,
-/// so that a body that is somewhat too large is read to its end.
+/// How many bytes of an unused body are read and dropped: twice the largest body that a route
+/// takes, so that a body that is somewhat too large is read to its end.
 const MAX_UNUSED: u64 = 2 * 1024 * 1024;
 
 /// How long that takes at most: some round trips, in which the answer arrives and the client stops
@@ -57,9 +57,9 @@ impl Arriving {
     /// Reads the rest of it after its request was refused, within limits.
     ///
     /// Dropping the body would reset its HTTP/2 stream right after the answer. A client that is
-    /// still sending (curl 7.88 of Debian 12) then sees the reset before it has read the answer, and
-    /// loses it. Over HTTP/1.1 the connection would be closed, and could not be used for the next
-    /// request.
+    /// still sending (curl 7.88 of Debian 12) then sees the reset before it has read the answer,
+    /// and loses it. Over HTTP/1.1 the connection would be closed, and could not be used for the
+    /// next request.
     pub(crate) fn drain_after_refusal(mut self, head: &Parts, in_request: ActiveRequest) {
         if self.may_never_come(head) {
             return;
@@ -78,8 +78,8 @@ impl Arriving {
     }
 
     /// Reads the rest of it before its request is answered with a success, within limits. A client
-    /// goes on sending after such an answer, and the same curl waits for ever when its HTTP/2 window
-    /// is used up.
+    /// goes on sending after such an answer, and the same curl waits for ever when its HTTP/2
+    /// window is used up.
     pub(crate) async fn drain_before_success(&mut self, head: &Parts) {
         if !self.may_never_come(head) {
             let _ = timeout(UNUSED_TIME, self.skip(MAX_UNUSED)).await;

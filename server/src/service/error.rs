@@ -1,4 +1,4 @@
-//! Why a request was not served: what the client reads, and what only the log reads.
+//! Why a request was not served: the message for the client, and the cause for the log alone.
 
 use std::fmt;
 
@@ -9,27 +9,27 @@ use kes_policy::{Denied, WrongPermit};
 
 /// Why a request was not served.
 ///
-/// It has two faces. [`Error::message`] is what the client gets, from the contract's table;
-/// [`Error::cause`] is for the log alone. There is no `Display` that could mix them up.
+/// It has two texts: [`Error::message`] is for the client, from the contract's table;
+/// [`Error::cause`] is for the log alone. There is no `Display`, which could mix them up.
 #[derive(Debug)]
 pub(crate) enum Error {
-    /// The route has another method.
+    /// The method is not that of the route.
     Method { received: String, expected: &'static str },
     /// The body is over the route's limit.
     BodyTooLarge,
     /// The body did not arrive in time.
     BodyTimeout,
-    /// The body broke off.
+    /// The client did not send the whole body.
     BodyIncomplete,
     /// The client has no identity.
     NoIdentity(NoIdentity),
-    /// The policy, or the lack of one.
+    /// The policy does not allow the request, or there is none.
     Denied(Denied),
     /// The name breaks the rule for names.
     Name { kind: NameKind, name: String },
-    /// No JSON for the operation.
+    /// The body is not the JSON that the operation needs.
     Body,
-    /// No JSON for an import.
+    /// The body is not the JSON that an import needs.
     ImportBody,
     /// An operation on keys.
     Keys(kes_keys::Error),
@@ -37,13 +37,13 @@ pub(crate) enum Error {
     PolicyNotFound,
     /// No such identity.
     IdentityNotFound,
-    /// The key store is not reachable, with the cause if it is known.
+    /// The key store cannot be reached; with the cause if it is known.
     StoreUnreachable(Option<String>),
-    /// The key store answers with errors, with the cause if it is known.
+    /// The key store answers with errors; with the cause if it is known.
     StoreUnavailable(Option<String>),
-    /// More clients follow the logs than the server serves.
+    /// Too many clients follow the logs.
     TooManyStreams,
-    /// The operation did not end in time.
+    /// The operation was not finished in time.
     Timeout,
     /// The client went away before it was answered.
     ClientGone,
@@ -51,7 +51,7 @@ pub(crate) enum Error {
     Panic,
 }
 
-/// What kind of thing a name was to be.
+/// What a name stands for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NameKind {
     Key,
@@ -67,7 +67,8 @@ impl From<kes_keys::Error> for Error {
 }
 
 impl Error {
-    /// What the client reads. One arm a variant, so that a new one cannot go unnoticed.
+    /// The message for the client. Each variant has an arm, so that the compiler asks for a new
+    /// one.
     pub(crate) fn message(&self) -> Message {
         match self {
             Self::Method { received, expected } => message::method_not_allowed(received, expected),
@@ -95,7 +96,7 @@ impl Error {
         }
     }
 
-    /// What the log reads, where there is more to say than the client is told.
+    /// The cause for the log, if there is more to say than the client is told.
     pub(crate) fn cause(&self) -> Option<Cause<'_>> {
         match self {
             Self::Denied(denied) => Some(Cause::Denied(denied)),
@@ -178,7 +179,7 @@ fn store_message(operation: StoreOperation, error: &kes_keystore::Error) -> Mess
     }
 }
 
-/// The log's half of an [`Error`].
+/// The cause of an [`Error`], for the log.
 pub(crate) enum Cause<'a> {
     Denied(&'a Denied),
     Store(&'a kes_keystore::Error),

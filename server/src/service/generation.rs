@@ -30,8 +30,8 @@ pub(crate) struct ApiSettings {
 }
 
 impl Generation {
-    /// The creator of policies and identities, as the contract reports it: the admin; empty if there
-    /// is none.
+    /// The creator of policies and identities, as the contract reports it: the admin; empty if
+    /// there is none.
     pub(crate) fn author(&self) -> String {
         self.policies.admin().map(Identity::to_string).unwrap_or_default()
     }

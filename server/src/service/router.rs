@@ -1,27 +1,27 @@
-//! From the bytes of a request's path to a route (contract `api.md`, Order of checks).
+//! Finds the route of a request's path (contract `api.md`, Order of checks).
 
 use std::borrow::Cow;
 
 use kes_api::Route;
 
-/// What a path leads to.
+/// The result of routing a path.
 #[derive(Debug)]
 pub(crate) enum Routed<'a> {
-    /// A route, the decoded path, and where in it the name or pattern starts.
+    /// The path has a route.
     Found(Target<'a>),
-    /// The clean form of the path, with the query; nothing is run.
+    /// The path is not clean: the client is redirected to its clean form, with the query.
     Redirect(String),
-    /// No route.
+    /// The path has no route.
     NotFound,
-    /// A `%` that begins no escape.
+    /// The path has a `%` without two hex digits.
     BadEscape,
 }
 
-/// The route of a request and what it is about.
+/// The route of a request, with its path.
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
     pub(crate) route: &'static Route,
-    /// Decoded. Bytes that are no UTF-8 are replaced: no name, pattern or route has them.
+    /// The decoded path. Bytes that are not UTF-8 are replaced: no name, pattern or route has them.
     pub(crate) path: Cow<'a, str>,
     resource_at: usize,
 }
@@ -33,7 +33,7 @@ impl Target<'_> {
     }
 }
 
-/// Finds the route of a path as it stands in the request line.
+/// Finds the route of a path in its encoded form.
 pub(crate) fn route<'a>(path: &'a str, query: Option<&str>) -> Routed<'a> {
     if let Some(clean) = clean(path) {
         return Routed::Redirect(with_query(clean, query));
@@ -58,7 +58,7 @@ fn clean(path: &str) -> Option<String> {
     let mut segments = inner.split('/').peekable();
     let mut is_clean = true;
     while let Some(segment) = segments.next() {
-        // An empty last segment is the `/` at the end of a path.
+        // An empty last segment means that the path ends with `/`.
         is_clean &= match segment {
             "" => segments.peek().is_none(),
             "." | ".." => false,
@@ -92,7 +92,7 @@ fn with_query(path: String, query: Option<&str>) -> String {
     }
 }
 
-/// Decodes `%XX`; `None` if a `%` begins no escape.
+/// Decodes `%XX`; `None` if a `%` is not followed by two hex digits.
 fn percent_decode(path: &str) -> Option<Cow<'_, str>> {
     if !path.contains('%') {
         return Some(Cow::Borrowed(path));

@@ -156,8 +156,8 @@ fn hyper_service<S: Service>(
     })
 }
 
-/// Runs a connection until it ends, its deadline passes, or the server shuts down. `shut_down` makes
-/// it end after the requests that it has.
+/// Runs a connection until it ends, its deadline passes, or the server shuts down. `shut_down`
+/// makes it end after the requests that it has.
 async fn drive<C: Future>(
     mut connection: Pin<Box<C>>,
     shut_down: impl FnOnce(Pin<&mut C>),

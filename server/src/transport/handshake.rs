@@ -28,8 +28,8 @@ mod failure;
 /// A TCP connection that has not finished its handshake by then is closed.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// How long a connection lingers after a failed handshake or an idle timeout, so that the client can
-/// read the reason.
+/// How long a connection lingers after a failed handshake or an idle timeout, so that the client
+/// can read the reason.
 pub(super) const LINGER: Duration = Duration::from_millis(500);
 
 /// Runs the TLS handshake with a client. `None` if it failed.

@@ -22,7 +22,8 @@ mod bind;
 
 pub(crate) use self::bind::hint as bind_hint;
 
-/// How long to wait after an error of `accept`. Without files or memory it would fail again at once.
+/// How long to wait after an error of `accept`. Without files or memory it would fail again at
+/// once.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// How often an error of `accept`, or that all connections are in use, is logged at most.

@@ -22,7 +22,8 @@ pub(crate) mod expiry;
 /// The certificate of a refused client.
 pub(crate) mod refused;
 
-/// Verifies clients: possession of the private key always, trust in the certificate where configured.
+/// Verifies clients: possession of the private key always, trust in the certificate where
+/// configured.
 mod verifier;
 
 /// How many TLS 1.2 sessions can be resumed by ID. Most clients resume by ticket, which takes no
@@ -63,7 +64,8 @@ pub(crate) struct Loaded {
     pub(crate) certificates: Vec<expiry::Certificate>,
 }
 
-/// The settings that a TLS configuration is loaded from. [`Settings::load`] reads the files each time.
+/// The settings that a TLS configuration is loaded from. [`Settings::load`] reads the files each
+/// time.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) identity: ServerIdentity,

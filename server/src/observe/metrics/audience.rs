@@ -1,8 +1,8 @@
 //! Which metrics a client is sent (contract `api.md`, Metrics).
 //!
 //! MinIO's SDK sends no `Accept` header, and fails on any metric that does not have exactly one
-//! series, except the three counters of requests by status. Prometheus and other readers of the text
-//! format name that format in `Accept`.
+//! series, except the three counters of requests by status. Prometheus and other readers of the
+//! text format name that format in `Accept`.
 
 use http::HeaderMap;
 use http::header::ACCEPT;

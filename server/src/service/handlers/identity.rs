@@ -9,7 +9,7 @@ use crate::service::error::{Error, NameKind};
 
 pub(super) fn describe(call: &Call<'_>) -> Result<Answer, Error> {
     let name = call.context.target.resource();
-    // An identity is written as a name; what is one but no hash is unknown.
+    // An identity has to follow the rule for names; a name that is no hash is unknown.
     if KeyName::parse(name).is_err() {
         return Err(Error::Name { kind: NameKind::Identity, name: name.to_owned() });
     }
@@ -33,14 +33,14 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Error> {
     let make = async |limit| {
         let identities = call.context.generation.policies.identities().map(Identity::to_string);
         let matching = identities.filter(|identity| pattern.matches(identity));
-        // An identity is written as a name.
+        // An identity follows the rule for names.
         let names = matching.filter_map(|identity| KeyName::parse(&identity).ok());
         Ok(Page::first(names, limit))
     };
     Box::pin(page::answer(&page::IDENTITIES, &pattern, make)).await
 }
 
-/// Of the caller itself, also if no policy knows it.
+/// Describes the caller, even if it is in no policy.
 pub(super) fn self_describe(call: &Call<'_>) -> Result<Answer, Error> {
     let identity = call.permit.identity().ok_or(Error::IdentityNotFound)?;
     let policies = &call.context.generation.policies;

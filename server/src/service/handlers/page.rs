@@ -8,22 +8,22 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::service::answer::Answer;
 use crate::service::error::Error;
 
-/// The JSON of a page in bytes. MinIO asks for the first page alone, and its SDK reads 1 MiB of
-/// an answer.
+/// The size of a page's JSON in bytes. MinIO only asks for the first page, and its SDK reads 1 MiB
+/// of an answer.
 const PAGE: usize = 768 * 1024;
 
-/// An answer of that size takes memory until its client has taken it. So many may wait to be
-/// taken at one time, which is 24 MiB.
+/// How many large answers may exist at one time: each takes memory until its client has read it.
+/// These are 24 MiB.
 const LARGE_ANSWERS: usize = 32;
 
-/// What counts as one: below that, answers are bounded as all others are.
+/// The size of a large answer in bytes. Smaller ones are limited as all other answers.
 const LARGE: usize = 64 * 1024;
 
-/// Pages of a kind that are made at one time. Each goes through all names that there are, and holds
-/// two to three times its size of them; a few keep the machine busy.
+/// How many pages of a kind are made at one time. Each goes through all names, and holds two to
+/// three times its own size of them; a few keep the machine busy.
 const MAKING: usize = 4;
 
-/// What the JSON of a kind of page has beside names and the pattern of the next page.
+/// The JSON of a kind of page, without names and the pattern of the next page.
 pub(super) struct Form {
     start: &'static str,
     /// After the names of the last page.
@@ -36,7 +36,7 @@ pub(super) static KEYS: Form = Form::new("{\"names\":[", "]}\n");
 pub(super) static POLICIES: Form = Form::new("{\"names\":[", "],\"continue_at\":\"\"}\n");
 pub(super) static IDENTITIES: Form = Form::new("{\"identities\":[", "],\"continue_at\":\"\"}\n");
 
-/// What stands around the pattern of the next page.
+/// The JSON around the pattern of the next page.
 const CONTINUE: [&str; 2] = ["],\"continue_at\":\"", "\"}\n"];
 
 /// Answers with the page that `make` returns.
@@ -47,7 +47,7 @@ pub(super) async fn answer(
 ) -> Result<Answer, Error> {
     static ANSWERS: Semaphore = Semaphore::const_new(LARGE_ANSWERS);
 
-    // Neither is ever closed. Who waits for too long is told that its time is over.
+    // Neither is ever closed. A request that waits for too long ends by its time limit.
     let making = form.making.acquire().await.map_err(|_| Error::Timeout)?;
     let place = ANSWERS.acquire().await.map_err(|_| Error::Timeout)?;
     let page = make(form.limit(pattern)).await?;
@@ -60,7 +60,7 @@ pub(super) async fn answer(
     }))
 }
 
-/// A large answer; another one may be made when this one is gone.
+/// A large answer. Another one may be made when this one is dropped.
 struct Large {
     json: Vec<u8>,
     _place: SemaphorePermit<'static>,
@@ -78,14 +78,14 @@ impl Form {
     }
 
     fn limit(&self, pattern: &ListPattern<'_>) -> Limit {
-        // A page has one comma fewer than names.
+        // A page has one comma less than it has names.
         let room = PAGE - self.start.len() + 1;
         let [before, after] = CONTINUE;
         let more = before.len() + pattern.continue_at("").len() + after.len();
         Limit::bytes(room - self.end.len(), room - more)
     }
 
-    /// Nothing in a name or a pattern has to be escaped.
+    /// Names and patterns contain no character that JSON escapes.
     fn json(&self, page: &Page, pattern: &ListPattern<'_>) -> Vec<u8> {
         let names: usize = page.names.iter().map(|name| name.len() + 3).sum();
         let mut json = Vec::with_capacity(self.start.len() + names + 256);

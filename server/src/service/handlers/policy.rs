@@ -29,13 +29,13 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Error> {
     let make = async |limit| {
         let policies = call.context.generation.policies.policies().map(Policy::name);
         let names = policies.filter(|name| pattern.matches(name));
-        // Names of policies follow the rule of those of keys.
+        // Names of policies follow the same rule as names of keys.
         Ok(Page::first(names.filter_map(|name| KeyName::parse(name).ok()), limit))
     };
     Box::pin(page::answer(&page::POLICIES, &pattern, make)).await
 }
 
-/// The body of a policy read.
+/// The answer to reading a policy.
 fn body(policy: &Policy, created_at: Timestamp, created_by: String) -> ReadPolicy {
     ReadPolicy {
         name: policy.name().to_owned(),
@@ -46,7 +46,7 @@ fn body(policy: &Policy, created_at: Timestamp, created_by: String) -> ReadPolic
     }
 }
 
-/// Patterns as keys of an object.
+/// Patterns as the keys of a JSON object.
 pub(super) fn patterns<'a>(patterns: impl Iterator<Item = &'a str>) -> PolicyPatterns {
     patterns.map(|pattern| (pattern.to_owned(), serde_json::Map::new())).collect()
 }

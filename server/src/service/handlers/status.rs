@@ -21,7 +21,7 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Answer, Error> {
     }
 }
 
-/// Answers at once, from what is known: MinIO's probes do not wait for a key store.
+/// Answers at once from the known state of the key store: MinIO's probes do not wait for it.
 pub(super) fn status(call: &Call<'_>) -> Answer {
     let process = Process::now();
     let latency = match call.keys().state() {
@@ -57,7 +57,7 @@ pub(super) fn metrics(call: &Call<'_>) -> Answer {
     Answer::text(metrics::CONTENT_TYPE, text)
 }
 
-/// The routes as they are served here: with the configured time limits.
+/// The routes, with the configured time limits.
 pub(super) fn apis(call: &Call<'_>) -> Answer {
     let api = |route: &kes_api::Route| Api {
         method: route.method.as_str().to_owned(),
@@ -70,7 +70,7 @@ pub(super) fn apis(call: &Call<'_>) -> Answer {
     Answer::json(&ROUTES.iter().map(api).collect::<Vec<_>>())
 }
 
-/// Go's word for the operating system.
+/// The name of the operating system in Go.
 fn os() -> &'static str {
     match std::env::consts::OS {
         "macos" => "darwin",
@@ -78,7 +78,7 @@ fn os() -> &'static str {
     }
 }
 
-/// Go's word for the architecture.
+/// The name of the architecture in Go.
 fn arch() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",

@@ -12,8 +12,8 @@ const BACKLOG: u32 = 1024;
 
 /// Binds an address, and listens.
 ///
-/// An unspecified address (`0.0.0.0:7373`, `:7373`) includes IPv6 (contract `api.md`, Transport): one
-/// socket takes both families, so that port 0 is one port for both.
+/// An unspecified address (`0.0.0.0:7373`, `:7373`) includes IPv6 (contract `api.md`, Transport):
+/// one socket takes both families, so that port 0 is one port for both.
 pub(super) async fn listen(
     address: &Address,
     beside: Option<&TcpListener>,

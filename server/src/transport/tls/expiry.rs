@@ -68,8 +68,8 @@ impl Expiry {
     }
 }
 
-/// What the log tells of a certificate: its state in a word, whether that is an error, and the text.
-/// `None` if there is nothing to warn of.
+/// What the log tells of a certificate: its state in a word, whether that is an error, and the
+/// text. `None` if there is nothing to warn of.
 fn assess(validity: Validity, now: SystemTime) -> Option<(&'static str, bool, String)> {
     let time = |time: SystemTime| Timestamp::from(time).to_table();
     let Validity { from, until } = validity;

@@ -92,7 +92,8 @@ impl ClientCertVerifier for ClientCertificates {
         verify(self.algorithms(signed.scheme)?, message, cert, signed)
     }
 
-    /// In TLS 1.3 a scheme names the curve as well, and PKCS#1 v1.5 is not allowed (RFC 8446, 4.2.3).
+    /// In TLS 1.3 a scheme names the curve as well, and PKCS#1 v1.5 is not allowed (RFC 8446,
+    /// 4.2.3).
     fn verify_tls13_signature(
         &self,
         message: &[u8],

@@ -50,8 +50,8 @@ fn state(file: &std::path::Path) -> Option<FileState> {
 }
 
 /// Waits until the files' metadata differs from `seen`, or until it is time to read them anyway.
-/// Returns the metadata of that moment. A reload may name other files meanwhile, so `files` is called
-/// each time.
+/// Returns the metadata of that moment. A reload may name other files meanwhile, so `files` is
+/// called each time.
 pub(crate) async fn changed(files: impl Fn() -> Vec<PathBuf>, seen: &Fingerprint) -> Fingerprint {
     let reread = Instant::now() + REREAD;
     let mut ticks = tokio::time::interval(INTERVAL);
