@@ -56,8 +56,8 @@ fn what_is_wrong_is_said_in_the_contracts_words() {
             "\"crate\" is not a kes key command; is 'create' meant? See 'kes key --help'",
         ),
         (
-            "identity off x.crt",
-            "\"off\" is not a kes identity command; is 'of' meant? See 'kes identity --help'",
+            "identity nwe MinIO",
+            "\"nwe\" is not a kes identity command; is 'new' meant? See 'kes identity --help'",
         ),
         ("--foo", "unknown flag: --foo. See 'kes --help'"),
         ("key ls --foo", "unknown flag: --foo. See 'kes key ls --help'"),
