@@ -6,7 +6,7 @@
 //! hits. Shards keep requests for different keys off each other's locks; requests for one key
 //! share its cache lines.
 //!
-//! Entries that are too old or not used are evicted in the background (see [`refresh`]). An entry
+//! Entries that are too old or not used are evicted in the background (see `refresh`). An entry
 //! that left the cache is wiped as soon as the last request that uses it ends; nothing defers that.
 
 use std::collections::HashMap;

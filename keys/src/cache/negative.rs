@@ -1,8 +1,8 @@
 //! The negative cache: names that clients keep asking for and that do not exist.
 //!
 //! Another server may create a key at any moment, so a missing name is looked up again by each
-//! request (contract `config.md`, Cache). Only a name that was missing [`THRESHOLD`] times within
-//! [`WINDOW`] is answered from here for the rest of that window, so that a client in a loop does
+//! request (contract `config.md`, Cache). Only a name that was missing `THRESHOLD` times within
+//! `WINDOW` is answered from here for the rest of that window, so that a client in a loop does
 //! not overload the key store.
 
 use std::collections::HashMap;

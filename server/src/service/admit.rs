@@ -1,6 +1,6 @@
 //! The order of checks before an operation may run (contract `api.md`, Order of checks).
 //!
-//! 1. The path leads to a route (see [`super::router`]).
+//! 1. The path leads to a route (see `router`).
 //! 2. The method is that of the route.
 //! 3. The client has the identity that the route needs, and its policy allows the decoded path.
 //! 4. The announced length of the body is within the route's limit.
