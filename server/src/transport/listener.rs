@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use kes_config::Address;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
@@ -156,8 +155,8 @@ impl Listener {
                 None => {
                     let new = self.socket.borrow_and_update().clone();
                     // Clients that have connected already would be reset when the socket closes.
-                    while let Some(Ok((connected, _))) = socket.accept().now_or_never()
-                        && let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned()
+                    while let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned()
+                        && let Some(connected) = bind::queued(socket)
                     {
                         serve(slot, connected);
                     }

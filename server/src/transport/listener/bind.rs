@@ -4,8 +4,8 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use kes_config::Address;
-use rustix::net::sockopt;
-use tokio::net::{TcpListener, TcpSocket, lookup_host};
+use rustix::net::{self, SocketFlags, sockopt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 
 /// How many connections may wait to be accepted. The system lowers it to `net.core.somaxconn`.
 const BACKLOG: u32 = 1024;
@@ -75,6 +75,14 @@ fn bind(address: SocketAddr, beside: Option<&TcpListener>) -> io::Result<TcpList
     bound
 }
 
+/// The next connection that waits to be accepted, asked of the system itself: tokio only knows of
+/// what its reactor has seen, which on a busy machine is not all that has connected.
+pub(super) fn queued(listener: &TcpListener) -> Option<TcpStream> {
+    let connected =
+        net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).ok()?;
+    TcpStream::from_std(connected.into()).ok()
+}
+
 /// What an operator can do about an error of binding an address; begins with a semicolon.
 pub(crate) fn hint(address: &Address, reason: &io::Error) -> &'static str {
     match reason.kind() {
@@ -89,8 +97,6 @@ pub(crate) fn hint(address: &Address, reason: &io::Error) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpStream;
-
     use super::*;
 
     fn address(text: &str) -> Address {
@@ -124,6 +130,18 @@ mod tests {
             let error = listen(&address(&format!("{host}:{port}")), None).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{host}");
         }
+    }
+
+    /// Nobody awaits in between, so that the reactor cannot have seen the connections.
+    #[tokio::test]
+    async fn connections_that_only_the_system_knows_of_are_found() {
+        let socket = listen(&address("127.0.0.1:0"), None).await.unwrap();
+        let to = socket.local_addr().unwrap();
+        let clients = [to; 3].map(|to| std::net::TcpStream::connect(to).unwrap());
+        for _ in &clients {
+            assert!(queued(&socket).is_some());
+        }
+        assert!(queued(&socket).is_none());
     }
 
     /// From all interfaces to one and back: the addresses overlap, and the old socket listens
