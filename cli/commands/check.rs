@@ -106,7 +106,7 @@ fn check_keystore(config: kes_keystore::Config, report: &mut Report) -> Result<(
         let mut sink = |Finding { step, verdict, text }: Finding| {
             report.line(verdict, &format!("keystore: {step}: {text}"));
         };
-        kes_keystore::check::check(config, stop, &mut sink).await;
+        kes_keystore::Store::check(config, stop, &mut sink).await;
         Ok::<_, std::io::Error>(())
     });
     // Does not wait for threads that a hanging disk or name server blocks.

@@ -1,19 +1,16 @@
 //! Proof that a server could work with a key store as it is configured, before the server is
-//! started.
+//! started: what the checks of all backends share.
 //!
-//! What a server does with its key store is done once, with a scratch key whose name nobody
-//! uses and whose value is no key: created, read, listed, deleted. The scratch key goes again,
-//! whatever happens on the way.
+//! A check does once what a server does with its key store, with a scratch key that has a random
+//! name and whose value is not a key: it creates, reads, lists and deletes it. The scratch key is
+//! removed in any case, also after a failure.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kes_api::{KeyName, ListPattern};
 use tokio::time;
 
-use crate::config::{self, Config};
-use crate::fs::FsStore;
-use crate::{Error, KeyStore, Limit, Value, vault};
+use crate::{Error, KeyStore, Limit, Value};
 
 /// Until the key store is open and its rights are known. With the two limits below a check ends
 /// within 30 s, whatever the key store does.
@@ -23,7 +20,7 @@ const PREPARE_LIMIT: Duration = Duration::from_secs(13);
 const SCRATCH_LIMIT: Duration = Duration::from_secs(12);
 
 /// For taking the scratch key away.
-const CLEAN_LIMIT: Duration = Duration::from_secs(4);
+pub(crate) const CLEAN_LIMIT: Duration = Duration::from_secs(4);
 
 /// What the scratch key holds: no key, so that nobody can use one that was left behind.
 pub(crate) const SCRATCH_VALUE: &str = "scratch value of kes check";
@@ -113,7 +110,12 @@ pub(crate) struct Report<'a> {
     failed: bool,
 }
 
-impl Report<'_> {
+impl<'a> Report<'a> {
+    /// An empty report. The first step is to open the store.
+    pub(crate) fn new(sink: &'a mut (dyn FnMut(Finding) + Send)) -> Self {
+        Self { sink, step: Step::Open, failed: false }
+    }
+
     pub(crate) fn begin(&mut self, step: Step) {
         self.step = step;
     }
@@ -141,68 +143,8 @@ impl Report<'_> {
     }
 }
 
-/// Checks the key store of a configuration, and reports each finding as it is made. It ends
-/// within 30 s, and soon after `stop` does; nothing of it stays in the key store. A server may
-/// run on the same configuration. Must be called within a tokio runtime, whose threads may be
-/// left hanging by a key store that hangs.
-pub async fn check(
-    config: Config,
-    stop: impl Future<Output = ()>,
-    report: &mut (dyn FnMut(Finding) + Send),
-) {
-    let mut report = Report { sink: report, step: Step::Open, failed: false };
-    match config {
-        Config::Fs(fs) => check_fs(&fs, stop, &mut report).await,
-        Config::Vault(vault) => check_vault(*vault, stop, &mut report).await,
-    }
-}
-
-async fn check_fs(fs: &config::Fs, stop: impl Future<Output = ()>, report: &mut Report<'_>) {
-    // One that is made here would belong to whoever checks, and not to the server.
-    let missing = missing_folders(&fs.path);
-    let mut store = None;
-    within(stop, report, async |report| match FsStore::open(fs.path.clone()).await {
-        Ok(opened) => {
-            let found = if missing.is_empty() { "is there" } else { "can be made" };
-            report.ok(format!("folder '{}' {found}", fs.path.display()));
-            store = Some(opened);
-        }
-        Err(error) => report.failed(error.to_string()),
-    })
-    .await;
-    if let Some(store) = &store
-        && !report.has_failed()
-    {
-        let scratch = scratch_name();
-        use_scratch_key(store, &scratch, true, report).await;
-        clean(remove(store, &scratch), &scratch, report).await;
-    }
-    for folder in &missing {
-        // One that somebody uses by now stays.
-        let _ = std::fs::remove_dir(folder);
-    }
-}
-
-async fn check_vault(
-    config: config::Vault,
-    stop: impl Future<Output = ()>,
-    report: &mut Report<'_>,
-) {
-    let scratch = scratch_name();
-    let mut check = vault::check::Check::default();
-    within(stop, report, async |report| check.prepare(config, &scratch, report).await).await;
-    if let Some(store) = check.store() {
-        // Without a right to delete the scratch key would stay.
-        if !report.has_failed() {
-            use_scratch_key(store, &scratch, check.lists(), report).await;
-            clean(check.clean(&scratch), &scratch, report).await;
-        }
-        let _ = time::timeout(CLEAN_LIMIT / 4, check.log_out()).await;
-    }
-}
-
 /// Does what can be broken off at any time.
-async fn within(
+pub(crate) async fn within(
     stop: impl Future<Output = ()>,
     report: &mut Report<'_>,
     work: impl AsyncFnOnce(&mut Report<'_>),
@@ -227,7 +169,7 @@ async fn within(
 }
 
 /// The life of a key, with the scratch key. `lists` says whether keys may be listed.
-async fn use_scratch_key(
+pub(crate) async fn use_scratch_key(
     store: &impl KeyStore,
     scratch: &KeyName,
     lists: bool,
@@ -261,7 +203,7 @@ async fn use_scratch_key(
 }
 
 /// Deletes a key, if it is there.
-async fn remove(store: &impl KeyStore, name: &KeyName) -> Result<(), String> {
+pub(crate) async fn remove(store: &impl KeyStore, name: &KeyName) -> Result<(), String> {
     match store.delete(name).await {
         Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
         // A read-only file system refuses to delete what is not there, too.
@@ -273,7 +215,7 @@ async fn remove(store: &impl KeyStore, name: &KeyName) -> Result<(), String> {
 }
 
 /// Takes the scratch key away if it is still there, and says so if that fails.
-async fn clean(
+pub(crate) async fn clean(
     gone: impl Future<Output = Result<(), String>>,
     scratch: &KeyName,
     report: &mut Report<'_>,
@@ -288,20 +230,11 @@ async fn clean(
 }
 
 /// A name that no user has.
-fn scratch_name() -> KeyName {
+pub(crate) fn scratch_name() -> KeyName {
     let mut bytes = [0; 16];
     kes_crypto::random::fill(&mut bytes);
     let name = format!("kes-check-{:032x}", u128::from_be_bytes(bytes));
     KeyName::parse(&name).expect("letters, digits and '-' are a name")
-}
-
-/// The folders of a path that do not exist, the deepest first.
-fn missing_folders(path: &Path) -> Vec<PathBuf> {
-    path.ancestors()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .take_while(|folder| folder.symlink_metadata().is_err())
-        .map(Path::to_owned)
-        .collect()
 }
 
 #[cfg(test)]
@@ -365,7 +298,7 @@ mod tests {
             let (store, name) = (ReadOnly { has_key }, KeyName::parse("k").unwrap());
             let mut told = Vec::new();
             let mut sink = |finding: Finding| told.push(finding.text);
-            let mut report = Report { sink: &mut sink, step: Step::Open, failed: false };
+            let mut report = Report::new(&mut sink);
             use_scratch_key(&store, &name, true, &mut report).await;
             clean(remove(&store, &name), &name, &mut report).await;
             assert_eq!(told, expected);

@@ -119,9 +119,11 @@ pub enum OpenError {
         reason: String,
     },
 
-    /// What the configuration says of Vault cannot be used.
-    #[error("cannot use Vault as key store: {reason}")]
-    Vault {
+    /// What the configuration says of a remote store cannot be used.
+    #[error("cannot use {product} as key store: {reason}")]
+    Remote {
+        /// What the store is called.
+        product: &'static str,
         /// What is wrong, without a secret.
         reason: String,
     },

@@ -4,6 +4,9 @@
 //! A disk may hang, on a network most of all. No call of it runs on a thread of the runtime, all
 //! have a deadline, and only so many may hang at once.
 
+/// Proof that a folder can be used.
+pub(crate) mod check;
+
 /// The folder itself: blocking calls.
 mod folder;
 
@@ -42,6 +45,9 @@ const SWEEP_ENTRIES: usize = 200;
 /// How long others have their turn then. A folder of a million keys takes a minute: neither a
 /// start nor a reload waits for that, and requests beside it do not either.
 const SWEEP_PAUSE: Duration = Duration::from_millis(10);
+
+/// The kind of this store.
+const KIND: Kind = Kind::Fs;
 
 /// A folder of keys.
 pub struct FsStore {
@@ -99,15 +105,8 @@ impl FsStore {
         Ok(Self { folder, calls: Arc::new(Semaphore::new(MAX_CALLS)), health, watch })
     }
 
-    /// The folder, as it was configured.
-    pub fn path(&self) -> &Path {
+    fn path(&self) -> &Path {
         self.folder.path()
-    }
-
-    /// Why the folder is not available, if the last look at it found that.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        let cause = self.health.lock().cause.clone()?;
-        Some(format!("folder '{}' is not available: {cause}", self.path().display()))
     }
 
     /// Does blocking work. If nobody waits for it any more it ends all the same.
@@ -176,7 +175,17 @@ impl KeyStore for FsStore {
     }
 
     fn kind(&self) -> Kind {
-        Kind::Fs
+        KIND
+    }
+
+    fn description(&self) -> String {
+        format!("filesystem: {}", self.path().display())
+    }
+
+    /// What the last look at the folder found, unless it is available.
+    fn trouble(&self) -> Option<String> {
+        let cause = self.health.lock().cause.clone()?;
+        Some(format!("folder '{}' is not available: {cause}", self.path().display()))
     }
 }
 

@@ -17,8 +17,11 @@ mod error;
 /// Proof that a key store can be used as it is configured.
 pub mod check;
 
-/// What every backend owes its caller, and the choice of backends.
+/// What every key store does.
 mod store;
+
+/// The choice of backends.
+mod open;
 
 /// Pages of a listing.
 mod page;
@@ -38,6 +41,7 @@ pub mod battery;
 
 pub use config::Config;
 pub use error::{Error, Kind, OpenError, files_hint};
+pub use open::Store;
 pub use page::{Limit, Names, Page};
 pub use record::{InvalidRecord, Record};
-pub use store::{KeyStore, Logins, State, Store, Value};
+pub use store::{KeyStore, Logins, State, Value};

@@ -98,6 +98,12 @@ const CALL_LIMIT: Duration = Duration::from_secs(12);
 /// How long opening waits for the first word of Vault, so that the state is true from the start.
 const OPEN_LIMIT: Duration = Duration::from_secs(1);
 
+/// The kind of this store.
+const KIND: Kind = Kind::Vault;
+
+/// What the store is called in errors.
+const PRODUCT: &str = "Vault";
+
 /// Keys in Vault or OpenBao.
 pub struct VaultStore {
     vault: Arc<Vault>,
@@ -121,10 +127,10 @@ impl VaultStore {
     /// the background. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`OpenError::Vault`] if the configuration cannot be used: a certificate or private key
+    /// [`OpenError::Remote`] if the configuration cannot be used: a certificate or private key
     /// that is missing or damaged, or a namespace that no HTTP header can hold.
     pub async fn open(config: config::Vault) -> Result<Self, OpenError> {
-        let unusable = |reason: String| OpenError::Vault { reason };
+        let unusable = |reason: String| OpenError::Remote { product: PRODUCT, reason };
         let Some(endpoint) = config.endpoints.first().cloned() else {
             return Err(unusable("there is no endpoint".to_owned()));
         };
@@ -162,21 +168,6 @@ impl VaultStore {
         tasks.spawn(async move { keeper.session.keep_token().await });
         Ok(Self { vault, endpoint, _tasks: tasks })
     }
-
-    /// The first endpoint of the configuration.
-    pub fn endpoint(&self) -> &Url {
-        &self.endpoint
-    }
-
-    /// Why Vault is not available, as far as that is known.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        self.vault.session.health.trouble()
-    }
-
-    /// Logins so far, and the life of the token.
-    pub fn logins(&self) -> Logins {
-        self.vault.session.logins()
-    }
 }
 
 impl KeyStore for VaultStore {
@@ -209,7 +200,20 @@ impl KeyStore for VaultStore {
     }
 
     fn kind(&self) -> Kind {
-        Kind::Vault
+        KIND
+    }
+
+    /// With the first endpoint of the configuration.
+    fn description(&self) -> String {
+        format!("vault: {}", self.endpoint)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.vault.session.health.trouble()
+    }
+
+    fn logins(&self) -> Option<Logins> {
+        Some(self.vault.session.logins())
     }
 }
 
@@ -286,11 +290,11 @@ impl Vault {
 }
 
 fn unusable(reason: String) -> Error {
-    Error::Unusable { store: Kind::Vault, reason }
+    Error::Unusable { store: KIND, reason }
 }
 
 fn damaged(name: &KeyName, reason: &str) -> Error {
-    Error::Corrupt { store: Kind::Vault, name: *name, reason: reason.to_owned() }
+    Error::Corrupt { store: KIND, name: *name, reason: reason.to_owned() }
 }
 
 /// Ends an operation in time.
@@ -304,7 +308,8 @@ fn namespace(path: &str) -> Result<Option<HeaderValue>, OpenError> {
     if path.is_empty() {
         return Ok(None);
     }
-    HeaderValue::from_str(path).map(Some).map_err(|_| OpenError::Vault {
+    HeaderValue::from_str(path).map(Some).map_err(|_| OpenError::Remote {
+        product: PRODUCT,
         reason: format!("namespace {path:?} has characters that no HTTP header can hold"),
     })
 }

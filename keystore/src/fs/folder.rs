@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::page::PageBuilder;
-use crate::{Error, Kind, Limit, Page, State, Value, files_hint};
+use crate::{Error, Limit, Page, State, Value, files_hint};
 
 /// What the names of unfinished files start with. A key's name has no `.`.
 const TEMPORARY: &str = ".new-";
@@ -85,7 +85,7 @@ impl Folder {
     pub(super) fn read(&self, name: KeyName) -> Result<Value, Error> {
         let path = self.path.join(name.as_str());
         let corrupt =
-            |reason: &str| Error::Corrupt { store: Kind::Fs, name, reason: reason.to_owned() };
+            |reason: &str| Error::Corrupt { store: super::KIND, name, reason: reason.to_owned() };
         let mut file = OpenOptions::new()
             .read(true)
             // So that a pipe of that name does not block.

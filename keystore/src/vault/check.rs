@@ -15,6 +15,7 @@ use http::StatusCode;
 use kes_api::KeyName;
 use serde::Deserialize;
 use tokio::task::JoinSet;
+use tokio::time;
 use url::Url;
 
 use super::body;
@@ -23,38 +24,43 @@ use super::engine::{Nothing, delete, read, write};
 use super::fault::Fault;
 use super::mount::Form;
 use super::{Vault, VaultStore, paths, tls};
-use crate::check::{Report, Step};
+use crate::check::{CLEAN_LIMIT, Report, Step, clean, scratch_name, use_scratch_key, within};
 use crate::config::{self, KvVersion, Login};
 
 /// Health is answered from memory; a node that takes longer hangs.
 const HEALTH_LIMIT: Duration = Duration::from_secs(2);
 
+/// Proves connection, login, engine and rights, and then uses a scratch key.
+pub(crate) async fn check(
+    config: config::Vault,
+    stop: impl Future<Output = ()>,
+    report: &mut Report<'_>,
+) {
+    let scratch = scratch_name();
+    let mut check = Check::default();
+    within(stop, report, async |report| check.prepare(config, &scratch, report).await).await;
+    if let Some(store) = &check.store {
+        // Without the right to delete, the scratch key would stay.
+        if !report.has_failed() {
+            use_scratch_key(store, &scratch, check.lists, report).await;
+            clean(check.clean(&scratch), &scratch, report).await;
+        }
+        let _ = time::timeout(CLEAN_LIMIT / 4, check.log_out()).await;
+    }
+}
+
 /// A check under way.
 #[derive(Default)]
-pub(crate) struct Check {
+struct Check {
+    /// The store, once it is open.
     store: Option<VaultStore>,
-    /// Whether keys may be listed.
+    /// Whether the policy allows to list keys.
     lists: bool,
 }
 
 impl Check {
-    /// Whether the policy allows to list keys.
-    pub(crate) const fn lists(&self) -> bool {
-        self.lists
-    }
-
-    /// The store, once it is open.
-    pub(crate) fn store(&self) -> Option<&VaultStore> {
-        self.store.as_ref()
-    }
-
     /// Goes as far as something works, up to the rights.
-    pub(crate) async fn prepare(
-        &mut self,
-        config: config::Vault,
-        scratch: &KeyName,
-        report: &mut Report<'_>,
-    ) {
+    async fn prepare(&mut self, config: config::Vault, scratch: &KeyName, report: &mut Report<'_>) {
         report.begin(Step::Open);
         if let Err(error) = tls::load(&config.tls) {
             return report.failed(error.to_string());
@@ -77,7 +83,7 @@ impl Check {
             Err(fault @ Fault::Login { .. }) => return report.failed(fault.to_string()),
             Err(fault) if fault.is_unreachable() => return report.failed(fault.to_string()),
             Err(fault) if fault.is_without_namespace() => {
-                report.ok(facts.login(store.logins().token_life));
+                report.ok(facts.login(vault.session.logins().token_life));
                 report.begin(Step::Engine);
                 return report.failed(fault.to_string());
             }
@@ -85,7 +91,7 @@ impl Check {
             Err(_) => None,
             Ok(form) => Some(form),
         };
-        report.ok(facts.login(store.logins().token_life));
+        report.ok(facts.login(vault.session.logins().token_life));
 
         report.begin(Step::Engine);
         if let Some(reason) = vault.within_another(form) {
@@ -104,13 +110,13 @@ impl Check {
     }
 
     /// Takes away all that a check has written.
-    pub(crate) async fn clean(&self, scratch: &KeyName) -> Result<(), String> {
+    async fn clean(&self, scratch: &KeyName) -> Result<(), String> {
         let Some(VaultStore { vault, .. }) = &self.store else { return Ok(()) };
         vault.remove_all(scratch).await.map_err(|fault| fault.to_string())
     }
 
     /// Gives the token back.
-    pub(crate) async fn log_out(&self) {
+    async fn log_out(&self) {
         let Some(VaultStore { vault, .. }) = &self.store else { return };
         if !vault.session.logins().token_life.is_zero() {
             let call = write(paths::encode(&["auth/token/revoke-self"]), &Nothing {});

@@ -18,7 +18,7 @@ use crate::config::{ConfiguredPath, VaultTls};
 pub(super) fn load(config: &VaultTls) -> Result<ClientConfig, OpenError> {
     let mut verifier = match (&config.ca, &config.ca_pem) {
         (None, Some(pem)) => kes_tls::server_verifier_of_pem(pem.as_bytes())
-            .map_err(|fault| OpenError::Vault { reason: format!("VAULT_CACERT_BYTES: {fault}") })?,
+            .map_err(|fault| unusable_text(format!("VAULT_CACERT_BYTES: {fault}")))?,
         (ca, _) => {
             let mode = if ca.is_some() { Roots::Only } else { Roots::AndSystem };
             // A self-signed certificate that is named as `tls.ca` is taken as other TLS libraries
@@ -66,8 +66,12 @@ fn unusable(path: Option<&ConfiguredPath>, error: &dyn Error) -> OpenError {
     }
     match path {
         Some(path) => OpenError::File { path: path.clone(), reason },
-        None => OpenError::Vault { reason },
+        None => unusable_text(reason),
     }
+}
+
+fn unusable_text(reason: String) -> OpenError {
+    OpenError::Remote { product: super::PRODUCT, reason }
 }
 
 /// What an operator can do about a failed handshake; `None` for an error that is none, or that

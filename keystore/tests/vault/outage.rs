@@ -145,7 +145,7 @@ async fn another_node_is_asked_where_one_knows_no_leader() {
     create(&store, "k").await.unwrap();
     assert_eq!(read(&store, "k").await.unwrap(), STORED);
     delete(&store, "k").await.unwrap();
-    let logins = store.logins();
+    let logins = store.logins().unwrap();
     assert_eq!((logins.succeeded, logins.failed), (1, 0), "{:?}", node.requests());
 }
 

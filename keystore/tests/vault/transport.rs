@@ -128,7 +128,7 @@ async fn a_mistake_in_the_configuration_is_told_at_once() {
         (Vault { namespace: "a\nb".to_owned(), ..stub_config(&node) }, "namespace"),
     ] {
         let Err(error) = VaultStore::open(config).await else { panic!("{word}: opened") };
-        assert!(matches!(error, OpenError::Vault { .. } | OpenError::File { .. }));
+        assert!(matches!(error, OpenError::Remote { .. } | OpenError::File { .. }));
         assert!(error.to_string().contains(word), "{word}: {error}");
     }
 }

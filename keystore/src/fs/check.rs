@@ -1,0 +1,47 @@
+//! Proof that a folder can hold the keys of a server.
+
+use std::path::{Path, PathBuf};
+
+use crate::check::{Report, clean, remove, scratch_name, use_scratch_key, within};
+use crate::config;
+use crate::fs::FsStore;
+
+/// Opens the folder and uses a scratch key in it. Folders that did not exist before are removed.
+pub(crate) async fn check(
+    fs: &config::Fs,
+    stop: impl Future<Output = ()>,
+    report: &mut Report<'_>,
+) {
+    // A folder that a check creates would belong to the user who checks, and not to the server's.
+    let missing = missing_folders(&fs.path);
+    let mut store = None;
+    within(stop, report, async |report| match FsStore::open(fs.path.clone()).await {
+        Ok(opened) => {
+            let found = if missing.is_empty() { "is there" } else { "can be made" };
+            report.ok(format!("folder '{}' {found}", fs.path.display()));
+            store = Some(opened);
+        }
+        Err(error) => report.failed(error.to_string()),
+    })
+    .await;
+    if let Some(store) = &store
+        && !report.has_failed()
+    {
+        let scratch = scratch_name();
+        use_scratch_key(store, &scratch, true, report).await;
+        clean(remove(store, &scratch), &scratch, report).await;
+    }
+    for folder in &missing {
+        // This fails for a folder that somebody has put something into by now, and it stays.
+        let _ = std::fs::remove_dir(folder);
+    }
+}
+
+/// The folders of a path that do not exist, the deepest first.
+fn missing_folders(path: &Path) -> Vec<PathBuf> {
+    path.ancestors()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .take_while(|folder| folder.symlink_metadata().is_err())
+        .map(Path::to_owned)
+        .collect()
+}
