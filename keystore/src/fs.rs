@@ -1,8 +1,9 @@
 //! One file a key, in one folder: the file's name is the key's, its content the stored key
 //! (contract `crypto-and-storage.md`, In a key store).
 //!
-//! A disk may hang, on a network most of all. No call of it runs on a thread of the runtime, all
-//! have a deadline, and only so many may hang at once.
+//! A disk may hang, above all one on a network. So its blocking calls run on threads outside of
+//! the runtime's workers, a bounded number at a time, and a caller does not wait for them beyond
+//! a deadline.
 
 /// Proof that a folder can be used.
 pub(crate) mod check;
@@ -23,6 +24,7 @@ use tokio::time::{self, Instant};
 
 use self::folder::{Entries, Folder, Opened};
 use crate::config::ConfiguredPath;
+use crate::wrap::Deadline;
 use crate::{Error, KeyStore, Kind, Limit, OpenError, Page, State, Value};
 
 /// How long a caller waits for the disk: less than the 15 s of its route, so that its client is
@@ -49,8 +51,11 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 /// The kind of this store.
 const KIND: Kind = Kind::Fs;
 
+/// A folder of keys, with a deadline for every call.
+pub type FsStore = Deadline<FsBackend>;
+
 /// A folder of keys.
-pub struct FsStore {
+pub struct FsBackend {
     folder: Arc<Folder>,
     calls: Arc<Semaphore>,
     health: Arc<Mutex<Health>>,
@@ -65,7 +70,7 @@ struct Health {
     checking_since: Option<Instant>,
 }
 
-impl FsStore {
+impl Deadline<FsBackend> {
     /// Opens a folder; it is made if it is missing, for this user alone. What a creator that
     /// crashed over an hour ago left behind is removed soon after. Must be called within a tokio
     /// runtime.
@@ -102,45 +107,39 @@ impl FsStore {
         let health = Arc::new(Mutex::new(Health { state, cause: None, checking_since: None }));
         let watch = watch(Arc::clone(&folder), Arc::clone(&health));
         let watch = task::spawn(async { tokio::join!(sweep(entries), watch).1 });
-        Ok(Self { folder, calls: Arc::new(Semaphore::new(MAX_CALLS)), health, watch })
+        let late = format!("folder '{}' did not answer", folder.path().display());
+        let calls = Arc::new(Semaphore::new(MAX_CALLS));
+        Ok(Self::new(FsBackend { folder, calls, health, watch }, DEADLINE, late))
     }
+}
 
+impl FsBackend {
+    /// The folder, as it was configured.
     fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Does blocking work. If nobody waits for it any more it ends all the same.
+    /// Does blocking work on a thread for it. Work that has begun completes, also when its caller
+    /// has gone, and counts among the calls at the disk until then.
     async fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Folder) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let done = async {
-            let call = Arc::clone(&self.calls).acquire_owned().await.map_err(io::Error::other)?;
-            let folder = Arc::clone(&self.folder);
-            let work = task::spawn_blocking(move || {
-                let result = work(&folder);
-                drop(call);
-                result
-            });
-            work.await.map_err(io::Error::other)
-        };
-        match time::timeout(DEADLINE, done).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(ended)) => {
-                Err(Error::Unavailable { reason: format!("'{}': {ended}", self.path().display()) })
-            }
-            Err(_) => Err(Error::Unreachable {
-                reason: format!(
-                    "folder '{}' did not answer within {} s",
-                    self.path().display(),
-                    DEADLINE.as_secs()
-                ),
-            }),
-        }
+        let call = Arc::clone(&self.calls).acquire_owned().await;
+        let call = call.expect("the semaphore is never closed");
+        let folder = Arc::clone(&self.folder);
+        let work = task::spawn_blocking(move || {
+            let result = work(&folder);
+            drop(call);
+            result
+        });
+        work.await.unwrap_or_else(|ended| {
+            Err(Error::Unavailable { reason: format!("'{}': {ended}", self.path().display()) })
+        })
     }
 }
 
-impl KeyStore for FsStore {
+impl KeyStore for FsBackend {
     async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
         let (name, value) = (*name, value.copy());
         self.call(move |folder| folder.create(name, &value)).await
@@ -189,7 +188,7 @@ impl KeyStore for FsStore {
     }
 }
 
-impl Drop for FsStore {
+impl Drop for FsBackend {
     fn drop(&mut self) {
         self.watch.abort();
     }

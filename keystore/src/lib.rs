@@ -20,6 +20,9 @@ pub mod check;
 /// What every key store does.
 mod store;
 
+/// Stores around stores.
+pub mod wrap;
+
 /// The choice of backends.
 mod open;
 

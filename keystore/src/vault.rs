@@ -68,7 +68,6 @@ mod tls;
 /// Wrapping.
 mod transit;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,6 +88,7 @@ use self::paths::Paths;
 use self::session::Session;
 use self::transit::{Transit, is_wrapped};
 use crate::config::{self, KvVersion, Login};
+use crate::wrap::Deadline;
 use crate::{Error, KeyStore, Kind, Limit, Logins, OpenError, Page, State, Value};
 
 /// The longest time for an operation as a whole, whatever happens: less than the 15 s of its
@@ -104,8 +104,11 @@ const KIND: Kind = Kind::Vault;
 /// What the store is called in errors.
 const PRODUCT: &str = "Vault";
 
+/// Keys in Vault or OpenBao, with a time limit for every call.
+pub type VaultStore = Deadline<VaultBackend>;
+
 /// Keys in Vault or OpenBao.
-pub struct VaultStore {
+pub struct VaultBackend {
     vault: Arc<Vault>,
     endpoint: Url,
     /// Ends with the store.
@@ -122,7 +125,7 @@ struct Vault {
     mount: Mount,
 }
 
-impl VaultStore {
+impl Deadline<VaultBackend> {
     /// Opens a key store. Vault need not be there: whatever can pass by itself is waited for in
     /// the background. Must be called within a tokio runtime.
     ///
@@ -166,33 +169,31 @@ impl VaultStore {
         });
         let keeper = Arc::clone(&vault);
         tasks.spawn(async move { keeper.session.keep_token().await });
-        Ok(Self { vault, endpoint, _tasks: tasks })
+        let backend = VaultBackend { vault, endpoint, _tasks: tasks };
+        Ok(Self::new(backend, CALL_LIMIT, "Vault did not complete it"))
     }
 }
 
-impl KeyStore for VaultStore {
+impl KeyStore for VaultBackend {
     async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
         // In a task of its own: a client that goes away must not leave an election half done.
         let (vault, name, value) = (Arc::clone(&self.vault), *name, value.copy());
         let task = tokio::spawn(async move { vault.create(&name, &value).await });
-        bounded(async {
-            task.await.unwrap_or_else(|_| {
-                Err(Error::Unavailable { reason: "creating the key was cut short".to_owned() })
-            })
+        task.await.unwrap_or_else(|_| {
+            Err(Error::Unavailable { reason: "creating the key was cut short".to_owned() })
         })
-        .await
     }
 
     async fn read(&self, name: &KeyName) -> Result<Value, Error> {
-        bounded(self.vault.read(name)).await
+        self.vault.read(name).await
     }
 
     async fn delete(&self, name: &KeyName) -> Result<(), Error> {
-        bounded(self.vault.delete(name)).await
+        self.vault.delete(name).await
     }
 
     async fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
-        bounded(self.vault.list(pattern, limit)).await
+        self.vault.list(pattern, limit).await
     }
 
     fn state(&self) -> State {
@@ -295,13 +296,6 @@ fn unusable(reason: String) -> Error {
 
 fn damaged(name: &KeyName, reason: &str) -> Error {
     Error::Corrupt { store: KIND, name: *name, reason: reason.to_owned() }
-}
-
-/// Ends an operation in time.
-async fn bounded<T>(operation: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    time::timeout(CALL_LIMIT, operation)
-        .await
-        .unwrap_or(Err(Fault::Deadline { seconds: CALL_LIMIT.as_secs() }.into_error()))
 }
 
 fn namespace(path: &str) -> Result<Option<HeaderValue>, OpenError> {

@@ -228,10 +228,10 @@ async fn a_disk_that_hangs_stops_neither_callers_nor_the_runtime() {
                 let _ = hangs.lock().recv();
                 Ok(())
             };
-            store.call(work).await
+            store.within(store.inner().call(work)).await
         });
     }
-    while store.calls.available_permits() > 0 {
+    while store.inner().calls.available_permits() > 0 {
         task::yield_now().await;
     }
     // One more, that has to wait for its turn.
@@ -253,9 +253,9 @@ async fn a_disk_that_hangs_stops_neither_callers_nor_the_runtime() {
 async fn a_look_at_the_folder_that_hangs_counts_as_failed() {
     let folder = temporary();
     let store = FsStore::open(folder.path()).await.unwrap();
-    store.health.lock().checking_since = Some(Instant::now());
+    store.inner().health.lock().checking_since = Some(Instant::now());
     assert!(matches!(store.state(), State::Reachable { .. }));
-    store.watch.abort();
+    store.inner().watch.abort();
     time::advance(CHECK_DEADLINE + Duration::from_secs(1)).await;
     assert_eq!(store.state(), State::Unreachable);
 }

@@ -76,7 +76,7 @@ impl Check {
             Ok(store) => self.store.insert(store),
             Err(error) => return report.failed(error.to_string()),
         };
-        let vault = Arc::clone(&store.vault);
+        let vault = Arc::clone(&store.inner().vault);
 
         report.begin(Step::Login);
         let form = match vault.ask_form().await {
@@ -111,13 +111,15 @@ impl Check {
 
     /// Takes away all that a check has written.
     async fn clean(&self, scratch: &KeyName) -> Result<(), String> {
-        let Some(VaultStore { vault, .. }) = &self.store else { return Ok(()) };
+        let Some(store) = &self.store else { return Ok(()) };
+        let vault = &store.inner().vault;
         vault.remove_all(scratch).await.map_err(|fault| fault.to_string())
     }
 
     /// Gives the token back.
     async fn log_out(&self) {
-        let Some(VaultStore { vault, .. }) = &self.store else { return };
+        let Some(store) = &self.store else { return };
+        let vault = &store.inner().vault;
         if !vault.session.logins().token_life.is_zero() {
             let call = write(paths::encode(&["auth/token/revoke-self"]), &Nothing {});
             // Not every kind of token can be given back, and this one ends by itself.

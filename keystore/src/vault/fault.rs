@@ -46,10 +46,6 @@ pub(super) enum Fault {
     /// No token could be had.
     #[error("login to Vault by {method} failed: {reason}")]
     Login { method: &'static str, reason: String, reachable: bool, may_pass: bool },
-
-    /// The call as a whole took too long.
-    #[error("Vault did not complete it within {seconds} s")]
-    Deadline { seconds: u64 },
 }
 
 /// The text of a refusal. What a node says of itself has nothing to do with what it was asked.
@@ -88,8 +84,7 @@ impl Fault {
             | Self::NoAnswer { .. }
             | Self::BadAnswer { .. }
             | Self::Redirected { .. }
-            | Self::Login { .. }
-            | Self::Deadline { .. } => None,
+            | Self::Login { .. } => None,
         }
     }
 
@@ -143,7 +138,7 @@ impl Fault {
     /// Whether the request may have been carried out all the same.
     pub(super) fn is_unsure(&self) -> bool {
         match self {
-            Self::NoAnswer { .. } | Self::BadAnswer { .. } | Self::Deadline { .. } => true,
+            Self::NoAnswer { .. } | Self::BadAnswer { .. } => true,
             Self::Refused { status, .. } => status.is_server_error() && !self.is_not_done(),
             Self::Several { last, .. } => last.is_unsure(),
             Self::NoConnection { .. }
@@ -172,10 +167,7 @@ impl Fault {
                             | StatusCode::TOO_MANY_REQUESTS
                     )
             }
-            Self::NoAnswer { .. }
-            | Self::BadAnswer { .. }
-            | Self::Redirected { .. }
-            | Self::Deadline { .. } => false,
+            Self::NoAnswer { .. } | Self::BadAnswer { .. } | Self::Redirected { .. } => false,
         }
     }
 
@@ -188,20 +180,14 @@ impl Fault {
             Self::Refused { status, .. } => {
                 status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
             }
-            Self::Untrusted { .. }
-            | Self::BadAnswer { .. }
-            | Self::Redirected { .. }
-            | Self::Deadline { .. } => false,
+            Self::Untrusted { .. } | Self::BadAnswer { .. } | Self::Redirected { .. } => false,
         }
     }
 
     /// Whether Vault is not there, or there and closed: sealed or not initialised.
     pub(super) fn is_unreachable(&self) -> bool {
         match self {
-            Self::NoConnection { .. }
-            | Self::Untrusted { .. }
-            | Self::NoAnswer { .. }
-            | Self::Deadline { .. } => true,
+            Self::NoConnection { .. } | Self::Untrusted { .. } | Self::NoAnswer { .. } => true,
             Self::Refused { status, .. } => {
                 matches!(*status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::NOT_IMPLEMENTED)
             }
