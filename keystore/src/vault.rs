@@ -1,12 +1,9 @@
 //! Vault and OpenBao: one secret a key, in a KV engine of version 1 or 2 (contract `vault.md`).
 //!
 //! A call passes these layers: where the key lives and what its answer means (this file, with
-//! `create`, `election` for the exact create that KV v1 lacks, `mount` for the version of the
+//! `create`, `lock` for the exact create that KV v1 lacks, `mount` for the version of the
 //! engine, and `transit` for wrapping), a token (`session`), connections and time limits (`client`). Vault being down, sealed or started
 //! anew is never an end: two tasks watch its health and keep a token at hand.
-
-/// Names for the next pages.
-mod ahead;
 
 /// What a refused request asked for.
 mod asked;
@@ -24,7 +21,7 @@ mod client;
 mod create;
 
 /// Who creates a key on KV v1.
-mod election;
+mod lock;
 
 /// What is asked of a KV engine.
 mod engine;
@@ -36,10 +33,10 @@ mod fault;
 mod health;
 
 /// Where answers go.
-mod intake;
+mod sink;
 
 /// Reading what is, not what was.
-mod latest;
+mod consistency;
 
 /// Listing keys.
 mod listing;
@@ -49,9 +46,6 @@ mod login;
 
 /// Of which version the engine is.
 mod mount;
-
-/// What an answer to LIST says.
-mod names;
 
 /// Where things stand.
 mod paths;
@@ -78,11 +72,11 @@ use tokio::time;
 use url::Url;
 use zeroize::Zeroizing;
 
-use self::ahead::Ahead;
 use self::client::Client;
-use self::election::Elections;
 use self::engine::delete;
 use self::fault::Fault;
+use self::listing::prefetch::Ahead;
+use self::lock::Elections;
 use self::mount::Mount;
 use self::paths::Paths;
 use self::session::Session;

@@ -25,9 +25,9 @@ use self::cause::innermost;
 use self::pool::{build, proxy};
 use super::asked::{Asked, Capability};
 use super::body::Buffer;
+use super::consistency::Latest;
 use super::fault::{Detail, Fault, clean};
-use super::intake::Intake;
-use super::latest::Latest;
+use super::sink::Intake;
 use crate::config;
 
 /// From sending to the last byte of the answer. Two tries fit in the limit of a whole call

@@ -1,7 +1,7 @@
 //! The create of a key.
 //!
 //! An engine of version 2 refuses by itself to write what is not the first version. One of
-//! version 1 has nothing of the kind: servers elect who writes (`election`), or, where the policy
+//! version 1 has nothing of the kind: servers elect who writes (`lock`), or, where the policy
 //! does not grant what that needs, each looks, writes and reads back.
 
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use tokio::time;
 use super::client::Call;
 use super::engine::read;
 use super::fault::Fault;
-use super::intake::Answer;
 use super::mount::Form;
+use super::sink::Answer;
 use super::{Vault, body, jitter};
 use crate::config::KvVersion;
 use crate::{Error, Value};

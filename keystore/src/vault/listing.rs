@@ -13,19 +13,25 @@
 //! comes after it is asked for without a limit, and nothing is what the end looks like. The same
 //! goes where a policy forbids the limit (`pagination_limit`): OpenBao then sets its own.
 
+/// What an answer to LIST says.
+mod names;
+
+/// Names for the next pages.
+pub(super) mod prefetch;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
 use kes_api::{KeyName, ListPattern};
 use url::form_urlencoded;
 
+use self::names::{Names, Taker};
 use super::Vault;
 use super::asked::Capability;
 use super::client::Call;
 use super::engine::read;
 use super::fault::Fault;
 use super::mount::Form;
-use super::names::{Names, Taker};
 use crate::page::PageBuilder;
 use crate::{Limit, Page};
 

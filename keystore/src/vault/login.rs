@@ -22,8 +22,8 @@ use super::asked::Capability;
 use super::body::{self, wiped_bytes};
 use super::client::{ANSWER_LIMIT, Call, Client, Credentials};
 use super::fault::Fault;
-use super::intake::Answer;
 use super::paths;
+use super::sink::Answer;
 use crate::config::{AppRoleSecret, ConfiguredPath, Jwt, Login, SecretText};
 use crate::files_hint;
 

@@ -22,10 +22,10 @@ use super::asked::Space;
 use super::client::{Call, Client, Credentials};
 use super::fault::Fault;
 use super::health::Health;
-use super::intake::Intake;
 use super::jitter;
 use super::login::{self, Grant};
 use super::patience::Patience;
+use super::sink::Intake;
 use crate::config::Login;
 use crate::store::Logins;
 

@@ -4,7 +4,7 @@
 //! claim of its own in a folder that belongs to the key, then lists the folder:
 //!
 //! 1. Two creators never both find themselves alone: each lists after its own claim stands, so
-//!    whoever claimed last sees the other. All is read in the latest state (`latest`). A
+//!    whoever claimed last sees the other. All is read in the latest state (`consistency`). A
 //!    creator whose own claim is missing from the list waits for it (the node lags all the same)
 //!    or starts again (somebody took the creator for dead).
 //! 2. Who is alone looks for the key once more, because another may have finished in between,
@@ -15,9 +15,9 @@
 //!    for `DEAD`: by then nothing that its creator sent can still be carried out.
 //!
 //! A write without an answer may yet be carried out: its claim is left where it is until that is
-//! known (`behind`).
+//! known (`release`).
 //!
-//! Where the policy does not grant what this needs, there is no election (`ability`).
+//! Where the policy does not grant what this needs, there is no election (`permission`).
 //!
 //! What is left: a creator whose machine is stopped for minutes between its last look at the
 //! clock and its write, and another program that writes without a claim, such as the reference
@@ -25,10 +25,10 @@
 //! both unless they hit the same instant; the window is one round trip.
 
 /// Whether the policy allows elections.
-mod ability;
+mod permission;
 
 /// What is put in order later.
-mod behind;
+mod release;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -40,7 +40,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time;
 
-use self::ability::Ability;
+use self::permission::Ability;
 use super::body::{Field, text_at};
 use super::client::Call;
 use super::create::{LOOK, MAX_LAG};
@@ -95,7 +95,7 @@ impl Default for Elections {
             hasher: RandomState::new(),
             seen: Mutex::default(),
             ability: Ability::default(),
-            behind: Arc::new(Semaphore::new(behind::MAX_BEHIND)),
+            behind: Arc::new(Semaphore::new(release::MAX_BEHIND)),
         }
     }
 }

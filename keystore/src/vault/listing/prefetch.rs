@@ -27,7 +27,7 @@ const RUNS: usize = 4;
 const MAX_AGE: Duration = Duration::from_secs(10);
 
 /// What was read ahead.
-pub(super) struct Ahead {
+pub(in crate::vault) struct Ahead {
     kept: Mutex<Kept>,
     readers: Semaphore,
 }
@@ -50,7 +50,7 @@ struct Run {
 }
 
 /// A listing that is being read.
-pub(super) struct Reading<'a> {
+pub(in crate::vault) struct Reading<'a> {
     ahead: &'a Ahead,
     /// None where there are too many.
     permit: Option<SemaphorePermit<'a>>,
@@ -58,7 +58,7 @@ pub(super) struct Reading<'a> {
 }
 
 /// A change to a key, about to be made.
-pub(super) struct Change<'a>(&'a Ahead);
+pub(in crate::vault) struct Change<'a>(&'a Ahead);
 
 impl Default for Ahead {
     fn default() -> Self {
@@ -68,21 +68,21 @@ impl Default for Ahead {
 
 impl Ahead {
     /// A page that goes on where another one ended, if its names are at hand.
-    pub(super) fn page(&self, pattern: &ListPattern<'_>, limit: Limit) -> Option<Page> {
+    pub(in crate::vault) fn page(&self, pattern: &ListPattern<'_>, limit: Limit) -> Option<Page> {
         let mut kept = self.kept.lock();
         kept.runs.retain(|run| run.read.elapsed() < MAX_AGE);
         kept.runs.iter().rev().find_map(|run| run.page(pattern, limit))
     }
 
     /// Says that names are about to be read.
-    pub(super) fn read(&self) -> Reading<'_> {
+    pub(in crate::vault) fn read(&self) -> Reading<'_> {
         let permit = self.readers.try_acquire().ok();
         Reading { ahead: self, permit, changes: self.kept.lock().changes }
     }
 
     /// Says that a key is about to be created or deleted. When that is done, or given up, nothing
     /// that was read before it has ended is told any more.
-    pub(super) fn change(&self) -> Change<'_> {
+    pub(in crate::vault) fn change(&self) -> Change<'_> {
         Change(self)
     }
 }
@@ -113,12 +113,17 @@ impl Run {
 
 impl Reading<'_> {
     /// How much to read, for a page of a limit.
-    pub(super) fn limit(&self, limit: Limit) -> Limit {
+    pub(in crate::vault) fn limit(&self, limit: Limit) -> Limit {
         if self.permit.is_some() { limit.at_least(AHEAD) } else { limit }
     }
 
     /// Keeps what was read for the pages to come, and returns the first page of it.
-    pub(super) fn done(self, pattern: &ListPattern<'_>, read: Page, limit: Limit) -> Page {
+    pub(in crate::vault) fn done(
+        self,
+        pattern: &ListPattern<'_>,
+        read: Page,
+        limit: Limit,
+    ) -> Page {
         let more = read.next.is_some();
         let names = read.into_names();
         let page = Page::cut(&names, 0, limit, more).unwrap_or_else(|| Page::before_last(&names));

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use json_event_parser::{JsonEvent, LowLevelJsonParser};
 
-use super::body::BadBody;
-use super::intake::Intake;
+use super::super::body::BadBody;
+use super::super::sink::Intake;
 
 /// Longest text in an answer, in bytes: a name, or a warning. No storage of Vault takes a longer
 /// path than 32 KiB.
