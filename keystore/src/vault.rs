@@ -1,9 +1,16 @@
 //! Vault and OpenBao: one secret a key, in a KV engine of version 1 or 2 (contract `vault.md`).
 //!
-//! A call passes these layers: where the key lives and what its answer means (this file, with
-//! `create`, `lock` for the exact create that KV v1 lacks, `mount` for the version of the
-//! engine, and `transit` for wrapping), a token (`session`), connections and time limits (`client`). Vault being down, sealed or started
-//! anew is never an end: two tasks watch its health and keep a token at hand.
+//! | part | job |
+//! | --- | --- |
+//! | `Creator` (`create`), with `CreateLock` (`lock`) | creates a key that does not exist |
+//! | `Listing` (`listing`), with `Prefetch` | lists keys in pages |
+//! | `Transit` (`transit`) | encrypts stored keys |
+//! | `Engine` (`engine`, `mount`, `paths`) | the requests of KV version 1 and 2, and their answers |
+//! | `Session` (`session`, `login`) | sends requests with a token, and keeps the token valid |
+//! | `Client` (`client`, `tls`) | connections and time limits |
+//!
+//! Each part uses those below it. When Vault is down, sealed or restarted, the store recovers by
+//! itself: two background tasks watch its health and keep a token at hand.
 
 /// What a refused request asked for.
 mod asked;
@@ -73,23 +80,23 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use self::client::Client;
-use self::engine::delete;
+use self::create::Creator;
+use self::engine::Engine;
 use self::fault::Fault;
-use self::listing::prefetch::Ahead;
-use self::lock::Elections;
-use self::mount::Mount;
+use self::listing::Listing;
+use self::listing::prefetch::Prefetch;
 use self::paths::Paths;
 use self::session::Session;
 use self::transit::{Transit, is_wrapped};
-use crate::config::{self, KvVersion, Login};
+use crate::config::{self, Login};
 use crate::wrap::Deadline;
 use crate::{Error, KeyStore, Kind, Limit, Logins, OpenError, Page, State, Value};
 
 /// The longest time for an operation as a whole, whatever happens: less than the 15 s of its
 /// route, so that the client is given an answer.
-const CALL_LIMIT: Duration = Duration::from_secs(12);
+pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(12);
 
-/// How long opening waits for the first word of Vault, so that the state is true from the start.
+/// How long opening waits for the first answer of Vault, so that the state is true from the start.
 const OPEN_LIMIT: Duration = Duration::from_secs(1);
 
 /// The kind of this store.
@@ -103,20 +110,15 @@ pub type VaultStore = Deadline<VaultBackend>;
 
 /// Keys in Vault or OpenBao.
 pub struct VaultBackend {
-    vault: Arc<Vault>,
+    session: Arc<Session>,
+    engine: Arc<Engine>,
+    transit: Option<Arc<Transit>>,
+    creator: Arc<Creator>,
+    listing: Listing,
+    prefetch: Arc<Prefetch>,
     endpoint: Url,
     /// Ends with the store.
     _tasks: JoinSet<()>,
-}
-
-struct Vault {
-    session: Session,
-    version: KvVersion,
-    paths: Paths,
-    transit: Option<Transit>,
-    elections: Elections,
-    ahead: Ahead,
-    mount: Mount,
 }
 
 impl Deadline<VaultBackend> {
@@ -132,7 +134,6 @@ impl Deadline<VaultBackend> {
             return Err(unusable("there is no endpoint".to_owned()));
         };
         let tls = tls::load(&config.tls)?;
-        let paths = Paths::new(&config);
         let namespace = namespace(&config.namespace)?;
         let (Login::AppRole { namespace: own, .. } | Login::Kubernetes { namespace: own, .. }) =
             &config.login;
@@ -140,88 +141,57 @@ impl Deadline<VaultBackend> {
             Some(own) => self::namespace(own)?,
             None => namespace.clone(),
         };
+        let paths = Paths::new(&config);
         let client = Client::new(config.endpoints, tls, &config.proxies)
             .map_err(|error| unusable(format!("no HTTP client: {error}")))?;
-        let vault = Arc::new(Vault {
-            session: Session::new(client, config.login, namespace, login_namespace),
-            version: config.version,
-            paths,
-            transit: config.transit.as_ref().map(Transit::new),
-            elections: Elections::default(),
-            ahead: Ahead::default(),
-            mount: Mount::default(),
-        });
+        let session = Arc::new(Session::new(client, config.login, namespace, login_namespace));
 
-        let session = &vault.session;
-        // An error is a Vault that does not answer yet.
+        // An error means that Vault does not answer yet.
         let _ = time::timeout(OPEN_LIMIT, session.health.ping(&session.client)).await;
         let mut tasks = JoinSet::new();
-        let watcher = Arc::clone(&vault);
-        tasks.spawn(async move {
-            let session = &watcher.session;
-            session.health.watch(&session.client, config.ping).await;
-        });
-        let keeper = Arc::clone(&vault);
-        tasks.spawn(async move { keeper.session.keep_token().await });
-        let backend = VaultBackend { vault, endpoint, _tasks: tasks };
+        let watcher = Arc::clone(&session);
+        tasks.spawn(async move { watcher.health.watch(&watcher.client, config.ping).await });
+        let keeper = Arc::clone(&session);
+        tasks.spawn(async move { keeper.keep_token().await });
+
+        let engine = Arc::new(Engine::new(Arc::clone(&session), config.version, paths));
+        let transit =
+            config.transit.map(|transit| Arc::new(Transit::new(Arc::clone(&session), &transit)));
+        let prefetch = Arc::new(Prefetch::default());
+        let creator = Creator::new(Arc::clone(&engine), transit.clone(), Arc::clone(&prefetch));
+        let backend = VaultBackend {
+            creator: Arc::new(creator),
+            listing: Listing::new(Arc::clone(&engine), Arc::clone(&prefetch)),
+            session,
+            engine,
+            transit,
+            prefetch,
+            endpoint,
+            _tasks: tasks,
+        };
         Ok(Self::new(backend, CALL_LIMIT, "Vault did not complete it"))
     }
 }
 
 impl KeyStore for VaultBackend {
     async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
-        // In a task of its own: a client that goes away must not leave an election half done.
-        let (vault, name, value) = (Arc::clone(&self.vault), *name, value.copy());
-        let task = tokio::spawn(async move { vault.create(&name, &value).await });
+        // In a task of its own: a client that disconnects must not leave the create lock behind.
+        let (creator, name, value) = (Arc::clone(&self.creator), *name, value.copy());
+        let task = tokio::spawn(async move { creator.create(&name, &value).await });
         task.await.unwrap_or_else(|_| {
             Err(Error::Unavailable { reason: "creating the key was cut short".to_owned() })
         })
     }
 
     async fn read(&self, name: &KeyName) -> Result<Value, Error> {
-        self.vault.read(name).await
-    }
-
-    async fn delete(&self, name: &KeyName) -> Result<(), Error> {
-        self.vault.delete(name).await
-    }
-
-    async fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
-        self.vault.list(pattern, limit).await
-    }
-
-    fn state(&self) -> State {
-        self.vault.session.health.state()
-    }
-
-    fn kind(&self) -> Kind {
-        KIND
-    }
-
-    /// With the first endpoint of the configuration.
-    fn description(&self) -> String {
-        format!("vault: {}", self.endpoint)
-    }
-
-    fn trouble(&self) -> Option<String> {
-        self.vault.session.health.trouble()
-    }
-
-    fn logins(&self) -> Option<Logins> {
-        Some(self.vault.session.logins())
-    }
-}
-
-impl Vault {
-    async fn read(&self, name: &KeyName) -> Result<Value, Error> {
-        let found = match self.stored(name).await {
+        let found = match self.engine.stored(name).await {
             Err(fault) if fault.is_not_found() => return Err(Error::NotFound { name: *name }),
-            Err(fault) => return Err(self.failed(fault).await),
+            Err(fault) => return Err(self.engine.failed(fault).await),
             Ok(found) => found,
         };
         let Some(text) = found else {
-            if self.is_misread().await {
-                return Err(self.is_versioned());
+            if self.engine.is_misread().await {
+                return Err(self.engine.is_versioned());
             }
             return Err(unusable(format!(
                 "'{name}' is not a key of this server (its entry in Vault has no field of that name)"
@@ -229,9 +199,7 @@ impl Vault {
         };
         let text = match &self.transit {
             _ if !is_wrapped(&text) => text,
-            Some(transit) => {
-                transit.unwrap(&self.session, &text).await.map_err(Fault::into_error)?
-            }
+            Some(transit) => transit.unwrap(&text).await.map_err(Fault::into_error)?,
             None => {
                 return Err(unusable(format!(
                     "key '{name}' is encrypted by Vault's transit engine; set \
@@ -245,42 +213,34 @@ impl Vault {
         Ok(Value::new(into_inner(text)))
     }
 
-    /// Vault deletes what is not there without a word.
     async fn delete(&self, name: &KeyName) -> Result<(), Error> {
-        let _change = self.ahead.change();
-        // Below `data/` such an engine would take it for the deletion of one version.
-        if self.is_misread().await {
-            return Err(self.is_versioned());
-        }
-        let form = self.form_of_keys().await.map_err(Fault::into_error)?;
-        self.is_at_engine(form)?;
-        let form = match form {
-            Some(form) => form,
-            None => self.form_of(name).await.map_err(Fault::into_error)?,
-        };
-        match self.session.call(&delete(self.paths.whole(name, form))).await {
-            Ok(answer) => answer.is_vaults().map_err(Fault::into_error),
-            Err(fault) if fault.is_not_found() => Ok(()),
-            Err(fault) => Err(self.failed(fault).await),
-        }
+        let _change = self.prefetch.change();
+        self.engine.delete(name).await
     }
 
     async fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
-        if let Some(page) = self.ahead.page(pattern, limit) {
-            return Ok(page);
-        }
-        let reading = self.ahead.read();
-        let all = reading.limit(limit);
-        let form = self.form_of_keys().await.map_err(Fault::into_error)?;
-        self.is_at_engine(form)?;
-        let read = match form {
-            Some(form) => self.page(form, pattern, limit, all).await,
-            None => self.page_of_either(pattern, limit, all).await,
-        };
-        match read {
-            Ok(read) => Ok(reading.done(pattern, read, limit)),
-            Err(fault) => Err(self.failed(fault).await),
-        }
+        self.listing.page(pattern, limit).await
+    }
+
+    fn state(&self) -> State {
+        self.session.health.state()
+    }
+
+    fn kind(&self) -> Kind {
+        KIND
+    }
+
+    /// With the first endpoint of the configuration.
+    fn description(&self) -> String {
+        format!("vault: {}", self.endpoint)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.session.health.trouble()
+    }
+
+    fn logins(&self) -> Option<Logins> {
+        Some(self.session.logins())
     }
 }
 

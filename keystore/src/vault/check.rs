@@ -8,7 +8,6 @@
 /// looked at the rights.
 mod rights;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -20,10 +19,11 @@ use url::Url;
 
 use super::body;
 use super::client::{Call, Client, Credentials};
-use super::engine::{Nothing, delete, read, write};
+use super::engine::{Engine, Nothing, delete, read, write};
 use super::fault::Fault;
+use super::listing::names_in;
 use super::mount::Form;
-use super::{Vault, VaultStore, paths, tls};
+use super::{VaultBackend, VaultStore, paths, tls};
 use crate::check::{CLEAN_LIMIT, Report, Step, clean, scratch_name, use_scratch_key, within};
 use crate::config::{self, KvVersion, Login};
 
@@ -76,14 +76,14 @@ impl Check {
             Ok(store) => self.store.insert(store),
             Err(error) => return report.failed(error.to_string()),
         };
-        let vault = Arc::clone(&store.inner().vault);
+        let VaultBackend { session, engine, transit, .. } = store.inner();
 
         report.begin(Step::Login);
-        let form = match vault.ask_form().await {
+        let form = match engine.ask_form().await {
             Err(fault @ Fault::Login { .. }) => return report.failed(fault.to_string()),
             Err(fault) if fault.is_unreachable() => return report.failed(fault.to_string()),
             Err(fault) if fault.is_without_namespace() => {
-                report.ok(facts.login(vault.session.logins().token_life));
+                report.ok(facts.login(session.logins().token_life));
                 report.begin(Step::Engine);
                 return report.failed(fault.to_string());
             }
@@ -91,52 +91,53 @@ impl Check {
             Err(_) => None,
             Ok(form) => Some(form),
         };
-        report.ok(facts.login(vault.session.logins().token_life));
+        report.ok(facts.login(session.logins().token_life));
 
         report.begin(Step::Engine);
-        if let Some(reason) = vault.within_another(form) {
+        if let Some(reason) = engine.within_another(form) {
             return report.failed(reason);
         }
         match (facts.version, form) {
             (KvVersion::V1, Some(Form::Versioned)) => {
-                return report.failed(vault.versioned_and_not_plain());
+                return report.failed(engine.versioned_and_not_plain());
             }
-            (KvVersion::V2, Some(Form::Plain)) => report.warning(vault.paths.plain_below_data()),
+            (KvVersion::V2, Some(Form::Plain)) => report.warning(engine.paths.plain_below_data()),
             (_, Some(form)) => report.ok(facts.engine(form)),
             (_, None) => {}
         }
-        self.lists = rights::prove_keys(&vault, &facts, form, report).await;
-        rights::prove_transit(&vault, &facts, report).await;
+        self.lists = rights::prove_keys(engine, &facts, form, report).await;
+        if let Some(transit) = transit {
+            rights::prove_transit(session, transit, &facts, report).await;
+        }
     }
 
     /// Takes away all that a check has written.
     async fn clean(&self, scratch: &KeyName) -> Result<(), String> {
         let Some(store) = &self.store else { return Ok(()) };
-        let vault = &store.inner().vault;
-        vault.remove_all(scratch).await.map_err(|fault| fault.to_string())
+        store.inner().engine.remove_all(scratch).await.map_err(|fault| fault.to_string())
     }
 
     /// Gives the token back.
     async fn log_out(&self) {
         let Some(store) = &self.store else { return };
-        let vault = &store.inner().vault;
-        if !vault.session.logins().token_life.is_zero() {
+        let session = &store.inner().session;
+        if !session.logins().token_life.is_zero() {
             let call = write(paths::encode(&["auth/token/revoke-self"]), &Nothing {});
             // Not every kind of token can be given back, and this one ends by itself.
-            let _ = vault.session.call(&call).await;
+            let _ = session.call(&call).await;
         }
     }
 }
 
-impl Vault {
-    /// Deletes a scratch key, and whatever claims its creator left.
+impl Engine {
+    /// Deletes a scratch key, and the claims to create it.
     async fn remove_all(&self, scratch: &KeyName) -> Result<(), Fault> {
         let form = self.form_of_keys().await?.unwrap_or(Form::Versioned);
         self.remove(self.paths.whole(scratch, form)).await?;
         if form == Form::Plain {
             let folder = self.paths.claims(scratch);
-            let claims = match self.names(&folder).await {
-                // Without the right there was no election.
+            let claims = match names_in(&self.session, &folder).await {
+                // Without the right the create lock was not used.
                 Err(fault) if fault.is_forbidden() => Vec::new(),
                 claims => claims?,
             };

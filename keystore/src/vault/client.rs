@@ -27,7 +27,7 @@ use super::asked::{Asked, Capability};
 use super::body::Buffer;
 use super::consistency::Latest;
 use super::fault::{Detail, Fault, clean};
-use super::sink::Intake;
+use super::sink::BodySink;
 use crate::config;
 
 /// From sending to the last byte of the answer. Two tries fit in the limit of a whole call
@@ -134,7 +134,7 @@ impl Client {
         &self,
         call: &Call,
         who: Credentials<'_>,
-        intake: &mut impl Intake,
+        sink: &mut impl BodySink,
     ) -> Result<String, Fault> {
         let first = self.active.load(Ordering::Relaxed);
         let count = self.endpoints.len();
@@ -144,7 +144,7 @@ impl Client {
         loop {
             let at = (first + turn) % count;
             let pool = if turn == 0 { Pool::Kept } else { Pool::Fresh };
-            let fault = match self.send_to(at, pool, call, who, intake).await {
+            let fault = match self.send_to(at, pool, call, who, sink).await {
                 Ok(at) => {
                     self.active.store(at, Ordering::Relaxed);
                     return Ok(self.endpoints[at].origin.clone());
@@ -180,12 +180,12 @@ impl Client {
         pool: Pool,
         call: &Call,
         who: Credentials<'_>,
-        intake: &mut impl Intake,
+        sink: &mut impl BodySink,
     ) -> Result<usize, Fault> {
         let url = self.endpoints[at].url(call);
         let response = self.exchange(at, pool, &url, call, who).await?;
         if !response.status().is_redirection() {
-            self.take(at, response, call, who, intake).await?;
+            self.take(at, response, call, who, sink).await?;
             return Ok(at);
         }
         let (at, url) = self.follow(at, &url, &response, call, who)?;
@@ -199,7 +199,7 @@ impl Client {
                 reason: "it is the second in a row",
             });
         }
-        self.take(at, response, call, who, intake).await?;
+        self.take(at, response, call, who, sink).await?;
         Ok(at)
     }
 
@@ -276,35 +276,35 @@ impl Client {
         }
     }
 
-    /// Takes an answer: the body of a 2xx one goes to the intake, any other is a fault.
+    /// Takes an answer: the body of a 2xx one goes to the sink, any other is a fault.
     async fn take(
         &self,
         at: usize,
         response: reqwest::Response,
         call: &Call,
         who: Credentials<'_>,
-        intake: &mut impl Intake,
+        sink: &mut impl BodySink,
     ) -> Result<(), Fault> {
         let status = response.status();
         self.latest.learn(response.headers());
         if status.is_success() {
-            return self.pour(at, response, call.max_len, call.limit, intake).await;
+            return self.receive(at, response, call.max_len, call.limit, sink).await;
         }
         let mut body = Buffer::default();
-        self.pour(at, response, MAX_ERROR_LEN, call.limit, &mut body).await?;
+        self.receive(at, response, MAX_ERROR_LEN, call.limit, &mut body).await?;
         let detail = Detail::parse(body.as_slice(), who.hidden());
         let endpoint = self.endpoints[at].origin.clone();
         Err(Fault::Refused { endpoint, status, asked: Asked::default(), detail })
     }
 
     /// Reads a body.
-    async fn pour(
+    async fn receive(
         &self,
         at: usize,
         mut response: reqwest::Response,
         max_len: usize,
         limit: Duration,
-        intake: &mut impl Intake,
+        sink: &mut impl BodySink,
     ) -> Result<(), Fault> {
         let endpoint = &self.endpoints[at].origin;
         let announced = response.content_length().unwrap_or(0);
@@ -317,7 +317,7 @@ impl Client {
             return Err(too_long());
         }
         let bad = |bad| Fault::bad_answer(endpoint, bad);
-        intake.begin(announced);
+        sink.begin(announced);
         let pool = self.pooled.load_full();
         let mut len = 0;
         while let Some(piece) =
@@ -327,9 +327,9 @@ impl Client {
             if len > max_len {
                 return Err(too_long());
             }
-            intake.take(piece).map_err(bad)?;
+            sink.write(piece).map_err(bad)?;
         }
-        intake.end().map_err(bad)
+        sink.end().map_err(bad)
     }
 
     fn fault(

@@ -1,218 +1,210 @@
 //! The create of a key.
 //!
-//! An engine of version 2 refuses by itself to write what is not the first version. One of
-//! version 1 has nothing of the kind: servers elect who writes (`lock`), or, where the policy
-//! does not grant what that needs, each looks, writes and reads back.
+//! An engine of version 2 refuses to write a version that is not the first. An engine of version 1
+//! has no compare-and-set, so a server writes a key only while it holds the create lock of that
+//! key (`lock`). Where the policy does not grant the rights that the lock needs, the server looks
+//! for the key, writes it and reads it back.
+
+/// Reconciliation of unknown outcomes.
+mod reconcile;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
 use kes_api::KeyName;
-use serde::Deserialize;
 use tokio::time;
 
 use super::client::Call;
-use super::engine::read;
+use super::engine::{Engine, Guard};
 use super::fault::Fault;
+use super::jitter;
+use super::listing::prefetch::Prefetch;
+use super::lock::{Claim, CreateLock, DEAD, MAX_HOLD};
 use super::mount::Form;
-use super::sink::Answer;
-use super::{Vault, body, jitter};
+use super::transit::Transit;
 use crate::config::KvVersion;
 use crate::{Error, Value};
 
-/// What was written is looked for during this time. Nodes lag for some 100 ms.
-pub(super) const MAX_LAG: Duration = Duration::from_secs(2);
+/// How long a create tries to get the create lock.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// Pause between two looks.
-pub(super) const LOOK: Duration = Duration::from_millis(20);
+/// A server that did not get the lock tries again after this time: about the duration of a create,
+/// doubled each time up to the second.
+const STEP_BACK: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(500)];
 
-/// A server that wrote a key without an election reads it back after this time: a write of another
-/// server that was under way at the same moment has arrived by then.
-const SETTLE: Duration = Duration::from_millis(100);
+/// Creates keys.
+pub(super) struct Creator {
+    engine: Arc<Engine>,
+    lock: Arc<CreateLock>,
+    transit: Option<Arc<Transit>>,
+    prefetch: Arc<Prefetch>,
+}
 
-impl Vault {
+/// How a write ended.
+enum Outcome {
+    /// The write was carried out or never will be.
+    Known(Result<(), Error>),
+    /// The write may yet be carried out.
+    Unknown(Error),
+}
+
+impl Creator {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        transit: Option<Arc<Transit>>,
+        prefetch: Arc<Prefetch>,
+    ) -> Self {
+        let lock = Arc::new(CreateLock::new(Arc::clone(&engine)));
+        Self { engine, lock, transit, prefetch }
+    }
+
     pub(super) async fn create(
         self: &Arc<Self>,
         name: &KeyName,
         value: &Value,
     ) -> Result<(), Error> {
-        // Most often the key is there: who creates it at start asks each time.
-        let unseen = match self.stands(name).await {
+        let engine = &*self.engine;
+        // Most often the key exists: clients create their key at each start.
+        let unseen = match engine.exists(name).await {
             // Below `data/` of an engine of version 2 it is a key for `version: v2`.
-            Ok(true) if self.is_misread().await => return Err(self.is_versioned()),
+            Ok(true) if engine.is_misread().await => return Err(engine.is_versioned()),
             Ok(true) => return Err(Error::Exists { name: *name }),
             Ok(false) => None,
             Err(fault) if fault.is_forbidden() => Some(fault),
-            Err(fault) => return Err(self.failed(fault).await),
+            Err(fault) => return Err(engine.failed(fault).await),
         };
-        let _change = self.ahead.change();
-        let form = self.form().await.map_err(Fault::into_error)?;
-        self.is_at_engine(form)?;
+        let _change = self.prefetch.change();
+        let form = engine.form().await.map_err(Fault::into_error)?;
+        engine.is_at_engine(form)?;
         if let Some(fault) = unseen
-            && (self.version == KvVersion::V1 || form != Some(Form::Versioned))
+            && (engine.version == KvVersion::V1 || form != Some(Form::Versioned))
         {
-            // Only an engine of version 2 can be trusted not to overwrite what we may not see.
-            return Err(self.failed(fault).await);
+            // Only an engine of version 2 can be trusted not to overwrite what we may not read.
+            return Err(engine.failed(fault).await);
         }
         let wrapped;
         let stored = match &self.transit {
             None => value.expose(),
             Some(transit) => {
-                wrapped =
-                    transit.wrap(&self.session, value.expose()).await.map_err(Fault::into_error)?;
+                wrapped = transit.wrap(value.expose()).await.map_err(Fault::into_error)?;
                 wrapped.as_str()
             }
         };
-        match (self.version, form) {
-            // Such an engine takes some paths for settings of its own.
-            (KvVersion::V1, Some(Form::Versioned)) => Err(self.is_versioned()),
+        match (engine.version, form) {
+            // An engine of version 2 takes some paths for settings of its own.
+            (KvVersion::V1, Some(Form::Versioned)) => Err(engine.is_versioned()),
             (KvVersion::V1, _) | (KvVersion::V2, Some(Form::Plain)) => {
-                self.create_by_election(name, stored).await
+                self.create_under_lock(name, stored).await
             }
-            (KvVersion::V2, _) => self.create_by_version(name, stored).await,
+            (KvVersion::V2, _) => engine.insert(name, stored, Guard::CompareAndSet).await,
         }
     }
 
-    /// KV version 2: Vault itself refuses to write a version that is not the first.
-    async fn create_by_version(&self, name: &KeyName, stored: &str) -> Result<(), Error> {
-        let call = self.write_new(name, stored);
-        let mut patience = self.session.patience();
-        let mut repeated = false;
-        loop {
-            match self.session.try_call(&call).await {
-                Ok(answer) => return self.written(name, stored, &answer).await,
-                // Nobody knows whether a write without an answer was carried out. To write it
-                // once more is harmless here, and tells.
-                Err(fault) if fault.is_unsure() && !repeated => {}
-                Err(fault) if patience.outlasts(&fault).await => {}
-                Err(fault) => return self.refused(name, stored, &call, repeated, fault).await,
-            }
-            repeated = true;
-        }
-    }
+    /// Creates a key while no other server may, as far as the policy allows the create lock.
+    async fn create_under_lock(
+        self: &Arc<Self>,
+        name: &KeyName,
+        stored: &str,
+    ) -> Result<(), Error> {
+        let queue = self.lock.queue(name);
+        let (_turn, mut outdated) = match queue.try_lock() {
+            Ok(turn) => (turn, false),
+            Err(_) => (queue.lock().await, true),
+        };
 
-    /// Looks whether a write has been what it was meant to be: the first version.
-    async fn written(&self, name: &KeyName, stored: &str, answer: &Answer) -> Result<(), Error> {
-        #[derive(Deserialize)]
-        struct Written {
-            #[serde(rename = "data")]
-            _data: Version,
-        }
-        #[derive(Deserialize)]
-        struct Version {
-            #[serde(rename = "version")]
-            _version: u64,
-        }
-        if body::from_json::<Written>(answer.body.as_slice()).is_ok() {
-            self.learn(Form::Versioned);
-            return Ok(());
-        }
-        // An engine of version 1 says nothing.
-        self.read_back(name, stored).await
-    }
-
-    /// Writes a key without an election, after the caller has looked for it. Without `update` in
-    /// the policy Vault refuses to overwrite, except in the same instant; with it the slower one of
-    /// two servers overwrites what the other has written.
-    pub(super) async fn create_alone(&self, name: &KeyName, stored: &str) -> Result<(), Error> {
-        let call = self.write_new(name, stored);
-        let mut patience = self.session.patience();
-        let mut repeated = false;
-        loop {
-            match self.session.try_call(&call).await {
-                Ok(_) => return self.read_back(name, stored).await,
-                Err(fault) if fault.is_unsure() && !repeated => {}
-                Err(fault) if patience.outlasts(&fault).await => {}
-                Err(fault) => return self.refused(name, stored, &call, repeated, fault).await,
-            }
-            repeated = true;
-            // It may have been carried out, or somebody else has written since.
-            match self.held(name, stored).await.map_err(Fault::into_error)? {
-                Some(true) => return self.read_back(name, stored).await,
-                Some(false) => return Err(Error::Exists { name: *name }),
-                None => {}
-            }
-        }
-    }
-
-    /// Waits until others have written what they were about to, and reads the key.
-    async fn read_back(&self, name: &KeyName, stored: &str) -> Result<(), Error> {
-        time::sleep(jitter(SETTLE)).await;
-        self.shows(name, stored).await
-    }
-
-    /// Whether what was written is what stands there now.
-    pub(super) async fn shows(&self, name: &KeyName, stored: &str) -> Result<(), Error> {
         let start = Instant::now();
-        loop {
-            match self.held(name, stored).await.map_err(Fault::into_error)? {
-                Some(true) => return Ok(()),
-                Some(false) => return Err(Error::Exists { name: *name }),
-                None if start.elapsed() > MAX_LAG => {
-                    return Err(Error::Unavailable {
-                        reason: "Vault took the key, and does not show it".to_owned(),
-                    });
+        let mut pause = STEP_BACK[0];
+        while start.elapsed() < MAX_WAIT {
+            // The first time the caller has just looked, and there is seldom another server.
+            if outdated && self.engine.exists(name).await.map_err(Fault::into_error)? {
+                return Err(Error::Exists { name: *name });
+            }
+            outdated = true;
+            if !self.lock.is_permitted(name).await.map_err(Fault::into_error)? {
+                return self.engine.insert(name, stored, Guard::Look).await;
+            }
+            match self.lock.acquire(name).await {
+                Ok(Some(claim)) => return self.create_as_holder(name, stored, claim).await,
+                Ok(None) => {}
+                // A right that was granted before is missing now.
+                Err(fault) if fault.is_forbidden() => {
+                    self.lock.note_missing_right(&fault);
+                    continue;
                 }
-                None => time::sleep(jitter(LOOK)).await,
+                Err(fault) => return Err(fault.into_error()),
+            }
+            time::sleep(jitter(pause)).await;
+            pause = (pause * 2).min(STEP_BACK[1]);
+        }
+        Err(Error::Unavailable {
+            reason: format!(
+                "another server is creating key '{name}', or died while it did; if it died, the name is free again within {} minutes",
+                DEAD.as_secs() / 60
+            ),
+        })
+    }
+
+    /// Writes the key and releases the lock. A lock whose write may yet be carried out is released
+    /// in the background, when that is known.
+    async fn create_as_holder(
+        self: &Arc<Self>,
+        name: &KeyName,
+        stored: &str,
+        claim: Claim,
+    ) -> Result<(), Error> {
+        let call = self.engine.write_new(name, stored);
+        match self.write_as_holder(name, stored, &call, &claim).await {
+            Outcome::Known(result) => {
+                self.lock.release(claim).await;
+                result
+            }
+            Outcome::Unknown(error) => {
+                self.reconcile(*name, stored, call, claim);
+                Err(error)
             }
         }
     }
 
-    /// What a refused write means: Vault refuses to overwrite in words that depend on its version
-    /// and on the rights that we have, so it is asked whether there is something to overwrite.
-    pub(super) async fn refused(
+    async fn write_as_holder(
         &self,
         name: &KeyName,
         stored: &str,
         call: &Call,
-        written_before: bool,
-        fault: Fault,
-    ) -> Result<(), Error> {
-        let may_be_taken =
-            matches!(fault.status(), Some(StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN));
-        if !may_be_taken {
-            return Err(fault.into_error());
-        }
-        match self.stands_in_any_version(name).await {
-            Ok(true) if written_before => {
-                return match self.holds(name, stored).await.map_err(Fault::into_error)? {
-                    true => Ok(()),
-                    false => Err(Error::Exists { name: *name }),
-                };
-            }
-            Ok(true) => return Err(Error::Exists { name: *name }),
+        claim: &Claim,
+    ) -> Outcome {
+        let engine = &*self.engine;
+        // Another server may have created the key before this one got the lock.
+        match engine.exists(name).await {
             Ok(false) => {}
-            // Who may not look goes by what Vault says of the write.
-            Err(look) if look.is_forbidden() => {}
-            Err(look) => return Err(look.into_error()),
+            Ok(true) => return Outcome::Known(Err(Error::Exists { name: *name })),
+            Err(fault) => return Outcome::Known(Err(fault.into_error())),
         }
-        if !fault.is_forbidden() {
-            return Err(fault.into_error());
-        }
-        // Nothing is in the way, so it is the token, or a right that is missing.
-        let call = Call { judges_denial: false, ..call.clone() };
-        match self.session.call(&call).await {
-            Ok(answer) => self.written(name, stored, &answer).await,
-            Err(fault) => Err(self.denied(name, fault).await),
-        }
-    }
-
-    /// The error of a write that is denied though nothing can be seen at its path.
-    async fn denied(&self, name: &KeyName, fault: Fault) -> Error {
-        if self.version == KvVersion::V2 && fault.is_forbidden() {
-            let whole = self.paths.whole(name, Form::Versioned);
-            let look = Call { judges_denial: true, ..read(whole.clone()) };
-            if self.session.call(&look).await.is_ok() {
-                let path = whole.strip_prefix("/v1/").unwrap_or(&whole);
-                return Error::Unavailable {
-                    reason: format!(
-                        "{fault}; or a secret without a version is in the way, to which only the \
-                         right to \"update\" would allow to write: delete '{path}'"
-                    ),
-                };
+        let mut patience = engine.session.patience();
+        let (mut unsure, mut repeated) = (false, false);
+        loop {
+            if claim.since.elapsed() > MAX_HOLD {
+                let error = Error::Unreachable { reason: "Vault is too slow".to_owned() };
+                return if unsure { Outcome::Unknown(error) } else { Outcome::Known(Err(error)) };
             }
+            match engine.session.try_call(call).await {
+                Ok(_) => break,
+                Err(fault) if fault.is_unsure() && !unsure => unsure = true,
+                Err(fault) if patience.outlasts(&fault).await => unsure |= fault.is_unsure(),
+                Err(fault) if unsure => {
+                    return match engine.refused(name, stored, call, true, fault).await {
+                        Ok(()) => Outcome::Known(Ok(())),
+                        Err(error @ Error::Exists { .. }) => Outcome::Known(Err(error)),
+                        Err(error) => Outcome::Unknown(error),
+                    };
+                }
+                Err(fault) => {
+                    let result = engine.refused(name, stored, call, repeated, fault).await;
+                    return Outcome::Known(result);
+                }
+            }
+            repeated = true;
         }
-        fault.into_error()
+        // A program that does not use the lock may have overwritten it.
+        Outcome::Known(engine.confirm(name, stored).await)
     }
 }

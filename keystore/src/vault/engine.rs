@@ -1,4 +1,9 @@
-//! What is asked of a KV engine.
+//! The KV engine: where a key lives in it, what is asked of it, and what its answers mean.
+
+/// Writes that do not overwrite.
+mod insert;
+
+use std::sync::Arc;
 
 use http::Method;
 use kes_api::KeyName;
@@ -7,22 +12,39 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::Vault;
 use super::asked::Capability;
-use super::body::{self, Field, text_at};
+use super::body::{self, text_at};
 use super::client::{ANSWER_LIMIT, Call};
 use super::fault::Fault;
-use super::mount::Form;
-use crate::Value;
+use super::mount::{Form, Mount};
+use super::paths::Paths;
+use super::session::Session;
 use crate::config::KvVersion;
+use crate::{Error, Value};
+
+pub(super) use self::insert::{Guard, LOOK, MAX_LAG};
 
 /// An answer that holds a value: the longest value, with room for what JSON escapes and for the
 /// metadata beside it.
 pub(super) const MAX_VALUE_ANSWER: usize = 4 * Value::MAX_LEN;
 
-impl Vault {
-    /// The text that stands for a key; `None` if something else stands there. Any node that has
-    /// the key may answer: it is never written over.
+/// The KV engine that holds the keys.
+pub(super) struct Engine {
+    pub(super) session: Arc<Session>,
+    /// What the configuration says.
+    pub(super) version: KvVersion,
+    pub(super) paths: Paths,
+    /// What Vault says.
+    pub(super) mount: Mount,
+}
+
+impl Engine {
+    pub(super) fn new(session: Arc<Session>, version: KvVersion, paths: Paths) -> Self {
+        Self { session, version, paths, mount: Mount::default() }
+    }
+
+    /// The text stored for a key; `None` if the entry has no field of the key's name. Any node
+    /// that has the key may answer, because a key is never overwritten.
     pub(super) async fn stored(&self, name: &KeyName) -> Result<Option<Zeroizing<String>>, Fault> {
         self.stored_at(name, false).await
     }
@@ -43,37 +65,38 @@ impl Vault {
         text_at(answer_body, path).map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))
     }
 
-    /// Whether anything stands under a name, also what a soft delete left of it.
-    pub(super) async fn stands(&self, name: &KeyName) -> Result<bool, Fault> {
-        self.is_there(&self.first_version(name)).await
+    /// Whether there is an entry with a name. A version that was soft-deleted counts as one.
+    pub(super) async fn exists(&self, name: &KeyName) -> Result<bool, Fault> {
+        self.has_secret(&self.first_version(name)).await
     }
 
-    /// As [`Vault::stands`], also if the first version is gone: an engine of version 2 keeps a
+    /// As [`Engine::exists`], also if the first version is gone: an engine of version 2 keeps a
     /// limited number of versions.
-    pub(super) async fn stands_in_any_version(&self, name: &KeyName) -> Result<bool, Fault> {
-        Ok(self.stands(name).await?
-            || self.version == KvVersion::V2 && self.is_there(&read(self.paths.data(name))).await?)
+    async fn exists_in_any_version(&self, name: &KeyName) -> Result<bool, Fault> {
+        Ok(self.exists(name).await?
+            || self.version == KvVersion::V2
+                && self.has_secret(&read(self.paths.data(name))).await?)
     }
 
-    /// Of which form the engine is, where Vault does not tell: by what stands under a name. Where
-    /// nothing does, an engine of version 2 may still have metadata.
+    /// Finds out by an entry which form the engine has, where Vault does not tell. Where there is
+    /// no entry, an engine of version 2 may still have metadata.
     pub(super) async fn form_of(&self, name: &KeyName) -> Result<Form, Fault> {
-        self.stands(name).await?;
+        self.exists(name).await?;
         Ok(self.known_form().unwrap_or(Form::Versioned))
     }
 
-    async fn is_there(&self, call: &Call) -> Result<bool, Fault> {
+    async fn has_secret(&self, call: &Call) -> Result<bool, Fault> {
         #[derive(Deserialize)]
-        struct Something {
+        struct Secret {
             #[serde(rename = "data")]
             _data: IgnoredAny,
         }
         match self.session.call(call).await {
-            // Some page of some proxy is no key.
+            // A page of a proxy is not a secret.
             Ok(answer) => {
                 let body = answer.body.as_slice();
                 self.learn_from(body);
-                body::from_json::<Something>(body)
+                body::from_json::<Secret>(body)
                     .map(|_| true)
                     .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))
             }
@@ -86,13 +109,8 @@ impl Vault {
         }
     }
 
-    /// Whether a text is what stands for a key.
-    pub(super) async fn holds(&self, name: &KeyName, text: &str) -> Result<bool, Fault> {
-        Ok(self.held(name, text).await? == Some(true))
-    }
-
-    /// As [`Vault::holds`]; `None` if nothing stands there.
-    pub(super) async fn held(&self, name: &KeyName, text: &str) -> Result<Option<bool>, Fault> {
+    /// Whether the stored text of a key is this one; `None` if there is no entry.
+    async fn matches(&self, name: &KeyName, text: &str) -> Result<Option<bool>, Fault> {
         match self.stored_at(name, true).await {
             Ok(Some(found)) => Ok(Some(found.as_bytes().ct_eq(text.as_bytes()).into())),
             Ok(None) => Ok(Some(false)),
@@ -101,7 +119,7 @@ impl Vault {
         }
     }
 
-    /// A request for a key. It is written once: what others write over it is not it.
+    /// A request for a key. A key is written once, so a later version is not the key.
     fn first_version(&self, name: &KeyName) -> Call {
         let call = read(self.paths.data(name));
         match self.version {
@@ -110,20 +128,24 @@ impl Vault {
         }
     }
 
-    /// A request that writes a key where none stands. Its caller judges a 403: without the right
-    /// to `update` it may mean that something stands there.
-    pub(super) fn write_new(&self, name: &KeyName, stored: &str) -> Call {
-        #[derive(Serialize)]
-        struct Secret<'a> {
-            options: Field<'a, u32>,
-            data: Field<'a, &'a str>,
+    /// Deletes a key with all its versions. Vault answers the deletion of a missing secret with
+    /// success.
+    pub(super) async fn delete(&self, name: &KeyName) -> Result<(), Error> {
+        // Below `data/` an engine of version 2 would delete no more than one version.
+        if self.is_misread().await {
+            return Err(self.is_versioned());
         }
-        let (path, field) = (self.paths.data(name), Field(name.as_str(), stored));
-        let call = match self.version {
-            KvVersion::V1 => write(path, &field),
-            KvVersion::V2 => write(path, &Secret { options: Field("cas", 0), data: field }),
+        let form = self.form_of_keys().await.map_err(Fault::into_error)?;
+        self.is_at_engine(form)?;
+        let form = match form {
+            Some(form) => form,
+            None => self.form_of(name).await.map_err(Fault::into_error)?,
         };
-        Call { judges_denial: true, ..call }
+        match self.session.call(&delete(self.paths.whole(name, form))).await {
+            Ok(answer) => answer.is_vaults().map_err(Fault::into_error),
+            Err(fault) if fault.is_not_found() => Ok(()),
+            Err(fault) => Err(self.failed(fault).await),
+        }
     }
 }
 
@@ -152,7 +174,7 @@ pub(super) fn delete(path: String) -> Call {
     Call { method: Method::DELETE, right: Capability::Delete, ..read(path) }
 }
 
-/// A request that writes; it is sent once.
+/// A request that writes. It is not repeated on its own.
 pub(super) fn write(path: String, secret: &impl Serialize) -> Call {
     Call {
         method: Method::POST,

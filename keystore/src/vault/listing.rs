@@ -1,85 +1,105 @@
 //! Listing keys, in pages.
 //!
-//! OpenBao takes the name that a listing goes on after, and the most names that it may have
+//! OpenBao takes the name after which a listing continues, and the most names that it may have
 //! (`after`, `limit`), and answers in the order of bytes. Vault, and the KV v1 engine of OpenBao
-//! as well, have never heard of them and answer with all names in whatever order. So both are
-//! always asked for, and the answer is looked at: it has all names if it says that parameters
-//! were ignored, or has more names than were asked for, or one that should not be there. Either
-//! way the names are taken out of the answer while it comes, and none is kept but those of the
-//! page.
+//! as well, do not know these parameters and answer with all names in any order. So both are
+//! always asked for, and the answer shows what was done: it has all names if it says that
+//! parameters were ignored, or has more names than were asked for, or one that should not be there.
+//! Either way the names are parsed while the answer arrives, and only those of the page are kept.
 //!
 //! An answer with fewer names than were asked for need not be the last: OpenBao takes names out
 //! that a policy hides (`list_scan_response_keys_filter_path`) after it has counted them. So what
-//! comes after it is asked for without a limit, and nothing is what the end looks like. The same
-//! goes where a policy forbids the limit (`pagination_limit`): OpenBao then sets its own.
+//! follows it is asked for without a limit, and the listing has ended if nothing does. The same is
+//! done where a policy forbids the limit (`pagination_limit`): OpenBao then sets its own.
 
-/// What an answer to LIST says.
+/// The names in an answer.
 mod names;
 
-/// Names for the next pages.
+/// Names for the pages that follow.
 pub(super) mod prefetch;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kes_api::{KeyName, ListPattern};
 use url::form_urlencoded;
 
-use self::names::{Names, Taker};
-use super::Vault;
+use self::names::{NameParser, NameSink};
+use self::prefetch::Prefetch;
 use super::asked::Capability;
 use super::client::Call;
-use super::engine::read;
+use super::engine::{Engine, read};
 use super::fault::Fault;
 use super::mount::Form;
+use super::session::Session;
 use crate::page::PageBuilder;
-use crate::{Limit, Page};
+use crate::{Error, Limit, Page};
 
 /// An answer, in bytes: some 400,000 of the longest names, where all come at once.
 const MAX_ANSWER: usize = 32 << 20;
 
-/// A listing of that size takes its time.
+/// The time limit of a listing: one of that size takes longer than other requests.
 const LIST_LIMIT: Duration = Duration::from_secs(10);
 
 /// Names that are asked for at least, because some may be no keys; and at most, to bound the time
-/// of an answer: two of them are what is read ahead of names of some 20 characters.
+/// of an answer: two such answers are one prefetch where names have some 20 characters.
 const NAMES: [usize; 2] = [1024 + 1, 48 * 1024 + 1];
 
 /// The bytes of key names, in order.
 const NAME_BYTES: &[u8] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
 
-impl Vault {
-    /// All names in a folder that is known to be small, in no order; none if it does not exist.
-    pub(super) async fn names(&self, path: &str) -> Result<Vec<String>, Fault> {
-        self.ask(&names(path), Vec::new()).await
+/// Lists keys.
+pub(super) struct Listing {
+    engine: Arc<Engine>,
+    prefetch: Arc<Prefetch>,
+}
+
+impl Listing {
+    pub(super) fn new(engine: Arc<Engine>, prefetch: Arc<Prefetch>) -> Self {
+        Self { engine, prefetch }
     }
 
-    /// Whether the names in a folder may be listed, which may be many: the fault if not.
-    pub(super) async fn may_list(&self, path: &str) -> Result<(), Fault> {
-        struct Nobody;
-        impl Taker for Nobody {
-            fn begin(&mut self) {}
-            fn name(&mut self, _: &str) {}
+    /// The keys that match, in order, as many as a page may hold: from the prefetch if they are
+    /// there, or else from Vault.
+    pub(super) async fn page(
+        &self,
+        pattern: &ListPattern<'_>,
+        limit: Limit,
+    ) -> Result<Page, Error> {
+        if let Some(page) = self.prefetch.page(pattern, limit) {
+            return Ok(page);
         }
-        self.ask(&list(path, query("", Some(1))), Nobody).await.map(drop)
+        let reading = self.prefetch.read();
+        let all = reading.limit(limit);
+        let form = self.engine.form_of_keys().await.map_err(Fault::into_error)?;
+        self.engine.is_at_engine(form)?;
+        let read = match form {
+            Some(form) => self.read(form, pattern, limit, all).await,
+            None => self.read_either(pattern, limit, all).await,
+        };
+        match read {
+            Ok(read) => Ok(reading.done(pattern, read, limit)),
+            Err(fault) => Err(self.engine.failed(fault).await),
+        }
     }
 
-    /// The keys that match, where Vault does not tell of which form the engine is: an engine of
+    /// The keys that match, where Vault does not tell which form the engine has: an engine of
     /// version 1 has nothing below `metadata/`, and one of version 2 lists nothing below `data/`.
-    pub(super) async fn page_of_either(
+    async fn read_either(
         &self,
         pattern: &ListPattern<'_>,
         enough: Limit,
         limit: Limit,
     ) -> Result<Page, Fault> {
-        let page = self.page(Form::Versioned, pattern, enough, limit).await?;
-        if !page.names.is_empty() || self.known_form() == Some(Form::Versioned) {
+        let page = self.read(Form::Versioned, pattern, enough, limit).await?;
+        if !page.names.is_empty() || self.engine.known_form() == Some(Form::Versioned) {
             return Ok(page);
         }
-        match self.page(Form::Plain, pattern, enough, limit).await {
+        match self.read(Form::Plain, pattern, enough, limit).await {
             Err(fault) if fault.status().is_some_and(|status| status.is_client_error()) => Ok(page),
             Ok(plain) if !plain.names.is_empty() => {
-                self.learn(Form::Plain);
+                self.engine.learn(Form::Plain);
                 Ok(plain)
             }
             other => other,
@@ -88,7 +108,7 @@ impl Vault {
 
     /// The keys that match, in order: as many as `limit` allows at most, and as many as `enough`
     /// does at least, if there are so many.
-    pub(super) async fn page(
+    async fn read(
         &self,
         form: Form,
         pattern: &ListPattern<'_>,
@@ -96,6 +116,7 @@ impl Vault {
         limit: Limit,
     ) -> Result<Page, Fault> {
         let mut page = PageBuilder::new(limit);
+        let folder = self.engine.paths.folder(form);
         let mut after = before(pattern.prefix().max(pattern.from()));
         let names = limit.most_names().unwrap_or(NAMES[1]);
         let mut size = Some(names.saturating_add(1).clamp(NAMES[0], NAMES[1]));
@@ -108,14 +129,14 @@ impl Vault {
                 last: None,
                 unpaged: false,
             };
-            let part =
-                match self.ask(&list(self.paths.folder(form), query(&after, size)), part).await {
-                    Err(fault) if fault.is_forbidden() && size.is_some() => {
-                        size = None;
-                        continue;
-                    }
-                    part => part?,
-                };
+            let call = list(folder, query(&after, size));
+            let part = match ask(&self.engine.session, &call, part).await {
+                Err(fault) if fault.is_forbidden() && size.is_some() => {
+                    size = None;
+                    continue;
+                }
+                part => part?,
+            };
             let Part { count, last, unpaged, .. } = part;
             let is_past = last
                 .as_deref()
@@ -127,7 +148,7 @@ impl Vault {
             if is_end || is_past || unpaged {
                 return Ok(page.finish());
             }
-            // Where this is the end most likely, it is made sure of at once.
+            // A short answer is most likely the last one; a request without a limit makes sure.
             let is_short = size.is_some_and(|size| count < size);
             if !is_short && page.exceeds(enough) {
                 return Ok(page.finish_early());
@@ -136,19 +157,34 @@ impl Vault {
             after = last.unwrap_or(after);
         }
     }
+}
 
-    async fn ask<T: Taker>(&self, call: &Call, taker: T) -> Result<T, Fault> {
-        let mut names = Names::new(taker);
-        let result = self.session.call_into(call, &mut names).await;
-        let mut taker = names.into_taker();
-        match result {
-            Ok(_) => Ok(taker),
-            Err(fault) if fault.is_not_found() => {
-                taker.begin();
-                Ok(taker)
-            }
-            Err(fault) => Err(fault),
+/// All names in a folder that is known to be small, in no order; none if it does not exist.
+pub(super) async fn names_in(session: &Session, folder: &str) -> Result<Vec<String>, Fault> {
+    ask(session, &list_all(folder), Vec::new()).await
+}
+
+/// Succeeds if the names in a folder, which may be many, can be listed.
+pub(super) async fn may_list(session: &Session, folder: &str) -> Result<(), Fault> {
+    struct Nobody;
+    impl NameSink for Nobody {
+        fn begin(&mut self) {}
+        fn name(&mut self, _: &str) {}
+    }
+    ask(session, &list(folder, query("", Some(1))), Nobody).await.map(drop)
+}
+
+async fn ask<T: NameSink>(session: &Session, call: &Call, sink: T) -> Result<T, Fault> {
+    let mut parser = NameParser::new(sink);
+    let result = session.call_into(call, &mut parser).await;
+    let mut sink = parser.into_sink();
+    match result {
+        Ok(_) => Ok(sink),
+        Err(fault) if fault.is_not_found() => {
+            sink.begin();
+            Ok(sink)
         }
+        Err(fault) => Err(fault),
     }
 }
 
@@ -165,8 +201,8 @@ struct Part<'a> {
     unpaged: bool,
 }
 
-impl Taker for Part<'_> {
-    /// Names stay in the page: they are there, whatever broke off.
+impl NameSink for Part<'_> {
+    /// The names of an answer that broke off stay in the page, because these keys exist.
     fn begin(&mut self) {
         (self.count, self.last, self.unpaged) = (0, None, false);
     }
@@ -182,7 +218,7 @@ impl Taker for Part<'_> {
             Some(_) => {}
             None => self.last = Some(name.to_owned()),
         }
-        // What is no key name is a folder, or somebody else's.
+        // What is not a key name is a folder, or belongs to another program.
         if self.pattern.matches(name)
             && let Ok(name) = KeyName::parse(name)
         {
@@ -197,18 +233,18 @@ impl Taker for Part<'_> {
 }
 
 /// A request for all names in a folder.
-pub(super) fn names(path: &str) -> Call {
-    list(path, "list=true".into())
+pub(super) fn list_all(folder: &str) -> Call {
+    list(folder, "list=true".into())
 }
 
 /// A request that lists. Not the method LIST: firewalls refuse it.
-fn list(path: &str, query: Cow<'static, str>) -> Call {
+fn list(folder: &str, query: Cow<'static, str>) -> Call {
     Call {
         query: Some(query),
         right: Capability::List,
         max_len: MAX_ANSWER,
         limit: LIST_LIMIT,
-        ..read(path.to_owned())
+        ..read(folder.to_owned())
     }
 }
 

@@ -22,9 +22,8 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::Vault;
 use super::body::{self, text_at};
-use super::engine::read;
+use super::engine::{Engine, read};
 use super::fault::Fault;
 use crate::Error;
 use crate::config::KvVersion;
@@ -58,7 +57,7 @@ struct State {
     asked: bool,
 }
 
-impl Vault {
+impl Engine {
     /// Of which form the engine is; `None` if nobody knows.
     pub(super) async fn form(&self) -> Result<Option<Form>, Fault> {
         let known = *self.mount.state.lock();

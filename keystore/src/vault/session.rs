@@ -25,7 +25,7 @@ use super::health::Health;
 use super::jitter;
 use super::login::{self, Grant};
 use super::patience::Patience;
-use super::sink::Intake;
+use super::sink::BodySink;
 use crate::config::Login;
 use crate::store::Logins;
 
@@ -137,11 +137,11 @@ impl Session {
     pub(super) async fn call_into(
         &self,
         call: &Call,
-        intake: &mut impl Intake,
+        sink: &mut impl BodySink,
     ) -> Result<String, Fault> {
         let mut patience = self.patience();
         loop {
-            let fault = match self.try_call_into(call, intake).await {
+            let fault = match self.try_call_into(call, sink).await {
                 Ok(endpoint) => return Ok(endpoint),
                 Err(fault) => fault,
             };
@@ -161,11 +161,11 @@ impl Session {
     pub(super) async fn try_call_into(
         &self,
         call: &Call,
-        intake: &mut impl Intake,
+        sink: &mut impl BodySink,
     ) -> Result<String, Fault> {
         let _permit = self.calls.acquire().await.expect("the semaphore is never closed");
         let start = Instant::now();
-        let result = self.call_with_token(call, intake).await;
+        let result = self.call_with_token(call, sink).await;
         match &result {
             Ok(_) => self.health.note_success(start.elapsed()),
             Err(fault) => self.health.note_fault(fault),
@@ -176,7 +176,7 @@ impl Session {
     async fn call_with_token(
         &self,
         call: &Call,
-        intake: &mut impl Intake,
+        sink: &mut impl BodySink,
     ) -> Result<String, Fault> {
         let current = self.token.borrow().clone();
         let mut token = match current {
@@ -192,7 +192,7 @@ impl Session {
                 namespace: self.namespace.as_ref(),
                 secret: None,
             };
-            let fault = match self.client.send_into(&call, who, intake).await {
+            let fault = match self.client.send_into(&call, who, sink).await {
                 // The node may lag behind.
                 Err(fault) if !call.latest && self.may_be_outdated(&fault) => {
                     call.to_mut().latest = true;

@@ -1,7 +1,6 @@
-//! Where the body of an answer goes while it comes.
+//! Where the body of an answer goes while it arrives.
 
 use bytes::Bytes;
-
 use serde::de::IgnoredAny;
 
 use super::body::{self, BadBody, Buffer};
@@ -9,25 +8,25 @@ use super::client::{Call, Client, Credentials};
 use super::fault::Fault;
 use super::session::Session;
 
-/// What takes the body of a 2xx answer in, piece by piece.
-pub(super) trait Intake: Send {
-    /// Makes ready for a body of so many bytes, zero if nobody has said how many. A request that
-    /// is repeated begins again, whatever came before.
+/// Receives the body of a 2xx answer, piece by piece.
+pub(super) trait BodySink: Send {
+    /// Prepares for a body of so many bytes, or of unknown length if `announced` is zero. A
+    /// request that is repeated begins again, and the sink discards what it has received.
     fn begin(&mut self, announced: usize);
 
-    /// Takes a piece in.
-    fn take(&mut self, piece: Bytes) -> Result<(), BadBody>;
+    /// Receives a piece.
+    fn write(&mut self, piece: Bytes) -> Result<(), BadBody>;
 
-    /// Nothing more comes.
+    /// The body is complete.
     fn end(&mut self) -> Result<(), BadBody>;
 }
 
-impl Intake for Buffer {
+impl BodySink for Buffer {
     fn begin(&mut self, announced: usize) {
         *self = Self::with_capacity(announced);
     }
 
-    fn take(&mut self, piece: Bytes) -> Result<(), BadBody> {
+    fn write(&mut self, piece: Bytes) -> Result<(), BadBody> {
         self.absorb(piece);
         Ok(())
     }
@@ -53,8 +52,8 @@ impl Client {
 }
 
 impl Answer {
-    /// Whether Vault may have sent this where it has nothing to say: the page of a proxy is no
-    /// answer of Vault.
+    /// Succeeds if this can be the answer of Vault to a request that returns nothing: the page of a
+    /// proxy cannot.
     pub(super) fn is_vaults(&self) -> Result<(), Fault> {
         if self.body.as_slice().is_empty() {
             return Ok(());

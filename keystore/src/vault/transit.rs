@@ -1,5 +1,7 @@
 //! Wrapping of stored keys by Vault's transit engine.
 
+use std::sync::Arc;
+
 use base64ct::{Base64, Encoding};
 use http::Method;
 use zeroize::Zeroizing;
@@ -15,37 +17,54 @@ use crate::config;
 
 /// A key of a transit engine.
 pub(super) struct Transit {
+    session: Arc<Session>,
     encrypt: String,
     decrypt: String,
 }
 
 impl Transit {
-    pub(super) fn new(config: &config::Transit) -> Self {
+    pub(super) fn new(session: Arc<Session>, config: &config::Transit) -> Self {
         let path = |verb| paths::encode(&[&config.engine, verb, &config.key]);
-        Self { encrypt: path("encrypt"), decrypt: path("decrypt") }
+        Self { session, encrypt: path("encrypt"), decrypt: path("decrypt") }
     }
 
     /// Wraps a text: `vault:v<N>:…`, with N the version of the transit key.
-    pub(super) async fn wrap(
-        &self,
-        session: &Session,
-        text: &str,
-    ) -> Result<Zeroizing<String>, Fault> {
+    pub(super) async fn wrap(&self, text: &str) -> Result<Zeroizing<String>, Fault> {
         let plaintext = Zeroizing::new(Base64::encode_string(text.as_bytes()));
-        call(session, &self.encrypt, ("plaintext", plaintext.as_str()), "ciphertext").await
+        self.call(&self.encrypt, ("plaintext", plaintext.as_str()), "ciphertext").await
     }
 
     /// Unwraps what [`Transit::wrap`] made, with whatever version of the transit key.
-    pub(super) async fn unwrap(
-        &self,
-        session: &Session,
-        wrapped: &str,
-    ) -> Result<Zeroizing<String>, Fault> {
-        let text = call(session, &self.decrypt, ("ciphertext", wrapped), "plaintext").await?;
+    pub(super) async fn unwrap(&self, wrapped: &str) -> Result<Zeroizing<String>, Fault> {
+        let text = self.call(&self.decrypt, ("ciphertext", wrapped), "plaintext").await?;
         let bytes = Base64::decode_vec(&text).map_err(|_| bad("the plaintext is not base64"))?;
         let bytes = Zeroizing::new(bytes);
         let text = std::str::from_utf8(&bytes).map_err(|_| bad("the plaintext is not text"))?;
         Ok(Zeroizing::new(text.to_owned()))
+    }
+
+    async fn call(
+        &self,
+        path: &str,
+        (field, text): (&str, &str),
+        wanted: &str,
+    ) -> Result<Zeroizing<String>, Fault> {
+        let call = Call {
+            method: Method::POST,
+            path: path.to_owned(),
+            query: None,
+            body: Some(body::to_json(&Field(field, text))),
+            right: Capability::Update,
+            judges_denial: false,
+            repeatable: true,
+            latest: false,
+            max_len: MAX_VALUE_ANSWER,
+            limit: ANSWER_LIMIT,
+        };
+        let answer = self.session.call(&call).await?;
+        text_at(answer.body.as_slice(), &["data", wanted])
+            .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?
+            .ok_or_else(|| bad("it contains no text"))
     }
 }
 
@@ -55,30 +74,6 @@ pub(super) fn is_wrapped(text: &str) -> bool {
     text.strip_prefix("vault:v").and_then(|rest| rest.split_once(':')).is_some_and(
         |(version, _)| !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()),
     )
-}
-
-async fn call(
-    session: &Session,
-    path: &str,
-    (field, text): (&str, &str),
-    wanted: &str,
-) -> Result<Zeroizing<String>, Fault> {
-    let call = Call {
-        method: Method::POST,
-        path: path.to_owned(),
-        query: None,
-        body: Some(body::to_json(&Field(field, text))),
-        right: Capability::Update,
-        judges_denial: false,
-        repeatable: true,
-        latest: false,
-        max_len: MAX_VALUE_ANSWER,
-        limit: ANSWER_LIMIT,
-    };
-    let answer = session.call(&call).await?;
-    text_at(answer.body.as_slice(), &["data", wanted])
-        .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?
-        .ok_or_else(|| bad("it contains no text"))
 }
 
 fn bad(reason: &str) -> Fault {

@@ -3,11 +3,13 @@ use std::sync::Arc;
 use http::StatusCode;
 use tokio::task::JoinSet;
 
-use super::super::Vault;
-use super::super::engine::{Nothing, read, write};
+use super::super::engine::{Engine, Nothing, read, write};
 use super::super::fault::Fault;
+use super::super::listing::may_list;
 use super::super::mount::Form;
 use super::super::paths;
+use super::super::session::Session;
+use super::super::transit::Transit;
 use super::Facts;
 use crate::check::{Report, Right, SCRATCH_VALUE, Step};
 use crate::config::KvVersion;
@@ -15,22 +17,22 @@ use crate::config::KvVersion;
 /// Proves each right on keys, all at once: a token that Vault does not tell about makes each
 /// refusal take seconds. Whether keys may be listed.
 pub(super) async fn prove_keys(
-    vault: &Arc<Vault>,
+    engine: &Arc<Engine>,
     facts: &Facts,
     form: Option<Form>,
     report: &mut Report<'_>,
 ) -> bool {
     let mut proving = JoinSet::new();
-    for (at, probe) in facts.probes(vault, form).into_iter().enumerate() {
-        let vault = Arc::clone(vault);
-        proving.spawn(async move { (at, vault.prove(probe.act.clone()).await, probe) });
+    for (at, probe) in facts.probes(engine, form).into_iter().enumerate() {
+        let engine = Arc::clone(engine);
+        proving.spawn(async move { (at, engine.prove(probe.act.clone()).await, probe) });
     }
     let mut proofs = proving.join_all().await;
     proofs.sort_by_key(|(at, ..)| *at);
     let proofs = proofs.into_iter().map(|(_, proof, probe)| (proof, probe));
     let (keys, claims): (Vec<_>, Vec<_>) = proofs.partition(|(_, probe)| probe.of == Of::Keys);
     if keys.iter().all(|(proof, _)| matches!(proof, Proof::Missing)) && form.is_none() {
-        report.failed(facts.nothing_granted(vault));
+        report.failed(facts.nothing_granted(&engine.session));
     }
     let mut lists = true;
     for right in [Right::Read, Right::List, Right::Delete, Right::Create] {
@@ -88,16 +90,19 @@ fn sorted(
 }
 
 /// Proves that keys can be wrapped, and that they can be unwrapped.
-pub(super) async fn prove_transit(vault: &Vault, facts: &Facts, report: &mut Report<'_>) {
-    let (Some(transit), Some([engine, key])) = (&vault.transit, &facts.transit) else {
-        return;
-    };
-    let space = vault.session.space.prefix();
+pub(super) async fn prove_transit(
+    session: &Session,
+    transit: &Transit,
+    facts: &Facts,
+    report: &mut Report<'_>,
+) {
+    let Some([engine, key]) = &facts.transit else { return };
+    let space = session.space.prefix();
     let [encrypt, decrypt] =
         ["encrypt", "decrypt"].map(|verb| format!("{space}{engine}/{verb}/{key}"));
     report.begin(Step::Right(Right::Encrypt));
     // Who may create a transit key would do so by wrapping with one that is missing.
-    if let Err(fault) = transit.unwrap(&vault.session, "vault:v1:AAAA").await {
+    if let Err(fault) = transit.unwrap("vault:v1:AAAA").await {
         match fault.status() {
             Some(StatusCode::BAD_REQUEST) if fault.to_string().contains("not found") => {
                 return report.failed(format!("there is no transit key '{key}': {fault}"));
@@ -109,7 +114,7 @@ pub(super) async fn prove_transit(vault: &Vault, facts: &Facts, report: &mut Rep
         }
     }
     let no_key = format!(", or there is no transit key '{key}', or no engine '{engine}'");
-    let wrapped = match transit.wrap(&vault.session, SCRATCH_VALUE).await {
+    let wrapped = match transit.wrap(SCRATCH_VALUE).await {
         Ok(wrapped) => {
             report.ok(encrypt);
             Some(wrapped)
@@ -126,7 +131,7 @@ pub(super) async fn prove_transit(vault: &Vault, facts: &Facts, report: &mut Rep
     report.begin(Step::Right(Right::Decrypt));
     // Without something to unwrap, whether the refusal is about the right.
     let text = wrapped.as_ref().map_or("vault:v1:AAAA", |wrapped| wrapped.as_str());
-    match transit.unwrap(&vault.session, text).await {
+    match transit.unwrap(text).await {
         Ok(text) if *text == SCRATCH_VALUE => report.ok(decrypt),
         Ok(_) => report.failed("decrypting did not give back what was encrypted"),
         Err(fault) if fault.is_forbidden() => {
@@ -150,7 +155,7 @@ struct Probe {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Of {
     Keys,
-    /// The election of the one creator of a key.
+    /// The create lock.
     Claims,
 }
 
@@ -176,8 +181,8 @@ impl Probe {
 }
 
 impl Facts {
-    fn probes(&self, vault: &Vault, form: Option<Form>) -> Vec<Probe> {
-        let paths = &vault.paths;
+    fn probes(&self, kv: &Engine, form: Option<Form>) -> Vec<Probe> {
+        let paths = &kv.paths;
         let form = match self.version {
             KvVersion::V1 => Form::Plain,
             KvVersion::V2 => form.unwrap_or(Form::Versioned),
@@ -186,7 +191,7 @@ impl Facts {
         let below = |middle: &str, end: &str| {
             let parts = [engine, middle, prefix, end, "*"];
             let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-            format!("{}{}", vault.session.space.prefix(), parts.join("/"))
+            format!("{}{}", kv.session.space.prefix(), parts.join("/"))
         };
         let (data, whole) = match (self.version, form) {
             (KvVersion::V1, _) => ("", ""),
@@ -219,9 +224,9 @@ impl Facts {
     }
 
     /// What is wrong where nothing is granted and nobody knows of the engine.
-    fn nothing_granted(&self, vault: &Vault) -> String {
+    fn nothing_granted(&self, session: &Session) -> String {
         let engine = &self.engine;
-        match vault.session.space.out_of_reach() {
+        match session.space.out_of_reach() {
             Some((login, namespace)) => format!(
                 "the login is in namespace '{login}', and its token has no rights in namespace \
                  '{namespace}', which is not below that one"
@@ -233,11 +238,11 @@ impl Facts {
     }
 }
 
-impl Vault {
+impl Engine {
     async fn prove(&self, act: Act) -> Proof {
         let result = match act {
             Act::Read(path) => self.session.call(&read(path)).await.map(drop),
-            Act::List(path) => self.may_list(&path).await,
+            Act::List(path) => may_list(&self.session, &path).await,
             Act::Delete(path) => self.remove(path).await,
             Act::Create(path) => {
                 let result = self.session.call(&write(path.clone(), &Nothing {})).await;

@@ -1,22 +1,22 @@
-//! The names in the answer to a LIST, taken out of it while it comes: of an answer of any length
-//! no more than one text is in memory.
+//! Parses the names in the answer to a listing while it arrives: of an answer of any length no more
+//! than one text is in memory.
 
 use bytes::Bytes;
 use json_event_parser::{JsonEvent, LowLevelJsonParser};
 
 use super::super::body::BadBody;
-use super::super::sink::Intake;
+use super::super::sink::BodySink;
 
 /// Longest text in an answer, in bytes: a name, or a warning. No storage of Vault takes a longer
 /// path than 32 KiB.
 const MAX_TEXT: usize = 64 * 1024;
 
-/// So much of an answer is looked at in one go.
+/// How many bytes of an answer are parsed at a time, which bounds the buffer.
 const PIECE: usize = 16 * 1024;
 
-/// Who is given the names.
-pub(super) trait Taker: Send {
-    /// The answer begins; what came before was one that broke off, and is to be forgotten.
+/// Receives the names.
+pub(super) trait NameSink: Send {
+    /// An answer begins. What came before belongs to one that broke off, and is to be discarded.
     fn begin(&mut self);
 
     /// A name, in the order of the answer.
@@ -26,12 +26,12 @@ pub(super) trait Taker: Send {
     fn warning(&mut self, _text: &str) {}
 }
 
-/// Reads `{"data": {"keys": ["name", …], …}, "warnings": ["text", …], …}`. Where Vault has
-/// something to warn about and no name to tell, it says `"data": {}` in place of a 404.
-pub(super) struct Names<T> {
-    taker: T,
+/// Parses `{"data": {"keys": ["name", …], …}, "warnings": ["text", …], …}`. Where Vault has
+/// a warning and no names, it answers `"data": {}` in place of a 404.
+pub(super) struct NameParser<T> {
+    sink: T,
     parser: LowLevelJsonParser,
-    /// What has come and is no whole text yet.
+    /// What has arrived and is not a whole token yet.
     rest: Vec<u8>,
     /// Objects and arrays that are open.
     depth: usize,
@@ -42,24 +42,24 @@ pub(super) struct Names<T> {
     empty: bool,
 }
 
-/// Where in the answer, if it is on the way to the names.
+/// The place in the answer, as far as it leads to names or warnings.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Within {
     Elsewhere,
-    /// Behind `"data":`, and whatever that has within.
+    /// In the value of `"data"`.
     Data,
-    /// Behind `"keys":` of `data`, of which the value is still to come.
+    /// Before the value of `"keys"` in `data`.
     Keys,
     /// In the array of names.
     Array,
-    /// Behind `"warnings":`, and whatever that has within.
+    /// In the value of `"warnings"`.
     Warnings,
 }
 
-impl<T: Taker> Names<T> {
-    pub(super) fn new(taker: T) -> Self {
+impl<T: NameSink> NameParser<T> {
+    pub(super) fn new(sink: T) -> Self {
         Self {
-            taker,
+            sink,
             parser: LowLevelJsonParser::new(),
             rest: Vec::new(),
             depth: 0,
@@ -69,11 +69,11 @@ impl<T: Taker> Names<T> {
         }
     }
 
-    pub(super) fn into_taker(self) -> T {
-        self.taker
+    pub(super) fn into_sink(self) -> T {
+        self.sink
     }
 
-    /// Goes through what has come.
+    /// Parses what has arrived.
     fn parse(&mut self, is_all: bool) -> Result<(), BadBody> {
         let mut rest = std::mem::take(&mut self.rest);
         let mut done = 0;
@@ -83,9 +83,9 @@ impl<T: Taker> Names<T> {
             match step.event {
                 None | Some(Ok(JsonEvent::Eof)) => break,
                 Some(Ok(event)) => self.event(event)?,
-                // What was wrong in itself has been found out before.
+                // A fault within the JSON was reported before, so this is its end.
                 Some(Err(_)) if is_all => return Err(BadBody::Truncated),
-                // The library's own text quotes what stands there.
+                // The library's own text quotes the JSON.
                 Some(Err(error)) => {
                     let start = error.location().start;
                     let number =
@@ -102,7 +102,7 @@ impl<T: Taker> Names<T> {
 
     fn event(&mut self, event: JsonEvent<'_>) -> Result<(), BadBody> {
         match (self.within, event) {
-            (Within::Array, JsonEvent::String(name)) => self.taker.name(&name),
+            (Within::Array, JsonEvent::String(name)) => self.sink.name(&name),
             (Within::Array, JsonEvent::EndArray) => {
                 self.within = Within::Data;
                 self.depth -= 1;
@@ -131,7 +131,7 @@ impl<T: Taker> Names<T> {
                     self.within = Within::Keys;
                 }
             }
-            (Within::Warnings, JsonEvent::String(text)) => self.taker.warning(&text),
+            (Within::Warnings, JsonEvent::String(text)) => self.sink.warning(&text),
             (_, JsonEvent::StartObject | JsonEvent::StartArray) => self.depth += 1,
             (_, JsonEvent::EndObject | JsonEvent::EndArray) => self.depth -= 1,
             _ => {}
@@ -140,7 +140,7 @@ impl<T: Taker> Names<T> {
     }
 }
 
-impl<T: Taker> Intake for Names<T> {
+impl<T: NameSink> BodySink for NameParser<T> {
     fn begin(&mut self, _: usize) {
         self.parser = LowLevelJsonParser::new();
         self.rest.clear();
@@ -148,10 +148,10 @@ impl<T: Taker> Intake for Names<T> {
         self.within = Within::Elsewhere;
         self.found = false;
         self.empty = false;
-        self.taker.begin();
+        self.sink.begin();
     }
 
-    fn take(&mut self, piece: Bytes) -> Result<(), BadBody> {
+    fn write(&mut self, piece: Bytes) -> Result<(), BadBody> {
         for piece in piece.chunks(PIECE) {
             self.rest.extend_from_slice(piece);
             self.parse(false)?;
@@ -169,7 +169,7 @@ impl<T: Taker> Intake for Names<T> {
 }
 
 /// All of them; for folders that are known to be small.
-impl Taker for Vec<String> {
+impl NameSink for Vec<String> {
     fn begin(&mut self) {
         self.clear();
     }
@@ -188,14 +188,14 @@ mod tests {
 
     /// What is found in a body that comes in pieces.
     fn names(body: &[u8], piece: usize) -> Result<Vec<String>, BadBody> {
-        let mut names = Names::new(Vec::new());
+        let mut names = NameParser::new(Vec::new());
         names.begin(0);
         for piece in body.chunks(piece) {
-            names.take(Bytes::copy_from_slice(piece))?;
+            names.write(Bytes::copy_from_slice(piece))?;
             assert!(names.rest.capacity() <= 2 * (MAX_TEXT + PIECE));
         }
         names.end()?;
-        Ok(names.into_taker())
+        Ok(names.into_sink())
     }
 
     #[test]
@@ -265,13 +265,13 @@ mod tests {
 
     #[test]
     fn a_repeat_begins_anew() {
-        let mut names = Names::new(Vec::new());
+        let mut names = NameParser::new(Vec::new());
         names.begin(0);
-        names.take(Bytes::from_static(br#"{"data":{"keys":["a","b"#)).unwrap();
+        names.write(Bytes::from_static(br#"{"data":{"keys":["a","b"#)).unwrap();
         names.begin(0);
-        names.take(Bytes::from_static(br#"{"data":{"keys":["c"]}}"#)).unwrap();
+        names.write(Bytes::from_static(br#"{"data":{"keys":["c"]}}"#)).unwrap();
         names.end().unwrap();
-        assert_eq!(names.into_taker(), ["c"]);
+        assert_eq!(names.into_sink(), ["c"]);
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
