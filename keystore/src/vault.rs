@@ -12,7 +12,7 @@
 //! Each part uses those below it. When Vault is down, sealed or restarted, the store recovers by
 //! itself: two background tasks watch its health and keep a token at hand.
 
-/// What a refused request asked for.
+/// The request that was refused, for texts.
 mod asked;
 
 /// Proof that Vault can be used as it is configured.
@@ -21,28 +21,28 @@ pub(crate) mod check;
 /// Buffers that are wiped, and the little JSON that is spoken.
 mod body;
 
-/// Connections, time limits, repeats, redirects.
+/// Connections, time limits, repeats and redirects.
 mod client;
 
 /// Creating keys.
 mod create;
 
-/// Who creates a key on KV v1.
+/// The create lock of a key on KV v1.
 mod lock;
 
-/// What is asked of a KV engine.
+/// The KV engine.
 mod engine;
 
 /// What can go wrong with a call.
 mod fault;
 
-/// What is known of Vault's health.
+/// Vault's health.
 mod health;
 
-/// Where answers go.
+/// Where the bodies of answers go.
 mod sink;
 
-/// Reading what is, not what was.
+/// Consistent reads.
 mod consistency;
 
 /// Listing keys.
@@ -51,22 +51,22 @@ mod listing;
 /// The requests that get and keep a token.
 mod login;
 
-/// Of which version the engine is.
+/// The version of the engine.
 mod mount;
 
-/// Where things stand.
+/// Paths in Vault.
 mod paths;
 
 /// Waiting for a Vault that is away for a moment.
 mod patience;
 
-/// Calls with a token, and its life.
+/// Calls with a token, and the life of the token.
 mod session;
 
-/// Trust and client certificate.
+/// TLS: trusted CAs and the client certificate.
 mod tls;
 
-/// Wrapping.
+/// Encryption by the transit engine.
 mod transit;
 
 use std::sync::Arc;
@@ -92,8 +92,8 @@ use crate::config::{self, Login};
 use crate::wrap::Deadline;
 use crate::{Error, KeyStore, Kind, Limit, Logins, OpenError, Page, State, Value};
 
-/// The longest time for an operation as a whole, whatever happens: less than the 15 s of its
-/// route, so that the client is given an answer.
+/// The time limit of an operation as a whole: less than the 15 s of its route, so that the client
+/// gets an answer.
 pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(12);
 
 /// How long opening waits for the first answer of Vault, so that the state is true from the start.
@@ -122,8 +122,8 @@ pub struct VaultBackend {
 }
 
 impl Deadline<VaultBackend> {
-    /// Opens a key store. Vault need not be there: whatever can pass by itself is waited for in
-    /// the background. Must be called within a tokio runtime.
+    /// Opens a key store. Vault need not be available: the store connects and logs in as soon as it
+    /// is. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// [`OpenError::Remote`] if the configuration cannot be used: a certificate or private key
@@ -262,12 +262,13 @@ fn namespace(path: &str) -> Result<Option<HeaderValue>, OpenError> {
     })
 }
 
-/// Takes a text out of its wrapper; whoever gets it wipes it.
+/// Takes a text out of its wrapper. The caller has to wipe it.
 fn into_inner(mut text: Zeroizing<String>) -> String {
     std::mem::take(&mut *text)
 }
 
-/// Three quarters of a time, or up to the whole: so that many servers do not act as one.
+/// A random time between three quarters of a time and the whole, so that many servers do not act at
+/// the same moment.
 fn jitter(time: Duration) -> Duration {
     let mut byte = [0];
     kes_crypto::random::fill(&mut byte);

@@ -1,4 +1,4 @@
-//! What a refused request asked for, and the right in a policy that it needs.
+//! The request that was refused, and the right in a policy that it needs.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use super::client::Call;
 
-/// What a policy of Vault calls a right.
+/// A right, by its word in the policies of Vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Capability {
     Create,
@@ -17,10 +17,10 @@ pub(super) enum Capability {
     List,
 }
 
-/// The namespace of the requests, seen from the namespace of the login.
+/// The namespace of the requests, relative to the namespace of the login.
 #[derive(Debug, Default)]
 pub(super) struct Space {
-    /// Of the requests; empty for the root namespace.
+    /// The namespace of the requests; empty for the root namespace.
     namespace: String,
     login: String,
     /// What paths begin with in the policies of the login's namespace: `team/`, or nothing.
@@ -65,13 +65,13 @@ impl Space {
         Self { namespace, login, prefix }
     }
 
-    /// The namespaces of login and requests, if no token of the one has a right in the other.
+    /// The namespaces of login and requests, if no token of the first can have a right in the second.
     pub(super) fn out_of_reach(&self) -> Option<(&str, &str)> {
         let is_reached = below(&self.namespace, &self.login).is_some();
         (!is_reached).then_some((&self.login, &self.namespace))
     }
 
-    /// What paths begin with in a policy.
+    /// The first part of paths in a policy.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -91,7 +91,7 @@ impl Asked {
         let path = call.path.strip_prefix("/v1/").unwrap_or(&call.path);
         let path = percent_decode_str(path).decode_utf8_lossy();
         let query = if call.right == Capability::List { "?list=true" } else { "" };
-        // As `kes check` names it: all keys of a folder, or the one key of a transit engine.
+        // As `kes check` names it: all keys in a folder, or the one key of a transit engine.
         let grant = match call.right {
             Capability::Update => path.to_string(),
             Capability::List => format!("{path}/*"),
@@ -112,21 +112,22 @@ impl Asked {
         self.0.as_ref().map(|request| request.capability)
     }
 
-    /// What is missing, and where a policy has to grant it: `"read" on "kv/data/*"`.
+    /// The missing right as a policy grants it: `"read" on "kv/data/*"`.
     fn missing(&self) -> String {
         self.0.as_ref().map_or_else(String::new, |request| {
             format!("\"{}\" on \"{}\"", request.capability, request.grant)
         })
     }
 
-    /// What to do about a refusal.
+    /// What an operator can do about a refusal.
     pub(super) fn advice(&self, status: StatusCode, has_namespace: bool) -> String {
         match &self.0 {
             Some(request) if !has_namespace => {
                 format!(": namespace '{}' does not exist", request.namespace)
             }
             Some(request) if status == StatusCode::FORBIDDEN => {
-                // Of keys of the transit engine: to wrap with one that is missing is to create it.
+                // Only requests to the transit engine need this right. To encrypt with a key that
+                // does not exist means to create it, which the policy may not allow.
                 let or = match request.capability {
                     Capability::Update => ", or there is no such key, or no such engine",
                     Capability::Create

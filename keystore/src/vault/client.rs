@@ -25,7 +25,7 @@ use self::cause::innermost;
 use self::pool::{build, proxy};
 use super::asked::{Asked, Capability};
 use super::body::Buffer;
-use super::consistency::Latest;
+use super::consistency::Consistency;
 use super::fault::{Detail, Fault, clean};
 use super::sink::BodySink;
 use crate::config;
@@ -57,7 +57,7 @@ pub(super) struct Client {
     fresh: reqwest::Client,
     tls: ClientConfig,
     proxy: Option<Proxy>,
-    pub(super) latest: Latest,
+    pub(super) consistency: Consistency,
 }
 
 struct Endpoint {
@@ -82,7 +82,7 @@ pub(super) struct Call {
     /// Whether doing it twice is the same as doing it once.
     pub(super) repeatable: bool,
     /// Whether it must see the latest state, also at a node that lags behind.
-    pub(super) latest: bool,
+    pub(super) consistent: bool,
     /// The longest answer that is taken in, in bytes.
     pub(super) max_len: usize,
     /// From sending to the last byte of the answer.
@@ -123,7 +123,7 @@ impl Client {
             fresh: build(tls.clone(), proxy.clone(), 0)?,
             tls,
             proxy,
-            latest: Latest::default(),
+            consistency: Consistency::default(),
         })
     }
 
@@ -227,8 +227,8 @@ impl Client {
         if let Some(token) = who.token {
             request = request.header(TOKEN, token);
         }
-        if call.latest {
-            for (name, value) in self.latest.headers().into_iter().flatten() {
+        if call.consistent {
+            for (name, value) in self.consistency.headers().into_iter().flatten() {
                 request = request.header(name, value);
             }
         }
@@ -286,7 +286,7 @@ impl Client {
         sink: &mut impl BodySink,
     ) -> Result<(), Fault> {
         let status = response.status();
-        self.latest.learn(response.headers());
+        self.consistency.learn(response.headers());
         if status.is_success() {
             return self.receive(at, response, call.max_len, call.limit, sink).await;
         }

@@ -1,32 +1,32 @@
-//! Reading the latest state of a cluster.
+//! Consistent reads from a cluster.
 //!
 //! A standby of OpenBao answers reads from its own copy, which lags behind the active node by
-//! some 100 ms: a key that was just created is "not found" there, on the very connection that
-//! created it. A request may name the least state that it wants to see (`X-Vault-Index`), and
-//! have itself passed on to the active node where the copy is older (`X-Vault-Inconsistent`).
-//! Naming a state of the far future passes every such request on; the active node answers it
-//! from what it has. Servers without such copies send no state, and are not bothered with it.
+//! some 100 ms: a key that was just created is "not found" there, even on the connection that
+//! created it. A request can name the oldest state that it accepts (`X-Vault-Index`), and ask a
+//! node with an older copy to forward it to the active node (`X-Vault-Inconsistent`). A request
+//! that names a state of the far future is always forwarded, and the active node answers it from
+//! its current state. Servers without such copies send no state, and are not sent these headers.
 
 use arc_swap::ArcSwapOption;
 use base64ct::{Base64, Encoding};
 use http::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
-/// A state of a cluster.
+/// The header with a state of a cluster.
 const INDEX: HeaderName = HeaderName::from_static("x-vault-index");
 
-/// What to do where that state is not there yet.
+/// The header that says what a node without that state is to do.
 const INCONSISTENT: HeaderName = HeaderName::from_static("x-vault-inconsistent");
 
-/// A state that is never reached, and far from what a signed number can hold.
+/// A state that is never reached, and far from the largest signed number.
 const NEVER: &str = "4611686018427387904";
 
 /// A state is some 100 bytes long.
 const MAX_LEN: usize = 1024;
 
-/// The state of the far future, of the cluster that answered last.
+/// The headers of consistent reads: a state of the far future, for the cluster that answered last.
 #[derive(Default)]
-pub(super) struct Latest {
+pub(super) struct Consistency {
     cluster: ArcSwapOption<(String, HeaderValue)>,
 }
 
@@ -36,8 +36,8 @@ struct Index {
     value: String,
 }
 
-impl Latest {
-    /// Learns from the answer to a write which cluster it is.
+impl Consistency {
+    /// Learns the cluster from the headers of an answer.
     pub(super) fn learn(&self, headers: &http::HeaderMap) {
         let Some(cluster) = headers.get(INDEX).and_then(cluster) else { return };
         if self.cluster.load().as_ref().is_some_and(|known| known.0 == cluster) {
@@ -50,7 +50,7 @@ impl Latest {
         self.cluster.store(Some((cluster, header).into()));
     }
 
-    /// The headers of a request for the latest state; none where no server has spoken of states.
+    /// The headers of a consistent read; `None` if no server has sent a state.
     pub(super) fn headers(&self) -> Option<[(HeaderName, HeaderValue); 2]> {
         let cluster = self.cluster.load();
         let future = cluster.as_ref()?.1.clone();
@@ -58,7 +58,7 @@ impl Latest {
         Some([(INDEX, future), (INCONSISTENT, forward)])
     }
 
-    /// Whether the latest state may be another than what is read otherwise.
+    /// Whether a consistent read may have another answer than any other read.
     pub(super) fn matters(&self) -> bool {
         self.cluster.load().is_some()
     }
@@ -86,13 +86,13 @@ mod tests {
 
     #[test]
     fn the_future_of_the_cluster_that_answered_last() {
-        let latest = Latest::default();
-        assert!(latest.headers().is_none() && !latest.matters());
+        let consistency = Consistency::default();
+        assert!(consistency.headers().is_none() && !consistency.matters());
         for cluster in ["a", "b"] {
             let index = Index { cluster: cluster.to_owned(), value: "35".to_owned() };
             let index = Base64::encode_string(&serde_json::to_vec(&index).unwrap());
-            latest.learn(&headers(&index));
-            let future = latest.headers().unwrap()[0].1.clone();
+            consistency.learn(&headers(&index));
+            let future = consistency.headers().unwrap()[0].1.clone();
             let future = Base64::decode_vec(future.to_str().unwrap()).unwrap();
             let expected = format!(r#"{{"cluster":"{cluster}","value":"{NEVER}"}}"#);
             assert_eq!(future, expected.as_bytes());
@@ -102,9 +102,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_other_form_is_ignored(index in "[ -~]{0,300}") {
-            let latest = Latest::default();
-            latest.learn(&headers(&index));
-            prop_assert!(!latest.matters());
+            let consistency = Consistency::default();
+            consistency.learn(&headers(&index));
+            prop_assert!(!consistency.matters());
         }
     }
 }

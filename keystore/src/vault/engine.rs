@@ -52,9 +52,9 @@ impl Engine {
     async fn stored_at(
         &self,
         name: &KeyName,
-        latest: bool,
+        consistent: bool,
     ) -> Result<Option<Zeroizing<String>>, Fault> {
-        let call = Call { latest, ..self.first_version(name) };
+        let call = Call { consistent, ..self.first_version(name) };
         let answer = self.session.call(&call).await?;
         let answer_body = answer.body.as_slice();
         self.learn_from(answer_body);
@@ -163,7 +163,7 @@ pub(super) fn read(path: String) -> Call {
         right: Capability::Read,
         judges_denial: false,
         repeatable: true,
-        latest: true,
+        consistent: true,
         max_len: MAX_VALUE_ANSWER,
         limit: ANSWER_LIMIT,
     }
@@ -184,7 +184,7 @@ pub(super) fn write(path: String, secret: &impl Serialize) -> Call {
         right: Capability::Create,
         judges_denial: false,
         repeatable: false,
-        latest: true,
+        consistent: true,
         max_len: MAX_VALUE_ANSWER,
         limit: ANSWER_LIMIT,
     }

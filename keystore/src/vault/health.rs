@@ -1,5 +1,5 @@
-//! What is known of Vault's health. Asking costs nothing; a task of its own finds it out, and
-//! every ordinary call adds what it met.
+//! The health of Vault. A background task asks Vault for it, every ordinary call adds its outcome,
+//! and reading the state sends no request.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,12 +19,12 @@ use super::jitter;
 use super::patience::Waiting;
 use crate::State;
 
-/// How often Vault is asked while it is not well: its return is known within this time.
+/// How often Vault is asked while it is not healthy: its return is known within this time.
 const RECOVERY_PING: Duration = Duration::from_millis(500);
 
-/// How often Vault is asked while it is well, however long the configured interval: a load
-/// balancer that asks us for our health wants to know within about a second. Vault answers from
-/// memory, and keeps no audit record of it.
+/// How often Vault is asked while it is healthy, however long the configured interval: a load
+/// balancer that asks this server for its health has to learn of a change within about a second.
+/// Vault answers from memory, and writes no audit record of it.
 const MAX_INTERVAL: Duration = Duration::from_millis(750);
 
 /// Health is answered from memory; a node that takes longer hangs.
@@ -33,18 +33,18 @@ const PING_LIMIT: Duration = Duration::from_secs(2);
 /// The answers are below 1 KiB.
 const MAX_LEN: usize = 16 * 1024;
 
-/// A new cause of an outage is logged this long after the last one at the earliest: of several
-/// endpoints each may give another, twice a second.
+/// A new cause of an outage is logged this long after the last one at the earliest: each of
+/// several endpoints may give another cause, twice a second.
 const BETWEEN_CAUSES: Duration = Duration::from_secs(5);
 
-/// A known state.
+/// What is known of Vault's health.
 pub(super) struct Health {
     state: watch::Sender<State>,
     /// Whether Vault answers and refuses to log us in.
     login_refused: AtomicBool,
-    /// What the log was told last.
+    /// What was logged last.
     told: Mutex<Told>,
-    /// Wakes the watch.
+    /// Wakes the watch after a call has failed.
     doubt: Notify,
     /// Calls that wait for Vault's return.
     pub(super) waiting: Waiting,
@@ -70,7 +70,7 @@ impl Health {
         }
     }
 
-    /// Why Vault is not available, as the log was told last.
+    /// Why Vault is not available, as it was logged last.
     pub(super) fn trouble(&self) -> Option<String> {
         if self.is_reachable() && self.login_refused.load(Ordering::Relaxed) {
             return Some("Vault refuses the login".to_owned());
@@ -82,19 +82,19 @@ impl Health {
             .map(|cause| format!("not available: {cause}"))
     }
 
-    /// Whether Vault itself is well.
+    /// Whether Vault itself is healthy; a login may be refused all the same.
     pub(super) fn is_reachable(&self) -> bool {
         matches!(*self.state.borrow(), State::Reachable { .. })
     }
 
-    /// Waits until Vault is well, or might be: a login is worth a try.
+    /// Waits until Vault is healthy.
     pub(super) async fn reachable(&self) {
         let mut states = self.state.subscribe();
         // The sender lives as long as `self`.
         let _ = states.wait_for(|state| matches!(state, State::Reachable { .. })).await;
     }
 
-    /// Notes that Vault did what it was asked, in this time.
+    /// Records that Vault carried out a call, in this time.
     pub(super) fn note_success(&self, latency: Duration) {
         self.waiting.ended();
         if !self.is_reachable() {
@@ -103,7 +103,7 @@ impl Health {
         }
     }
 
-    /// Notes what an ordinary call met.
+    /// Records the fault of an ordinary call.
     pub(super) fn note_fault(&self, fault: &Fault) {
         if fault.may_pass() {
             self.waiting.failed();
@@ -112,20 +112,21 @@ impl Health {
             self.waiting.ended();
         }
         if fault.is_unreachable() {
-            // The watch asks Vault itself, and tells the cause.
+            // The watch asks Vault itself, and logs the cause.
             self.set(State::Unreachable);
             self.doubt.notify_one();
         } else if fault.status().is_some_and(|status| status.is_server_error()) {
-            // It may be this call's alone: the watch finds out.
+            // The fault may be of this call alone: the watch finds out.
             self.doubt.notify_one();
         }
     }
 
+    /// Records whether Vault refused a login.
     pub(super) fn note_login(&self, refused: bool) {
         self.login_refused.store(refused, Ordering::Relaxed);
     }
 
-    /// Keeps the state true until it is dropped.
+    /// Keeps the state up to date until this future is dropped.
     pub(super) async fn watch(&self, client: &Client, interval: Duration) {
         let interval = interval.min(MAX_INTERVAL);
         loop {
@@ -133,7 +134,7 @@ impl Health {
             let pause =
                 if self.is_reachable() { interval } else { interval.min(jitter(RECOVERY_PING)) };
             if time::timeout(pause, self.doubt.notified()).await.is_ok() {
-                // However many calls fail: no more pings than that.
+                // A pause, so that many failing calls do not cause many pings.
                 time::sleep(jitter(RECOVERY_PING.min(Duration::from_millis(200)))).await;
             }
         }
@@ -168,7 +169,7 @@ impl Health {
     }
 }
 
-/// What the log was told of Vault's health.
+/// What was logged of Vault's health.
 #[derive(Debug, Default)]
 struct Told {
     /// When, and why Vault is not available; no cause while it is.
@@ -176,8 +177,8 @@ struct Told {
 }
 
 impl Told {
-    /// Tells the log that Vault is available, or why it is not: once at the start, so that an
-    /// operator who mistyped the endpoint need not guess, and when it changes.
+    /// Logs that Vault is available, or why it is not: once at the start, so that an operator sees a
+    /// mistyped endpoint, and when it changes.
     fn tell(&mut self, cause: Option<String>, now: Instant) {
         if let Some((time, last)) = &self.last
             && (*last == cause
@@ -215,7 +216,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// What keeps Vault from serving anybody.
+    /// Why Vault serves no request, if it says so.
     fn closed(&self, endpoint: &str) -> Option<Trouble> {
         let state = match self {
             Self { initialized: false, .. } => "not initialised",
@@ -233,7 +234,7 @@ async fn ask(client: &Client) -> Result<(), Trouble> {
         #[serde(default)]
         leader_address: String,
     }
-    // A standby passes requests on, so it is well if it knows to whom.
+    // A standby forwards requests, so it is healthy if it knows the leader.
     let (endpoint, health) = match health(client, "standbyok=true&perfstandbyok=true").await {
         Err(fault) => return Err(why(client, fault).await),
         Ok(answer) => answer,
@@ -263,9 +264,9 @@ async fn health(client: &Client, query: &'static str) -> Result<(String, Answer)
     Ok((answer.endpoint, health))
 }
 
-/// What is the matter, after no endpoint was well: a status of 501 or 503 may be that of Vault,
-/// which is not initialised or sealed, or that of a proxy. Vault says so when it is asked to
-/// answer with 200 all the same.
+/// The cause, after no endpoint was healthy: a status of 501 or 503 may come from a Vault that is
+/// not initialised or sealed, or from a proxy. Vault tells which when it is asked to answer with
+/// 200 in any state.
 async fn why(client: &Client, fault: Fault) -> Trouble {
     const ANY: &str = "standbyok=true&perfstandbyok=true&sealedcode=200&uninitcode=200";
     if !matches!(
@@ -289,7 +290,7 @@ fn question(path: &str, query: Option<&'static str>) -> Call {
         right: Capability::Read,
         judges_denial: false,
         repeatable: true,
-        latest: false,
+        consistent: false,
         max_len: MAX_LEN,
         limit: PING_LIMIT,
     }

@@ -1,8 +1,8 @@
-//! How a token is got and kept alive: the three requests, each sent once.
+//! The three requests that get a token, renew it, and ask whether it is valid; each is sent once.
 //!
-//! `vaultrs` says what they and their answers look like. Its own client does not send them: it
-//! follows redirects with the token, has no limit for an answer, panics on a token that is no
-//! header, and shows secrets in its `Debug` and error texts.
+//! `vaultrs` defines their bodies and those of the answers. Its own client does not send them: it
+//! follows redirects with the token, has no limit for an answer, panics on a token that is not a
+//! header value, and shows secrets in its `Debug` and error texts.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ use super::sink::Answer;
 use crate::config::{AppRoleSecret, ConfiguredPath, Jwt, Login, SecretText};
 use crate::files_hint;
 
-/// The answer to a login; one with many policies and metadata has some KiB.
+/// The longest answer to a login; one with many policies and metadata has some KiB.
 const MAX_LEN: usize = 256 * 1024;
 
 /// A secret ID has 36 characters, a service account's token some KiB.
@@ -35,9 +35,9 @@ const MAX_SECRET_LEN: u64 = 64 * 1024;
 
 /// A token, as Vault gave it.
 pub(super) struct Grant {
-    /// Marked as sensitive, and wiped when the last user drops it.
+    /// Marked as sensitive, so that it shows in no `Debug`, and wiped when the last user drops it.
     pub(super) header: HeaderValue,
-    /// Zero for one that never ends.
+    /// Zero for a token that does not expire.
     pub(super) ttl: Duration,
     pub(super) renewable: bool,
     pub(super) since: Instant,
@@ -67,8 +67,8 @@ pub(super) async fn renew(client: &Client, who: Credentials<'_>) -> Result<Grant
     grant(&client.send(&call, who).await?, start)
 }
 
-/// Whether Vault knows a token. Every token may ask this of itself by the policy `default`;
-/// without that policy Vault refuses the question in other words than those for an unknown token.
+/// Whether Vault knows a token. The policy `default` allows every token to ask this of itself;
+/// without that policy Vault refuses the question with another text than for an unknown token.
 pub(super) async fn knows(client: &Client, who: Credentials<'_>) -> Result<bool, Fault> {
     let call = Call {
         method: Method::GET,
@@ -83,7 +83,7 @@ pub(super) async fn knows(client: &Client, who: Credentials<'_>) -> Result<bool,
     }
 }
 
-/// Path and body of a login, and the secret in it, so that no text shows it.
+/// Path and body of a login, and the secret in it, which is to be hidden in texts.
 async fn request(login: &Login) -> Result<(String, Bytes, Zeroizing<String>), Fault> {
     let (engine, body, secret) = match login {
         Login::AppRole { engine, id, secret, .. } => {
@@ -127,10 +127,11 @@ fn call(path: String, body: Option<Bytes>) -> Call {
         body,
         right: Capability::Update,
         judges_denial: false,
-        // A second login would leave a token that nobody uses; a secret ID may be good for one.
+        // A second login would leave a token that nobody uses, and a secret ID may be valid for one
+        // login alone.
         repeatable: false,
-        // A node that lags does not know a secret ID that was just made.
-        latest: true,
+        // A node that lags behind does not know a secret ID that was just created.
+        consistent: true,
         max_len: MAX_LEN,
         limit: ANSWER_LIMIT,
     }
@@ -151,7 +152,7 @@ fn grant(answer: &Answer, since: Instant) -> Result<Grant, Fault> {
     Ok(Grant { header, ttl: Duration::from_secs(lease_duration), renewable, since })
 }
 
-/// Says what was refused and what to look at.
+/// The error of a login that failed, with what an operator can check.
 fn failed(login: &Login, fault: &Fault, namespace: Option<&HeaderValue>) -> Fault {
     let (method, section, engine, hint, ranges) = match login {
         Login::AppRole { engine, secret, .. } => {
@@ -236,7 +237,7 @@ async fn read(method: &'static str, path: &ConfiguredPath) -> Result<Zeroizing<S
 fn read_file(path: &PathBuf) -> Result<Zeroizing<String>, String> {
     let file =
         std::fs::File::open(path).map_err(|error| format!("{error}{}", files_hint(&error)))?;
-    // All at once, so that the buffer never moves.
+    // Allocated at its full size: a buffer that grows leaves a copy of the secret behind.
     let limit = usize::try_from(MAX_SECRET_LEN).expect("64 KiB is a size") + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit));
     file.take(MAX_SECRET_LEN + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! Where things stand in Vault, as percent-encoded paths from `/v1/` on.
+//! The paths of keys and claims in Vault, percent-encoded, from `/v1/` on.
 
 use kes_api::KeyName;
 use percent_encoding::percent_decode_str;
@@ -49,17 +49,17 @@ impl Paths {
         }
     }
 
-    /// What holds a key's value.
+    /// The path of a key's value.
     pub(super) fn data(&self, name: &KeyName) -> String {
         format!("{}/{name}", self.data)
     }
 
-    /// What is deleted to delete a key, with all its versions.
+    /// The path whose deletion deletes a key with all its versions.
     pub(super) fn whole(&self, name: &KeyName, form: Form) -> String {
         format!("{}/{name}", self.folder(form))
     }
 
-    /// What lists all keys.
+    /// The folder whose listing has all keys.
     pub(super) fn folder(&self, form: Form) -> &str {
         match form {
             Form::Plain => &self.data,
@@ -67,12 +67,12 @@ impl Paths {
         }
     }
 
-    /// What says of which version the engine is.
+    /// The path that tells the version of the engine.
     pub(super) fn mount(&self) -> String {
         self.mount.clone()
     }
 
-    /// What lists the claims to create a key. Engines of version 1 alone.
+    /// The folder of the claims to create a key; on engines of version 1 alone.
     pub(super) fn claims(&self, name: &KeyName) -> String {
         format!("{}/{name}", self.claims)
     }
@@ -83,8 +83,8 @@ impl Paths {
         percent_decode_str(path).decode_utf8_lossy().into_owned()
     }
 
-    /// What an operator is told of `version: v2` and an engine of version 1. No change of the file
-    /// is advised: the keys would be gone with it.
+    /// The warning about `version: v2` and an engine of version 1. It advises no change of the file,
+    /// because the server would no longer find the keys.
     pub(super) fn plain_below_data(&self) -> String {
         format!(
             "'{engine}' is an engine of KV version 1, and the configuration is for version 2: keys \
@@ -127,13 +127,13 @@ impl Paths {
         ))
     }
 
-    /// What an operator is told of `version: v1` and an engine of version 2, which stands at
-    /// `mount`, as far as Vault says.
+    /// The error of `version: v1` and an engine of version 2, which is mounted at `mount`, as far as
+    /// Vault says.
     pub(super) fn versioned_and_not_plain(&self, mount: Option<&str>) -> String {
         let below = mount
             .and_then(|mount| Some((mount, self.engine.strip_prefix(mount)?.strip_prefix('/')?)));
         let (engine, below) = below.unwrap_or((&self.engine, ""));
-        // Whoever knows the paths of version 2 may have written one into the engine.
+        // An operator who knows the paths of version 2 may have written one into `engine`.
         let write = match below.strip_prefix("data/").unwrap_or(below) {
             "" => "`version: v2`".to_owned(),
             "data" => format!("`engine: {engine}` and `version: v2`"),
@@ -155,7 +155,7 @@ fn joined(parts: &[&str]) -> String {
     parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
 }
 
-/// A path of parts, each of which may hold `/`. Empty parts fall away.
+/// The path of some parts, each of which may contain `/`. Empty parts are left out.
 pub(super) fn encode(parts: &[&str]) -> String {
     let mut url = Url::parse("http://vault/v1").expect("a constant URL is valid");
     {

@@ -1,12 +1,12 @@
 //! Calls with a token, and the life of that token.
 //!
-//! Logins are single-flight and never more than one a second. A token is renewed at 80 % of its
-//! life by a task of its own, and got anew when that is refused or not possible. A call that is
-//! refused with 403 asks Vault whether it still knows the token; if not, there is one login and
-//! one repeat at once, unless the token is so young that another node of the cluster may not have
-//! heard of it.
+//! Logins are single-flight, and there is never more than one a second. A background task renews
+//! the token at 80 % of its life, and logs in again when the renewal is refused or not possible.
+//! After a 403 the session asks Vault whether it still knows the token. If not, it logs in and
+//! repeats the call once, unless the token is so young that another node of the cluster may not
+//! know it yet.
 
-/// The life of a token while nobody calls.
+/// The background task that keeps a token valid.
 mod keeper;
 
 use std::borrow::Cow;
@@ -29,33 +29,34 @@ use super::sink::BodySink;
 use crate::config::Login;
 use crate::store::Logins;
 
-/// Never more than one login in this time.
+/// The shortest time between two logins.
 const LOGIN_PAUSE: Duration = Duration::from_secs(1);
 
-/// Pause after a login that Vault refused: doubled each time, from the first to the second. A
-/// secret that is put right is picked up within the second.
+/// Pause after a login that Vault refused: doubled each time, from the first value up to the
+/// second. A secret that is corrected is used after that time at the latest.
 const REFUSED_PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
-/// Nodes of a cluster may take this long to hear of a new token that none has accepted yet...
+/// Nodes of a cluster may take this long to learn of a new token that none has accepted yet...
 const UNHEARD: Duration = Duration::from_secs(3);
 
 /// ... and this long once one has.
 const HEARD: Duration = Duration::from_secs(1);
 
-/// A token that is known and not allowed to do a thing is replaced if it is older: the role may
-/// have been given more policies, and a token keeps those of its login.
+/// A valid token that is denied something is replaced if it is older than this: the role may have
+/// been given more policies, and a token keeps those of its login.
 const OLD_RIGHTS: Duration = Duration::from_secs(30);
 
-/// What Vault said of a token is asked again after this time.
+/// For this long the session relies on Vault's answer that a token is valid.
 const KNOWN: Duration = Duration::from_secs(1);
 
-/// Repeats of one call, whatever happens to its tokens.
+/// The most repeats of one call after refusals of its token.
 const MAX_REPEATS: u32 = 8;
 
-/// Calls that are at Vault at one time. More would not be faster, and each has a connection.
+/// The most calls that Vault is sent at one time. More would not be faster, and each needs a
+/// connection.
 const MAX_CALLS: usize = 128;
 
-/// Calls to one Vault as one client.
+/// Calls to one Vault, all with the same login.
 pub(super) struct Session {
     pub(super) client: Client,
     pub(super) health: Health,
@@ -72,22 +73,22 @@ pub(super) struct Session {
 
 /// A token in use.
 struct Token {
-    /// Of the login that brought it.
+    /// The number of the login that returned it.
     number: u64,
     grant: Grant,
-    /// The TTL of the login. A renewal that gives less than half of it nears the maximum.
+    /// The TTL at the login. A renewal that gives less than half of it is near the maximum TTL.
     first_ttl: Duration,
     /// Whether a call with it has succeeded.
     accepted: AtomicBool,
 }
 
-/// What whoever logs in must know.
+/// The state of logins; whoever holds its lock may log in.
 #[derive(Default)]
 struct Gate {
     logins: u64,
     last_login: Option<Instant>,
     failure: Option<Failure>,
-    /// When Vault was last asked about a token, and what it said.
+    /// The last token that Vault was asked about, when, and whether Vault knew it.
     last_look: Option<(u64, Instant, bool)>,
 }
 
@@ -119,7 +120,7 @@ impl Session {
         }
     }
 
-    /// Logins so far, and how long the token has still to live.
+    /// Logins so far, and how long the token remains valid.
     pub(super) fn logins(&self) -> Logins {
         let life = |token: &Arc<Token>| match token.grant.ttl {
             Duration::ZERO => Duration::MAX,
@@ -132,8 +133,8 @@ impl Session {
         }
     }
 
-    /// Sends a request as ourselves, and again where Vault is away for a moment: what is safe to
-    /// repeat, and what was surely not carried out. The endpoint that answered.
+    /// Sends a request with the token, and again where Vault is away for a moment, if the request
+    /// is safe to repeat or was certainly not carried out. Returns the endpoint that answered.
     pub(super) async fn call_into(
         &self,
         call: &Call,
@@ -157,7 +158,7 @@ impl Session {
         Patience::new(&self.health)
     }
 
-    /// Sends a request as ourselves, without waiting for a Vault that is away.
+    /// Sends a request with the token, without waiting for a Vault that is away.
     pub(super) async fn try_call_into(
         &self,
         call: &Call,
@@ -193,9 +194,9 @@ impl Session {
                 secret: None,
             };
             let fault = match self.client.send_into(&call, who, sink).await {
-                // The node may lag behind.
-                Err(fault) if !call.latest && self.may_be_outdated(&fault) => {
-                    call.to_mut().latest = true;
+                // The node may lag behind the active one.
+                Err(fault) if !call.consistent && self.may_be_outdated(&fault) => {
+                    call.to_mut().consistent = true;
                     continue;
                 }
                 Err(fault) if fault.is_forbidden() && !call.judges_denial => fault,
@@ -220,9 +221,9 @@ impl Session {
         }
     }
 
-    /// Whether the latest state may have another answer: to "not there" and "not allowed".
+    /// Whether a consistent read may have another answer: to "not there" and "not allowed".
     fn may_be_outdated(&self, fault: &Fault) -> bool {
-        self.client.latest.matters()
+        self.client.consistency.matters()
             && fault.status().is_some_and(|status| status.is_client_error())
     }
 
@@ -247,7 +248,7 @@ impl Session {
         }
         let unheard = if token.accepted.load(Ordering::Relaxed) { HEARD } else { UNHEARD };
         if age < unheard {
-            // 100, 200, 400, 800 ms, and so on, but not beyond the end of its youth.
+            // 100, 200, 400, 800 ms, and so on, but not beyond the time that nodes need.
             let pause = jitter(Duration::from_millis(100 << repeats)).min(unheard - age);
             time::sleep(pause).await;
             return Ok(Verdict::Repeat(Arc::clone(token)));
@@ -262,7 +263,7 @@ impl Session {
         self.token.borrow().as_ref().filter(|token| token.number > number).cloned()
     }
 
-    /// Whether Vault knows a token; one question at a time, and its answer holds for a moment.
+    /// Whether Vault knows a token. One caller at a time asks, and all use its answer for a moment.
     async fn knows(&self, token: &Token) -> Result<bool, Fault> {
         let mut gate = self.gate.lock().await;
         if let Some((number, at, known)) = gate.last_look
@@ -282,7 +283,7 @@ impl Session {
         Ok(known)
     }
 
-    /// A token of a later login than this one. Of many callers one logs in.
+    /// A token of a later login than this one. Of many callers one logs in, the others wait for it.
     async fn log_in(&self, after: u64) -> Result<Arc<Token>, Fault> {
         let mut gate = self.gate.lock().await;
         if let Some(newer) = self.newer_than(after) {
@@ -322,7 +323,7 @@ impl Session {
                     _ => REFUSED_PAUSE[0],
                 };
                 if fault.is_unreachable() {
-                    // It was none: the next one need not wait for it.
+                    // No login was made, so the next one need not keep a distance to it.
                     gate.last_login = None;
                 }
                 if fault.may_pass() {
@@ -330,7 +331,7 @@ impl Session {
                 }
                 if !fault.is_unreachable() {
                     self.health.note_login(true);
-                    // Once a second is too often to say the same.
+                    // Once a second is too often to log the same error.
                     let told = gate.failure.as_ref().map(|failure| failure.fault.to_string());
                     let text = fault.to_string();
                     if !fault.may_pass() || told.as_ref() != Some(&text) {
@@ -345,11 +346,12 @@ impl Session {
     }
 }
 
+/// What to do after a 403.
 enum Verdict {
-    /// Again with this token.
+    /// Repeat with this token.
     Repeat(Arc<Token>),
-    /// Again with this token, which is new.
+    /// Repeat with this token, which is of a new login.
     Login(Arc<Token>),
-    /// The token lives, and may not do this.
+    /// The token is valid, and its policies deny the call.
     Denied,
 }

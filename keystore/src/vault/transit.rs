@@ -1,4 +1,4 @@
-//! Wrapping of stored keys by Vault's transit engine.
+//! Encryption of stored keys by Vault's transit engine.
 
 use std::sync::Arc;
 
@@ -28,13 +28,13 @@ impl Transit {
         Self { session, encrypt: path("encrypt"), decrypt: path("decrypt") }
     }
 
-    /// Wraps a text: `vault:v<N>:…`, with N the version of the transit key.
+    /// Encrypts a text; the result is `vault:v<N>:…`, with N the version of the transit key.
     pub(super) async fn wrap(&self, text: &str) -> Result<Zeroizing<String>, Fault> {
         let plaintext = Zeroizing::new(Base64::encode_string(text.as_bytes()));
         self.call(&self.encrypt, ("plaintext", plaintext.as_str()), "ciphertext").await
     }
 
-    /// Unwraps what [`Transit::wrap`] made, with whatever version of the transit key.
+    /// Decrypts a result of [`Transit::wrap`], of any version of the transit key.
     pub(super) async fn unwrap(&self, wrapped: &str) -> Result<Zeroizing<String>, Fault> {
         let text = self.call(&self.decrypt, ("ciphertext", wrapped), "plaintext").await?;
         let bytes = Base64::decode_vec(&text).map_err(|_| bad("the plaintext is not base64"))?;
@@ -57,7 +57,7 @@ impl Transit {
             right: Capability::Update,
             judges_denial: false,
             repeatable: true,
-            latest: false,
+            consistent: false,
             max_len: MAX_VALUE_ANSWER,
             limit: ANSWER_LIMIT,
         };
@@ -68,8 +68,8 @@ impl Transit {
     }
 }
 
-/// Whether a stored text is wrapped: `vault:v`, a number, `:`. A stored key never looks so, as
-/// base64 and JSON both have no `:` there.
+/// Whether a stored text is encrypted: it begins with `vault:v`, a number and `:`. A stored key
+/// never does, because base64 and JSON have no `:` there.
 pub(super) fn is_wrapped(text: &str) -> bool {
     text.strip_prefix("vault:v").and_then(|rest| rest.split_once(':')).is_some_and(
         |(version, _)| !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()),

@@ -10,7 +10,7 @@ use super::super::login::{self, Grant};
 use super::{LOGIN_PAUSE, Session, Token};
 
 impl Session {
-    /// Keeps a valid token at hand until it is dropped.
+    /// Renews or replaces the token in time, until this future is dropped.
     pub(in crate::vault) async fn keep_token(&self) {
         let mut changes = self.token.subscribe();
         loop {
@@ -26,7 +26,7 @@ impl Session {
                     };
                     tokio::select! {
                         () = due => self.extend(&token).await,
-                        // The session outlives this task's loop, so that the channel is open.
+                        // The session outlives this loop, so the channel is open.
                         _ = changes.changed() => {}
                     }
                 }
@@ -47,7 +47,7 @@ impl Session {
                     self.replace(token, grant);
                     return;
                 }
-                // The token nears the end that no renewal moves.
+                // The token is near its maximum TTL, which no renewal extends.
                 Ok(_) => break,
                 Err(fault) if fault.status().is_some_and(|status| status.is_client_error()) => {
                     tracing::debug!("key store: vault: token is not renewed: {fault}");
@@ -62,7 +62,7 @@ impl Session {
         self.log_in_eventually(token.number).await;
     }
 
-    /// Puts a renewed token in the place of itself, unless there is another one by now.
+    /// Replaces a token by its renewal, unless there is a token of another login by now.
     fn replace(&self, token: &Arc<Token>, grant: Grant) {
         let renewed = Token {
             number: token.number,
@@ -79,12 +79,12 @@ impl Session {
         });
     }
 
-    /// Logs in, as soon as Vault lets us.
+    /// Tries to log in until it succeeds.
     async fn log_in_eventually(&self, after: u64) {
         while let Err(fault) = self.log_in(after).await {
             if fault.is_unreachable() {
-                // Its return is noticed by the watch first; but a login may fail while all is
-                // well otherwise, so it is tried from time to time all the same.
+                // The watch of Vault's health notices its return first. But a login may fail while
+                // Vault is healthy, so it is tried from time to time in any case.
                 let _ = time::timeout(LOGIN_PAUSE * 2, self.health.reachable()).await;
             }
             time::sleep(jitter(LOGIN_PAUSE / 4)).await;
@@ -92,7 +92,7 @@ impl Session {
     }
 }
 
-/// When a token is to be renewed: at 80 % of its life, or never if it has no end.
+/// When a token is to be renewed: at 80 % of its life, or never if it does not expire.
 fn renewal(grant: &Grant) -> Option<Instant> {
     (!grant.ttl.is_zero()).then(|| grant.since + grant.ttl * 4 / 5)
 }
