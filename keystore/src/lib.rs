@@ -20,6 +20,9 @@ pub mod check;
 /// What every key store does.
 mod store;
 
+/// The HTTP client of remote stores.
+mod remote;
+
 /// Stores around stores.
 pub mod wrap;
 

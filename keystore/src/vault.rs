@@ -7,7 +7,7 @@
 //! | `Transit` (`transit`) | encrypts stored keys |
 //! | `Engine` (`engine`, `mount`, `paths`) | the requests of KV version 1 and 2, and their answers |
 //! | `Session` (`session`, `login`) | sends requests with a token, and keeps the token valid |
-//! | `Client` (`client`, `tls`) | connections and time limits |
+//! | `Client` (`client`, `tls`) | what Vault adds to plain HTTP, above the client of all remote stores |
 //!
 //! Each part uses those below it. When Vault is down, sealed or restarted, the store recovers by
 //! itself: two background tasks watch its health and keep a token at hand.
@@ -18,10 +18,7 @@ mod asked;
 /// Proof that Vault can be used as it is configured.
 pub(crate) mod check;
 
-/// Buffers that are wiped, and the little JSON that is spoken.
-mod body;
-
-/// Connections, time limits, repeats and redirects.
+/// Requests to Vault.
 mod client;
 
 /// Creating keys.
@@ -38,9 +35,6 @@ mod fault;
 
 /// Vault's health.
 mod health;
-
-/// Where the bodies of answers go.
-mod sink;
 
 /// Consistent reads.
 mod consistency;
@@ -94,7 +88,7 @@ use crate::{Error, KeyStore, Kind, Limit, Logins, OpenError, Page, State, Value}
 
 /// The time limit of an operation as a whole: less than the 15 s of its route, so that the client
 /// gets an answer.
-pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(12);
+const CALL_LIMIT: Duration = Duration::from_secs(12);
 
 /// How long opening waits for the first answer of Vault, so that the state is true from the start.
 const OPEN_LIMIT: Duration = Duration::from_secs(1);

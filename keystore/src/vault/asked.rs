@@ -88,7 +88,7 @@ fn below<'a>(namespace: &'a str, outer: &str) -> Option<&'a str> {
 
 impl Asked {
     pub(super) fn new(call: &Call, space: &Space) -> Self {
-        let path = call.path.strip_prefix("/v1/").unwrap_or(&call.path);
+        let path = call.request.path.strip_prefix("/v1/").unwrap_or(&call.request.path);
         let path = percent_decode_str(path).decode_utf8_lossy();
         let query = if call.right == Capability::List { "?list=true" } else { "" };
         // As `kes check` names it: all keys in a folder, or the one key of a transit engine.
@@ -100,7 +100,7 @@ impl Asked {
                 .map_or_else(|| path.to_string(), |(folder, _)| format!("{folder}/*")),
         };
         Self(Some(Box::new(Request {
-            line: format!("{} {path}{query}", call.method),
+            line: format!("{} {path}{query}", call.request.method),
             namespace: space.namespace.clone(),
             capability: call.right,
             grant: format!("{}{grant}", space.prefix),

@@ -17,8 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time;
 use url::Url;
 
-use super::body;
-use super::client::{Call, Client, Credentials};
+use super::client::{Client, Credentials};
 use super::engine::{Engine, Nothing, delete, read, write};
 use super::fault::Fault;
 use super::listing::names_in;
@@ -26,6 +25,7 @@ use super::mount::Form;
 use super::{VaultBackend, VaultStore, paths, tls};
 use crate::check::{CLEAN_LIMIT, Report, Step, clean, scratch_name, use_scratch_key, within};
 use crate::config::{self, KvVersion, Login};
+use crate::remote::from_json;
 
 /// Health is answered from memory; a node that takes longer hangs.
 const HEALTH_LIMIT: Duration = Duration::from_secs(2);
@@ -242,11 +242,9 @@ async fn ask(client: &Client, endpoint: &Url) -> Result<String, String> {
     let name = endpoint.origin().ascii_serialization();
     // Whatever state it is in, it is to say so in words.
     let query = "standbyok=true&perfstandbyok=true&sealedcode=200&uninitcode=200";
-    let call = Call {
-        query: Some(query.into()),
-        limit: HEALTH_LIMIT,
-        ..read("/v1/sys/health".to_owned())
-    };
+    let mut call = read("/v1/sys/health".to_owned());
+    call.request.query = Some(query.into());
+    call.request.limit = HEALTH_LIMIT;
     let answer = client.send(&call, Credentials::default()).await.map_err(|fault| {
         let hint = match fault.status() {
             Some(StatusCode::BAD_REQUEST) if endpoint.scheme() == "http" => {
@@ -256,7 +254,7 @@ async fn ask(client: &Client, endpoint: &Url) -> Result<String, String> {
         };
         format!("{fault}{hint}")
     })?;
-    let health: Health = body::from_json(answer.body.as_slice())
+    let health: Health = from_json(answer.body.as_slice())
         .map_err(|bad| format!("{name} is not a Vault server: its answer is {bad}"))?;
     if !health.initialized {
         return Err(format!("{name} is not initialised: `vault operator init`"));

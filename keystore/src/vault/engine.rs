@@ -13,13 +13,13 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::asked::Capability;
-use super::body::{self, text_at};
-use super::client::{ANSWER_LIMIT, Call};
+use super::client::Call;
 use super::fault::Fault;
 use super::mount::{Form, Mount};
 use super::paths::Paths;
 use super::session::Session;
 use crate::config::KvVersion;
+use crate::remote::{ANSWER_LIMIT, Request, from_json, text_at, to_json};
 use crate::{Error, Value};
 
 pub(super) use self::insert::{Guard, LOOK, MAX_LAG};
@@ -96,7 +96,7 @@ impl Engine {
             Ok(answer) => {
                 let body = answer.body.as_slice();
                 self.learn_from(body);
-                body::from_json::<Secret>(body)
+                from_json::<Secret>(body)
                     .map(|_| true)
                     .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))
             }
@@ -121,11 +121,11 @@ impl Engine {
 
     /// A request for a key. A key is written once, so a later version is not the key.
     fn first_version(&self, name: &KeyName) -> Call {
-        let call = read(self.paths.data(name));
-        match self.version {
-            KvVersion::V1 => call,
-            KvVersion::V2 => Call { query: Some("version=1".into()), ..call },
+        let mut call = read(self.paths.data(name));
+        if self.version == KvVersion::V2 {
+            call.request.query = Some("version=1".into());
         }
+        call
     }
 
     /// Deletes a key with all its versions. Vault answers the deletion of a missing secret with
@@ -142,7 +142,7 @@ impl Engine {
             None => self.form_of(name).await.map_err(Fault::into_error)?,
         };
         match self.session.call(&delete(self.paths.whole(name, form))).await {
-            Ok(answer) => answer.is_vaults().map_err(Fault::into_error),
+            Ok(answer) => answer.is_empty_or_json().map_err(Fault::into_error),
             Err(fault) if fault.is_not_found() => Ok(()),
             Err(fault) => Err(self.failed(fault).await),
         }
@@ -156,36 +156,42 @@ pub(super) struct Nothing {}
 /// A request that reads.
 pub(super) fn read(path: String) -> Call {
     Call {
-        method: Method::GET,
-        path,
-        query: None,
-        body: None,
+        request: Request {
+            method: Method::GET,
+            path,
+            query: None,
+            body: None,
+            repeatable: true,
+            max_len: MAX_VALUE_ANSWER,
+            limit: ANSWER_LIMIT,
+        },
         right: Capability::Read,
         judges_denial: false,
-        repeatable: true,
         consistent: true,
-        max_len: MAX_VALUE_ANSWER,
-        limit: ANSWER_LIMIT,
     }
 }
 
 /// A request that deletes.
 pub(super) fn delete(path: String) -> Call {
-    Call { method: Method::DELETE, right: Capability::Delete, ..read(path) }
+    let mut call = Call { right: Capability::Delete, ..read(path) };
+    call.request.method = Method::DELETE;
+    call
 }
 
 /// A request that writes. It is not repeated on its own.
 pub(super) fn write(path: String, secret: &impl Serialize) -> Call {
     Call {
-        method: Method::POST,
-        path,
-        query: None,
-        body: Some(body::to_json(secret)),
+        request: Request {
+            method: Method::POST,
+            path,
+            query: None,
+            body: Some(to_json(secret)),
+            repeatable: false,
+            max_len: MAX_VALUE_ANSWER,
+            limit: ANSWER_LIMIT,
+        },
         right: Capability::Create,
         judges_denial: false,
-        repeatable: false,
         consistent: true,
-        max_len: MAX_VALUE_ANSWER,
-        limit: ANSWER_LIMIT,
     }
 }

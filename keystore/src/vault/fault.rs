@@ -3,208 +3,112 @@ mod detail;
 
 use http::StatusCode;
 
-use self::detail::Condition;
-pub(super) use self::detail::{Detail, clean};
+use self::detail::{Condition, Detail};
 use super::asked::{Asked, Capability, Space};
-use super::body::BadBody;
 use super::client::Call;
-use crate::Error;
+use crate::remote;
 
-/// Why a call to Vault did not do as asked. No text holds a secret.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum Fault {
-    /// There is no connection: nothing was sent.
-    #[error("no connection to {endpoint}: {reason}")]
-    NoConnection { endpoint: String, reason: String },
+/// Why a call to Vault failed.
+pub(super) type Fault = remote::Fault<Refusal>;
 
-    /// The TLS handshake failed because of a certificate, Vault's or ours: nothing was sent, and
-    /// it fails again until somebody changes a certificate or what is trusted.
-    #[error("no connection to {endpoint}: {reason}")]
-    Untrusted { endpoint: String, reason: String },
-
-    /// The request went out, and no whole answer came back: it may have been carried out.
-    #[error("no answer from {endpoint}: {reason}")]
-    NoAnswer { endpoint: String, reason: String },
-
-    /// An answer that is not 2xx.
-    #[error("{}", refusal(endpoint, *status, asked, detail))]
-    Refused { endpoint: String, status: StatusCode, asked: Asked, detail: Detail },
-
-    /// None of several nodes did it: the last of them, what the others said, and whether one of
-    /// them may do it a little later.
-    #[error("{last}; before that, {others}")]
-    Several { last: Box<Self>, others: String, may_pass: bool },
-
-    /// An answer that is 2xx and makes no sense.
-    #[error("the answer of {endpoint} cannot be used: {reason}")]
-    BadAnswer { endpoint: String, reason: String },
-
-    /// A redirect that is not followed.
-    #[error("{endpoint} redirects to {target}, and {reason}")]
-    Redirected { endpoint: String, target: String, reason: &'static str },
-
-    /// No token could be had.
-    #[error("login to Vault by {method} failed: {reason}")]
-    Login { method: &'static str, reason: String, reachable: bool, may_pass: bool },
+/// What Vault says in an answer that is not 2xx.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Refusal {
+    /// The request; empty until [`Fault::about`].
+    asked: Asked,
+    detail: Detail,
 }
 
-/// The text of a refusal. What a node says of itself has nothing to do with what it was asked.
-fn refusal(endpoint: &str, status: StatusCode, asked: &Asked, detail: &Detail) -> String {
-    match detail.condition {
-        Some(condition) if status.is_server_error() => format!("{endpoint} {condition}"),
-        _ => {
-            let advice = asked.advice(status, detail.has_namespace());
-            // What policies deny is said in other words.
-            let is_of_token = asked.capability().is_some()
-                && status == StatusCode::FORBIDDEN
-                && detail.texts == ["permission denied"];
-            let or = if is_of_token {
-                "; or Vault refuses the token itself: where the role has `token_bound_cidrs`, they \
-                 must include the address that Vault sees of this server"
-            } else {
-                ""
-            };
-            format!("{endpoint} answers {status}{asked}{detail}{advice}{or}")
+impl remote::Refusal for Refusal {
+    fn parse(body: &[u8], secret: Option<&str>) -> Self {
+        Self { asked: Asked::default(), detail: Detail::parse(body, secret) }
+    }
+
+    fn describe(&self, endpoint: &str, status: StatusCode) -> String {
+        let Self { asked, detail } = self;
+        match detail.condition {
+            // The condition of a node has nothing to do with what it was asked.
+            Some(condition) if status.is_server_error() => format!("{endpoint} {condition}"),
+            _ => {
+                let advice = asked.advice(status, detail.has_namespace());
+                // A denial by policies has another text.
+                let is_of_token = asked.capability().is_some()
+                    && status == StatusCode::FORBIDDEN
+                    && detail.texts == ["permission denied"];
+                let or = if is_of_token {
+                    "; or Vault refuses the token itself: where the role has `token_bound_cidrs`, \
+                     they must include the address that Vault sees of this server"
+                } else {
+                    ""
+                };
+                format!("{endpoint} answers {status}{asked}{detail}{advice}{or}")
+            }
         }
+    }
+
+    /// The node is sealed, not initialised, does not know a leader to which it could forward the
+    /// request, or is overloaded.
+    fn is_not_done(&self, status: StatusCode) -> bool {
+        let knows_no_leader =
+            status.is_server_error() && self.detail.condition == Some(Condition::NoLeader);
+        knows_no_leader
+            || matches!(
+                status,
+                StatusCode::SERVICE_UNAVAILABLE
+                    | StatusCode::NOT_IMPLEMENTED
+                    | StatusCode::TOO_MANY_REQUESTS
+            )
     }
 }
 
 impl Fault {
-    pub(super) fn bad_answer(endpoint: &str, body: BadBody) -> Self {
-        Self::BadAnswer { endpoint: endpoint.to_owned(), reason: body.to_string() }
-    }
-
-    /// The status of an answer that is not 2xx.
-    pub(super) fn status(&self) -> Option<StatusCode> {
-        match self {
-            Self::Refused { status, .. } => Some(*status),
-            Self::Several { last, .. } => last.status(),
-            Self::NoConnection { .. }
-            | Self::Untrusted { .. }
-            | Self::NoAnswer { .. }
-            | Self::BadAnswer { .. }
-            | Self::Redirected { .. }
-            | Self::Login { .. } => None,
-        }
-    }
-
     /// The same with the request that was refused, for its text.
     pub(super) fn about(mut self, call: &Call, space: &Space) -> Self {
         let last = match &mut self {
             Self::Several { last, .. } => &mut **last,
             alone => alone,
         };
-        if let Self::Refused { asked, .. } = last {
-            *asked = Asked::new(call, space);
+        if let Self::Refused { refusal, .. } = last {
+            refusal.asked = Asked::new(call, space);
         }
         self
     }
 
-    pub(super) fn is_forbidden(&self) -> bool {
-        self.status() == Some(StatusCode::FORBIDDEN)
-    }
-
     /// Whether Vault knows the token, and the policies of the token do not grant what was asked.
-    /// A token that Vault does not know is refused with another text than this one.
+    /// Vault refuses a token that it does not know with another text.
     pub(super) fn is_denied_by_policy(&self) -> bool {
-        matches!(self, Self::Refused { status: StatusCode::FORBIDDEN, detail, .. }
-            if detail.texts.iter().any(|text| text == "1 error occurred: * permission denied"))
+        const DENIED: &str = "1 error occurred: * permission denied";
+        matches!(self, Self::Refused { status: StatusCode::FORBIDDEN, refusal, .. }
+            if refusal.detail.texts.iter().any(|text| text == DENIED))
     }
 
-    /// The right that a policy does not grant, if that is what is wrong.
+    /// The right that a policy does not grant, if that is the fault.
     pub(super) fn missing_right(&self) -> Option<Capability> {
         match self {
-            Self::Refused { status: StatusCode::FORBIDDEN, asked, .. } => asked.capability(),
+            Self::Refused { status: StatusCode::FORBIDDEN, refusal, .. } => {
+                refusal.asked.capability()
+            }
             _ => None,
         }
     }
 
-    /// Whether a version of a secret of KV version 2 was deleted or destroyed: its metadata stands.
+    /// Whether a version of a secret of KV version 2 was deleted or destroyed while its metadata
+    /// still exists.
     pub(super) fn is_deleted_version(&self) -> bool {
-        self.is_not_found() && matches!(self, Self::Refused { detail, .. } if detail.has_data)
+        self.is_not_found()
+            && matches!(self, Self::Refused { refusal, .. } if refusal.detail.has_data)
     }
 
     /// Whether the namespace of the request does not exist.
     pub(super) fn is_without_namespace(&self) -> bool {
-        matches!(self, Self::Refused { detail, .. } if !detail.has_namespace())
+        matches!(self, Self::Refused { refusal, .. } if !refusal.detail.has_namespace())
     }
 
-    /// Whether nothing stands at a path. A 404 with a text is something else: no engine, or one
-    /// of the other version.
+    /// Whether there is no entry at a path. A 404 with a text means something else: no engine, or
+    /// one of the other version.
     pub(super) fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused { status: StatusCode::NOT_FOUND, detail, .. } if detail.is_empty())
-    }
-
-    /// Whether the request may have been carried out all the same.
-    pub(super) fn is_unsure(&self) -> bool {
-        match self {
-            Self::NoAnswer { .. } | Self::BadAnswer { .. } => true,
-            Self::Refused { status, .. } => status.is_server_error() && !self.is_not_done(),
-            Self::Several { last, .. } => last.is_unsure(),
-            Self::NoConnection { .. }
-            | Self::Untrusted { .. }
-            | Self::Redirected { .. }
-            | Self::Login { .. } => false,
-        }
-    }
-
-    /// Whether the request was surely not carried out, and may be later, or by another node: no
-    /// connection, or a node that is sealed, not initialised, knows no leader that it could pass the
-    /// request on to, or asks for patience.
-    pub(super) fn is_not_done(&self) -> bool {
-        match self {
-            Self::NoConnection { .. } | Self::Untrusted { .. } => true,
-            Self::Several { last, .. } => last.is_not_done(),
-            Self::Login { may_pass, .. } => *may_pass,
-            Self::Refused { status, detail, .. } => {
-                let knows_no_leader =
-                    status.is_server_error() && detail.condition == Some(Condition::NoLeader);
-                knows_no_leader
-                    || matches!(
-                        *status,
-                        StatusCode::SERVICE_UNAVAILABLE
-                            | StatusCode::NOT_IMPLEMENTED
-                            | StatusCode::TOO_MANY_REQUESTS
-                    )
-            }
-            Self::NoAnswer { .. } | Self::BadAnswer { .. } | Self::Redirected { .. } => false,
-        }
-    }
-
-    /// Whether the same call may be answered otherwise a little later, without that anybody
-    /// changes anything: Vault is away, being started or moved, or has too much to do.
-    pub(super) fn may_pass(&self) -> bool {
-        match self {
-            Self::NoConnection { .. } | Self::NoAnswer { .. } => true,
-            Self::Several { may_pass, .. } | Self::Login { may_pass, .. } => *may_pass,
-            Self::Refused { status, .. } => {
-                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
-            }
-            Self::Untrusted { .. } | Self::BadAnswer { .. } | Self::Redirected { .. } => false,
-        }
-    }
-
-    /// Whether Vault is not there, or there and closed: sealed or not initialised.
-    pub(super) fn is_unreachable(&self) -> bool {
-        match self {
-            Self::NoConnection { .. } | Self::Untrusted { .. } | Self::NoAnswer { .. } => true,
-            Self::Refused { status, .. } => {
-                matches!(*status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::NOT_IMPLEMENTED)
-            }
-            Self::Several { last, .. } => last.is_unreachable(),
-            Self::Login { reachable, .. } => !reachable,
-            Self::BadAnswer { .. } | Self::Redirected { .. } => false,
-        }
-    }
-
-    /// The error of the key store, for what has nothing to do with the key at hand.
-    pub(super) fn into_error(self) -> Error {
-        let reason = self.to_string();
-        if self.is_unreachable() {
-            Error::Unreachable { reason }
-        } else {
-            Error::Unavailable { reason }
-        }
+        matches!(self, Self::Refused { status: StatusCode::NOT_FOUND, refusal, .. }
+            if refusal.detail.is_empty())
     }
 }
 
@@ -234,8 +138,7 @@ mod tests {
             let fault = Fault::Refused {
                 endpoint: "http://vault".to_owned(),
                 status: StatusCode::from_u16(status).unwrap(),
-                asked: Asked::default(),
-                detail: Detail::parse(body.as_bytes(), None),
+                refusal: remote::Refusal::parse(body.as_bytes(), None),
             };
             assert_eq!(fault.to_string(), text);
         }
@@ -246,8 +149,7 @@ mod tests {
         let fault = |status, body: &[u8]| Fault::Refused {
             endpoint: "http://vault".to_owned(),
             status,
-            asked: Asked::default(),
-            detail: Detail::parse(body, None),
+            refusal: remote::Refusal::parse(body, None),
         };
         assert!(fault(StatusCode::NOT_FOUND, br#"{"errors":[]}"#).is_not_found());
         // a soft-deleted version

@@ -12,12 +12,12 @@ use tokio::sync::{Notify, watch};
 use tokio::time;
 
 use super::asked::Capability;
-use super::body;
 use super::client::{Call, Client, Credentials};
 use super::fault::Fault;
 use super::jitter;
 use super::patience::Waiting;
 use crate::State;
+use crate::remote::{Request, from_json};
 
 /// How often Vault is asked while it is not healthy: its return is known within this time.
 const RECOVERY_PING: Duration = Duration::from_millis(500);
@@ -246,7 +246,7 @@ async fn ask(client: &Client) -> Result<(), Trouble> {
         return Ok(());
     }
     let answer = client.send(&question("/v1/sys/leader", None), Credentials::default()).await?;
-    let leader: Leader = body::from_json(answer.body.as_slice())
+    let leader: Leader = from_json(answer.body.as_slice())
         .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
     if leader.leader_address.is_empty() {
         let cause = format!("{} has no leader", answer.endpoint);
@@ -259,7 +259,7 @@ async fn ask(client: &Client) -> Result<(), Trouble> {
 async fn health(client: &Client, query: &'static str) -> Result<(String, Answer), Fault> {
     let call = question("/v1/sys/health", Some(query));
     let answer = client.send(&call, Credentials::default()).await?;
-    let health = body::from_json(answer.body.as_slice())
+    let health = from_json(answer.body.as_slice())
         .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
     Ok((answer.endpoint, health))
 }
@@ -283,15 +283,17 @@ async fn why(client: &Client, fault: Fault) -> Trouble {
 
 fn question(path: &str, query: Option<&'static str>) -> Call {
     Call {
-        method: Method::GET,
-        path: path.to_owned(),
-        query: query.map(Cow::Borrowed),
-        body: None,
+        request: Request {
+            method: Method::GET,
+            path: path.to_owned(),
+            query: query.map(Cow::Borrowed),
+            body: None,
+            repeatable: true,
+            max_len: MAX_LEN,
+            limit: PING_LIMIT,
+        },
         right: Capability::Read,
         judges_denial: false,
-        repeatable: true,
         consistent: false,
-        max_len: MAX_LEN,
-        limit: PING_LIMIT,
     }
 }

@@ -239,13 +239,11 @@ pub(super) fn list_all(folder: &str) -> Call {
 
 /// A request that lists. Not the method LIST: firewalls refuse it.
 fn list(folder: &str, query: Cow<'static, str>) -> Call {
-    Call {
-        query: Some(query),
-        right: Capability::List,
-        max_len: MAX_ANSWER,
-        limit: LIST_LIMIT,
-        ..read(folder.to_owned())
-    }
+    let mut call = Call { right: Capability::List, ..read(folder.to_owned()) };
+    call.request.query = Some(query);
+    call.request.max_len = MAX_ANSWER;
+    call.request.limit = LIST_LIMIT;
+    call
 }
 
 fn query(after: &str, limit: Option<usize>) -> Cow<'static, str> {

@@ -44,12 +44,11 @@ use tokio::time;
 
 use self::permission::Permission;
 pub(super) use self::release::{AGAIN, warn_of_leftover};
-use super::body::{Field, text_at};
-use super::client::Call;
 use super::engine::{Engine, LOOK, MAX_LAG, delete, read, write};
 use super::fault::Fault;
 use super::jitter;
 use super::listing::names_in;
+use crate::remote::{Field, text_at};
 
 /// A claim that has been seen for so long is dead. Its server writes within [`MAX_HOLD`], and
 /// Vault carries nothing out later than 90 s after it was sent (`default_max_request_duration`).
@@ -130,9 +129,9 @@ impl CreateLock {
         let session = &self.engine.session;
         let id = unique();
         let path = format!("{}/{id}", self.engine.paths.claims(name));
-        let call = write(path.clone(), &Field(CREATED, now().to_string()));
+        let mut call = write(path.clone(), &Field(CREATED, now().to_string()));
         // No other server writes this path, so it may be written twice.
-        let call = Call { repeatable: true, ..call };
+        call.request.repeatable = true;
         let claim = Claim { id, path, since: Instant::now() };
         match session.call(&call).await {
             Ok(_) => Ok(claim),

@@ -19,13 +19,12 @@ use vaultrs::api::{AuthInfo, EndpointResult};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::asked::Capability;
-use super::body::{self, wiped_bytes};
-use super::client::{ANSWER_LIMIT, Call, Client, Credentials};
+use super::client::{Call, Client, Credentials};
 use super::fault::Fault;
 use super::paths;
-use super::sink::Answer;
 use crate::config::{AppRoleSecret, ConfiguredPath, Jwt, Login, SecretText};
 use crate::files_hint;
+use crate::remote::{self, ANSWER_LIMIT, Answer, Request, wiped_bytes};
 
 /// The longest answer to a login; one with many policies and metadata has some KiB.
 const MAX_LEN: usize = 256 * 1024;
@@ -70,11 +69,9 @@ pub(super) async fn renew(client: &Client, who: Credentials<'_>) -> Result<Grant
 /// Whether Vault knows a token. The policy `default` allows every token to ask this of itself;
 /// without that policy Vault refuses the question with another text than for an unknown token.
 pub(super) async fn knows(client: &Client, who: Credentials<'_>) -> Result<bool, Fault> {
-    let call = Call {
-        method: Method::GET,
-        repeatable: true,
-        ..call(paths::encode(&["auth/token/lookup-self"]), None)
-    };
+    let mut call = call(paths::encode(&["auth/token/lookup-self"]), None);
+    call.request.method = Method::GET;
+    call.request.repeatable = true;
     match client.send(&call, who).await {
         Ok(_) => Ok(true),
         Err(fault) if fault.is_denied_by_policy() => Ok(true),
@@ -121,19 +118,21 @@ async fn request(login: &Login) -> Result<(String, Bytes, Zeroizing<String>), Fa
 
 fn call(path: String, body: Option<Bytes>) -> Call {
     Call {
-        method: Method::POST,
-        path,
-        query: None,
-        body,
+        request: Request {
+            method: Method::POST,
+            path,
+            query: None,
+            body,
+            // A second login would leave a token that nobody uses, and a secret ID may be valid for
+            // one login alone.
+            repeatable: false,
+            max_len: MAX_LEN,
+            limit: ANSWER_LIMIT,
+        },
         right: Capability::Update,
         judges_denial: false,
-        // A second login would leave a token that nobody uses, and a secret ID may be valid for one
-        // login alone.
-        repeatable: false,
         // A node that lags behind does not know a secret ID that was just created.
         consistent: true,
-        max_len: MAX_LEN,
-        limit: ANSWER_LIMIT,
     }
 }
 
@@ -142,8 +141,9 @@ fn grant(answer: &Answer, since: Instant) -> Result<Grant, Fault> {
         endpoint: answer.endpoint.clone(),
         reason: reason.to_owned(),
     };
-    let result: EndpointResult<serde::de::IgnoredAny> = body::from_json(answer.body.as_slice())
-        .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
+    let result: EndpointResult<serde::de::IgnoredAny> =
+        remote::from_json(answer.body.as_slice())
+            .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
     let AuthInfo { client_token, lease_duration, renewable, .. } =
         result.auth.ok_or_else(|| unusable("it holds no token"))?;
     let mut header = HeaderValue::from_maybe_shared(wiped_bytes(client_token.into_bytes()))
@@ -212,7 +212,12 @@ fn failed(login: &Login, fault: &Fault, namespace: Option<&HeaderValue>) -> Faul
         }
         _ => reason,
     };
-    Fault::Login { method, reason, reachable, may_pass: fault.may_pass() }
+    refused_login(method, &reason, reachable, fault.may_pass())
+}
+
+fn refused_login(method: &str, reason: &str, reachable: bool, may_pass: bool) -> Fault {
+    let reason = format!("login to Vault by {method} failed: {reason}");
+    Fault::Login { reason, reachable, may_pass }
 }
 
 fn copy(secret: &SecretText) -> Zeroizing<String> {
@@ -221,11 +226,9 @@ fn copy(secret: &SecretText) -> Zeroizing<String> {
 
 /// Reads a secret from a file, without the line end.
 async fn read(method: &'static str, path: &ConfiguredPath) -> Result<Zeroizing<String>, Fault> {
-    let failed = |reason: String| Fault::Login {
-        method,
-        reason: path.blame(format_args!("cannot use file '{}': {reason}", path.display())),
-        reachable: true,
-        may_pass: false,
+    let failed = |reason: String| {
+        let fault = format!("cannot use file '{}': {reason}", path.display());
+        refused_login(method, &path.blame(fault), true, false)
     };
     let file = path.to_path_buf();
     tokio::task::spawn_blocking(move || read_file(&file))

@@ -22,11 +22,11 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::body::{self, text_at};
 use super::engine::{Engine, read};
 use super::fault::Fault;
 use crate::Error;
 use crate::config::KvVersion;
+use crate::remote::{from_json, text_at};
 
 /// Vault is asked for the version again after this time, in case somebody made the engine anew.
 const KNOWN: Duration = Duration::from_secs(60);
@@ -147,7 +147,7 @@ impl Engine {
         if self.version == KvVersion::V1 || self.known_form().is_some() {
             return;
         }
-        match body::from_json::<Secret>(answer) {
+        match from_json::<Secret>(answer) {
             Ok(Secret { data: Fields { metadata: Some(_), options: None } }) => {
                 self.learn(Form::Versioned);
             }

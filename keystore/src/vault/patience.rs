@@ -153,8 +153,7 @@ mod tests {
 
     use http::StatusCode;
 
-    use super::super::asked::Asked;
-    use super::super::fault::Detail;
+    use super::super::fault::Refusal;
     use super::*;
     use crate::State;
 
@@ -164,8 +163,7 @@ mod tests {
         Fault::Refused {
             endpoint: "http://vault".to_owned(),
             status: StatusCode::from_u16(status).unwrap(),
-            asked: Asked::default(),
-            detail: Detail::default(),
+            refusal: Refusal::default(),
         }
     }
 

@@ -25,8 +25,8 @@ use super::health::Health;
 use super::jitter;
 use super::login::{self, Grant};
 use super::patience::Patience;
-use super::sink::BodySink;
 use crate::config::Login;
+use crate::remote::{Answer, BodySink, Buffer};
 use crate::store::Logins;
 
 /// The shortest time between two logins.
@@ -146,11 +146,25 @@ impl Session {
                 Ok(endpoint) => return Ok(endpoint),
                 Err(fault) => fault,
             };
-            let is_safe = call.repeatable || fault.is_not_done();
+            let is_safe = call.request.repeatable || fault.is_not_done();
             if !is_safe || !patience.outlasts(&fault).await {
                 return Err(fault);
             }
         }
+    }
+
+    /// As [`Session::call_into`], for an answer that fits in memory.
+    pub(super) async fn call(&self, call: &Call) -> Result<Answer, Fault> {
+        let mut body = Buffer::default();
+        let endpoint = self.call_into(call, &mut body).await?;
+        Ok(Answer { endpoint, body })
+    }
+
+    /// As [`Session::try_call_into`], for an answer that fits in memory.
+    pub(super) async fn try_call(&self, call: &Call) -> Result<Answer, Fault> {
+        let mut body = Buffer::default();
+        let endpoint = self.try_call_into(call, &mut body).await?;
+        Ok(Answer { endpoint, body })
     }
 
     /// The patience of a call that is tried now for the first time.

@@ -7,13 +7,13 @@ use http::Method;
 use zeroize::Zeroizing;
 
 use super::asked::Capability;
-use super::body::{self, Field, text_at};
-use super::client::{ANSWER_LIMIT, Call};
+use super::client::Call;
 use super::engine::MAX_VALUE_ANSWER;
 use super::fault::Fault;
 use super::paths;
 use super::session::Session;
 use crate::config;
+use crate::remote::{ANSWER_LIMIT, Field, Request, text_at, to_json};
 
 /// A key of a transit engine.
 pub(super) struct Transit {
@@ -50,16 +50,18 @@ impl Transit {
         wanted: &str,
     ) -> Result<Zeroizing<String>, Fault> {
         let call = Call {
-            method: Method::POST,
-            path: path.to_owned(),
-            query: None,
-            body: Some(body::to_json(&Field(field, text))),
+            request: Request {
+                method: Method::POST,
+                path: path.to_owned(),
+                query: None,
+                body: Some(to_json(&Field(field, text))),
+                repeatable: true,
+                max_len: MAX_VALUE_ANSWER,
+                limit: ANSWER_LIMIT,
+            },
             right: Capability::Update,
             judges_denial: false,
-            repeatable: true,
             consistent: false,
-            max_len: MAX_VALUE_ANSWER,
-            limit: ANSWER_LIMIT,
         };
         let answer = self.session.call(&call).await?;
         text_at(answer.body.as_slice(), &["data", wanted])

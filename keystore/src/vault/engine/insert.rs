@@ -7,15 +7,14 @@ use kes_api::KeyName;
 use serde::{Deserialize, Serialize};
 use tokio::time;
 
-use super::super::body::{self, Field};
 use super::super::client::Call;
 use super::super::fault::Fault;
 use super::super::jitter;
 use super::super::mount::Form;
-use super::super::sink::Answer;
 use super::{Engine, read, write};
 use crate::Error;
 use crate::config::KvVersion;
+use crate::remote::{Answer, Field, from_json};
 
 /// How long a read looks for what was just written. Nodes lag by some 100 ms.
 pub(in crate::vault) const MAX_LAG: Duration = Duration::from_secs(2);
@@ -100,7 +99,7 @@ impl Engine {
             #[serde(rename = "version")]
             _version: u64,
         }
-        if body::from_json::<Written>(answer.body.as_slice()).is_ok() {
+        if from_json::<Written>(answer.body.as_slice()).is_ok() {
             self.learn(Form::Versioned);
             return Ok(());
         }

@@ -1,7 +1,8 @@
-use std::borrow::Cow;
 use std::fmt;
 
-/// Why a node can serve nobody, by its own account.
+use crate::remote::one_line;
+
+/// Why a node serves no request, as it says itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Condition {
     Sealed,
@@ -19,25 +20,22 @@ impl fmt::Display for Condition {
     }
 }
 
-/// What Vault says of an error, made fit for a log.
+/// What Vault says of an error, in texts for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::vault) struct Detail {
+pub(super) struct Detail {
     pub(super) texts: Vec<String>,
     /// Whether there are data beside the texts.
     pub(super) has_data: bool,
     pub(super) condition: Option<Condition>,
 }
 
-/// What is shown of one text of Vault: whole for all that it says itself.
-const MAX_TEXT: usize = 300;
-
-/// And of how many.
+/// How many texts of one answer are shown.
 const MAX_TEXTS: usize = 4;
 
 impl Detail {
-    /// Reads the body of an error: its `errors` and `warnings`. `secret` does not show, should
-    /// whoever answers repeat it.
-    pub(in crate::vault) fn parse(body: &[u8], secret: Option<&str>) -> Self {
+    /// Parses the body of an error: its `errors` and `warnings`. No text shows `secret`, should the
+    /// server repeat it.
+    pub(super) fn parse(body: &[u8], secret: Option<&str>) -> Self {
         #[derive(Default, serde::Deserialize)]
         struct Texts {
             #[serde(default)]
@@ -46,7 +44,7 @@ impl Detail {
             warnings: Option<Vec<String>>,
             #[serde(default)]
             data: Option<serde::de::IgnoredAny>,
-            // Of an answer to the question for health.
+            // In an answer about health.
             #[serde(default)]
             initialized: Option<bool>,
             #[serde(default)]
@@ -65,7 +63,7 @@ impl Detail {
         } else {
             None
         };
-        let texts = texts.iter().map(|text| clean(text, secret)).collect();
+        let texts = texts.iter().map(|text| one_line(text, secret)).collect();
         Self { texts, has_data: answer.data.is_some(), condition }
     }
 
@@ -86,53 +84,6 @@ impl fmt::Display for Detail {
         }
         Ok(())
     }
-}
-
-/// A secret of this many bytes is hidden wherever it stands; a shorter one, as tests and small
-/// set-ups have, only as a word of its own, since it may be a part of many others. Those that Vault
-/// makes are longer.
-const MIN_PART: usize = 8;
-
-/// A foreign text without a secret.
-fn hide<'a>(text: &'a str, secret: Option<&str>) -> Cow<'a, str> {
-    let Some(secret) = secret.filter(|secret| !secret.is_empty() && text.contains(secret)) else {
-        return Cow::Borrowed(text);
-    };
-    // Whether a word goes on from the end of one text to the start of the next.
-    let joins = |one: &str, next: &str| {
-        one.ends_with(char::is_alphanumeric) && next.starts_with(char::is_alphanumeric)
-    };
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = 0;
-    for (at, _) in text.match_indices(secret) {
-        let end = at + secret.len();
-        let is_word = !joins(&text[..at], secret) && !joins(secret, &text[end..]);
-        if secret.len() >= MIN_PART || is_word {
-            shown.push_str(&text[rest..at]);
-            shown.push_str("[secret]");
-            rest = end;
-        }
-    }
-    shown.push_str(&text[rest..]);
-    Cow::Owned(shown)
-}
-
-/// A foreign text as one line of bounded length.
-pub(in crate::vault) fn clean(text: &str, secret: Option<&str>) -> String {
-    let text = hide(text, secret);
-    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
-    let mut line = String::new();
-    for word in words.into_iter().filter(|word| !word.is_empty()) {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    if let Some((cut, _)) = line.char_indices().nth(MAX_TEXT) {
-        line.truncate(cut);
-        line.push_str("...");
-    }
-    line
 }
 
 #[cfg(test)]
@@ -157,21 +108,7 @@ mod tests {
     fn a_secret_that_is_repeated_does_not_show() {
         let detail = Detail::parse(br#"{"errors": ["no token s.abc here"]}"#, Some("s.abc"));
         assert_eq!(detail.to_string(), ": no token [secret] here");
-        for (secret, text, shown) in [
-            (
-                "b",
-                "role b: unavailable, 'b' (b)",
-                "role [secret]: unavailable, '[secret]' ([secret])",
-            ),
-            ("é", "é éa aé", "[secret] éa aé"),
-            ("-b", "a-b -b", "a[secret] [secret]"),
-            ("1234567", "a1234567 1234567", "a1234567 [secret]"),
-            ("12345678", "a12345678b 12345678", "a[secret]b [secret]"),
-            ("", "a b", "a b"),
-        ] {
-            assert_eq!(clean(text, Some(secret)), shown);
-        }
-        // What a node says of itself is known all the same.
+        // The condition of a node is recognised in any case.
         let detail = Detail::parse(br#"{"errors": ["Vault is sealed"]}"#, Some("sealed"));
         assert_eq!(detail.condition, Some(Condition::Sealed));
     }
@@ -180,13 +117,6 @@ mod tests {
         #[test]
         fn any_body_is_described(body in any::<Vec<u8>>()) {
             let _ = Detail::parse(&body, Some("s"));
-        }
-
-        #[test]
-        fn any_text_becomes_one_line(text in any::<String>()) {
-            let line = clean(&text, Some("se"));
-            prop_assert!(!line.chars().any(char::is_control));
-            prop_assert!(line.chars().count() <= MAX_TEXT + 3);
         }
     }
 }

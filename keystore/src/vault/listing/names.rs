@@ -4,8 +4,7 @@
 use bytes::Bytes;
 use json_event_parser::{JsonEvent, LowLevelJsonParser};
 
-use super::super::body::BadBody;
-use super::super::sink::BodySink;
+use crate::remote::{BadBody, BodySink};
 
 /// Longest text in an answer, in bytes: a name, or a warning. No storage of Vault takes a longer
 /// path than 32 KiB.

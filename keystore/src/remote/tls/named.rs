@@ -4,12 +4,12 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
-/// Expects a server to have this name, whatever the endpoint is called. (The handshake still asks
-/// for the endpoint's name.)
+/// Expects the certificate of a server to have this name instead of the endpoint's. (The handshake
+/// still asks for the endpoint's name.)
 #[derive(Debug)]
-pub(super) struct Named {
-    pub(super) verifier: Arc<dyn ServerCertVerifier>,
-    pub(super) name: ServerName<'static>,
+pub(crate) struct Named {
+    pub(crate) verifier: Arc<dyn ServerCertVerifier>,
+    pub(crate) name: ServerName<'static>,
 }
 
 impl ServerCertVerifier for Named {

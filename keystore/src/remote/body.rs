@@ -1,5 +1,5 @@
-//! Bodies of requests and answers. They hold keys and tokens: every buffer of ours is wiped, also
-//! when it grows. What the HTTP and TLS libraries copy on the way is theirs, and is not.
+//! Bodies of requests and answers. They contain keys and tokens, so every buffer here is wiped, also
+//! when it grows. The copies that the HTTP and TLS libraries make are not wiped.
 
 use std::fmt;
 use std::io;
@@ -12,11 +12,11 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// A buffer that leaves no copy behind when it grows.
 #[derive(Default)]
-pub(super) struct Buffer(Zeroizing<Vec<u8>>);
+pub(crate) struct Buffer(Zeroizing<Vec<u8>>);
 
-/// An answer that is not what it should be. The text quotes nothing of it: it may hold a key.
+/// What is wrong with an answer. The text quotes nothing of it, because it may contain a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadBody {
+pub(crate) enum BadBody {
     #[error("not the expected JSON (line {line}, column {column})")]
     Json { line: usize, column: usize },
     #[error("JSON that is cut off")]
@@ -28,11 +28,11 @@ pub(super) enum BadBody {
 }
 
 impl Buffer {
-    pub(super) fn with_capacity(capacity: usize) -> Self {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
         Self(Zeroizing::new(Vec::with_capacity(capacity)))
     }
 
-    pub(super) fn extend(&mut self, bytes: &[u8]) {
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
         let needed = self.0.len() + bytes.len();
         if needed > self.0.capacity() {
             let mut grown = Zeroizing::new(Vec::with_capacity(needed.max(2 * self.0.len())));
@@ -43,15 +43,15 @@ impl Buffer {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Takes a piece of an answer over, and wipes it where nobody else holds it.
-    pub(super) fn absorb(&mut self, piece: Bytes) {
+    /// Appends a piece of an answer, and wipes the piece unless it is shared.
+    pub(crate) fn absorb(&mut self, piece: Bytes) {
         self.extend(&piece);
         if let Ok(mut piece) = piece.try_into_mut() {
             piece.zeroize();
         }
     }
 
-    pub(super) fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         &self.0
     }
 }
@@ -68,7 +68,7 @@ impl io::Write for Buffer {
 }
 
 /// A request body that is wiped when the last user drops it.
-pub(super) fn to_json(value: &impl Serialize) -> Bytes {
+pub(crate) fn to_json(value: &impl Serialize) -> Bytes {
     // Large enough for every stored key, so that the buffer hardly ever grows.
     let mut buffer = Buffer::with_capacity(1024);
     serde_json::to_writer(&mut buffer, value).expect("texts and numbers are JSON");
@@ -76,12 +76,12 @@ pub(super) fn to_json(value: &impl Serialize) -> Bytes {
 }
 
 /// Bytes that are wiped when the last user drops them.
-pub(super) fn wiped_bytes(bytes: Vec<u8>) -> Bytes {
+pub(crate) fn wiped_bytes(bytes: Vec<u8>) -> Bytes {
     Bytes::from_owner(Zeroizing::new(bytes))
 }
 
 /// A JSON object of one field.
-pub(super) struct Field<'a, T>(pub(super) &'a str, pub(super) T);
+pub(crate) struct Field<'a, T>(pub(crate) &'a str, pub(crate) T);
 
 impl<T: Serialize> Serialize for Field<'_, T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -92,9 +92,9 @@ impl<T: Serialize> Serialize for Field<'_, T> {
     }
 }
 
-/// The text at a path of field names in a JSON object, in one copy; `None` if there is no such
-/// field. Everything beside the path is skipped.
-pub(super) fn text_at(body: &[u8], path: &[&str]) -> Result<Option<Zeroizing<String>>, BadBody> {
+/// The text at a path of field names in a JSON object, copied once; `None` if there is no such
+/// field. All other fields are skipped.
+pub(crate) fn text_at(body: &[u8], path: &[&str]) -> Result<Option<Zeroizing<String>>, BadBody> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let text = TextAt { path, life: PhantomData }.deserialize(&mut json).map_err(describe)?;
     json.end().map_err(describe)?;
@@ -102,11 +102,11 @@ pub(super) fn text_at(body: &[u8], path: &[&str]) -> Result<Option<Zeroizing<Str
 }
 
 /// Decodes JSON.
-pub(super) fn from_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, BadBody> {
+pub(crate) fn from_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, BadBody> {
     serde_json::from_slice(body).map_err(describe)
 }
 
-/// Where it went wrong, and nothing of what stands there: the library's own text quotes it.
+/// The place of the fault without the JSON there, which the library's own text quotes.
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn describe(error: serde_json::Error) -> BadBody {
     if error.is_eof() {

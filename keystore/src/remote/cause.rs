@@ -1,18 +1,18 @@
-//! Why a request failed: the layers of the HTTP client only say that sending failed, and name the
-//! URL.
+//! Why a request got no answer: the layers of the HTTP client only say that sending failed, and name
+//! the URL.
 
 use std::error::Error;
 
-use super::super::tls;
+use super::tls;
 use crate::files_hint;
 
-/// Whether the TLS handshake failed because of a certificate. With TLS 1.3 a server refuses that
-/// of its client only after the handshake, in the place of an answer.
+/// Whether the TLS handshake failed because of a certificate. With TLS 1.3 a server refuses the
+/// certificate of its client only after the handshake, in place of an answer.
 pub(super) fn is_certificate(error: &reqwest::Error) -> bool {
     causes(error).any(tls::is_of_certificate)
 }
 
-/// The cause at the bottom, and what to do about it.
+/// The innermost cause, and what to do about it.
 pub(super) fn innermost(error: &reqwest::Error) -> String {
     if let Some(advice) = causes(error).find_map(tls::explain) {
         return advice;

@@ -7,22 +7,22 @@ use url::Url;
 
 use crate::config;
 
-/// A connection that takes longer counts as none. In a data centre it takes milliseconds.
+/// The time limit of connecting, which takes milliseconds in a data centre.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// The kernel probes idle connections this often, so that a firewall does not forget them and a
-/// host that lost its power is found out.
+/// host without power is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// Bytes that stay unacknowledged for this long end a connection.
 const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(5);
 
-/// Idle connections are closed after this time; Vault itself closes them after 5 minutes.
+/// Idle connections are closed after this time; Vault, for one, closes them after 5 minutes.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
-/// HTTP/1.1 alone: with HTTP/2 all requests share one connection, and when that one is dead
-/// without a word all of them wait. The environment names no proxy beside those of the
-/// configuration, and redirects are not followed, because they would take the token along.
+/// Builds a client of HTTP/1.1 alone: with HTTP/2 all requests share one connection, and wait
+/// together when that one is dead without notice. Proxies come from the configuration, not from the
+/// environment. Redirects are not followed, because the token would be sent with them.
 pub(super) fn build(
     tls: ClientConfig,
     proxy: Option<Proxy>,
