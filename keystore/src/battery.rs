@@ -1,5 +1,5 @@
-//! What every key store does alike, as tests. A backend calls [`run`] with a function that opens
-//! an empty store.
+//! The tests that every key store passes, backends and wrappers alike. A store's own tests call
+//! [`run`] with a function that opens an empty store.
 
 use std::sync::Arc;
 

@@ -12,25 +12,25 @@ use tokio::time;
 
 use crate::{Error, KeyStore, Limit, Value};
 
-/// Until the key store is open and its rights are known. With the two limits below a check ends
-/// within 30 s, whatever the key store does.
+/// Time limit for opening the key store and proving its rights. With the two limits below a check
+/// ends within 30 s, whatever the key store does.
 const PREPARE_LIMIT: Duration = Duration::from_secs(13);
 
-/// For what is done with the scratch key. A single create may take 12 s by itself.
+/// Time limit for using the scratch key. A single create may take 12 s by itself.
 const SCRATCH_LIMIT: Duration = Duration::from_secs(12);
 
-/// For taking the scratch key away.
+/// Time limit for removing the scratch key.
 pub(crate) const CLEAN_LIMIT: Duration = Duration::from_secs(4);
 
-/// What the scratch key holds: no key, so that nobody can use one that was left behind.
+/// The value of the scratch key. It is not a key, so nobody can use one that was left behind.
 pub(crate) const SCRATCH_VALUE: &str = "scratch value of kes check";
 
-/// What was found out of one thing that a server needs.
+/// The result for one thing that a server needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What was looked at.
+    /// What was checked.
     pub step: Step,
-    /// How it is.
+    /// The result.
     pub verdict: Verdict,
     /// One line for an operator: what was found, and what to do about it. No secret.
     pub text: String,
@@ -41,7 +41,7 @@ pub struct Finding {
 pub enum Step {
     /// What the configuration names: folder, certificates, private keys.
     Open,
-    /// A connection, and whoever answers at its other end being well.
+    /// A connection to a server that is healthy.
     Connection,
     /// A login.
     Login,
@@ -72,12 +72,12 @@ pub enum Right {
     Decrypt,
 }
 
-/// How something is.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// As it has to be.
+    /// It is as a server needs it.
     Ok,
-    /// A server works with it, and it is surely not meant so.
+    /// A server works with it, but it is hardly intended.
     Warning,
     /// A server does not work with it.
     Failed,
@@ -102,10 +102,10 @@ impl std::fmt::Display for Step {
     }
 }
 
-/// Takes findings, one by one as they are made.
+/// Passes findings on, one by one as they are made.
 pub(crate) struct Report<'a> {
     sink: &'a mut (dyn FnMut(Finding) + Send),
-    /// What is looked at now.
+    /// What is being checked.
     step: Step,
     failed: bool,
 }
@@ -143,7 +143,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Does what can be broken off at any time.
+/// Runs a part of the check that can be cancelled at any time.
 pub(crate) async fn within(
     stop: impl Future<Output = ()>,
     report: &mut Report<'_>,
@@ -168,7 +168,7 @@ pub(crate) async fn within(
     }
 }
 
-/// The life of a key, with the scratch key. `lists` says whether keys may be listed.
+/// Creates, reads, lists and deletes the scratch key. `lists` says whether keys may be listed.
 pub(crate) async fn use_scratch_key(
     store: &impl KeyStore,
     scratch: &KeyName,
@@ -202,11 +202,11 @@ pub(crate) async fn use_scratch_key(
     }
 }
 
-/// Deletes a key, if it is there.
+/// Deletes a key if it exists.
 pub(crate) async fn remove(store: &impl KeyStore, name: &KeyName) -> Result<(), String> {
     match store.delete(name).await {
         Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
-        // A read-only file system refuses to delete what is not there, too.
+        // A read-only file system also refuses to delete a file that does not exist.
         Err(error) => match store.read(name).await {
             Err(Error::NotFound { .. }) => Ok(()),
             _ => Err(error.to_string()),
@@ -214,7 +214,7 @@ pub(crate) async fn remove(store: &impl KeyStore, name: &KeyName) -> Result<(), 
     }
 }
 
-/// Takes the scratch key away if it is still there, and says so if that fails.
+/// Removes the scratch key if it still exists, and reports if that fails.
 pub(crate) async fn clean(
     gone: impl Future<Output = Result<(), String>>,
     scratch: &KeyName,
@@ -229,7 +229,7 @@ pub(crate) async fn clean(
     report.failed(format!("'{scratch}' may stay behind, delete it: {reason}"));
 }
 
-/// A name that no user has.
+/// A random name that no user's key has.
 pub(crate) fn scratch_name() -> KeyName {
     let mut bytes = [0; 16];
     kes_crypto::random::fill(&mut bytes);

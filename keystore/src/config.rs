@@ -1,5 +1,5 @@
-//! What the configuration says of a key store (contract `config.md`, Key stores), checked and
-//! typed. Reading the file is the configuration's work, opening the store that of the backends.
+//! The configuration of a key store (contract `config.md`, Key stores), checked and typed. The
+//! crate for the configuration reads it from the file; a backend opens a store with it.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ pub enum Config {
 }
 
 impl Config {
-    /// Where the keys of this store live, without how to get at them: two configurations with
-    /// one location have the same keys. For comparing, not for showing.
+    /// Where the keys of this store are, without credentials: two configurations with the same
+    /// location have the same keys. For comparison, not for display.
     pub fn location(&self) -> String {
         match self {
             Self::Fs(Fs { path }) => format!("fs {}", path.display()),
@@ -56,17 +56,17 @@ pub struct Vault {
     pub version: KvVersion,
     /// Namespace of every call but health; empty for none.
     pub namespace: String,
-    /// Path below the engine that keys stand in; may hold `/`.
+    /// Path of the keys below the engine; may contain `/`.
     pub prefix: String,
-    /// Wrapping by the transit engine.
+    /// Encryption of stored keys by the transit engine.
     pub transit: Option<Transit>,
-    /// How a token is got.
+    /// How the server logs in.
     pub login: Login,
     /// TLS to Vault.
     pub tls: VaultTls,
     /// The proxies of endpoints that are reached through one.
     pub proxies: Vec<Proxy>,
-    /// How often health is asked; default 15 s.
+    /// How often Vault is asked for its health; default 15 s.
     pub ping: Duration,
 }
 
@@ -88,7 +88,7 @@ pub struct Transit {
     pub key: String,
 }
 
-/// How a token is got.
+/// How the server logs in.
 #[derive(Debug)]
 pub enum Login {
     /// `keystore.vault.approle`
@@ -120,7 +120,7 @@ pub enum Login {
 pub enum AppRoleSecret {
     /// `secret`
     Literal(SecretText),
-    /// `secret_file`: read anew at each login.
+    /// `secret_file`: read again at each login.
     File(ConfiguredPath),
 }
 
@@ -129,7 +129,7 @@ pub enum AppRoleSecret {
 pub enum Jwt {
     /// The token itself.
     Literal(SecretText),
-    /// A file, read anew at each login: what holds a `/`.
+    /// A file, read again at each login: the value contains a `/`.
     File(ConfiguredPath),
 }
 
@@ -171,7 +171,7 @@ pub struct Proxy {
 pub struct SecretText(String);
 
 impl SecretText {
-    /// Takes a text over.
+    /// Takes ownership of a text.
     pub const fn new(text: String) -> Self {
         Self(text)
     }

@@ -27,25 +27,25 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Why a key store did not do as asked. The texts are for the log alone: clients get the
-/// contract's answer. None of them holds a secret.
+/// Why a call of a key store failed. The texts are for the log alone: clients get the contract's
+/// answer. None of them holds a secret.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// A key with the name stands, or another server won the race to create it.
+    /// A key with the name exists, or another server created it at the same moment.
     #[error("key '{name}' already exists")]
     Exists {
         /// The key.
         name: KeyName,
     },
 
-    /// No key with the name stands.
+    /// No key with the name exists.
     #[error("key '{name}' does not exist")]
     NotFound {
         /// The key.
         name: KeyName,
     },
 
-    /// What stands in the store is no stored key.
+    /// The entry in the store is not a stored key.
     #[error("key store: {store}: key '{name}' is damaged: {reason}")]
     Corrupt {
         /// The kind of store.
@@ -56,7 +56,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// What stands in the store may be whole, and this server cannot use it as it is configured.
+    /// The entry in the store may be intact, but this server cannot use it as it is configured.
     #[error("key store: {store}: {reason}")]
     Unusable {
         /// The kind of store.
@@ -101,7 +101,7 @@ impl Error {
 /// Why a key store was not opened. The texts hold no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The folder of keys is missing and cannot be made, or cannot be read.
+    /// The folder of keys is missing and cannot be created, or cannot be read.
     #[error("{}", about_folder(path, reason))]
     Folder {
         /// The folder.

@@ -1,5 +1,5 @@
-//! One file a key, in one folder: the file's name is the key's, its content the stored key
-//! (contract `crypto-and-storage.md`, In a key store).
+//! Keys as files of one folder: the name of a file is the name of the key, and its content is the
+//! stored key (contract `crypto-and-storage.md`, In a key store).
 //!
 //! A disk may hang, above all one on a network. So its blocking calls run on threads outside of
 //! the runtime's workers, a bounded number at a time, and a caller does not wait for them beyond
@@ -8,7 +8,7 @@
 /// Proof that a folder can be used.
 pub(crate) mod check;
 
-/// The folder itself: blocking calls.
+/// The blocking calls on the folder.
 mod folder;
 
 use std::io;
@@ -27,25 +27,25 @@ use crate::config::ConfiguredPath;
 use crate::wrap::Deadline;
 use crate::{Error, KeyStore, Kind, Limit, OpenError, Page, State, Value};
 
-/// How long a caller waits for the disk: less than the 15 s of its route, so that its client is
-/// given an answer.
+/// How long a caller waits for the disk: less than the 15 s of its route, so that its client gets
+/// an answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// How many calls may be at the disk at once. Each holds a thread of the runtime's blocking pool
-/// for as long as the disk hangs; the pool is shared and has 512.
+/// How many calls may be at the disk at once. Each occupies a thread of the runtime's blocking pool
+/// for as long as the disk hangs; the pool is shared and has 512 threads.
 const MAX_CALLS: usize = 64;
 
-/// How often the folder is looked at.
+/// How often the folder is checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A look at the folder that takes longer counts as failed.
+/// A check of the folder that takes longer counts as failed.
 const CHECK_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How many entries of the folder are looked at in one go for what creators left unfinished.
+/// How many entries of the folder are searched for unfinished files before a pause.
 const SWEEP_ENTRIES: usize = 200;
 
-/// How long others have their turn then. A folder of a million keys takes a minute: neither a
-/// start nor a reload waits for that, and requests beside it do not either.
+/// The length of that pause, in which requests use the disk. To search a folder of a million keys
+/// takes a minute: neither a start nor a reload waits for it.
 const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 
 /// The kind of this store.
@@ -62,21 +62,21 @@ pub struct FsBackend {
     watch: JoinHandle<()>,
 }
 
-/// What the last look at the folder found, and since when the next one is at it.
+/// What the last check of the folder found, and since when the next one is under way.
 struct Health {
     state: State,
-    /// Why it is not available.
+    /// Why the folder is not available.
     cause: Option<String>,
     checking_since: Option<Instant>,
 }
 
 impl Deadline<FsBackend> {
-    /// Opens a folder; it is made if it is missing, for this user alone. What a creator that
-    /// crashed over an hour ago left behind is removed soon after. Must be called within a tokio
+    /// Opens a folder; creates it for this user alone if it is missing. A background task removes
+    /// unfinished files that a crashed server left over an hour ago. Must be called within a tokio
     /// runtime.
     ///
     /// # Errors
-    /// [`OpenError::Folder`] if it cannot be made or read, or does not answer.
+    /// [`OpenError::Folder`] if it cannot be created or read, or does not answer.
     pub async fn open(path: impl Into<ConfiguredPath>) -> Result<Self, OpenError> {
         let path = path.into();
         let opened = task::spawn_blocking({
@@ -164,7 +164,7 @@ impl KeyStore for FsBackend {
         .await
     }
 
-    /// What the last look at the folder found: at most some seconds old, and never waited for.
+    /// What the last check found: at most some seconds old.
     fn state(&self) -> State {
         let health = self.health.lock();
         match health.checking_since {
@@ -181,7 +181,7 @@ impl KeyStore for FsBackend {
         format!("filesystem: {}", self.path().display())
     }
 
-    /// What the last look at the folder found, unless it is available.
+    /// Why the folder is not available, if the last check found that.
     fn trouble(&self) -> Option<String> {
         let cause = self.health.lock().cause.clone()?;
         Some(format!("folder '{}' is not available: {cause}", self.path().display()))
@@ -194,7 +194,7 @@ impl Drop for FsBackend {
     }
 }
 
-/// Removes what creators left unfinished long ago.
+/// Removes unfinished files of long ago.
 async fn sweep(entries: Entries) {
     let mut left = Some(entries);
     while let Some(entries) = left.take() {
@@ -204,7 +204,8 @@ async fn sweep(entries: Entries) {
     }
 }
 
-/// Looks at the folder until it is aborted, and tells when it goes away, why, and when it is back.
+/// Checks the folder at intervals until it is aborted, and logs when it goes away, why, and when it
+/// is back.
 async fn watch(folder: Arc<Folder>, health: Arc<Mutex<Health>>) {
     let mut told = None;
     loop {
@@ -231,7 +232,7 @@ async fn watch(folder: Arc<Folder>, health: Arc<Mutex<Health>>) {
     }
 }
 
-/// Tells why the folder is not available, or that it is, if that is news.
+/// Logs why the folder is not available, or that it is available again, unless that was logged last.
 fn tell(folder: &Folder, told: &mut Option<String>, cause: Option<String>) {
     let path = folder.path().display();
     match &cause {

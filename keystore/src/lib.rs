@@ -2,16 +2,16 @@
 //! (contract `crypto-and-storage.md`; contract `vault.md`).
 //!
 //! A [`Store`] maps a [`KeyName`](kes_api::KeyName) to a [`Value`], the text form of a
-//! [`Record`]. It does not cache, does not know policies, and never overwrites: what it says
-//! of a key is what stands in the store.
+//! [`Record`]. It does not cache, does not know policies, and never overwrites: what it returns
+//! for a key is what the store holds.
 
 /// The stored key: its fields, and its text form.
 pub mod record;
 
-/// What the configuration says of a key store, checked.
+/// The configuration of a key store, checked.
 pub mod config;
 
-/// Why a key store did not do as asked.
+/// Why a call of a key store failed.
 mod error;
 
 /// Proof that a key store can be used as it is configured.
@@ -35,7 +35,7 @@ mod page;
 /// Keys in memory, for the dev server.
 pub mod memory;
 
-/// One file a key.
+/// Keys as files of one folder.
 pub mod fs;
 
 /// Vault and OpenBao.

@@ -1,4 +1,4 @@
-//! Keys in memory, for the dev server: they go with the process.
+//! Keys in memory, for the dev server: they are lost when the process ends.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -12,7 +12,7 @@ use crate::{Error, KeyStore, Kind, Limit, Page, State, Value};
 /// A store that forgets everything when it is dropped.
 #[derive(Default)]
 pub struct MemoryStore {
-    // Sorted, so that a page costs no more than its names.
+    // Sorted, so that a page is read from its first name to its last.
     values: RwLock<BTreeMap<KeyName, Value>>,
 }
 

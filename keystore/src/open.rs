@@ -101,7 +101,7 @@ impl KeyStore for Store {
     }
 
     fn logins(&self) -> Option<Logins> {
-        with_backend!(self, store => KeyStore::logins(store))
+        with_backend!(self, store => store.logins())
     }
 }
 

@@ -1,19 +1,18 @@
-//! Pages of a listing: how much one holds, and how one is made of names in any order.
+//! Pages of a listing: how much a page holds, and how one is built from names in any order.
 //!
-//! A page is bounded by the bytes of the JSON that it becomes, so that a listing of a whole key
-//! store may be one page: names stand here one behind the other, which takes little more memory
-//! than that JSON.
+//! A page is bounded by the bytes of the JSON that it becomes, so a listing of a whole key store may
+//! be one page. The names are stored in one text, which takes little more memory than that JSON.
 
 use std::cmp::Ordering;
 
 use kes_api::KeyName;
 use kes_api::name::MAX_NAME_LEN;
 
-/// What a name takes in JSON beside its own bytes: quotes and a comma.
+/// The bytes of JSON that a name takes beside its own: quotes and a comma.
 const FRAME: usize = 3;
 
-/// How many names a builder of pages takes in beside those of a page before it drops what the page
-/// does not need. It only keeps a page of one name from being sorted for each name.
+/// The fewest names that a builder of pages collects before it sorts them and drops what the page
+/// does not need. Without it a page of one name would be sorted for every name.
 const SLACK: usize = 256;
 
 /// What a page may hold at most.
@@ -210,17 +209,17 @@ impl Page {
     }
 }
 
-/// Makes a page of names that come in any order, and more than once. It holds no more than about
-/// twice the names of the page, however many there are.
+/// Builds a page of names that come in any order, and more than once. It never holds more than about
+/// twice the names of the page.
 pub(crate) struct PageBuilder {
     limit: Limit,
     text: String,
     spans: Vec<Span>,
-    /// What the names take in JSON.
+    /// The bytes of JSON that the names take.
     bytes: usize,
-    /// The page is sure to end before this name.
+    /// The page certainly ends before this name.
     bound: Option<KeyName>,
-    /// How many names there were, and their bytes, after what was not needed was last dropped.
+    /// The number of names and their bytes after names were last dropped.
     kept: (usize, usize),
 }
 
@@ -236,8 +235,8 @@ impl PageBuilder {
         Self { limit, text: String::new(), spans: Vec::new(), bytes: 0, bound: None, kept: (0, 0) }
     }
 
-    /// Whether a name may be part of the page or the one after it, for who has to pay to find out
-    /// if it is a key.
+    /// Whether a name may be on the page or the one after it. For callers to whom it is costly to
+    /// find out whether it is a key.
     pub(crate) fn wants(&self, name: &KeyName) -> bool {
         self.bound.is_none_or(|bound| *name < bound)
     }
@@ -252,7 +251,7 @@ impl PageBuilder {
         self.text.push_str(name);
         self.bytes += name.len() + FRAME;
         let (names, bytes) = (self.spans.len() - self.kept.0, self.bytes - self.kept.1);
-        // As much again as a page has, so that sorting costs little for each name.
+        // One page more than before, so that each name is sorted only a few times.
         if names > SLACK && self.limit.is_exceeded(names, bytes) {
             self.drop_unneeded();
         }

@@ -1,7 +1,7 @@
-//! The folder of keys: blocking calls, each with all that makes it durable.
+//! The folder of keys: blocking calls, which are durable when they return.
 //!
-//! A key is written to a file of its own name in two steps: whole and synced under a name that no
-//! key can have, then renamed in one step that fails if the key exists. So a file with the name
+//! A key is written in two steps: first whole and synced under a name that no key can have, then
+//! renamed to the name of the key in one step that fails if the key exists. So a file with the name
 //! of a key is never empty or torn, whenever the process or the machine stops.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -18,11 +18,11 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::page::PageBuilder;
 use crate::{Error, Limit, Page, State, Value, files_hint};
 
-/// What the names of unfinished files start with. A key's name has no `.`.
+/// The names of unfinished files start with this. The name of a key has no `.`.
 const TEMPORARY: &str = ".new-";
 
-/// An unfinished file is that of a creator that crashed when it is older than this. Well above
-/// the time that a creator waits for a slow disk, and what two machines' clocks may differ.
+/// An unfinished file that is older than this was left by a server that crashed. Well above the time
+/// that a create waits for a slow disk, and the difference between the clocks of two machines.
 const STALE: Duration = Duration::from_secs(60 * 60);
 
 pub(super) struct Folder {
@@ -33,14 +33,14 @@ pub(super) struct Folder {
 pub(super) struct Opened {
     pub(super) folder: Folder,
     pub(super) state: State,
-    /// To look for unfinished files in.
+    /// The entries to search for unfinished files.
     pub(super) entries: Entries,
     /// Whether it did not exist before.
     pub(super) is_new: bool,
 }
 
 impl Folder {
-    /// Opens the folder; makes it if it is missing.
+    /// Opens the folder; creates it if it is missing.
     pub(super) fn open(path: PathBuf) -> io::Result<Opened> {
         let start = Instant::now();
         let is_new = make_folder(&path)?;
@@ -53,7 +53,7 @@ impl Folder {
         &self.path
     }
 
-    /// One call that costs little. Where the folder is not available, the cause as well.
+    /// Checks the folder with one cheap call. Also returns the cause if it is not available.
     pub(super) fn check(&self) -> (State, Option<String>) {
         let start = Instant::now();
         let (state, cause) = match fs::metadata(&self.path) {
@@ -69,7 +69,7 @@ impl Folder {
 
     pub(super) fn create(&self, name: KeyName, value: &Value) -> Result<(), Error> {
         let target = self.path.join(name.as_str());
-        // Only to answer right on a full disk as well: what decides is the renaming.
+        // Only to give the right answer on a full disk as well: the rename decides.
         if fs::symlink_metadata(&target).is_ok() {
             return Err(Error::Exists { name });
         }
@@ -88,7 +88,7 @@ impl Folder {
             |reason: &str| Error::Corrupt { store: super::KIND, name, reason: reason.to_owned() };
         let mut file = OpenOptions::new()
             .read(true)
-            // So that a pipe of that name does not block.
+            // Keeps a named pipe from blocking.
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
             .open(&path)
             .map_err(|error| self.missing_or_failed("open", name, &error))?;
@@ -100,7 +100,7 @@ impl Folder {
             Ok(size) if size <= Value::MAX_LEN => size,
             _ => return Err(corrupt("its file is too big for a stored key")),
         };
-        // One byte more, to see the end, and never grown: that would leave a copy behind.
+        // One byte more, to see the end. It never grows, because that would leave a copy behind.
         let mut bytes = Zeroizing::new(vec![0; size + 1]);
         let mut len = 0;
         while len < bytes.len() {
@@ -142,12 +142,13 @@ impl Folder {
         Ok(page.finish())
     }
 
-    /// Makes what was renamed or removed last through a loss of power.
+    /// Makes the last rename or removal durable.
     fn sync(&self) -> io::Result<()> {
         sync_folder(&self.path)
     }
 
-    /// No file: no key, unless the whole folder is gone.
+    /// The error of a call on a file. A missing file is a missing key, unless the whole folder is
+    /// missing.
     fn missing_or_failed(&self, action: &str, name: KeyName, error: &io::Error) -> Error {
         if error.kind() == io::ErrorKind::NotFound {
             match fs::metadata(&self.path) {
@@ -160,11 +161,12 @@ impl Folder {
     }
 }
 
-/// The entries of a folder that were not looked at yet. An unfinished file holds key material.
+/// The entries of a folder that were not searched yet. An unfinished file holds key material.
 pub(super) struct Entries(fs::ReadDir);
 
 impl Entries {
-    /// Removes what is unfinished and stale among the next `count`; what is left, if anything.
+    /// Removes unfinished and stale files among the next `count` entries. Returns the entries that
+    /// remain, if any.
     pub(super) fn remove_stale(mut self, count: usize) -> Option<Self> {
         for _ in 0..count {
             let entry = match self.0.next()? {
@@ -185,16 +187,16 @@ impl Entries {
     }
 }
 
-/// A file on its way to be a key; removed when dropped.
+/// A file that is to become a key; removed when dropped.
 struct Temporary {
     path: PathBuf,
     renamed: bool,
 }
 
 impl Temporary {
-    /// Writes a file that no key's name finds, and syncs it.
+    /// Writes a file under a name that no key can have, and syncs it.
     fn write(folder: &Path, bytes: &[u8]) -> io::Result<Self> {
-        // Random, since creators on several machines may share the folder and a process ID.
+        // Random, because servers on several machines may share the folder and a process ID.
         let mut random = [0; 16];
         kes_crypto::random::fill(&mut random);
         let path = folder.join(format!("{TEMPORARY}{:032x}", u128::from_ne_bytes(random)));
@@ -215,7 +217,7 @@ impl Temporary {
                 self.renamed = true;
                 Ok(())
             }
-            // Not known to every file system, NFS for one.
+            // Some file systems do not support it, such as NFS.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.link(target),
             Err(error) => Err(error.into()),
         }
@@ -245,7 +247,7 @@ fn remove_unfinished(path: &Path) {
 }
 
 fn is_stale(entry: &fs::DirEntry) -> bool {
-    // Not that of a link's target. A time in the future is a clock that differs.
+    // This is not the metadata of a link's target. A time in the future comes from another clock.
     let Ok(metadata) = entry.metadata() else { return false };
     let age = metadata.modified().ok().and_then(|time| time.elapsed().ok());
     metadata.is_file() && age.is_some_and(|age| age > STALE)
@@ -262,8 +264,8 @@ fn is_file(entry: &fs::DirEntry) -> bool {
     }
 }
 
-/// Makes a folder and those above it, as far as they are missing, for this user alone. Whether it
-/// was missing.
+/// Creates a folder and those above it, as far as they are missing, for this user alone. Returns
+/// whether it was missing.
 fn make_folder(path: &Path) -> io::Result<bool> {
     let missing: Vec<&Path> =
         path.ancestors().take_while(|path| matches!(path.try_exists(), Ok(false))).collect();
@@ -282,7 +284,7 @@ fn make_folder(path: &Path) -> io::Result<bool> {
 
 fn sync_folder(path: &Path) -> io::Result<()> {
     match File::open(path)?.sync_all() {
-        // What a file system says that has no such call for folders.
+        // The answer of a file system that does not support the call on folders.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         result => result,
     }

@@ -69,7 +69,7 @@ async fn of_many_servers_exactly_one_succeeds() {
 }
 
 /// The policy grants the right to overwrite, and one server is slower than the other at every
-/// step: nothing but the election stands between them.
+/// step: only the create lock keeps it from overwriting.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_server_overwrites_nothing() {
     let world = World::new(KvVersion::V1);
@@ -119,7 +119,7 @@ async fn a_claim_that_may_live_is_respected() {
     let store = Arc::new(open(config(&node.url(), KvVersion::V1, &world.role)).await);
     let creator = Arc::clone(&store);
     let created = tokio::spawn(async move { create(&*creator, "k").await });
-    // It has stood for election, stepped back, and come again.
+    // It has tried to get the create lock, stepped back, and tried again.
     kes_testkit::wait::eventually_async(Duration::from_secs(8), "it claims twice", async || {
         let requests = node.requests();
         let claims = requests.iter().filter(|request| {

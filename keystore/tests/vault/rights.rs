@@ -199,8 +199,8 @@ async fn a_key_of_another_server_that_came_in_between_is_not_overwritten() {
     }
 }
 
-/// Without `list` there is no election: a server whose key was written over while it was creating
-/// it reads that back.
+/// Without `list` there is no create lock: a server whose key was overwritten while it was creating
+/// it finds that out when it reads the key back.
 #[tokio::test]
 async fn a_key_that_was_written_over_at_the_same_moment_is_not_taken_for_ones_own() {
     let granted = Arc::new(Granted::new(KvPolicy::V1Tenant, false));
@@ -223,7 +223,7 @@ async fn a_key_that_was_written_over_at_the_same_moment_is_not_taken_for_ones_ow
     assert_eq!(read(&store, "k").await.unwrap(), "of the other");
 }
 
-/// Where Vault or an election makes it possible.
+/// Where Vault or the create lock makes it possible.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_servers_one_succeeds_under_each_policy() {
     for policy in KvPolicy::ALL.into_iter().filter(|policy| policy.lists()) {
@@ -240,9 +240,9 @@ async fn of_many_servers_one_succeeds_under_each_policy() {
     }
 }
 
-/// Every right of the claims of an election may be missing.
+/// Every right that the create lock needs may be missing.
 #[tokio::test]
-async fn a_right_that_an_election_needs_may_be_missing() {
+async fn a_right_that_the_create_lock_needs_may_be_missing() {
     let all = ["create", "read", "delete", "list"];
     for missing in all {
         let granted = Granted::new(KvPolicy::V1, false);
@@ -263,9 +263,9 @@ async fn a_right_that_an_election_needs_may_be_missing() {
     }
 }
 
-/// The rights of an election go away while a server runs, at each step of one.
+/// The rights of the create lock are taken away while a server runs, at each step.
 #[tokio::test]
-async fn rights_that_are_taken_away_in_an_election_are_done_without() {
+async fn rights_that_are_taken_away_during_a_create_are_done_without() {
     let claims = "/v1/kv/.kes-claims/k/";
     for (method, path) in [("POST", claims), ("GET", "/v1/kv/.kes-claims/k"), ("DELETE", claims)] {
         let granted = Arc::new(Granted::new(KvPolicy::V1, false));
