@@ -237,15 +237,15 @@ impl PageBuilder {
 
     /// Whether a name may be on the page or the one after it. For callers to whom it is costly to
     /// find out whether it is a key.
-    pub(crate) fn wants(&self, name: &KeyName) -> bool {
-        self.bound.is_none_or(|bound| *name < bound)
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.bound.is_none_or(|bound| name < bound.as_str())
     }
 
     pub(crate) fn add(&mut self, name: KeyName) {
-        if !self.wants(&name) {
+        let name = name.as_str();
+        if !self.wants(name) {
             return;
         }
-        let name = name.as_str();
         let start = u32::try_from(self.text.len()).expect("names are far below 4 GiB");
         self.spans.push(Span { start, len: u8::try_from(name.len()).expect("at most 80") });
         self.text.push_str(name);
@@ -294,7 +294,9 @@ impl PageBuilder {
             let start = offset(span.start);
             &text[start..start + usize::from(span.len)]
         };
-        spans.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+        // The names that were kept last time are in order. This sort merges them with the others,
+        // where an unstable one would sort them again.
+        spans.sort_by(|a, b| name(a).cmp(name(b)));
         spans.dedup_by(|a, b| name(a) == name(b));
         let mut names = Names::default();
         self.bytes = 0;

@@ -134,8 +134,12 @@ impl Folder {
         for entry in entries {
             let entry = entry.map_err(|error| failed("list", &self.path, &error))?;
             let name = entry.file_name();
-            let Some(Ok(name)) = name.to_str().map(KeyName::parse) else { continue };
-            if pattern.matches(name.as_str()) && page.wants(&name) && is_file(&entry) {
+            // The cheapest test first: most entries of a large folder are of other pages.
+            let wanted = |name: &&str| pattern.matches(name) && page.wants(name);
+            let Some(name) = name.to_str().filter(wanted) else { continue };
+            if let Ok(name) = KeyName::parse(name)
+                && is_file(&entry)
+            {
                 page.add(name);
             }
         }
