@@ -358,3 +358,6 @@ impl Endpoint {
 fn location(response: &reqwest::Response) -> Option<String> {
     Some(response.headers().get(LOCATION)?.to_str().ok()?.to_owned())
 }
+
+#[cfg(test)]
+mod tests;
