@@ -18,6 +18,9 @@ mod asked;
 /// Proof that Vault can be used as it is configured.
 pub(crate) mod check;
 
+/// A call, and the right that it needs.
+mod call;
+
 /// Requests to Vault.
 mod client;
 

@@ -5,17 +5,7 @@ use std::fmt;
 use http::{HeaderValue, StatusCode};
 use percent_encoding::percent_decode_str;
 
-use super::client::Call;
-
-/// A right, by its word in the policies of Vault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Capability {
-    Create,
-    Read,
-    Update,
-    Delete,
-    List,
-}
+use super::call::{Call, Capability};
 
 /// The namespace of the requests, relative to the namespace of the login.
 #[derive(Debug, Default)]
@@ -39,18 +29,6 @@ struct Request {
     capability: Capability,
     /// The path that a policy has to name.
     grant: String,
-}
-
-impl fmt::Display for Capability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Create => "create",
-            Self::Read => "read",
-            Self::Update => "update",
-            Self::Delete => "delete",
-            Self::List => "list",
-        })
-    }
 }
 
 impl Space {
@@ -160,7 +138,7 @@ impl fmt::Display for Asked {
 
 #[cfg(test)]
 mod tests {
-    use super::super::engine::{delete, read};
+    use super::super::call::{delete, read};
     use super::super::paths::encode;
     use super::*;
 

@@ -17,8 +17,9 @@ use tokio::task::JoinSet;
 use tokio::time;
 use url::Url;
 
+use super::call::{Nothing, delete, read, write};
 use super::client::{Client, Credentials};
-use super::engine::{Engine, Nothing, delete, read, write};
+use super::engine::Engine;
 use super::fault::Fault;
 use super::listing::names_in;
 use super::mount::Form;

@@ -4,7 +4,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use rustls::ClientConfig;
 use url::Url;
 
-use super::asked::Capability;
+use super::call::Call;
 use super::consistency::Consistency;
 use super::fault::{Fault, Refusal};
 use crate::config;
@@ -19,19 +19,6 @@ const REQUEST: HeaderName = HeaderName::from_static("x-vault-request");
 pub(super) struct Client {
     http: remote::Client,
     pub(super) consistency: Consistency,
-}
-
-/// One call. Its path begins with `/v1/`.
-#[derive(Clone)]
-pub(super) struct Call {
-    pub(super) request: Request,
-    /// The right that it needs.
-    pub(super) right: Capability,
-    /// Whether a 403 may mean something else than a token that is no longer valid. The caller then
-    /// judges it: the session neither logs in nor repeats the call.
-    pub(super) judges_denial: bool,
-    /// Whether it must see the latest state, also at a node that lags behind.
-    pub(super) consistent: bool,
 }
 
 /// The credentials of a call.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use kes_api::KeyName;
 use tokio::time;
 
-use super::client::Call;
+use super::call::Call;
 use super::engine::{Engine, Guard};
 use super::fault::Fault;
 use super::jitter;

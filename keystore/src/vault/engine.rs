@@ -5,28 +5,22 @@ mod insert;
 
 use std::sync::Arc;
 
-use http::Method;
 use kes_api::KeyName;
+use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::asked::Capability;
-use super::client::Call;
+use super::call::{Call, delete, read};
 use super::fault::Fault;
 use super::mount::{Form, Mount};
 use super::paths::Paths;
 use super::session::Session;
+use crate::Error;
 use crate::config::KvVersion;
-use crate::remote::{ANSWER_LIMIT, Request, from_json, text_at, to_json};
-use crate::{Error, Value};
+use crate::remote::{from_json, text_at};
 
 pub(super) use self::insert::{Guard, LOOK, MAX_LAG};
-
-/// An answer that holds a value: the longest value, with room for what JSON escapes and for the
-/// metadata beside it.
-pub(super) const MAX_VALUE_ANSWER: usize = 4 * Value::MAX_LEN;
 
 /// The KV engine that holds the keys.
 pub(super) struct Engine {
@@ -146,52 +140,5 @@ impl Engine {
             Err(fault) if fault.is_not_found() => Ok(()),
             Err(fault) => Err(self.failed(fault).await),
         }
-    }
-}
-
-/// A JSON object without a field.
-#[derive(Serialize)]
-pub(super) struct Nothing {}
-
-/// A request that reads.
-pub(super) fn read(path: String) -> Call {
-    Call {
-        request: Request {
-            method: Method::GET,
-            path,
-            query: None,
-            body: None,
-            repeatable: true,
-            max_len: MAX_VALUE_ANSWER,
-            limit: ANSWER_LIMIT,
-        },
-        right: Capability::Read,
-        judges_denial: false,
-        consistent: true,
-    }
-}
-
-/// A request that deletes.
-pub(super) fn delete(path: String) -> Call {
-    let mut call = Call { right: Capability::Delete, ..read(path) };
-    call.request.method = Method::DELETE;
-    call
-}
-
-/// A request that writes. It is not repeated on its own.
-pub(super) fn write(path: String, secret: &impl Serialize) -> Call {
-    Call {
-        request: Request {
-            method: Method::POST,
-            path,
-            query: None,
-            body: Some(to_json(secret)),
-            repeatable: false,
-            max_len: MAX_VALUE_ANSWER,
-            limit: ANSWER_LIMIT,
-        },
-        right: Capability::Create,
-        judges_denial: false,
-        consistent: true,
     }
 }

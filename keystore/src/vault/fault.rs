@@ -4,8 +4,8 @@ mod detail;
 use http::StatusCode;
 
 use self::detail::{Condition, Detail};
-use super::asked::{Asked, Capability, Space};
-use super::client::Call;
+use super::asked::{Asked, Space};
+use super::call::{Call, Capability};
 use crate::remote;
 
 /// Why a call to Vault failed.

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use tokio::sync::{Notify, watch};
 use tokio::time;
 
-use super::asked::Capability;
-use super::client::{Call, Client, Credentials};
+use super::call::{Call, Capability};
+use super::client::{Client, Credentials};
 use super::fault::Fault;
 use super::jitter;
 use super::patience::Waiting;

@@ -27,9 +27,8 @@ use url::form_urlencoded;
 
 use self::names::{NameParser, NameSink};
 use self::prefetch::Prefetch;
-use super::asked::Capability;
-use super::client::Call;
-use super::engine::{Engine, read};
+use super::call::{Call, Capability, read};
+use super::engine::Engine;
 use super::fault::Fault;
 use super::mount::Form;
 use super::session::Session;

@@ -44,7 +44,8 @@ use tokio::time;
 
 use self::permission::Permission;
 pub(super) use self::release::{AGAIN, warn_of_leftover};
-use super::engine::{Engine, LOOK, MAX_LAG, delete, read, write};
+use super::call::{delete, read, write};
+use super::engine::{Engine, LOOK, MAX_LAG};
 use super::fault::Fault;
 use super::jitter;
 use super::listing::names_in;

@@ -18,8 +18,8 @@ use vaultrs::api::token::requests::RenewTokenSelfRequest;
 use vaultrs::api::{AuthInfo, EndpointResult};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::asked::Capability;
-use super::client::{Call, Client, Credentials};
+use super::call::{Call, Capability};
+use super::client::{Client, Credentials};
 use super::fault::Fault;
 use super::paths;
 use crate::config::{AppRoleSecret, ConfiguredPath, Jwt, Login, SecretText};

@@ -22,7 +22,8 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::engine::{Engine, read};
+use super::call::read;
+use super::engine::Engine;
 use super::fault::Fault;
 use crate::Error;
 use crate::config::KvVersion;

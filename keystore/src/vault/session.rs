@@ -19,7 +19,8 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time;
 
 use super::asked::Space;
-use super::client::{Call, Client, Credentials};
+use super::call::Call;
+use super::client::{Client, Credentials};
 use super::fault::Fault;
 use super::health::Health;
 use super::jitter;

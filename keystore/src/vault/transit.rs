@@ -6,9 +6,7 @@ use base64ct::{Base64, Encoding};
 use http::Method;
 use zeroize::Zeroizing;
 
-use super::asked::Capability;
-use super::client::Call;
-use super::engine::MAX_VALUE_ANSWER;
+use super::call::{Call, Capability, MAX_VALUE_ANSWER};
 use super::fault::Fault;
 use super::paths;
 use super::session::Session;

@@ -3,7 +3,8 @@ use std::sync::Arc;
 use http::StatusCode;
 use tokio::task::JoinSet;
 
-use super::super::engine::{Engine, Nothing, read, write};
+use super::super::call::{Nothing, read, write};
+use super::super::engine::Engine;
 use super::super::fault::Fault;
 use super::super::listing::may_list;
 use super::super::mount::Form;

@@ -9,7 +9,7 @@ use kes_api::KeyName;
 use tokio::time;
 use zeroize::Zeroizing;
 
-use super::super::client::Call;
+use super::super::call::Call;
 use super::super::jitter;
 use super::super::lock::{AGAIN, Claim, warn_of_leftover};
 use super::Creator;

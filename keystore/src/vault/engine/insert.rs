@@ -7,11 +7,11 @@ use kes_api::KeyName;
 use serde::{Deserialize, Serialize};
 use tokio::time;
 
-use super::super::client::Call;
+use super::super::call::{Call, read, write};
 use super::super::fault::Fault;
 use super::super::jitter;
 use super::super::mount::Form;
-use super::{Engine, read, write};
+use super::Engine;
 use crate::Error;
 use crate::config::KvVersion;
 use crate::remote::{Answer, Field, from_json};

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use kes_api::KeyName;
 use parking_lot::Mutex;
 
-use super::super::client::Call;
-use super::super::engine::{Nothing, delete, read, write};
+use super::super::call::{Call, Nothing, delete, read, write};
 use super::super::fault::Fault;
 use super::super::listing::list_all;
 use super::{CreateLock, unique};

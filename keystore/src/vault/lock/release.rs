@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time;
 
-use super::super::engine::delete;
+use super::super::call::delete;
 use super::super::jitter;
 use super::{Claim, CreateLock, DEAD};
 
