@@ -17,14 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kes_api::{KeyName, ListPattern};
-use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::{self, JoinHandle};
-use tokio::time::{self, Instant};
+use tokio::time;
 
 use self::folder::{Entries, Folder, Opened};
 use crate::config::ConfiguredPath;
-use crate::wrap::Deadline;
+use crate::wrap::{Check, Deadline, Health};
 use crate::{Error, KeyStore, Kind, Limit, OpenError, Page, State, Value};
 
 /// How long a caller waits for the disk: less than the 15 s of its route, so that its client gets
@@ -34,12 +33,6 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// How many calls may be at the disk at once. Each occupies a thread of the runtime's blocking pool
 /// for as long as the disk hangs; the pool is shared and has 512 threads.
 const MAX_CALLS: usize = 64;
-
-/// How often the folder is checked.
-const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-
-/// A check of the folder that takes longer counts as failed.
-const CHECK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How many entries of the folder are searched for unfinished files before a pause.
 const SWEEP_ENTRIES: usize = 200;
@@ -51,26 +44,19 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 /// The kind of this store.
 const KIND: Kind = Kind::Fs;
 
-/// A folder of keys, with a deadline for every call.
-pub type FsStore = Deadline<FsBackend>;
+/// A folder of keys, with a deadline for every call and regular checks.
+pub type FsStore = Deadline<Health<FsBackend>>;
 
 /// A folder of keys.
 pub struct FsBackend {
     folder: Arc<Folder>,
     calls: Arc<Semaphore>,
-    health: Arc<Mutex<Health>>,
-    watch: JoinHandle<()>,
-}
-
-/// What the last check of the folder found, and since when the next one is under way.
-struct Health {
+    /// How the folder was when it was opened.
     state: State,
-    /// Why the folder is not available.
-    cause: Option<String>,
-    checking_since: Option<Instant>,
+    sweeper: JoinHandle<()>,
 }
 
-impl Deadline<FsBackend> {
+impl Deadline<Health<FsBackend>> {
     /// Opens a folder; creates it for this user alone if it is missing. A background task removes
     /// unfinished files that a crashed server left over an hour ago. Must be called within a tokio
     /// runtime.
@@ -103,13 +89,15 @@ impl Deadline<FsBackend> {
                 ))
             );
         }
-        let folder = Arc::new(folder);
-        let health = Arc::new(Mutex::new(Health { state, cause: None, checking_since: None }));
-        let watch = watch(Arc::clone(&folder), Arc::clone(&health));
-        let watch = task::spawn(async { tokio::join!(sweep(entries), watch).1 });
-        let late = format!("folder '{}' did not answer", folder.path().display());
-        let calls = Arc::new(Semaphore::new(MAX_CALLS));
-        Ok(Self::new(FsBackend { folder, calls, health, watch }, DEADLINE, late))
+        let backend = FsBackend {
+            folder: Arc::new(folder),
+            calls: Arc::new(Semaphore::new(MAX_CALLS)),
+            state,
+            sweeper: task::spawn(sweep(entries)),
+        };
+        let name = format!("folder '{}'", path.display());
+        let late = format!("{name} did not answer");
+        Ok(Self::new(Health::new(backend, name), DEADLINE, late))
     }
 }
 
@@ -164,13 +152,8 @@ impl KeyStore for FsBackend {
         .await
     }
 
-    /// What the last check found: at most some seconds old.
     fn state(&self) -> State {
-        let health = self.health.lock();
-        match health.checking_since {
-            Some(since) if since.elapsed() > CHECK_DEADLINE => State::Unreachable,
-            _ => health.state,
-        }
+        self.state
     }
 
     fn kind(&self) -> Kind {
@@ -180,17 +163,20 @@ impl KeyStore for FsBackend {
     fn description(&self) -> String {
         format!("filesystem: {}", self.path().display())
     }
+}
 
-    /// Why the folder is not available, if the last check found that.
-    fn trouble(&self) -> Option<String> {
-        let cause = self.health.lock().cause.clone()?;
-        Some(format!("folder '{}' is not available: {cause}", self.path().display()))
+impl Check for FsBackend {
+    async fn check(&self) -> (State, Option<String>) {
+        let folder = Arc::clone(&self.folder);
+        task::spawn_blocking(move || folder.check())
+            .await
+            .unwrap_or_else(|ended| (State::Unavailable, Some(ended.to_string())))
     }
 }
 
 impl Drop for FsBackend {
     fn drop(&mut self) {
-        self.watch.abort();
+        self.sweeper.abort();
     }
 }
 
@@ -202,45 +188,6 @@ async fn sweep(entries: Entries) {
         left = piece.await.ok().flatten();
         time::sleep(SWEEP_PAUSE).await;
     }
-}
-
-/// Checks the folder at intervals until it is aborted, and logs when it goes away, why, and when it
-/// is back.
-async fn watch(folder: Arc<Folder>, health: Arc<Mutex<Health>>) {
-    let mut told = None;
-    loop {
-        time::sleep(CHECK_INTERVAL).await;
-        health.lock().checking_since = Some(Instant::now());
-        let looking = Arc::clone(&folder);
-        let look = async {
-            task::spawn_blocking(move || looking.check())
-                .await
-                .unwrap_or_else(|ended| (State::Unavailable, Some(ended.to_string())))
-        };
-        let mut look = std::pin::pin!(look);
-        let (state, cause) = match time::timeout(CHECK_DEADLINE, look.as_mut()).await {
-            Ok(found) => found,
-            Err(_) => {
-                let hangs = format!("it did not answer within {} s", CHECK_DEADLINE.as_secs());
-                health.lock().cause = Some(hangs.clone());
-                tell(&folder, &mut told, Some(hangs));
-                look.await
-            }
-        };
-        *health.lock() = Health { state, cause: cause.clone(), checking_since: None };
-        tell(&folder, &mut told, cause);
-    }
-}
-
-/// Logs why the folder is not available, or that it is available again, unless that was logged last.
-fn tell(folder: &Folder, told: &mut Option<String>, cause: Option<String>) {
-    let path = folder.path().display();
-    match &cause {
-        same if same == told => {}
-        Some(cause) => tracing::warn!("key store: fs: folder '{path}' is not available: {cause}"),
-        None => tracing::info!("key store: fs: folder '{path}' is available again"),
-    }
-    *told = cause;
 }
 
 #[cfg(test)]

@@ -3,4 +3,8 @@
 /// A time limit for every call.
 mod deadline;
 
+/// Health by regular checks.
+pub(crate) mod health;
+
 pub use deadline::Deadline;
+pub use health::{Check, Health};
