@@ -130,7 +130,10 @@ impl Deadline<VaultBackend> {
         let Some(endpoint) = config.endpoints.first().cloned() else {
             return Err(unusable("there is no endpoint".to_owned()));
         };
-        let tls = tls::load(&config.tls)?;
+        // In a thread for blocking calls: a file on a network mount may hang.
+        let loading = tokio::task::spawn_blocking(move || (tls::load(&config.tls), config));
+        let (tls, config) = loading.await.map_err(|ended| unusable(ended.to_string()))?;
+        let tls = tls?;
         let namespace = namespace(&config.namespace)?;
         let (Login::AppRole { namespace: own, .. } | Login::Kubernetes { namespace: own, .. }) =
             &config.login;

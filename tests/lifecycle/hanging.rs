@@ -64,6 +64,24 @@ fn signals_are_answered_while_a_file_of_a_reload_hangs() {
     }
 }
 
+/// The files of a key store are read by the key store itself. One thread has to suffice for all else.
+#[test]
+fn signals_are_answered_while_a_file_of_the_key_store_hangs() {
+    harness::run(async {
+        let mut server = Server::with(&Config::usual().env("TOKIO_WORKER_THREADS", "1"));
+        let mut admin = server.client(Who::Admin, Protocol::H2).await;
+        let pipe = server.file("ca.pem");
+        rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let vault = "{ vault: { endpoint: https://127.0.0.1:1, \
+                     approle: { id: a, secret: b }, tls: { ca: ca.pem } } }";
+        server.reload(&Config::usual().with("keystore", vault));
+        let _writer = wait_for_reader(&pipe);
+        assert_eq!(admin.send("GET", "/v1/status", "").await.status, 200);
+        server.signal(Signal::TERM);
+        assert_ends(&mut server);
+    });
+}
+
 /// What changes while a reload reads is not lost.
 #[test]
 fn a_signal_during_a_reload_is_followed_by_another_reload() {
