@@ -15,7 +15,7 @@
 //! 3. Of several servers with a claim, the one with the smallest claim waits until it is alone. The
 //!    others remove theirs and try again a little later. Most often they then find the key.
 //! 4. The claim of a server that died would block the key. Another server removes it after it has
-//!    seen it for [`DEAD`]: by then nothing that the dead server sent can still be carried out.
+//!    seen it for `DEAD`: by then nothing that the dead server sent can still be carried out.
 //!
 //! A write without an answer may yet be carried out: the claim stays until the outcome is known
 //! (`create/reconcile`). Where the policy does not grant the rights that this needs, keys are
