@@ -1,5 +1,7 @@
 //! Start, reload and stop (contract `config.md`, While it runs).
 
+use std::time::Duration;
+
 use crate::harness::{Client, Protocol, Server, Who};
 
 /// Where it listens.
@@ -25,6 +27,15 @@ mod start;
 
 /// SIGTERM and SIGINT.
 mod stop;
+
+/// For what has to happen: no matter of time, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Waits for the server's end, with status 0.
+fn assert_ends(server: &mut Server) {
+    assert_eq!(server.wait_for_exit(PATIENCE).code(), Some(0), "{}", server.stderr());
+    assert!(!server.stderr().contains("panicked"), "{}", server.stderr());
+}
 
 /// A key `k`, and a client that may use it.
 async fn with_key(server: &Server, protocol: Protocol) -> Client {

@@ -5,8 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kes_testkit::{Process, wait};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
+
+/// Makes a named pipe. Who opens it to read waits until somebody opens it to write.
+pub(crate) fn make_pipe(path: &Path) {
+    rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+}
 
 /// The memory of a server.
 ///
@@ -34,7 +39,7 @@ impl Gate {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("gate");
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        make_pipe(&pipe);
         Self { pipe, folder }
     }
 

@@ -17,6 +17,7 @@ mod who;
 pub(crate) use client::{Client, Protocol, Reply, tls_config, tls_connect};
 pub(crate) use exposition::{BY_CODE, Exposition, Kind, PROMETHEUS};
 pub(crate) use frames::{Frame, PREFACE, frame, head};
+pub(crate) use memory::make_pipe;
 pub(crate) use openssl::{Openssl, Tls, openssl};
 pub(crate) use raw::Raw;
 pub(crate) use server::{Config, Refused, Server, program};

@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use kes_testkit::{Port, Process, wait};
@@ -225,6 +225,16 @@ impl Server {
     /// The process.
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// Waits until the process has ended, no longer than this.
+    pub(crate) fn wait_for_exit(&mut self, limit: Duration) -> ExitStatus {
+        let mut status = None;
+        wait::eventually(limit, "the server ends", || {
+            status = self.process.exit_status();
+            status.is_some()
+        });
+        status.unwrap()
     }
 
     /// Sends the process a signal.

@@ -1,22 +1,19 @@
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use std::{fs, io::Write as _, thread};
 
 use kes_testkit::wait;
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::{PATIENCE, assert_ends};
 use crate::harness::{self, Config, Protocol, Server, Who};
-
-/// For what has to happen: no matter of time, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Puts a pipe in the place of a file. Who reads it hangs, as on a network mount that is away.
 fn replace_by_pipe(file: &Path) {
     fs::remove_file(file).unwrap();
-    rustix::fs::mknodat(CWD, file, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    harness::make_pipe(file);
 }
 
 /// Waits until somebody reads a pipe, and returns its other end.
@@ -28,16 +25,6 @@ fn wait_for_reader(pipe: &Path) -> File {
         writer.is_some()
     });
     writer.unwrap()
-}
-
-fn assert_ends(server: &mut Server) {
-    let mut status = None;
-    wait::eventually(PATIENCE, "the server ends", || {
-        status = server.process().exit_status();
-        status.is_some()
-    });
-    assert_eq!(status.unwrap().code(), Some(0), "{}", server.stderr());
-    assert!(!server.stderr().contains("panicked"), "{}", server.stderr());
 }
 
 /// What is logged of a SIGHUP during a reload.
@@ -71,7 +58,7 @@ fn signals_are_answered_while_a_file_of_the_key_store_hangs() {
         let mut server = Server::with(&Config::usual().env("TOKIO_WORKER_THREADS", "1"));
         let mut admin = server.client(Who::Admin, Protocol::H2).await;
         let pipe = server.file("ca.pem");
-        rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        harness::make_pipe(&pipe);
         let vault = "{ vault: { endpoint: https://127.0.0.1:1, \
                      approle: { id: a, secret: b }, tls: { ca: ca.pem } } }";
         server.reload(&Config::usual().with("keystore", vault));

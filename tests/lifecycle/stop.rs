@@ -12,15 +12,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use super::with_key;
+use super::{PATIENCE, assert_ends, with_key};
 use crate::harness::{self, Client, Config, Protocol, Server, Who, tls_config, tls_connect};
 
 const SIGNALS: [Signal; 2] = [Signal::TERM, Signal::INT];
 
 const HEAD: &str = "PUT /v1/key/encrypt/k HTTP/1.1\r\nhost: kes\r\ncontent-length: 20\r\n\r\n";
-
-/// For what has to happen: no matter of time, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(40);
 
 /// What the server says when it has waited in vain for its connections to end, for 10 s.
 const IN_VAIN: &str = "some requests did not finish in time";
@@ -28,17 +25,6 @@ const IN_VAIN: &str = "some requests did not finish in time";
 /// A server on which a request may stay under way for longer than any of these tests takes.
 fn server() -> Server {
     Server::with(&Config::usual().with("api", "{ /v1/key/encrypt/: { timeout: 2m } }"))
-}
-
-/// Waits for the server's end, with status 0.
-fn assert_ends(server: &mut Server) {
-    let mut status = None;
-    wait::eventually(PATIENCE, "the server ends", || {
-        status = server.process().exit_status();
-        status.is_some()
-    });
-    assert_eq!(status.unwrap().code(), Some(0), "{}", server.stderr());
-    assert!(!server.stderr().contains("panicked"), "{}", server.stderr());
 }
 
 /// The same, and nothing kept the server waiting until it gave up.

@@ -43,8 +43,7 @@ fn no_core_is_dumped() {
     assert_eq!(numbers.len(), 2, "{core}");
 
     server.signal(rustix::process::Signal::ABORT);
-    wait::eventually(PATIENCE, "the server ends", || !server.process().is_running());
-    let ended = server.process().exit_status().unwrap();
+    let ended = server.wait_for_exit(PATIENCE);
     assert!(!std::os::unix::process::ExitStatusExt::core_dumped(&ended), "{ended:?}");
     for entry in std::fs::read_dir(server.folder()).unwrap() {
         let name = entry.unwrap().file_name();

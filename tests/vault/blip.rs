@@ -133,10 +133,5 @@ fn a_server_that_waits_for_vault_can_be_stopped_and_left() {
         server.signal(rustix::process::Signal::TERM);
         assert_eq!(waiting.await.unwrap(), 502);
     });
-    let mut status = None;
-    wait::eventually(DEADLINE, "the server ends", || {
-        status = server.process().exit_status();
-        status.is_some()
-    });
-    assert!(status.unwrap().success());
+    assert!(server.wait_for_exit(DEADLINE).success());
 }

@@ -2,6 +2,7 @@ use std::sync::atomic::Ordering;
 
 use kes_api::route::ROUTES;
 use kes_policy::Policies;
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::testing::{
@@ -40,6 +41,17 @@ impl World {
     async fn delete(&self, key: &str) -> Result<(), Error> {
         let path = path(Operation::DeleteKey, key);
         self.keys.delete(&permit(Operation::DeleteKey, &path), name(key)).await
+    }
+
+    /// Starts a delete of `k` in a task of its own, and lets it come as far as it can.
+    async fn start_delete(&self) -> JoinHandle<Result<(), Error>> {
+        let keys = Arc::clone(&self.keys);
+        let delete = tokio::spawn(async move {
+            let path = path(Operation::DeleteKey, "k");
+            keys.delete(&permit(Operation::DeleteKey, &path), name("k")).await
+        });
+        settle().await;
+        delete
     }
 }
 
@@ -310,12 +322,7 @@ async fn a_key_that_is_read_while_it_is_deleted_does_not_stay() {
     let world = World::new().await;
     world.describe("k").await.unwrap();
     world.store.hold(true);
-    let keys = Arc::clone(&world.keys);
-    let delete = tokio::spawn(async move {
-        let path = path(Operation::DeleteKey, "k");
-        keys.delete(&permit(Operation::DeleteKey, &path), name("k")).await
-    });
-    settle().await;
+    let delete = world.start_delete().await;
     assert_eq!(world.keys.cached(), 0);
     // As if the store answered another read before it deleted the key.
     world.store.put(&name("k"), &record()).await;
@@ -339,12 +346,7 @@ async fn a_delete_over_a_reload_leaves_no_key_in_memory() {
     let world = World::new().await;
     world.describe("k").await.unwrap();
     world.store.hold(true);
-    let keys = Arc::clone(&world.keys);
-    let delete = tokio::spawn(async move {
-        let path = path(Operation::DeleteKey, "k");
-        keys.delete(&permit(Operation::DeleteKey, &path), name("k")).await
-    });
-    settle().await;
+    let delete = world.start_delete().await;
     // What the new login reads before the old one has deleted it.
     let login = FakeStore::with(&name("k")).await;
     let expiry = Expiry { any: seconds(300), unused: seconds(30), offline: seconds(0) };
