@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use kes_api::{Identity, KeyName, ListPattern, Operation, Timestamp};
 use kes_crypto::{Cipher, Key, Plaintext, Secret};
-use kes_keystore::{KeyStore, Limit, Logins, Page, Record, State, Store};
+use kes_keystore::{KeyStore, Limit, Logins, Page, Record, State};
 use kes_policy::{Permit, StartupPermit};
 use zeroize::Zeroizing;
 
@@ -237,6 +237,21 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         self.cache.records().store().state()
     }
 
+    /// Kind and place of the key store.
+    pub fn description(&self) -> String {
+        self.cache.records().store().description()
+    }
+
+    /// Why the key store is not reachable, for the log.
+    pub fn trouble(&self) -> Option<String> {
+        self.cache.records().store().trouble()
+    }
+
+    /// How the key store was logged in to, if it wants logins.
+    pub fn logins(&self) -> Option<Logins> {
+        self.cache.records().store().logins()
+    }
+
     /// How many keys are in memory.
     pub fn cached(&self) -> usize {
         self.cache.len()
@@ -266,24 +281,6 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
             Ok(())
         })
         .await
-    }
-}
-
-/// What only the key store of a server tells: other stores have no description.
-impl<O: Observer, C: Clock> Keys<Store, O, C> {
-    /// Kind and place of the key store.
-    pub fn description(&self) -> String {
-        self.cache.records().store().description()
-    }
-
-    /// Why the key store is not reachable, for the log.
-    pub fn trouble(&self) -> Option<String> {
-        self.cache.records().store().trouble()
-    }
-
-    /// How the key store was logged in to, if it wants logins.
-    pub fn logins(&self) -> Option<Logins> {
-        self.cache.records().store().logins()
     }
 }
 
