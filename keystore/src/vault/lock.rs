@@ -112,17 +112,12 @@ impl CreateLock {
     /// Tries to get the lock of a key; `None` if another server has precedence.
     pub(super) async fn acquire(self: &Arc<Self>, name: &KeyName) -> Result<Option<Claim>, Fault> {
         let claim = self.claim(name).await?;
-        match self.wait_until_alone(name, &claim).await {
-            Ok(true) => Ok(Some(claim)),
-            Ok(false) => {
-                self.release(claim).await;
-                Ok(None)
-            }
-            Err(fault) => {
-                self.release(claim).await;
-                Err(fault)
-            }
+        let is_alone = self.wait_until_alone(name, &claim).await;
+        if let Ok(true) = is_alone {
+            return Ok(Some(claim));
         }
+        self.release(claim).await;
+        is_alone.map(|_| None)
     }
 
     /// Writes a new claim.

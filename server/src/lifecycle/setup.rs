@@ -61,17 +61,9 @@ impl Setup {
         Self {
             address: config.address,
             tls: tls::Settings::of_config(config.tls, config.api.any_skips_auth()),
-            log: logging::Settings {
-                error: config.log.error,
-                audit: config.log.audit,
-                format: config.log.format,
-            },
+            log: log_settings(config.log),
             policies: config.policies,
-            expiry: Expiry {
-                any: config.cache.any,
-                unused: config.cache.unused,
-                offline: config.cache.offline,
-            },
+            expiry: expiry(config.cache),
             apis,
             keys: config.keys,
             store: StoreSetup::Configured(config.keystore),
@@ -80,8 +72,6 @@ impl Setup {
 
     /// A dev server's: all defaults, and an admin.
     pub(crate) fn dev(admin: Identity, certificate: Arc<CertifiedKey>) -> Self {
-        let cache = kes_config::Cache::default();
-        let log = kes_config::Log::default();
         Self {
             address: ConfiguredAddress::default(),
             tls: tls::Settings {
@@ -90,9 +80,9 @@ impl Setup {
                 ca: None,
                 optional: false,
             },
-            log: logging::Settings { error: log.error, audit: log.audit, format: log.format },
+            log: log_settings(kes_config::Log::default()),
             policies: Policies::of_admin(admin),
-            expiry: Expiry { any: cache.any, unused: cache.unused, offline: cache.offline },
+            expiry: expiry(kes_config::Cache::default()),
             apis: kes_api::route::ROUTES.map(|route| ApiSettings { timeout: route.timeout }),
             keys: Vec::new(),
             store: StoreSetup::Memory,
@@ -124,6 +114,14 @@ impl Setup {
         let generation = Generation { keys, policies: self.policies, apis: self.apis, location };
         Ok(Prepared { generation, reopened, pending: PendingKeys(self.keys) })
     }
+}
+
+const fn log_settings(log: kes_config::Log) -> logging::Settings {
+    logging::Settings { error: log.error, audit: log.audit, format: log.format }
+}
+
+const fn expiry(cache: kes_config::Cache) -> Expiry {
+    Expiry { any: cache.any, unused: cache.unused, offline: cache.offline }
 }
 
 /// An opened configuration. Putting it into use cannot fail.
