@@ -5,7 +5,7 @@
 //! | `Creator` (`create`), with `CreateLock` (`lock`) | creates a key that does not exist |
 //! | `Listing` (`listing`), with `Prefetch` | lists keys in pages |
 //! | `Transit` (`transit`) | encrypts stored keys |
-//! | `Engine` (`engine`, `mount`, `paths`) | the requests of KV version 1 and 2, and their answers |
+//! | `Engine` (`engine`, `paths`) | the requests of KV version 1 and 2, and their answers |
 //! | `Session` (`session`, `login`) | sends requests with a token, and keeps the token valid |
 //! | `Client` (`client`, `tls`) | what Vault adds to plain HTTP, above the client of all remote stores |
 //!
@@ -48,14 +48,8 @@ mod listing;
 /// The requests that get and keep a token.
 mod login;
 
-/// The version of the engine.
-mod mount;
-
 /// Paths in Vault.
 mod paths;
-
-/// Waiting for a Vault that is away for a moment.
-mod patience;
 
 /// Calls with a token, and the life of the token.
 mod session;

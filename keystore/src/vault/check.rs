@@ -22,7 +22,7 @@ use super::client::{Client, Credentials};
 use super::engine::Engine;
 use super::fault::Fault;
 use super::listing::names_in;
-use super::mount::Form;
+use super::paths::Form;
 use super::{VaultBackend, VaultStore, paths, tls};
 use crate::check::{CLEAN_LIMIT, Report, Step, clean, scratch_name, use_scratch_key, within};
 use crate::config::{self, KvVersion, Login};

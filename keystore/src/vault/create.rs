@@ -20,7 +20,7 @@ use super::fault::Fault;
 use super::jitter;
 use super::listing::prefetch::Prefetch;
 use super::lock::{Claim, CreateLock, DEAD, MAX_HOLD};
-use super::mount::Form;
+use super::paths::Form;
 use super::transit::Transit;
 use crate::config::KvVersion;
 use crate::{Error, Value};

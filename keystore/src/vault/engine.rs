@@ -3,6 +3,9 @@
 /// Writes that do not overwrite.
 mod insert;
 
+/// The version of the engine.
+mod mount;
+
 use std::sync::Arc;
 
 use kes_api::KeyName;
@@ -11,10 +14,10 @@ use serde::de::IgnoredAny;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use self::mount::Mount;
 use super::call::{Call, delete, read};
 use super::fault::Fault;
-use super::mount::{Form, Mount};
-use super::paths::Paths;
+use super::paths::{Form, Paths};
 use super::session::Session;
 use crate::Error;
 use crate::config::KvVersion;

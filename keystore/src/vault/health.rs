@@ -1,6 +1,9 @@
 //! The health of Vault. A background task asks Vault for it, every ordinary call adds its outcome,
 //! and reading the state sends no request.
 
+/// Waiting for a Vault that is away for a moment.
+pub(super) mod patience;
+
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,11 +14,11 @@ use serde::Deserialize;
 use tokio::sync::{Notify, watch};
 use tokio::time;
 
+use self::patience::Waiting;
 use super::call::{Call, Capability};
 use super::client::{Client, Credentials};
 use super::fault::Fault;
 use super::jitter;
-use super::patience::Waiting;
 use crate::State;
 use crate::remote::{Request, from_json};
 

@@ -30,7 +30,7 @@ use self::prefetch::Prefetch;
 use super::call::{Call, Capability, read};
 use super::engine::Engine;
 use super::fault::Fault;
-use super::mount::Form;
+use super::paths::Form;
 use super::session::Session;
 use crate::page::PageBuilder;
 use crate::{Error, Limit, Page};

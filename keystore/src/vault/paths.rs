@@ -4,12 +4,20 @@ use kes_api::KeyName;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::mount::Form;
 use crate::config::{KvVersion, Place, Vault};
 
 /// The folder below the prefix that holds the claims of creators on KV v1. No key can have this
 /// name, because of the dot.
 pub(super) const CLAIMS: &str = ".kes-claims";
+
+/// What an engine does with a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// KV version 1: one value a path.
+    Plain,
+    /// KV version 2: versions, metadata and compare-and-set.
+    Versioned,
+}
 
 /// The paths of the KV engine.
 pub(super) struct Paths {

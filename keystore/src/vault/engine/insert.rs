@@ -10,7 +10,7 @@ use tokio::time;
 use super::super::call::{Call, read, write};
 use super::super::fault::Fault;
 use super::super::jitter;
-use super::super::mount::Form;
+use super::super::paths::Form;
 use super::Engine;
 use crate::Error;
 use crate::config::KvVersion;

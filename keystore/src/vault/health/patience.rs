@@ -15,14 +15,14 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{self, Instant};
 
-use super::fault::Fault;
-use super::health::Health;
-use super::jitter;
+use super::super::fault::Fault;
+use super::super::jitter;
+use super::Health;
 
 /// How long a call waits for Vault's return, from its first try on. A cluster of OpenBao has a
 /// new leader within 4 s, the Vault client of the reference server gives up after 3 to 4.5 s, and
 /// a request that waits for a second call after this one is still answered in time
-/// ([`super::CALL_LIMIT`]).
+/// ([`CALL_LIMIT`](super::super::CALL_LIMIT)).
 const PATIENCE: Duration = Duration::from_millis(4500);
 
 /// A call does not wait where Vault had been away for longer than this when the call met it. Less
@@ -45,7 +45,7 @@ const SCOUT: Duration = Duration::from_millis(250);
 const MAX_WAITING: usize = 1024;
 
 /// What the calls to one Vault share of their waiting.
-pub(super) struct Waiting {
+pub(in crate::vault) struct Waiting {
     room: Semaphore,
     scout: Semaphore,
     /// Since when Vault does not do as asked, and when that was seen last.
@@ -53,7 +53,7 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn new() -> Self {
+    pub(in crate::vault) fn new() -> Self {
         Self {
             room: Semaphore::new(MAX_WAITING),
             scout: Semaphore::new(1),
@@ -62,7 +62,7 @@ impl Waiting {
     }
 
     /// Notes that Vault did not do as asked, in a way that may pass.
-    pub(super) fn failed(&self) {
+    pub(in crate::vault) fn failed(&self) {
         let now = Instant::now();
         let mut outage = self.outage.lock();
         *outage = match *outage {
@@ -72,7 +72,7 @@ impl Waiting {
     }
 
     /// Notes that Vault does as asked.
-    pub(super) fn ended(&self) {
+    pub(in crate::vault) fn ended(&self) {
         *self.outage.lock() = None;
     }
 
@@ -84,7 +84,7 @@ impl Waiting {
 }
 
 /// The patience of one call, from its first try on.
-pub(super) struct Patience<'a> {
+pub(in crate::vault) struct Patience<'a> {
     health: &'a Health,
     end: Instant,
     pause: Duration,
@@ -94,13 +94,13 @@ pub(super) struct Patience<'a> {
 
 impl<'a> Patience<'a> {
     /// Begins with the first try.
-    pub(super) fn new(health: &'a Health) -> Self {
+    pub(in crate::vault) fn new(health: &'a Health) -> Self {
         let end = Instant::now() + PATIENCE;
         Self { health, end, pause: PAUSES[0], room: None, scout: None }
     }
 
     /// Waits after a try that failed; whether another one is worth it.
-    pub(super) async fn outlasts(&mut self, fault: &Fault) -> bool {
+    pub(in crate::vault) async fn outlasts(&mut self, fault: &Fault) -> bool {
         self.scout = None;
         if !fault.may_pass() || Instant::now() >= self.end {
             return false;
@@ -153,7 +153,7 @@ mod tests {
 
     use http::StatusCode;
 
-    use super::super::fault::Refusal;
+    use super::super::super::fault::Refusal;
     use super::*;
     use crate::State;
 

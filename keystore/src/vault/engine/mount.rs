@@ -22,9 +22,10 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::call::read;
-use super::engine::Engine;
-use super::fault::Fault;
+use super::super::call::read;
+use super::super::fault::Fault;
+use super::super::paths::Form;
+use super::Engine;
 use crate::Error;
 use crate::config::KvVersion;
 use crate::remote::{from_json, text_at};
@@ -32,18 +33,9 @@ use crate::remote::{from_json, text_at};
 /// Vault is asked for the version again after this time, in case somebody made the engine anew.
 const KNOWN: Duration = Duration::from_secs(60);
 
-/// What an engine does with a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// KV version 1: one value a path.
-    Plain,
-    /// KV version 2: versions, metadata and compare-and-set.
-    Versioned,
-}
-
 /// What is known of the engine.
 #[derive(Default)]
-pub(super) struct Mount {
+pub(in crate::vault) struct Mount {
     state: Mutex<Option<State>>,
     /// Where the engine is mounted, as Vault says; `None` if Vault does not tell.
     path: Mutex<Option<String>>,
@@ -60,7 +52,7 @@ struct State {
 
 impl Engine {
     /// Of which form the engine is; `None` if nobody knows.
-    pub(super) async fn form(&self) -> Result<Option<Form>, Fault> {
+    pub(in crate::vault) async fn form(&self) -> Result<Option<Form>, Fault> {
         let known = *self.mount.state.lock();
         if let Some(State { form, since, asked: true }) = known
             && since.elapsed() < KNOWN
@@ -86,7 +78,7 @@ impl Engine {
     }
 
     /// In which form keys stand in the engine; `None` if nobody knows.
-    pub(super) async fn form_of_keys(&self) -> Result<Option<Form>, Fault> {
+    pub(in crate::vault) async fn form_of_keys(&self) -> Result<Option<Form>, Fault> {
         match self.version {
             KvVersion::V1 => Ok(Some(Form::Plain)),
             KvVersion::V2 => self.form().await,
@@ -94,7 +86,7 @@ impl Engine {
     }
 
     /// Asks Vault which form the engine is of.
-    pub(super) async fn ask_form(&self) -> Result<Form, Fault> {
+    pub(in crate::vault) async fn ask_form(&self) -> Result<Form, Fault> {
         let answer = self.session.call(&read(self.paths.mount())).await?;
         let text = |path: &[&str]| {
             text_at(answer.body.as_slice(), path)
@@ -109,12 +101,12 @@ impl Engine {
     }
 
     /// Of which form the engine is, if that was learned.
-    pub(super) fn known_form(&self) -> Option<Form> {
+    pub(in crate::vault) fn known_form(&self) -> Option<Form> {
         self.mount.state.lock().and_then(|state| state.form)
     }
 
     /// Remembers of which form the engine is, by an answer about keys.
-    pub(super) fn learn(&self, form: Form) {
+    pub(in crate::vault) fn learn(&self, form: Form) {
         self.note(form, false);
     }
 
@@ -134,7 +126,7 @@ impl Engine {
     }
 
     /// Learns the form from the answer to a read, where Vault did not tell it.
-    pub(super) fn learn_from(&self, answer: &[u8]) {
+    pub(in crate::vault) fn learn_from(&self, answer: &[u8]) {
         #[derive(Deserialize)]
         struct Secret {
             data: Fields,
@@ -160,7 +152,7 @@ impl Engine {
     }
 
     /// The error of a refused call.
-    pub(super) async fn failed(&self, fault: Fault) -> Error {
+    pub(in crate::vault) async fn failed(&self, fault: Fault) -> Error {
         // An engine of version 2 answers 404 with a text or 405 to the paths of version 1, or 403
         // where the policy grants those of version 2 alone.
         let may_be_versioned = match fault.status() {
@@ -182,7 +174,7 @@ impl Engine {
     }
 
     /// Refuses an engine of the configuration that is a path within an engine of this form.
-    pub(super) fn is_at_engine(&self, form: Option<Form>) -> Result<(), Error> {
+    pub(in crate::vault) fn is_at_engine(&self, form: Option<Form>) -> Result<(), Error> {
         match self.within_another(form) {
             Some(reason) => Err(Error::Unavailable { reason }),
             None => Ok(()),
@@ -191,7 +183,7 @@ impl Engine {
 
     /// What an operator is told of an engine that is a path within an engine of this form, as far
     /// as Vault says.
-    pub(super) fn within_another(&self, form: Option<Form>) -> Option<String> {
+    pub(in crate::vault) fn within_another(&self, form: Option<Form>) -> Option<String> {
         if self.version == KvVersion::V1 || form != Some(Form::Versioned) {
             return None;
         }
@@ -199,17 +191,17 @@ impl Engine {
     }
 
     /// Whether the configuration is for version 1 and the engine is known to be of version 2.
-    pub(super) async fn is_misread(&self) -> bool {
+    pub(in crate::vault) async fn is_misread(&self) -> bool {
         self.version == KvVersion::V1 && matches!(self.form().await, Ok(Some(Form::Versioned)))
     }
 
     /// The error of `version: v1` and an engine of version 2.
-    pub(super) fn is_versioned(&self) -> Error {
+    pub(in crate::vault) fn is_versioned(&self) -> Error {
         Error::Unavailable { reason: self.versioned_and_not_plain() }
     }
 
     /// What an operator is told of `version: v1` and an engine of version 2.
-    pub(super) fn versioned_and_not_plain(&self) -> String {
+    pub(in crate::vault) fn versioned_and_not_plain(&self) -> String {
         self.paths.versioned_and_not_plain(self.mount.path.lock().as_deref())
     }
 }
