@@ -88,6 +88,8 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    #[cfg(target_os = "linux")]
+    use crate::wipe::tests::{PATTERN, assert_no_pattern, memory};
 
     type Seal =
         fn(Cipher, &MessageKey, &[u8; NONCE_LEN], &[u8], &[u8], &mut [u8], &mut [u8; TAG_LEN]);
@@ -256,6 +258,16 @@ mod tests {
                 prop_assert!(out.iter().all(|byte| *byte == 0));
             }
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_key_of_a_message_is_wiped_when_it_is_dropped() {
+        let key = Box::new(MessageKey(PATTERN));
+        let at = key.0.as_ptr().addr();
+        assert_eq!(memory(at, Secret::LEN), PATTERN, "the memory of the key is read");
+        drop(key);
+        assert_no_pattern(at, Secret::LEN);
     }
 
     #[test]

@@ -227,4 +227,38 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_plaintext_that_moves_to_get_room_leaves_no_copy() {
+        use crate::wipe::tests::{PATTERN, assert_no_pattern};
+
+        let plaintext = PATTERN.repeat(4);
+        let len = plaintext.len();
+        for spare in [0, 1, OVERHEAD - 1, OVERHEAD] {
+            let mut body = Vec::with_capacity(len + spare);
+            body.extend_from_slice(&plaintext);
+            assert_eq!(body.capacity(), len + spare);
+            let old = body.as_ptr().addr();
+            make_room(&mut body);
+            assert!(body.capacity() >= len + OVERHEAD, "{spare} spare bytes");
+            assert_eq!(body, plaintext);
+            let has_moved = body.as_ptr().addr() != old;
+            assert_eq!(has_moved, spare < OVERHEAD, "{spare} spare bytes");
+            if has_moved {
+                assert_no_pattern(old, len);
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_plaintext_is_wiped_when_it_is_dropped() {
+        use crate::wipe::tests::{PATTERN, assert_no_pattern};
+
+        let plaintext = Plaintext(PATTERN.to_vec());
+        let at = plaintext.expose().as_ptr().addr();
+        drop(plaintext);
+        assert_no_pattern(at, PATTERN.len());
+    }
 }

@@ -77,4 +77,15 @@ mod tests {
         assert!(Secret::generate().expose() != Secret::generate().expose());
         assert!(Secret::generate().expose() != &[0; 32]);
     }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn is_wiped_when_it_is_dropped() {
+        use crate::wipe::tests::{PATTERN, assert_no_pattern};
+
+        let secret = Secret::from_slice(&PATTERN).unwrap();
+        let at = secret.expose().as_ptr().addr();
+        drop(secret);
+        assert_no_pattern(at, Secret::LEN);
+    }
 }

@@ -1,5 +1,7 @@
 //! Properties of `seal` and `open`, and of `open` on foreign bytes.
 
+use std::collections::HashSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kes_crypto::{Cipher, NotAuthentic, OVERHEAD};
@@ -268,15 +270,39 @@ proptest! {
     }
 }
 
-/// A new iv and nonce each time; the iv is what keeps message keys apart.
+/// A new iv and a new nonce each time. The iv alone keeps the keys of messages apart; the nonce is
+/// random as well (contract `crypto-and-storage.md`, Encrypting), which no opening shows.
 #[test]
-fn the_same_plaintext_never_gives_the_same_ciphertext() {
-    let key = key(Cipher::Aes256, [2; 32]);
-    let mut ivs: Vec<_> =
-        (0..1000).map(|_| Parts::of(&key.seal(b"plaintext", b"")).iv.to_vec()).collect();
-    ivs.sort_unstable();
-    ivs.dedup();
-    assert_eq!(ivs.len(), 1000);
+fn iv_and_nonce_of_each_ciphertext_are_random() {
+    for cipher in [Cipher::Aes256, Cipher::ChaCha20] {
+        let key = key(cipher, [2; 32]);
+        let sealed = |_| key.seal(b"plaintext", b"");
+        let data_key = |_| key.data_key(b"").1;
+        let sealed: Vec<_> = (0..1000).map(sealed).collect();
+        let data_keys: Vec<_> = (0..1000).map(data_key).collect();
+        for ciphertexts in [sealed, data_keys] {
+            let parts: Vec<_> = ciphertexts.iter().map(|bytes| Parts::of(bytes)).collect();
+            assert_random(cipher, parts.iter().map(|parts| parts.iv));
+            assert_random(cipher, parts.iter().map(|parts| parts.nonce));
+            // One is no part of the other.
+            let is_shared = |parts: &Parts<'_>| {
+                parts.iv.windows(8).any(|iv| parts.nonce.windows(8).any(|nonce| nonce == iv))
+            };
+            assert!(!parts.iter().any(is_shared), "{cipher:?}");
+        }
+    }
+}
+
+/// Asserts that no value comes twice, and that each byte of them takes most of its 256 values: of
+/// 1,000 random ones, a byte misses 5 on average, and 56 practically never.
+fn assert_random<'a>(cipher: Cipher, values: impl Iterator<Item = &'a [u8]>) {
+    let values: Vec<_> = values.collect();
+    let distinct: HashSet<_> = values.iter().collect();
+    assert_eq!(distinct.len(), values.len(), "{cipher:?}");
+    for at in 0..values[0].len() {
+        let bytes: HashSet<_> = values.iter().map(|value| value[at]).collect();
+        assert!(bytes.len() > 200, "{cipher:?}, byte {at}: {} values", bytes.len());
+    }
 }
 
 /// One ciphertext in 128 starts like an older format by chance.
