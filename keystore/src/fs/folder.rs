@@ -207,7 +207,7 @@ impl Temporary {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         let temporary = Self { path, renamed: false };
         file.write_all(bytes)?;
-        file.sync_all()?;
+        sync(&file, &temporary.path)?;
         Ok(temporary)
     }
 
@@ -287,11 +287,19 @@ fn make_folder(path: &Path) -> io::Result<bool> {
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
-    match File::open(path)?.sync_all() {
+    match sync(&File::open(path)?, path) {
         // The answer of a file system that does not support the call on folders.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         result => result,
     }
+}
+
+/// Makes the content of a file, or the entries of a folder, durable.
+#[cfg_attr(not(test), expect(unused_variables, reason = "tests note the path"))]
+fn sync(file: &File, path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    syncs::note(path)?;
+    file.sync_all()
 }
 
 fn failed(action: &str, path: &Path, error: &io::Error) -> Error {
@@ -314,8 +322,13 @@ fn is_away(error: &io::Error) -> bool {
     )
 }
 
+/// What was made durable, for tests.
+#[cfg(test)]
+mod syncs;
+
 #[cfg(test)]
 mod tests {
+    use super::syncs::Synced;
     use super::*;
 
     #[test]
@@ -367,5 +380,101 @@ mod tests {
         for errno in [Errno::NOENT, Errno::NOTDIR, Errno::STALE, Errno::TIMEDOUT] {
             assert!(matches!(of(errno), Error::Unreachable { .. }), "{errno:?}");
         }
+    }
+
+    fn name(text: &str) -> KeyName {
+        KeyName::parse(text).unwrap()
+    }
+
+    fn open(path: &Path) -> Folder {
+        Folder::open(path.to_owned()).unwrap().folder
+    }
+
+    /// A file or folder at the moment of its sync.
+    fn file(content: &str) -> Synced {
+        Synced::File(content.to_owned())
+    }
+
+    fn folder(path: &Path, names: &[&str]) -> Synced {
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        Synced::Folder(path.to_owned(), names)
+    }
+
+    #[test]
+    fn a_create_is_durable_when_it_returns() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (path, value) = (temporary.path(), Value::new("value".to_owned()));
+        let keys = open(path);
+        syncs::take();
+        keys.create(name("key"), &value).unwrap();
+        // First the whole content, then the name that leads to it.
+        assert_eq!(syncs::take(), [file("value"), folder(path, &["key"])]);
+        assert!(keys.create(name("key"), &value).is_err());
+        assert_eq!(syncs::take(), []);
+    }
+
+    #[test]
+    fn a_create_by_links_is_durable_when_it_returns() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path();
+        Temporary::write(path, b"value").unwrap().link(&path.join("key")).unwrap();
+        assert_eq!(syncs::take(), [file("value")]);
+    }
+
+    #[test]
+    fn a_delete_is_durable_when_it_returns() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path();
+        fs::write(path.join("key"), "value").unwrap();
+        let keys = open(path);
+        syncs::take();
+        keys.delete(name("key")).unwrap();
+        assert_eq!(syncs::take(), [folder(path, &[])]);
+        assert!(keys.delete(name("key")).is_err());
+        assert_eq!(syncs::take(), []);
+    }
+
+    #[test]
+    fn a_folder_that_is_made_is_durable_with_all_above_it() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path();
+        syncs::take();
+        open(&path.join("a/b"));
+        assert_eq!(syncs::take(), [folder(&path.join("a"), &["b"]), folder(path, &["a"])]);
+        open(&path.join("a/b"));
+        assert_eq!(syncs::take(), []);
+    }
+
+    #[test]
+    fn what_cannot_be_made_durable_is_an_error() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (path, value) = (temporary.path(), Value::new("value".to_owned()));
+        let keys = open(path);
+        let left = || fs::read_dir(path).unwrap().count();
+        let broken = |result: Result<(), Error>| {
+            let Err(Error::Unavailable { reason }) = result else { panic!("{result:?}") };
+            assert!(reason.ends_with(&io::Error::from(Errno::IO).to_string()), "{reason}");
+        };
+        // Without its content on the disk a file gets no name.
+        syncs::fail_after(0);
+        broken(keys.create(name("key"), &value));
+        assert_eq!(left(), 0);
+        syncs::fail_after(1);
+        broken(keys.create(name("key"), &value));
+        keys.delete(name("key")).unwrap();
+
+        keys.create(name("key"), &value).unwrap();
+        syncs::fail_after(0);
+        broken(keys.delete(name("key")));
+        syncs::fail_after(0);
+        let made = Folder::open(path.join("a")).err().unwrap();
+        assert_eq!(made.raw_os_error(), Some(Errno::IO.raw_os_error()));
+    }
+
+    #[test]
+    fn a_file_system_that_syncs_no_folders_is_served() {
+        let temporary = tempfile::tempdir().unwrap();
+        syncs::fail_after_with(0, Errno::INVAL);
+        sync_folder(temporary.path()).unwrap();
     }
 }
