@@ -88,6 +88,16 @@ impl NegativeCache {
     }
 }
 
+#[cfg(test)]
+impl NegativeCache {
+    /// How many names are remembered.
+    pub(crate) fn len(&self) -> usize {
+        let names = self.names.lock().len();
+        assert_eq!(self.count.load(Ordering::Relaxed), names);
+        names
+    }
+}
+
 impl Misses {
     fn is_recent(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.since) < WINDOW
@@ -131,7 +141,7 @@ mod tests {
         cache.record(name("k"), start + WINDOW);
         assert!(!cache.contains(&name("k"), start + WINDOW));
         cache.evict(start + 2 * WINDOW);
-        assert!(cache.names.lock().is_empty());
+        assert_eq!(cache.len(), 0);
     }
 
     #[test]
@@ -139,7 +149,46 @@ mod tests {
         let (cache, start) = (NegativeCache::default(), Instant::now());
         for n in 0..10_000 {
             cache.record(name(&format!("k{n}")), start);
+            assert!(cache.len() <= MAX_NAMES);
         }
-        assert!(cache.names.lock().len() <= MAX_NAMES);
+    }
+
+    #[test]
+    fn old_names_make_room_for_new_ones() {
+        let (cache, start) = (NegativeCache::default(), Instant::now());
+        for n in 1..MAX_NAMES {
+            cache.record(name(&format!("k{n}")), start);
+        }
+        let now = start + WINDOW;
+        for _ in 0..THRESHOLD {
+            cache.record(name("k"), now);
+        }
+        // All but one of them are old.
+        cache.record(name("new"), now);
+        assert_eq!(cache.len(), 2);
+        assert!(cache.contains(&name("k"), now));
+    }
+
+    #[test]
+    fn one_name_or_all_are_forgotten() {
+        let (cache, start) = (NegativeCache::default(), Instant::now());
+        for name in ["a", "b", "c"].map(name) {
+            for _ in 0..THRESHOLD {
+                cache.record(name, start);
+            }
+        }
+        cache.remove(&name("a"));
+        assert_eq!(
+            ["a", "b", "c"].map(|text| cache.contains(&name(text), start)),
+            [false, true, true]
+        );
+        assert_eq!(cache.len(), 2);
+        cache.clear();
+        assert_eq!(cache.len(), 0);
+        // Nothing of before counts.
+        cache.record(name("b"), start);
+        assert!(!cache.contains(&name("b"), start));
+        cache.evict(start);
+        assert_eq!(cache.len(), 1, "it is recent");
     }
 }

@@ -140,3 +140,41 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         to_refresh
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expiry(any: u64, unused: u64, offline: u64) -> Expiry {
+        let [any, unused, offline] = [any, unused, offline].map(Duration::from_millis);
+        Expiry { any, unused, offline }
+    }
+
+    #[test]
+    fn rounds_are_as_frequent_as_the_shortest_time_needs() {
+        for (times, milliseconds) in [
+            (expiry(8_000, 30_000, 0), 1_000),
+            (expiry(30_000, 8_000, 0), 1_000),
+            (expiry(30_000, 30_000, 8_000), 1_000),
+            (expiry(300_000, 30_000, 0), 3_750),
+            (expiry(1, 30_000, 0), 20),
+            (expiry(3_600_000, 3_600_000, 0), 5_000),
+            (expiry(0, 0, 0), 1_000),
+        ] {
+            assert_eq!(interval(&times).as_millis(), milliseconds, "{times:?}");
+        }
+    }
+
+    #[test]
+    fn a_refresh_begins_two_rounds_before_the_end_at_the_latest() {
+        for (times, milliseconds) in [
+            (expiry(300_000, 30_000, 0), 37_500),
+            (expiry(80_000, 80_000, 0), 10_000),
+            (expiry(16_000, 80_000, 0), 4_000),
+            (expiry(100, 80_000, 0), 40),
+        ] {
+            assert_eq!(lead(&times).as_millis(), milliseconds, "{times:?}");
+            assert!(lead(&times) >= 2 * interval(&times));
+        }
+    }
+}

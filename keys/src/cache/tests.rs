@@ -395,6 +395,58 @@ async fn how_long_the_key_store_has_been_away_is_counted_over_a_reload() {
     assert!(!world.has());
 }
 
+#[tokio::test]
+async fn another_login_is_asked_for_names_that_the_one_before_did_not_have() {
+    let world = World::new(80, 80, 0).await;
+    for _ in 0..THRESHOLD {
+        assert!(world.cache.read(name("l")).await.is_err());
+    }
+    let other = FakeStore::with(&name("l")).await;
+    world.cache.reconfigure(other, expiry(80, 80, 0));
+    assert!(world.cache.read(name("l")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_delete_takes_one_key_out_of_memory_and_its_read_out_of_flight() {
+    let world = World::with_key_in_memory(80, 80, 0).await;
+    world.cache.insert(name("l"), record());
+    world.cache.remove(&name("k"));
+    assert!(!world.uses());
+    assert!(world.cache.lookup(&name("l")).is_some());
+
+    world.store.hold(true);
+    let before = world.start_read().await;
+    assert_eq!(world.cache.reads.names(), [name("k")].into());
+    world.cache.remove(&name("k"));
+    assert!(world.cache.reads.names().is_empty());
+    world.store.hold(false);
+    before.await.unwrap().unwrap();
+    assert!(!world.uses());
+}
+
+#[tokio::test]
+async fn the_oldest_key_is_the_one_that_was_read_first() {
+    let mut world = World::with_key_in_memory(1000, 1000, 0).await;
+    world.after(10).await;
+    world.cache.insert(name("l"), record());
+    world.after(5).await;
+    assert_eq!((world.cache.oldest(), world.cache.len()), (seconds(15), 2));
+    world.cache.remove(&name("k"));
+    assert_eq!((world.cache.oldest(), world.cache.len()), (seconds(5), 1));
+    world.cache.remove(&name("l"));
+    assert_eq!((world.cache.oldest(), world.cache.len()), (seconds(0), 0));
+}
+
+#[tokio::test]
+async fn a_round_frees_the_memory_of_names_that_nobody_asks_for_any_more() {
+    let mut world = World::new(80, 80, 0).await;
+    assert!(world.cache.read(name("missing")).await.is_err());
+    world.after(0).await;
+    assert_eq!(world.cache.negative.len(), 1);
+    world.after(1).await;
+    assert_eq!(world.cache.negative.len(), 0);
+}
+
 /// The task that runs the rounds, in the time of a runtime that is paused: it passes when nothing
 /// else is to do.
 mod task {
