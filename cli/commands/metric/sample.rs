@@ -63,7 +63,9 @@ impl Sample {
             let Some(value) = value.filter(|_| !name.is_empty()) else { continue };
             if name == RESPONSE_TIME {
                 if let Some(bound) = upper_bound(line) {
-                    *response_time.entry(whole(bound * NANOSECONDS)).or_default() += whole(value);
+                    let count = response_time.entry(whole(bound * NANOSECONDS)).or_default();
+                    // A server may print any number.
+                    *count = count.saturating_add(whole(value));
                 }
             } else if !name.ends_with("_bucket") {
                 *sums.entry(name).or_default() += value;
@@ -132,6 +134,13 @@ mod tests {
         fn any_text_is_a_reading(text: String) {
             serde_json::to_string(&Sample::parse(&text)).unwrap();
         }
+    }
+
+    #[test]
+    fn buckets_of_any_size_are_summed() {
+        let bucket = "kes_http_response_time_bucket{le=\"1\"} 1e20\n";
+        let sample = Sample::parse(&bucket.repeat(2));
+        assert_eq!(sample.response_time, [(1_000_000_000, u64::MAX)].into());
     }
 
     fn json(text: &str) -> String {
