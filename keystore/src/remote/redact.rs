@@ -34,14 +34,18 @@ fn hide<'a>(text: &'a str, secret: Option<&str>) -> Cow<'a, str> {
 
 /// A text of a server as one line of bounded length, without a secret.
 pub(crate) fn one_line(text: &str, secret: Option<&str>) -> String {
-    let text = hide(text, secret);
-    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+    let shown = hide(text, secret);
+    let words: Vec<&str> = shown.split(|c: char| c.is_whitespace() || c.is_control()).collect();
     let mut line = String::new();
     for word in words.into_iter().filter(|word| !word.is_empty()) {
         if !line.is_empty() {
             line.push(' ');
         }
         line.push_str(word);
+    }
+    // The words of a secret of several may have been on several lines.
+    if secret.is_some_and(|secret| secret.contains(char::is_whitespace)) {
+        line = hide(&line, secret).into_owned();
     }
     if let Some((cut, _)) = line.char_indices().nth(MAX_TEXT) {
         line.truncate(cut);
@@ -69,6 +73,7 @@ mod tests {
             ("1234567", "a1234567 1234567", "a1234567 [secret]"),
             ("12345678", "a12345678b 12345678", "a[secret]b [secret]"),
             ("", "a b", "a b"),
+            ("correct horse", "is correct\n horse right", "is [secret] right"),
         ] {
             assert_eq!(one_line(text, Some(secret)), shown);
         }
