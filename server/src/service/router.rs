@@ -36,6 +36,10 @@ impl Target<'_> {
 /// Finds the route of a path in its encoded form.
 pub(crate) fn route<'a>(path: &'a str, query: Option<&str>) -> Routed<'a> {
     if let Some(clean) = clean(path) {
+        // A browser takes `\` for `/`: `/\host` would lead it to another server.
+        if clean.contains('\\') {
+            return Routed::NotFound;
+        }
         return Routed::Redirect(with_query(clean, query));
     }
     let Some(path) = percent_decode(path) else { return Routed::BadEscape };
@@ -144,6 +148,13 @@ mod tests {
     fn broken_escapes_are_told() {
         for path in ["/%zz", "/v1/key/create/%", "/v1/key/create/a%1", "/v1/key/create/%+1"] {
             assert!(matches!(route(path, None), Routed::BadEscape), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_leads_to_no_other_server() {
+        for path in [r"//\evil.example", r"/./\evil.example/", r"/v1//a\b"] {
+            assert!(matches!(route(path, None), Routed::NotFound), "{path}");
         }
     }
 
