@@ -16,7 +16,7 @@ use spdx::{Expression, ParseMode};
 mod circles;
 
 /// Which crates of ours a crate may use.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("kes-api", &[]),
     ("kes-crypto", &[]),
     ("kes-tls", &[]),
@@ -27,6 +27,19 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("kes-keys", &["kes-api", "kes-crypto", "kes-keystore", "kes-policy"]),
     ("kes-client", &["kes-api", "kes-tls"]),
     ("kes-server", &["kes-api", "kes-config", "kes-keys", "kes-keystore", "kes-policy", "kes-tls"]),
+    (
+        "kes-fuzz",
+        &[
+            "kes-api",
+            "kes-client",
+            "kes-config",
+            "kes-crypto",
+            "kes-keystore",
+            "kes-policy",
+            "kes-server",
+            "kes-tls",
+        ],
+    ),
     (
         "kes",
         &[
@@ -44,12 +57,12 @@ const MAY_USE: [(&str, &[&str]); 11] = [
 
 /// Crates that one place alone may know.
 const ONLY_IN: [(&str, &[&str]); 8] = [
-    ("aes-gcm", &["kes-crypto"]),
-    ("chacha20", &["kes-crypto"]),
-    ("chacha20poly1305", &["kes-crypto"]),
+    ("aes-gcm", &["kes-crypto", "kes-fuzz"]),
+    ("chacha20", &["kes-crypto", "kes-fuzz"]),
+    ("chacha20poly1305", &["kes-crypto", "kes-fuzz"]),
     ("clap", &["kes"]),
     ("granit-parser", &["kes-config"]),
-    ("hmac", &["kes-crypto"]),
+    ("hmac", &["kes-crypto", "kes-fuzz"]),
     ("prometheus", &["kes-server"]),
     ("vaultrs", &["kes-keystore"]),
 ];

@@ -36,6 +36,10 @@ mod engine;
 /// What can go wrong with a call.
 mod fault;
 
+/// Parsers for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+
 /// Vault's health.
 mod health;
 

@@ -29,3 +29,6 @@ pub use lifecycle::process::{check_files, harden};
 pub use lifecycle::server::{Info, Options, Server, Source};
 pub use service::BuildInfo;
 pub use transport::tls::{Error as TlsError, check as check_tls};
+
+#[cfg(feature = "fuzzing")]
+pub use service::fuzzing;

@@ -63,6 +63,10 @@ pub(crate) mod error;
 /// What is recorded of a request.
 mod record;
 
+/// Parsers for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+
 /// The service of the API, for the whole life of the server.
 pub(crate) struct ApiService {
     /// Replaced by a reload; a request loads it once.

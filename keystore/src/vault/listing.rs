@@ -18,6 +18,10 @@ mod names;
 /// Names for the pages that follow.
 pub(super) mod prefetch;
 
+/// The parser for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
