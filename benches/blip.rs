@@ -12,7 +12,6 @@ use kes_keystore::config::KvVersion;
 use kes_keystore::vault::VaultStore;
 use kes_keystore::{KeyStore as _, Value};
 use kes_testkit::Bao;
-use kes_testkit::bao::minimal_kv_policy;
 use kes_testkit::faulty::{Mode, Relay};
 
 const CLIENTS: usize = 64;
@@ -31,11 +30,7 @@ const MODES: [(&str, Mode); 5] = [
 /// Measures and prints; whether no read failed.
 pub(crate) fn run() -> bool {
     let bao = Bao::start_in_memory();
-    let space = bao.root();
-    space.enable_kv("kv", 2);
-    space.write_policy("kes", &minimal_kv_policy("kv", 2));
-    space.enable_app_role("approle");
-    let role = space.create_role("approle", "kes", "kes", super::HOUR);
+    let role = bao.root().set_up().kv("kv", 2).token_ttl(super::HOUR).app_role();
     let relay = Relay::to(bao.address());
     let url = format!("http://{}", relay.address());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

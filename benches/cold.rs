@@ -35,7 +35,7 @@ use kes_api::KeyName;
 use kes_keystore::config::{AppRoleSecret, KvVersion, Login, SecretText, Vault, VaultTls};
 use kes_keystore::vault::VaultStore;
 use kes_keystore::{Error, KeyStore as _, Value};
-use kes_testkit::bao::{RoleCredentials, minimal_kv_policy};
+use kes_testkit::bao::RoleCredentials;
 use kes_testkit::{Authority, Bao};
 use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
@@ -99,13 +99,11 @@ fn main() -> ExitCode {
     let bao = Bao::start_tls(&authority, false);
     cpu::pin(1);
     let space = bao.root();
-    space.enable_kv("kv", 1);
-    space.write_policy("kes", &(minimal_kv_policy("kv", 1) + OWN_TOKEN));
-    space.enable_app_role("approle");
-    let role = |name| space.create_role("approle", name, "kes", HOUR);
-    let roles = [("with the policy `default`", role("usual")), ("without it", role("lean"))];
-    let lean = json!({ "token_no_default_policy": true });
-    space.change_role("approle", "lean", &lean);
+    let usual = space.set_up().kv("kv", 1).granting(OWN_TOKEN).token_ttl(HOUR).app_role();
+    let lean = space.create_role("approle", "lean", "kes", HOUR);
+    let roles = [("with the policy `default`", usual), ("without it", lean)];
+    let fields = json!({ "token_no_default_policy": true });
+    space.change_role("approle", "lean", &fields);
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let good = runtime.block_on(async {

@@ -101,10 +101,8 @@ fn name(at: usize) -> String {
 
 async fn measure(bao: &Bao, version: KvVersion, number: u8, count: usize) -> (Cost, Cost) {
     let relay = Relay::to(bao.address());
-    let root = bao.root();
-    root.write_policy("kes", &(minimal_kv_policy("kv", number) + OWN_TOKEN));
-    root.enable_app_role("approle");
-    let role = root.create_role("approle", "kes", "kes", HOUR);
+    let rights = minimal_kv_policy("kv", number) + OWN_TOKEN;
+    let role = bao.root().set_up().granting(&rights).token_ttl(HOUR).app_role();
     let url = format!("http://{}", relay.address());
     let store = VaultStore::open(settings(&url, version, &role, None)).await.unwrap();
     let pages = pages(count);

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use kes_testkit::bao::minimal_kv_policy;
 use kes_testkit::{Authority, Bao, Port, Process, wait};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -95,11 +94,7 @@ fn objects_are_read_back_after_both_were_restarted() {
 }
 
 fn config(bao: &Bao, authority: &Authority) -> Config {
-    let root = bao.root();
-    root.enable_kv("kv", 1);
-    root.write_policy("kes", &minimal_kv_policy("kv", 1));
-    root.enable_app_role("approle");
-    let role = root.create_role("approle", "kes", "kes", Duration::from_secs(20 * 60));
+    let role = bao.root().set_up().kv("kv", 1).app_role();
     let keystore = format!(
         r#"
   vault:

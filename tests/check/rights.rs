@@ -308,9 +308,7 @@ fn a_namespace_that_is_missing_or_out_of_reach_is_named() {
     world.place.check().fails(&[&["keystore: engine: ", "namespace 'teem' does not exist"]]);
 
     let space = root.create_namespace("team");
-    space.enable_app_role("approle");
-    space.write_policy("kes", &policy(2, false));
-    let role = space.create_role("approle", "kes", "kes", Duration::ZERO);
+    let role = space.set_up().granting(&policy(2, false)).app_role();
     let mut place = super::Place::new("");
     place.env.push(("ID".to_owned(), role.role_id));
     place.env.push(("SECRET".to_owned(), role.secret_id));

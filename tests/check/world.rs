@@ -1,7 +1,5 @@
 //! A real OpenBao, a role in it, and a configuration for both.
 
-use std::time::Duration;
-
 use kes_testkit::Bao;
 use kes_testkit::bao::{RoleCredentials, minimal_kv_policy, minimal_transit_policy};
 use serde_json::json;
@@ -47,11 +45,8 @@ impl World {
 
     pub(super) fn on(bao: Bao, version: u8, transit: bool, policy: &str) -> Self {
         let root = bao.root();
-        root.enable_kv("kv", version);
-        root.enable_transit("transit", "wrap");
-        root.write_policy("kes", policy);
-        root.enable_app_role("approle");
-        let role = root.create_role("approle", "kes", "kes", Duration::from_secs(20 * 60));
+        let engines = root.set_up().kv("kv", version).transit("transit", "wrap");
+        let role = engines.granting_only(policy).app_role();
         let more = if transit { ", transit: { engine: transit, key: wrap }" } else { "" };
         let mut place = Place::new(&format!("{HEAD}{}", keystore(&bao.url(), version, more)));
         place.env.push(("ID".to_owned(), role.role_id.clone()));

@@ -1,9 +1,7 @@
 //! Three nodes of OpenBao, three servers of ours, one HAProxy.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use kes_testkit::bao::minimal_kv_policy;
 use kes_testkit::{Authority, Cluster, Haproxy, Port, wait};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -51,10 +49,7 @@ impl World {
         let cluster = Cluster::start();
         let (endpoint, reversed) = endpoints(&cluster);
         let space = cluster.nodes()[cluster.wait_for_active()].root();
-        space.enable_kv("kv", version);
-        space.write_policy("kes", &minimal_kv_policy("kv", version));
-        space.enable_app_role("approle");
-        let role = space.create_role("approle", "kes", "kes", Duration::from_secs(20 * 60));
+        let role = space.set_up().kv("kv", version).app_role();
 
         let authority = Authority::new();
         let client = Arc::new(Credentials::new(&["client"]));

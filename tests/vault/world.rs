@@ -1,10 +1,8 @@
 //! A real OpenBao set up as the guide says, and a server of ours that is configured for it.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use kes_testkit::bao::{KvPolicy, RoleCredentials, minimal_kv_policy, minimal_transit_policy};
+use kes_testkit::bao::{KvPolicy, RoleCredentials, minimal_kv_policy};
 use kes_testkit::{Authority, Bao, Space};
 use serde_json::{Value, json};
 
@@ -97,20 +95,19 @@ impl World {
         }
         let space = bao.namespace(layout.namespace);
         let engine = layout.engine.trim_matches('/');
-        space.enable_kv(engine, layout.version);
-        let mut policy = match layout.policy {
-            Policy::Guide => minimal_kv_policy(engine, layout.version),
-            Policy::Documented(policy) => policy.text(engine),
-            Policy::Update => minimal_kv_policy(engine, layout.version)
-                .replace("\"create\",", "\"create\", \"update\","),
+        let mut set_up = space.set_up().kv(engine, layout.version);
+        set_up = match layout.policy {
+            Policy::Guide => set_up,
+            Policy::Documented(policy) => set_up.granting_only(&policy.text(engine)),
+            Policy::Update => set_up.granting_only(
+                &minimal_kv_policy(engine, layout.version)
+                    .replace("\"create\",", "\"create\", \"update\","),
+            ),
         };
         if layout.transit {
-            space.enable_transit("transit", "wrap");
-            policy += &minimal_transit_policy("transit", "wrap");
+            set_up = set_up.transit("transit", "wrap");
         }
-        space.write_policy("kes", &policy);
-        space.enable_app_role("approle");
-        let role = space.create_role("approle", "kes", "kes", Duration::from_secs(20 * 60));
+        let role = set_up.app_role();
         Self { bao, role, layout, authority }
     }
 

@@ -2,7 +2,6 @@
 
 use kes_keystore::Error;
 use kes_keystore::config::{KvVersion, Login, Vault};
-use kes_testkit::bao::minimal_kv_policy;
 use serde_json::json;
 
 use super::world::{STORED, World, app_role, create, delete, list, open, read, transit_key};
@@ -67,10 +66,7 @@ async fn engine_prefix_and_namespace_may_hold_slashes() {
         let number = super::world::number(version);
         let space = world.bao.root().create_namespace("team").create_namespace("minio");
         assert_eq!(space.path(), "team/minio");
-        space.enable_kv("a/b", number);
-        space.write_policy("kes", &minimal_kv_policy("a/b", number));
-        space.enable_app_role("logins/minio");
-        let role = space.create_role("logins/minio", "kes", "kes", std::time::Duration::ZERO);
+        let role = space.set_up().kv("a/b", number).login_engine("logins/minio").app_role();
         let Login::AppRole { id, secret, .. } = app_role(&role) else { unreachable!() };
         let engine = "logins/minio".to_owned();
         let store = open(Vault {

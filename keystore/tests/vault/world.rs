@@ -7,7 +7,7 @@ use kes_api::{KeyName, ListPattern};
 use kes_keystore::config::{AppRoleSecret, KvVersion, Login, SecretText, Transit, Vault, VaultTls};
 use kes_keystore::vault::VaultStore;
 use kes_keystore::{Error, KeyStore, Limit, State, Value};
-use kes_testkit::bao::{RoleCredentials, minimal_kv_policy, minimal_transit_policy};
+use kes_testkit::bao::RoleCredentials;
 use kes_testkit::{Authority, Bao, Space};
 
 /// A server with a KV engine at `kv`, a transit key, and a role with the rights that the
@@ -67,13 +67,8 @@ impl World {
 
 /// The engines, and the role.
 pub(crate) fn set_up(space: &Space<'_>, version: KvVersion, ttl: Duration) -> RoleCredentials {
-    let number = number(version);
-    space.enable_kv("kv", number);
-    space.enable_transit("transit", "wrap");
-    let policy = minimal_kv_policy("kv", number) + &minimal_transit_policy("transit", "wrap");
-    space.write_policy("kes", &policy);
-    space.enable_app_role("approle");
-    space.create_role("approle", "kes", "kes", ttl)
+    let engines = space.set_up().kv("kv", number(version)).transit("transit", "wrap");
+    engines.token_ttl(ttl).app_role()
 }
 
 pub(crate) fn number(version: KvVersion) -> u8 {

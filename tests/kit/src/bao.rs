@@ -14,9 +14,11 @@ use crate::process::{Process, dying_with_parent};
 use crate::{Port, fetch, wait};
 
 mod cluster;
+mod set_up;
 mod space;
 
 pub use cluster::Cluster;
+pub use set_up::SetUp;
 pub use space::{KvPolicy, RoleCredentials, Space, minimal_kv_policy, minimal_transit_policy};
 
 /// A cold start takes about 0.4 s; a machine that is busy with a build may need far more.
