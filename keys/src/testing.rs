@@ -54,7 +54,7 @@ pub(crate) async fn settle() {
 pub(crate) struct FakeStore(Arc<Fake>);
 
 struct Fake {
-    values: MemoryStore,
+    values: Arc<MemoryStore>,
     calls: AtomicUsize,
     reads: AtomicUsize,
     is_held: watch::Sender<bool>,
@@ -65,8 +65,17 @@ struct Fake {
 
 impl FakeStore {
     pub(crate) fn new() -> Self {
+        Self::of(Arc::new(MemoryStore::new()))
+    }
+
+    /// A store with the same keys, as after another login, whose faults are its own.
+    pub(crate) fn another_login(&self) -> Self {
+        Self::of(Arc::clone(&self.0.values))
+    }
+
+    fn of(values: Arc<MemoryStore>) -> Self {
         Self(Arc::new(Fake {
-            values: MemoryStore::new(),
+            values,
             calls: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
             is_held: watch::Sender::new(false),
@@ -196,6 +205,20 @@ impl Clock for ManualClock {
     fn date(&self) -> Timestamp {
         let passed = i64::try_from(self.0.1.lock().as_secs()).unwrap();
         Timestamp::from_unix(1_000_000_000 + passed, 0).unwrap()
+    }
+}
+
+/// The clock of a runtime whose time is paused: it passes when no task has anything else to do.
+#[derive(Clone)]
+pub(crate) struct PausedClock;
+
+impl Clock for PausedClock {
+    fn now(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn date(&self) -> Timestamp {
+        Timestamp::now()
     }
 }
 

@@ -450,22 +450,8 @@ async fn a_round_frees_the_memory_of_names_that_nobody_asks_for_any_more() {
 /// The task that runs the rounds, in the time of a runtime that is paused: it passes when nothing
 /// else is to do.
 mod task {
-    use kes_api::Timestamp;
-
     use super::*;
-
-    #[derive(Clone)]
-    struct PausedClock;
-
-    impl Clock for PausedClock {
-        fn now(&self) -> Instant {
-            tokio::time::Instant::now().into_std()
-        }
-
-        fn date(&self) -> Timestamp {
-            Timestamp::now()
-        }
-    }
+    use crate::testing::PausedClock;
 
     fn cache(any: u64, unused: u64) -> Arc<Cache<MemoryStore, Notes, PausedClock>> {
         let expiry = Expiry {

@@ -4,6 +4,9 @@ use kes_api::route::ROUTES;
 use kes_policy::Policies;
 use tokio::task::JoinHandle;
 
+/// Whole flows.
+mod flows;
+
 use super::*;
 use crate::testing::{
     FakeStore, ManualClock, Notes, eventually, name, record, seconds, settle, unreachable,
