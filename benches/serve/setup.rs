@@ -9,7 +9,7 @@ use std::path::Path;
 use kes_api::{Identity, Timestamp};
 use kes_crypto::Key;
 use kes_keystore::Record;
-use rcgen::{CertificateParams, KeyPair};
+use kes_testkit::SelfSigned;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -89,8 +89,12 @@ pub(crate) fn copy_credentials(from: &Path, to: &Path) {
 
 /// Makes what is missing of the server's and the client's key and certificate, and reads it.
 fn credentials(folder: &Path) -> (ClientConfig, Identity) {
-    make(folder, "server", vec!["127.0.0.1".to_owned()], &rcgen::PKCS_ECDSA_P256_SHA256);
-    make(folder, "client", vec![], &rcgen::PKCS_ED25519);
+    if !folder.join("server.crt").exists() {
+        SelfSigned::new(&["127.0.0.1"]).write(folder, "server");
+    }
+    if !folder.join("client.crt").exists() {
+        SelfSigned::builder(&[]).ed25519().make().write(folder, "client");
+    }
     let certificate = |name| CertificateDer::from_pem_file(folder.join(name)).unwrap();
     let client = certificate("client.crt");
     let identity = Identity::of_certificate(&client).unwrap();
@@ -104,17 +108,6 @@ fn credentials(folder: &Path) -> (ClientConfig, Identity) {
         .with_client_auth_cert(vec![client], key)
         .unwrap();
     (config, identity)
-}
-
-fn make(folder: &Path, name: &str, hosts: Vec<String>, kind: &'static rcgen::SignatureAlgorithm) {
-    let certificate = folder.join(format!("{name}.crt"));
-    if certificate.exists() {
-        return;
-    }
-    let key = KeyPair::generate_for(kind).unwrap();
-    private(&folder.join(format!("{name}.key")), key.serialize_pem().as_bytes());
-    let made = CertificateParams::new(hosts).unwrap().self_signed(&key).unwrap();
-    fs::write(certificate, made.pem()).unwrap();
 }
 
 /// Keys as the folder store keeps them. Written here and not created through the API, which

@@ -259,7 +259,7 @@ fn curl_shows_the_status() {
     openssl.write("other.crt", &server.other.certificate_pem);
     openssl.write("other.key", &server.other.key_pem);
     for (size, tries) in [(1, 5), (300_000, 5), (999_999, 3), (5_000_000, 2)] {
-        openssl.write("body", &" ".repeat(size));
+        openssl.write("body", " ".repeat(size));
         for (who, method, path, status) in EARLY {
             let client = match who {
                 Who::Admin => Some(("admin.crt", "admin.key")),
@@ -289,7 +289,7 @@ fn a_success_arrives_beside_a_body_that_nobody_wanted() {
     openssl.write("admin.crt", &server.admin.certificate_pem);
     openssl.write("admin.key", &server.admin.key_pem);
     for size in [1, 300_000, 1_500_000] {
-        openssl.write("body", &" ".repeat(size));
+        openssl.write("body", " ".repeat(size));
         for protocol in ["--http2", "--http1.1"] {
             for path in ["/version", "/v1/status"] {
                 let args = [protocol, "--request", "GET", "--data-binary", "@body"];

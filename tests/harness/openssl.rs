@@ -1,16 +1,12 @@
-use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::ops::Deref;
+use std::process::{Command, Stdio};
 
 use super::Server;
 
-/// A folder of keys and certificates that the real `openssl` makes: nothing of ours has a part
-/// in them.
+/// A folder of keys and certificates that the real `openssl` makes, and clients that use them.
 #[derive(Debug)]
-pub(crate) struct Openssl {
-    folder: tempfile::TempDir,
-}
+pub(crate) struct Openssl(kes_testkit::Openssl);
 
 /// Versions of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,79 +39,18 @@ impl Tls {
     }
 }
 
+impl Deref for Openssl {
+    type Target = kes_testkit::Openssl;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
 impl Openssl {
     /// An empty folder.
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
-    }
-
-    /// A file in the folder.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// What a file of the folder holds.
-    pub(crate) fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap()
-    }
-
-    /// Writes a file.
-    pub(crate) fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).unwrap();
-    }
-
-    /// Runs `openssl` in the folder with arguments that are separated by spaces.
-    pub(crate) fn run(&self, args: &str) -> Vec<u8> {
-        openssl(self.folder.path(), args)
-    }
-
-    /// Makes `<name>.key`: `ed25519`, `P-256` and the like, or the bits of an RSA key.
-    pub(crate) fn key(&self, name: &str, kind: &str) {
-        match kind.parse::<u16>() {
-            Ok(8192) => self.write(&format!("{name}.key"), include_str!("../data/rsa-8192.pem")),
-            Ok(bits) => {
-                self.run(&format!("genrsa -out {name}.key {bits}"));
-            }
-            Err(_) if kind == "ed25519" => {
-                self.run(&format!("genpkey -algorithm ed25519 -out {name}.key"));
-            }
-            Err(_) => {
-                let curve = format!("-pkeyopt ec_paramgen_curve:{kind}");
-                self.run(&format!("genpkey -algorithm ec {curve} -out {name}.key"));
-            }
-        }
-    }
-
-    /// Makes `<name>.crt`, self-signed with `<name>.key`. `extra` are arguments of `openssl req`.
-    pub(crate) fn certificate(&self, name: &str, extra: &str) {
-        let subject = format!("-subj /CN={name} -days 30");
-        self.run(&format!("req -x509 -key {name}.key -out {name}.crt {subject} {extra}"));
-    }
-
-    /// A key and a self-signed certificate that is no CA's.
-    pub(crate) fn leaf(&self, name: &str, kind: &str) {
-        self.key(name, kind);
-        self.certificate(name, "-addext basicConstraints=critical,CA:FALSE");
-    }
-
-    /// Makes a P-256 key and a certificate that `ca` issues, with a file of extensions.
-    pub(crate) fn issue(&self, ca: &str, name: &str, days: i32, extensions: &str) {
-        self.key(name, "P-256");
-        self.write(&format!("{name}.ext"), extensions);
-        self.run(&format!("req -new -key {name}.key -subj /CN={name} -out {name}.csr"));
-        self.run(&format!(
-            "x509 -req -in {name}.csr -CA {ca}.crt -CAkey {ca}.key -CAcreateserial -days {days} \
-             -extfile {name}.ext -out {name}.crt"
-        ));
-    }
-
-    /// The identity of a certificate: SHA-256 over its DER SubjectPublicKeyInfo.
-    pub(crate) fn identity(&self, certificate: &str) -> String {
-        let pem = self.run(&format!("x509 -in {certificate} -noout -pubkey"));
-        fs::write(self.path("public.pem"), pem).unwrap();
-        self.run("pkey -pubin -in public.pem -outform DER -out public.der");
-        let digest = String::from_utf8(self.run("dgst -sha256 -r public.der")).unwrap();
-        digest.split(' ').next().unwrap().to_owned()
+        Self(kes_testkit::Openssl::new())
     }
 
     /// Asks a server with `curl`. `certificate` and `key` are files of the folder; `extra` are
@@ -130,7 +65,7 @@ impl Openssl {
     ) -> Curl {
         let mut command = Command::new("curl");
         command
-            .current_dir(self.folder.path())
+            .current_dir(self.folder())
             .args(["--silent", "--show-error", "--max-time", "20", "--cacert"])
             .arg(server.file("server.crt"))
             .args(["--write-out", "\n%{http_code} %{http_version}"])
@@ -159,7 +94,7 @@ impl Openssl {
     /// Sends a request with `openssl s_client` and returns all that it prints.
     pub(crate) fn s_client(&self, server: &Server, path: &str, args: &str) -> String {
         let mut child = Command::new("openssl")
-            .current_dir(self.folder.path())
+            .current_dir(self.folder())
             .args(["s_client", "-connect", &server.address, "-ign_eof", "-CAfile"])
             .arg(server.file("server.crt"))
             .args(args.split_whitespace())
@@ -178,16 +113,4 @@ impl Openssl {
             String::from_utf8_lossy(&output.stderr)
         )
     }
-}
-
-/// Runs `openssl` in a folder and returns what it prints.
-pub(crate) fn openssl(folder: &Path, args: &str) -> Vec<u8> {
-    let Output { status, stdout, stderr } = Command::new("openssl")
-        .args(args.split_whitespace())
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the tests need openssl");
-    assert!(status.success(), "openssl {args}: {}", String::from_utf8_lossy(&stderr));
-    stdout
 }

@@ -1,4 +1,4 @@
-use rcgen::{CertificateParams, KeyPair};
+use kes_testkit::SelfSigned;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// Who sends a request.
@@ -27,17 +27,10 @@ pub(crate) struct Credentials {
 impl Credentials {
     /// Fresh ones, ECDSA P-256.
     pub(crate) fn new(names: &[&str]) -> Self {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
-        let identity = kes_api::Identity::of_certificate(certificate.der()).unwrap().to_string();
-        Self {
-            certificate: certificate.der().clone(),
-            key: PrivatePkcs8KeyDer::from(key.serialize_der()),
-            certificate_pem: certificate.pem(),
-            key_pem: key.serialize_pem(),
-            identity,
-        }
+        let SelfSigned { key, key_pem, certificate, certificate_pem } = SelfSigned::new(names);
+        let identity = kes_api::Identity::of_certificate(&certificate).unwrap().to_string();
+        let (certificate, key) = (certificate.into(), key.into());
+        Self { certificate, key, certificate_pem, key_pem, identity }
     }
 
     pub(crate) fn private_key(&self) -> PrivateKeyDer<'static> {

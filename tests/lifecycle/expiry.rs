@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use rcgen::{CertificateParams, KeyPair};
+use kes_testkit::SelfSigned;
 use time::OffsetDateTime;
 
 use crate::harness::{Config, Openssl, Server, Tls, program};
@@ -13,11 +13,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Writes `server.key` and `server.crt`, valid between two times.
 fn write(folder: &Path, from: OffsetDateTime, until: OffsetDateTime) {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    (params.not_before, params.not_after) = (from, until);
-    fs::write(folder.join("server.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
-    fs::write(folder.join("server.key"), key.serialize_pem()).unwrap();
+    let made = SelfSigned::builder(&["127.0.0.1"]).valid(from.into(), until.into()).make();
+    made.write(folder, "server");
 }
 
 fn line(server: &Server, text: &str) -> String {

@@ -1,14 +1,12 @@
 //! Secrets of the configuration: they come from its file or its environment, and go to who they
 //! are for.
 
-use std::process::Command;
-
 use kes_testkit::faulty::{Faulty, Reply, Request};
 use kes_testkit::wait;
 use serde_json::{Value, json};
 
 use super::{Mark, PATIENCE, assert_silent, find, follow};
-use crate::harness::{self, Config, Protocol, Server, Who};
+use crate::harness::{self, Config, Protocol, Server, Who, openssl};
 
 /// A Vault in little that answers with whatever it was sent, as a bad proxy in front of one may.
 /// What it hands out is `token`.
@@ -109,13 +107,9 @@ fn the_password_of_the_private_key_is_not_told() {
     let tls =
         |password: &str| format!("{{ key: locked.key, cert: server.crt, password: {password} }}");
     let prepare = |folder: &std::path::Path| {
-        let openssl = Command::new("openssl")
-            .args(["pkcs8", "-topk8", "-in", "server.key", "-out", "locked.key", "-passout"])
-            .arg(format!("pass:{}", password.as_str()))
-            .current_dir(folder)
-            .output()
-            .expect("openssl is needed for this test");
-        assert!(openssl.status.success(), "{openssl:?}");
+        let password = password.as_str();
+        let output = format!("-out locked.key -passout pass:{password}");
+        openssl(folder, &format!("pkcs8 -topk8 -in server.key {output}"));
     };
     let usual = Config::usual().with("log", "{ error: debug, audit: debug }");
     let right = usual.clone().with("tls", &tls(password.as_str()));

@@ -4,73 +4,38 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
+use kes_testkit::Openssl;
 use kes_tls::{ClientChains, load_certificates, subject};
 use rustls::CertificateError;
 use rustls_pki_types::{CertificateDer, UnixTime};
-use tempfile::TempDir;
 
 const CA: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign";
 const LEAF: &str = "basicConstraints=critical,CA:FALSE";
 
 /// A folder of keys and certificates.
-struct Folder(TempDir);
+struct Folder(Openssl);
 
 impl Folder {
     fn new() -> Self {
-        Self(TempDir::new().unwrap())
+        Self(Openssl::new())
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn openssl(&self, args: &str) {
-        let output = Command::new("openssl")
-            .args(args.split_whitespace())
-            .current_dir(self.0.path())
-            .stdin(Stdio::null())
-            .output()
-            .expect("openssl is installed");
-        assert!(
-            output.status.success(),
-            "openssl {args}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-
-    fn key(&self, name: &str, kind: &str) {
-        match kind {
-            "ed25519" => self.openssl(&format!("genpkey -algorithm ed25519 -out {name}.key")),
-            "rsa" => self.openssl(&format!("genrsa -out {name}.key 2048")),
-            curve => self.openssl(&format!(
-                "genpkey -algorithm ec -pkeyopt ec_paramgen_curve:{curve} -out {name}.key"
-            )),
-        }
+        self.0.path(name)
     }
 
     /// A self-signed certificate with extensions; of version 1 without.
     fn root(&self, name: &str, kind: &str, extensions: &str) {
-        self.key(name, kind);
-        self.sign(name, &format!("-signkey {name}.key"), extensions, 30);
+        self.0.key(name, kind);
+        self.0.sign(name, "/O=x", None, 30, extensions);
     }
 
     /// A certificate that `ca` signs: with extensions, or of version 1 without.
     fn issue(&self, ca: &str, name: &str, extensions: &str) {
-        self.key(name, "P-256");
-        self.sign(name, &format!("-CA {ca}.crt -CAkey {ca}.key -CAcreateserial"), extensions, 30);
-    }
-
-    fn sign(&self, name: &str, by: &str, extensions: &str, days: i32) {
-        self.openssl(&format!("req -new -key {name}.key -subj /CN={name}/O=x -out {name}.csr"));
-        let mut args = format!("x509 -req -in {name}.csr {by} -days {days} -out {name}.crt");
-        if !extensions.is_empty() {
-            std::fs::write(self.path(&format!("{name}.ext")), extensions).unwrap();
-            args.push_str(&format!(" -extfile {name}.ext"));
-        }
-        self.openssl(&args);
+        self.0.key(name, "P-256");
+        self.0.sign(name, "/O=x", Some(ca), 30, extensions);
     }
 
     fn certificate(&self, name: &str) -> CertificateDer<'static> {
@@ -96,7 +61,7 @@ fn is_version1(certificate: &CertificateDer<'_>) -> bool {
 #[test]
 fn a_certificate_of_version_1_is_accepted_where_its_ca_verifies() {
     let folder = Folder::new();
-    for kind in ["rsa", "P-256", "P-384", "ed25519"] {
+    for kind in ["2048", "P-256", "P-384", "ed25519"] {
         folder.root("ca", kind, CA);
         folder.root("foreign", kind, CA);
         folder.issue("ca", "good", "");
@@ -230,7 +195,7 @@ fn what_is_trusted_vouches_for_others_only_if_it_is_a_ca() {
         assert_eq!(folder.verify(name, &[name]), Ok(()), "{name}");
     }
     // One that has expired vouches for nobody.
-    folder.sign("full", "-signkey full.key", CA, -1);
+    folder.0.sign("full", "/O=x", None, -1, CA);
     for (leaf, version) in [("v1", ""), ("v3", LEAF)] {
         folder.issue("full", leaf, version);
         assert!(folder.verify("full", &[leaf]).is_err(), "{leaf}");

@@ -3,6 +3,7 @@ use std::time::Duration;
 use crate::stub::{Answer, Options, Stub, Then, answer, client, client_of};
 use kes_client::tls::{Trust, config, identity_from_files, identity_of};
 use kes_client::{ApiKey, Error, SelfSigned, Usage, certificate_to_pem};
+use kes_testkit::Openssl;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -128,18 +129,12 @@ async fn a_server_without_tls_is_told() {
 /// openssl is the judge of what a certificate says.
 #[test]
 fn certificates_say_what_they_should() {
-    let folder = TempDir::new().unwrap();
+    let openssl = Openssl::new();
     let show = |name: &str, pem: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, pem).unwrap();
-        let output = std::process::Command::new("openssl")
-            .args(["x509", "-noout", "-text", "-in"])
-            .arg(&path)
-            .output()
-            .expect("openssl is installed");
-        assert!(output.status.success());
+        openssl.write(name, pem);
+        let text = openssl.run(&format!("x509 -noout -text -in {name}"));
         // `CN = name` of OpenSSL 1.1.1 and 3.0 is `CN=name` of those before and after.
-        String::from_utf8(output.stdout).unwrap().replace(" = ", "=")
+        String::from_utf8(text).unwrap().replace(" = ", "=")
     };
 
     let addresses = ["192.0.2.7".parse().unwrap(), "2001:db8::1".parse().unwrap()];
@@ -159,12 +154,7 @@ fn certificates_say_what_they_should() {
     }
     assert!(!text.contains("CA:TRUE"));
     // A server's file is its own CA for who trusts it by name.
-    let verified = std::process::Command::new("openssl")
-        .args(["verify", "-purpose", "sslserver", "-CAfile", "dev.crt", "dev.crt"])
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
-    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    openssl.run("verify -purpose sslserver -CAfile dev.crt dev.crt");
 
     let key = ApiKey::generate().unwrap();
     let (certificate, _) = key.certificate().unwrap();

@@ -9,6 +9,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use kes_config::ClientAuth;
+use kes_testkit::SelfSigned;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -58,9 +59,9 @@ impl Service for Silent {
 
 #[tokio::test]
 async fn listeners_serve_different_services_side_by_side() {
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = kes_tls::parse_private_key(certified.signing_key.serialize_pem().as_bytes(), None);
-    let certificate = certified.cert.der().clone();
+    let made = SelfSigned::new(&["localhost"]);
+    let key = kes_tls::parse_private_key(made.key_pem.as_bytes(), None);
+    let certificate = CertificateDer::from(made.certificate);
     let chain = [certificate.clone()];
     let settings = Settings {
         identity: ServerIdentity::Memory(kes_tls::match_key(&chain, &key.unwrap()).unwrap()),

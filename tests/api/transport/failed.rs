@@ -200,7 +200,7 @@ fn a_refused_certificate_is_told_with_subject_and_identity_and_forges_nothing() 
     made.run("req -x509 -config forged.cnf -key forged.key -days 9 -utf8 -out forged.crt");
     made.key("long", "P-256");
     let many: String = (0..100).map(|number| format!("{number}.OU={}\n", "x".repeat(60))).collect();
-    made.write("long.cnf", &config.replace("CN=a\\nlevel=ERROR msg=b\n", &many));
+    made.write("long.cnf", config.replace("CN=a\\nlevel=ERROR msg=b\n", &many));
     made.run("req -x509 -config long.cnf -key long.key -days 9 -out long.crt");
 
     for tls in Tls::ALL {

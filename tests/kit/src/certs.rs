@@ -1,9 +1,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SignatureAlgorithm,
 };
 use tempfile::TempDir;
 
@@ -67,10 +68,7 @@ impl Authority {
         params.extended_key_usages = vec![usage];
         let key = KeyPair::generate().expect("a key pair can be made");
         let own = params.signed_by(&key, &self.issuer).expect("the CA can sign");
-        let pair = Pair {
-            key: self.folder.path().join(format!("{name}.key")),
-            certificate: self.folder.path().join(format!("{name}.crt")),
-        };
+        let pair = Pair::of(self.folder.path(), name);
         write(&pair.key, &key.serialize_pem());
         write(&pair.certificate, &own.pem());
         pair
@@ -80,6 +78,92 @@ impl Authority {
 impl Default for Authority {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// A private key and a certificate that it signed itself, in memory. [`SelfSigned::new`] makes one
+/// as most tests need it, and [`SelfSigned::builder`] another.
+#[derive(Debug)]
+pub struct SelfSigned {
+    /// The private key, PKCS#8 in DER.
+    pub key: Vec<u8>,
+    /// The private key, PKCS#8 in PEM.
+    pub key_pem: String,
+    /// The certificate in DER.
+    pub certificate: Vec<u8>,
+    /// The certificate in PEM.
+    pub certificate_pem: String,
+}
+
+/// What a self-signed certificate is to be.
+#[derive(Debug)]
+#[must_use]
+pub struct SelfSignedBuilder {
+    params: CertificateParams,
+    algorithm: &'static SignatureAlgorithm,
+}
+
+impl SelfSigned {
+    /// A certificate for these host names and addresses, ECDSA P-256.
+    pub fn new(names: &[&str]) -> Self {
+        Self::builder(names).make()
+    }
+
+    /// Begins a certificate for these host names and addresses.
+    ///
+    /// # Panics
+    /// If a name is invalid.
+    pub fn builder(names: &[&str]) -> SelfSignedBuilder {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let params = CertificateParams::new(names).expect("the names are valid");
+        SelfSignedBuilder { params, algorithm: &PKCS_ECDSA_P256_SHA256 }
+    }
+
+    /// Writes `<name>.key` and `<name>.crt`.
+    ///
+    /// # Panics
+    /// If they cannot be written.
+    pub fn write(&self, folder: &Path, name: &str) -> Pair {
+        let pair = Pair::of(folder, name);
+        write(&pair.key, &self.key_pem);
+        write(&pair.certificate, &self.certificate_pem);
+        pair
+    }
+}
+
+impl SelfSignedBuilder {
+    /// With an Ed25519 key.
+    pub fn ed25519(mut self) -> Self {
+        self.algorithm = &PKCS_ED25519;
+        self
+    }
+
+    /// Valid between two times, to the second.
+    pub fn valid(mut self, from: SystemTime, until: SystemTime) -> Self {
+        (self.params.not_before, self.params.not_after) = (from.into(), until.into());
+        self
+    }
+
+    /// Makes the key and the certificate.
+    ///
+    /// # Panics
+    /// If the library cannot.
+    pub fn make(self) -> SelfSigned {
+        let key = KeyPair::generate_for(self.algorithm).expect("a key pair can be made");
+        let certificate = self.params.self_signed(&key).expect("a key can sign");
+        SelfSigned {
+            key: key.serialize_der(),
+            key_pem: key.serialize_pem(),
+            certificate: certificate.der().to_vec(),
+            certificate_pem: certificate.pem(),
+        }
+    }
+}
+
+impl Pair {
+    fn of(folder: &Path, name: &str) -> Self {
+        let file = |end| folder.join(format!("{name}.{end}"));
+        Self { key: file("key"), certificate: file("crt") }
     }
 }
 

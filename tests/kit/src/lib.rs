@@ -8,7 +8,7 @@
 /// A real OpenBao, as a process of its own.
 pub mod bao;
 
-/// Certificates of a private CA.
+/// Certificates: of a private CA, and self-signed.
 pub mod certs;
 
 /// A proxy that makes tunnels.
@@ -28,14 +28,16 @@ pub mod kubernetes;
 pub mod wait;
 
 mod fetch;
+mod openssl;
 mod plain_http;
 mod ports;
 mod process;
 
 pub use bao::{Bao, Cluster, Space};
-pub use certs::Authority;
+pub use certs::{Authority, SelfSigned};
 pub use connect::ConnectProxy;
 pub use haproxy::Haproxy;
+pub use openssl::{Openssl, openssl};
 pub use plain_http::Answer;
 pub use ports::Port;
 pub use process::{Process, install};

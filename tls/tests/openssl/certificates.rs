@@ -53,7 +53,7 @@ fn damaged_files_are_told_with_their_name() {
 #[test]
 fn a_server_certificate_needs_a_name_or_an_address() {
     let folder = Folder::new();
-    folder.openssl(&["genpkey", "-algorithm", "ED25519", "-out", "key.pem"]);
+    folder.run_with(&["genpkey", "-algorithm", "ED25519", "-out", "key.pem"]);
     for (names, good) in [
         (Some("DNS:localhost"), true),
         (Some("IP:127.0.0.1"), true),
@@ -76,7 +76,7 @@ fn a_server_certificate_needs_a_name_or_an_address() {
         if let Some(extension) = &extension {
             arguments.extend(["-addext", extension]);
         }
-        folder.openssl(&arguments);
+        folder.run_with(&arguments);
         let chain = load_certificates(&folder.path("c.pem")).unwrap();
         let result = check_server_certificate(&chain[0]);
         assert_eq!(result.is_ok(), good, "{names:?}");
@@ -89,7 +89,7 @@ fn a_certificate_tells_when_it_holds() {
     let folder = Folder::new();
     folder.pair("short", ED25519);
     // Beyond 2049 times are written in another form.
-    folder.openssl(&[
+    folder.run_with(&[
         "req",
         "-x509",
         "-key",
@@ -102,8 +102,8 @@ fn a_certificate_tells_when_it_holds() {
         "40000",
     ]);
     // X.509 v1 has one field less before the times.
-    folder.openssl(&["req", "-new", "-key", "short.key", "-out", "old.csr", "-subj", "/CN=test"]);
-    folder.openssl(&[
+    folder.run_with(&["req", "-new", "-key", "short.key", "-out", "old.csr", "-subj", "/CN=test"]);
+    folder.run_with(&[
         "x509",
         "-req",
         "-in",
@@ -126,7 +126,7 @@ fn a_certificate_tells_when_it_holds() {
 #[test]
 fn a_certificate_of_the_first_version_is_matched_with_its_key() {
     let folder = Folder::new();
-    folder.openssl(&[
+    folder.run_with(&[
         "genpkey",
         "-algorithm",
         "EC",
@@ -135,8 +135,8 @@ fn a_certificate_of_the_first_version_is_matched_with_its_key() {
         "-out",
         "key.pem",
     ]);
-    folder.openssl(&["req", "-new", "-key", "key.pem", "-out", "c.csr", "-subj", "/CN=old"]);
-    folder.openssl(&["x509", "-req", "-in", "c.csr", "-signkey", "key.pem", "-out", "c.pem"]);
+    folder.run_with(&["req", "-new", "-key", "key.pem", "-out", "c.csr", "-subj", "/CN=old"]);
+    folder.run_with(&["x509", "-req", "-in", "c.csr", "-signkey", "key.pem", "-out", "c.pem"]);
     load_certified_key(&folder.path("c.pem"), &folder.path("key.pem"), None).unwrap();
     let chain = load_certificates(&folder.path("c.pem")).unwrap();
     assert!(matches!(check_server_certificate(&chain[0]), Err(Fault::NoServerName)));

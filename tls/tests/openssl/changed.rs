@@ -13,10 +13,10 @@ fn corpus() -> &'static [Vec<u8>] {
     CORPUS.get_or_init(|| {
         let folder = Folder::new();
         folder.pair("p256", P256);
-        folder.openssl(&[
+        folder.run_with(&[
             "ec", "-aes128", "-in", "p256.key", "-out", "sec1.pem", "-passout", PASSOUT,
         ]);
-        folder.openssl(&[
+        folder.run_with(&[
             "pkcs8",
             "-topk8",
             "-in",
@@ -28,11 +28,11 @@ fn corpus() -> &'static [Vec<u8>] {
             "-iter",
             "1",
         ]);
-        folder.openssl(&[
+        folder.run_with(&[
             "pkcs8", "-topk8", "-in", "p256.key", "-out", "des3.pem", "-passout", PASSOUT, "-iter",
             "1", "-v2", "des3",
         ]);
-        folder.openssl(&[
+        folder.run_with(&[
             "pkcs8",
             "-topk8",
             "-in",

@@ -58,7 +58,7 @@ fn traditional_forms_are_read_with_all_their_ciphers() {
         let chain = load_certificates(&folder.path(&format!("{name}.crt"))).unwrap();
 
         let traditional: &[&str] = if tool == "rsa" { &["-traditional"] } else { &[] };
-        folder.openssl(&[&[tool, "-in", &key, "-out", "plain.pem"], traditional].concat());
+        folder.run_with(&[&[tool, "-in", &key, "-out", "plain.pem"], traditional].concat());
         let pem = folder.read("plain.pem");
         assert!(pem.starts_with(b"-----BEGIN RSA PRIVATE") || pem.starts_with(b"-----BEGIN EC P"));
         assert!(!is_encrypted(&pem));
@@ -87,7 +87,7 @@ fn traditional_forms_are_read_with_all_their_ciphers() {
                 "-provider",
                 "default",
             ];
-            folder.openssl(&[&encrypt, traditional].concat());
+            folder.run_with(&[&encrypt, traditional].concat());
             let path = folder.path("encrypted.pem");
             let pem = folder.read("encrypted.pem");
             assert!(String::from_utf8_lossy(&pem).contains(&format!("DEK-Info: {dek_info},")));
@@ -124,7 +124,7 @@ fn encrypted_pkcs8_is_read() {
         ] {
             let key = format!("{name}.key");
             let arguments = ["pkcs8", "-topk8", "-in", &key, "-out", "e.pem", "-passout", PASSOUT];
-            folder.openssl(&[&arguments, options].concat());
+            folder.run_with(&[&arguments, options].concat());
             let path = folder.path("e.pem");
             assert!(is_encrypted(&folder.read("e.pem")));
             match_key(&chain, &load_private_key(&path, Some(PASSWORD)).unwrap()).unwrap();
@@ -140,7 +140,7 @@ fn encrypted_pkcs8_is_read() {
 fn unknown_ciphers_and_forms_are_named() {
     let folder = Folder::new();
     folder.pair("rsa", RSA);
-    folder.openssl(&[
+    folder.run_with(&[
         "pkcs8",
         "-topk8",
         "-in",
@@ -152,7 +152,7 @@ fn unknown_ciphers_and_forms_are_named() {
         "-v1",
         "PBE-SHA1-3DES",
     ]);
-    folder.openssl(&[
+    folder.run_with(&[
         "rsa",
         "-traditional",
         "-camellia128",
@@ -163,7 +163,7 @@ fn unknown_ciphers_and_forms_are_named() {
         "-passout",
         PASSOUT,
     ]);
-    folder.openssl(&[
+    folder.run_with(&[
         "pkcs8",
         "-topk8",
         "-v2",
@@ -175,8 +175,8 @@ fn unknown_ciphers_and_forms_are_named() {
         "-passout",
         PASSOUT,
     ]);
-    folder.openssl(&["genpkey", "-algorithm", "X25519", "-out", "x25519.pem"]);
-    folder.openssl(&[
+    folder.run_with(&["genpkey", "-algorithm", "X25519", "-out", "x25519.pem"]);
+    folder.run_with(&[
         "genpkey",
         "-algorithm",
         "EC",
@@ -203,7 +203,7 @@ fn key_and_certificates_may_share_a_file() {
     let folder = Folder::new();
     folder.pair("one", P256);
     folder.pair("two", RSA);
-    folder.openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-out", "with-parameters.pem"]);
+    folder.run_with(&["ecparam", "-name", "prime256v1", "-genkey", "-out", "with-parameters.pem"]);
     let parameters = folder.read("with-parameters.pem");
     assert!(parameters.starts_with(b"-----BEGIN EC PARAMETERS"));
     parse_private_key(&parameters, None).unwrap();
@@ -228,7 +228,7 @@ fn what_is_encrypted_here_openssl_reads() {
     let encrypted = key.to_pem(Some(PASSWORD)).unwrap();
     let path = folder.write("encrypted.pem", encrypted.as_bytes());
     assert!(is_encrypted(encrypted.as_bytes()));
-    folder.openssl(&["pkey", "-in", "encrypted.pem", "-passin", PASSOUT, "-out", "again.key"]);
+    folder.run_with(&["pkey", "-in", "encrypted.pem", "-passin", PASSOUT, "-out", "again.key"]);
     assert_eq!(folder.read("again.key"), folder.read("p256.key"));
 
     let chain = load_certificates(&folder.path("p256.crt")).unwrap();
@@ -243,11 +243,11 @@ fn what_is_encrypted_here_openssl_reads() {
 #[test]
 fn the_seed_of_an_ed25519_key_is_found() {
     let folder = Folder::new();
-    folder.openssl(&["genpkey", "-algorithm", "ED25519", "-out", "ed.pem"]);
-    folder.openssl(&["pkey", "-in", "ed.pem", "-out", "ed.der", "-outform", "DER"]);
+    folder.run_with(&["genpkey", "-algorithm", "ED25519", "-out", "ed.pem"]);
+    folder.run_with(&["pkey", "-in", "ed.pem", "-out", "ed.der", "-outform", "DER"]);
     let key = load_private_key(&folder.path("ed.pem"), None).unwrap();
     let der = folder.read("ed.der");
     assert_eq!(key.ed25519_seed().unwrap().as_slice(), &der[der.len() - 32..]);
-    folder.openssl(&[&["genpkey", "-out", "ec.pem"], P256].concat());
-    assert!(load_private_key(&folder.path("ec.pem"), None).unwrap().ed25519_seed().is_none());
+    folder.key("ec", P256);
+    assert!(load_private_key(&folder.path("ec.key"), None).unwrap().ed25519_seed().is_none());
 }
