@@ -67,6 +67,10 @@ mod record;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 
+/// Requests without a connection, for tests.
+#[cfg(test)]
+mod testing;
+
 /// The service of the API, for the whole life of the server.
 pub(crate) struct ApiService {
     /// Replaced by a reload; a request loads it once.

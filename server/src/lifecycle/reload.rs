@@ -179,3 +179,6 @@ fn apply_certificates(
     };
     running.service.metrics.reloads.with_label_values(&[result]).inc();
 }
+
+#[cfg(test)]
+mod tests;

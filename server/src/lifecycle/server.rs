@@ -62,13 +62,13 @@ pub struct Server {
 }
 
 /// What a server has opened.
-struct Opened {
-    running: Arc<Running>,
+pub(super) struct Opened {
+    pub(super) running: Arc<Running>,
     listener: Listener,
     source: Option<PathBuf>,
     info: Info,
     pending: PendingKeys,
-    certificates: Fingerprint,
+    pub(super) certificates: Fingerprint,
 }
 
 /// What the start-up message tells.
@@ -166,7 +166,11 @@ impl Server {
 }
 
 impl Opened {
-    async fn open(options: Options, metrics: Arc<Metrics>, logs: Arc<Logs>) -> Result<Self, Error> {
+    pub(super) async fn open(
+        options: Options,
+        metrics: Arc<Metrics>,
+        logs: Arc<Logs>,
+    ) -> Result<Self, Error> {
         let (source, setup) = match options.source {
             Source::File(path) => {
                 let setup = Setup::of_file(path.clone()).await?;

@@ -179,3 +179,6 @@ async fn create_until_done(generation: &Weak<Generation>, permit: &StartupPermit
         tokio::time::sleep(PendingKeys::RETRY_INTERVAL).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -220,4 +220,157 @@ mod tests {
             "a bug of the server: a permit for ListKeys '*' was used for DeleteKey 'k'"
         );
     }
+
+    /// Status and text for the client, and what the log adds.
+    fn told(error: impl Into<Error>) -> (u16, String, Option<String>) {
+        let error = error.into();
+        let Message { status, text } = error.message();
+        (status, text.into_owned(), error.cause().map(|cause| cause.to_string()))
+    }
+
+    #[track_caller]
+    fn assert_told(error: impl Into<Error>, status: u16, text: &str, cause: Option<&str>) {
+        assert_eq!(told(error), (status, text.to_owned(), cause.map(str::to_owned)));
+    }
+
+    /// The texts are those of contract `api.md`, Errors.
+    #[test]
+    fn a_refused_request_is_answered_as_the_contract_says() {
+        let method = Error::Method { received: "PATCH".to_owned(), expected: "PUT" };
+        assert_told(method, 405, "received method 'PATCH' expected 'PUT'", None);
+        assert_told(Error::BodyTooLarge, 413, "request body is too large", None);
+        assert_told(Error::Body, 400, "invalid request body", None);
+        assert_told(Error::ImportBody, 400, "invalid import key request body", None);
+        let broken_off = Some("the client did not send the whole request body");
+        assert_told(Error::BodyIncomplete, 400, "invalid request body", broken_off);
+        assert_told(Error::PolicyNotFound, 404, "policy does not exist", None);
+        assert_told(Error::IdentityNotFound, 404, "identity does not exist", None);
+        assert_told(Error::TooManyStreams, 429, "too many clients follow the log", None);
+        assert_told(Error::ClientGone, 499, "client closed the connection", None);
+    }
+
+    #[test]
+    fn who_is_refused_is_not_told_by_what() {
+        let (policy, pattern) = ("policy-1".into(), "/v1/key/*".into());
+        for (denied, cause) in [
+            (Denied::UnknownIdentity, "unknown identity"),
+            (Denied::NoIdentity, "no identity"),
+            (
+                Denied::NotAllowed { policy: "policy-1".into() },
+                "policy 'policy-1' does not allow it",
+            ),
+            (Denied::DeniedBy { policy, pattern }, "policy 'policy-1' denies it by '/v1/key/*'"),
+            (
+                Denied::OtherPath { operation: Operation::ListKeys },
+                "the path is not one of the operation ListKeys",
+            ),
+        ] {
+            let text = "not authorized: insufficient permissions";
+            assert_told(Error::Denied(denied), 403, text, Some(cause));
+        }
+    }
+
+    #[test]
+    fn who_has_no_identity_is_told_what_is_wrong_with_the_certificates() {
+        let (status, text, cause) = told(Error::NoIdentity(NoIdentity::Missing));
+        assert_eq!((status, &*text), (400, "tls: client certificate is required"));
+        let cause = cause.unwrap();
+        assert!(cause.contains("sent no certificate, or a CA certificate first"), "{cause}");
+        let text = "tls: received more than one client certificate";
+        assert_told(Error::NoIdentity(NoIdentity::Ambiguous), 400, text, None);
+    }
+
+    #[test]
+    fn an_invalid_name_is_quoted_and_its_rule_is_in_the_log() {
+        let name = |kind| Error::Name { kind, name: "a/b".to_owned() };
+        for (kind, what) in [
+            (NameKind::Key, "key name"),
+            (NameKind::Policy, "policy name"),
+            (NameKind::Identity, "identity"),
+        ] {
+            let (status, text, cause) = told(name(kind));
+            let expected =
+                format!("{what} 'a/b' is empty, too long or contains invalid characters");
+            assert_eq!((status, text), (400, expected));
+            assert!(cause.unwrap().starts_with("a name has 1 to 80 characters"), "{kind:?}");
+        }
+        let (status, text, cause) = told(name(NameKind::Pattern));
+        let expected = "listing pattern 'a/b' is empty, too long or is invalid";
+        assert_eq!((status, &*text), (400, expected));
+        assert!(cause.unwrap().starts_with("a listing pattern has at most 80 characters"));
+    }
+
+    #[test]
+    fn what_took_too_long_is_told_apart_by_whose_fault_it_was() {
+        let text = "request timed out";
+        assert_told(Error::Timeout, 503, text, Some("the operation did not finish in time"));
+        let late = Some("the request body did not arrive in time");
+        assert_told(Error::BodyTimeout, 408, text, late);
+    }
+
+    #[test]
+    fn the_state_of_the_key_store_is_told_and_its_cause_is_in_the_log() {
+        for cause in [None, Some("connection refused")] {
+            let of = |make: fn(Option<String>) -> Error| make(cause.map(str::to_owned));
+            assert_told(of(Error::StoreUnreachable), 504, "key store is not reachable", cause);
+            assert_told(of(Error::StoreUnavailable), 502, "key store is unavailable", cause);
+        }
+    }
+
+    #[test]
+    fn a_panic_is_an_internal_error() {
+        let cause = Some("a bug of the server: the operation panicked");
+        assert_told(Error::Panic, 500, "internal server error", cause);
+        assert_told(kes_keys::Error::Panicked, 500, "internal server error", cause);
+    }
+
+    #[test]
+    fn a_failed_operation_on_keys_is_answered_as_the_contract_says() {
+        use kes_keys::Error as Keys;
+        let text = "algorithm 'DES' is not supported";
+        assert_told(Keys::Cipher { name: "DES".to_owned() }, 406, text, None);
+        let text = "invalid key size for 'AES256'";
+        assert_told(Keys::KeySize { cipher: "AES256".to_owned() }, 406, text, None);
+        assert_told(Keys::NoHmac, 409, "key does not support HMAC", None);
+        let text = "decryption failed: ciphertext is not authentic";
+        let cause = "the ciphertext and its context are not what this key has encrypted";
+        assert_told(Keys::NotAuthentic, 400, text, Some(cause));
+    }
+
+    /// The cause may name hosts, paths and policies of Vault.
+    #[test]
+    fn a_failure_of_the_key_store_is_told_by_what_was_tried_and_its_cause_is_in_the_log() {
+        use kes_keystore::Error as Store;
+        let name = kes_api::KeyName::parse("k").unwrap();
+        let (store, reason) = (kes_keystore::Kind::Vault, "a cause".to_owned());
+        for (operation, failed) in [
+            (StoreOperation::Create, "failed to create key"),
+            (StoreOperation::Read, "failed to read key"),
+            (StoreOperation::Delete, "failed to delete key"),
+            (StoreOperation::List, "failed to list keys"),
+        ] {
+            let reason = || reason.clone();
+            for (source, status, text, cause) in [
+                (Store::Exists { name }, 400, "key already exists", "key 'k' already exists"),
+                (Store::NotFound { name }, 404, "key does not exist", "key 'k' does not exist"),
+                (
+                    Store::Corrupt { store, name, reason: reason() },
+                    502,
+                    failed,
+                    "key store: vault: key 'k' is damaged: a cause",
+                ),
+                (
+                    Store::Unusable { store, reason: reason() },
+                    502,
+                    failed,
+                    "key store: vault: a cause",
+                ),
+                (Store::Unreachable { reason: reason() }, 502, failed, "key store: a cause"),
+                (Store::Unavailable { reason: reason() }, 502, failed, "key store: a cause"),
+            ] {
+                let error = kes_keys::Error::Store { operation, source };
+                assert_told(error, status, text, Some(cause));
+            }
+        }
+    }
 }

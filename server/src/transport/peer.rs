@@ -39,3 +39,12 @@ impl Peer {
         Some(format!("the client's certificate expired on {until} UTC"))
     }
 }
+
+#[cfg(test)]
+impl Peer {
+    /// A client that was never connected.
+    pub(crate) fn unconnected(identity: Result<Identity, NoIdentity>) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        Self { address, identity, certificates: 1, until: None }
+    }
+}

@@ -1,0 +1,74 @@
+//! What the unit tests of the service use: a request as it is when its route is found, without a
+//! connection.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use http::Request;
+use kes_api::Timestamp;
+use kes_api::identity::{Identity, NoIdentity};
+use kes_api::route::ROUTES;
+use kes_keys::{Expiry, SystemClock};
+use kes_keystore::Store;
+use kes_keystore::memory::MemoryStore;
+use kes_policy::Policies;
+
+use super::context::RequestContext;
+use super::generation::{ApiSettings, Generation, Keys};
+use super::router::{self, Routed};
+use super::{ApiService, BuildInfo};
+use crate::observe::logging::Logs;
+use crate::observe::metrics::Metrics;
+use crate::transport::Peer;
+
+impl ApiService {
+    /// A service that has no keys yet, and keeps them in memory. Must be called within a tokio
+    /// runtime.
+    pub(crate) fn in_memory(policies: Policies) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let minute = Duration::from_mins(1);
+        let expiry = Expiry { any: minute, unused: minute, offline: Duration::ZERO };
+        let store = Store::Memory(MemoryStore::new());
+        let generation = Generation {
+            policies,
+            keys: Arc::new(Keys::new(store, expiry, Arc::clone(&metrics), SystemClock)),
+            apis: ROUTES.map(|route| ApiSettings { timeout: route.timeout }),
+            location: "memory".to_owned(),
+        };
+        Self {
+            generation: ArcSwap::from_pointee(generation),
+            logs: Logs::start(Arc::clone(&metrics)),
+            metrics,
+            started: Instant::now(),
+            started_at: Timestamp::now(),
+            build: BuildInfo { version: "1.2.3", commit: "unknown" },
+        }
+    }
+
+    /// Does something with a request that has arrived.
+    ///
+    /// # Panics
+    /// If its path has no route.
+    pub(crate) fn with_request<T>(
+        &self,
+        identity: Result<Identity, NoIdentity>,
+        method: &str,
+        path: &str,
+        work: impl FnOnce(&RequestContext<'_>) -> T,
+    ) -> T {
+        let request = Request::builder().method(method).uri(path).body(());
+        let (head, ()) = request.unwrap().into_parts();
+        let Routed::Found(target) = router::route(head.uri.path(), head.uri.query()) else {
+            panic!("{path} has no route")
+        };
+        work(&RequestContext {
+            service: self,
+            generation: self.generation.load_full(),
+            peer: &Peer::unconnected(identity),
+            head: &head,
+            target,
+            arrived: Instant::now(),
+        })
+    }
+}
