@@ -85,6 +85,7 @@ fn check(code: &Code, program: &str, arguments: &[&str]) -> Result<(), String> {
         ("cargo", ["test", arguments @ ..]) => cargo_test(arguments),
         ("cargo", ["bench", arguments @ ..]) => cargo_bench(arguments),
         ("bash", [script]) if root().join(script).is_file() => Ok(()),
+        ("bash", ["fuzz/run", seconds, targets @ ..]) => fuzz(seconds, targets),
         _ => {
             let known = ELSEWHERE.iter().find(|(command, _)| *command == code.text);
             let (command, place) = known.ok_or("no test knows this command")?;
@@ -155,6 +156,15 @@ fn cargo_test(arguments: &[&str]) -> Result<(), String> {
             }
         }
         _ => Err("no test knows these arguments of cargo test".to_owned()),
+    }
+}
+
+fn fuzz(seconds: &str, targets: &[&str]) -> Result<(), String> {
+    let is_target = |name: &&&str| root().join(format!("fuzz/targets/{name}.rs")).is_file();
+    match (seconds.parse::<u32>(), targets.iter().find(|name| !is_target(name))) {
+        (Err(error), _) => Err(error.to_string()),
+        (Ok(_), Some(name)) => Err(format!("there is no target {name}")),
+        (Ok(_), None) => Ok(()),
     }
 }
 
