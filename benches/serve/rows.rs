@@ -12,7 +12,7 @@ use crate::client::{Protocol, Sender, Template};
 use crate::cpu;
 use crate::load::{Done, GENERATE, Load, Work, works};
 use crate::report::{Cell, Row};
-use crate::servers::{OURS, Servers, Subject};
+use crate::servers::{OURS, Servers, Subject, count_lines};
 use crate::setup::Setup;
 
 /// A work, and what ours is started with for it.
@@ -199,9 +199,4 @@ impl Drop for Follower {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// Line breaks in a text.
-pub(crate) fn count_lines(text: &[u8]) -> u64 {
-    text.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }

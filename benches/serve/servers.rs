@@ -12,7 +12,6 @@ use rustls::ClientConfig;
 use rustls::client::Resumption;
 
 use crate::cpu::{self, LOAD, SERVERS};
-use crate::rows::count_lines;
 use crate::setup::{self, Setup};
 use crate::{bare, other};
 
@@ -163,4 +162,9 @@ fn started(name: &'static str, mut command: Command, folder: &Path) -> Subject {
     assert!(cpu::is_pinned(process.id(), SERVERS), "{name} is not on the servers' core");
     let pid = process.id();
     Subject { name, address, pid, start, stdout: Some(stdout), process: Some(process) }
+}
+
+/// Line breaks in a text.
+pub(crate) fn count_lines(text: &[u8]) -> u64 {
+    text.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }
