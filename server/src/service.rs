@@ -34,7 +34,7 @@ use self::record::{Active, Unanswered};
 use self::router::Routed;
 use crate::observe::logging::Logs;
 use crate::observe::metrics::Metrics;
-use crate::transport::{ActiveRequest, Peer, Service};
+use crate::transport::{ActiveRequest, Class, Peer, Service};
 
 /// Path to route.
 mod router;
@@ -93,6 +93,15 @@ pub struct BuildInfo {
 
 impl Service for ApiService {
     type Content = Content;
+
+    fn class(&self, peer: &Peer) -> Class {
+        let policies = &self.generation.load().policies;
+        match &peer.identity {
+            Ok(identity) if policies.is_admin(identity) => Class::Admin,
+            Ok(identity) if policies.policy_of(identity).is_some() => Class::Known,
+            _ => Class::Stranger,
+        }
+    }
 
     fn call(
         self: Arc<Self>,

@@ -11,6 +11,12 @@
 /// What the connections of a listener share.
 mod endpoint;
 
+/// Classes of callers.
+mod class;
+
+/// How many connections may be open, and which of them end for new ones.
+mod slots;
+
 /// The accept loop.
 pub(crate) mod listener;
 
@@ -41,6 +47,7 @@ mod idle;
 /// What ends a connection other than its client.
 mod termination;
 
+pub(crate) use self::class::Class;
 pub(crate) use self::endpoint::{Endpoint, Service};
 pub(crate) use self::idle::ActiveRequest;
 pub(crate) use self::peer::Peer;

@@ -11,12 +11,20 @@ use crate::harness::{self, Client, Protocol, Server, Who, tls_config, tls_connec
 /// Clients that are slow, or say nothing.
 mod slow;
 
+/// Clients that no policy names.
+mod strangers;
+
 /// Clients that come in numbers, or abuse HTTP/2.
 mod load;
 
 /// A TLS connection as the admin, to be spoken to in bytes.
 pub(super) async fn tls(server: &Server, protocol: Protocol) -> TlsStream<TcpStream> {
-    let config = tls_config(&server.tls.certificate, Some(&server.admin), protocol);
+    tls_as(server, Who::Admin, protocol).await
+}
+
+/// The same as somebody.
+pub(super) async fn tls_as(server: &Server, who: Who, protocol: Protocol) -> TlsStream<TcpStream> {
+    let config = tls_config(&server.tls.certificate, server.credentials(who), protocol);
     tls_connect(&server.address, config).await.unwrap()
 }
 

@@ -35,7 +35,7 @@ const KINDS: [(&str, Kind); 14] = [
 ];
 
 /// Ours beyond that with one series each.
-const OWN: [(&str, Kind); 11] = [
+const OWN: [(&str, Kind); 13] = [
     ("kes_cache_age", Kind::Gauge),
     ("kes_cache_hits", Kind::Counter),
     ("kes_cache_keys", Kind::Gauge),
@@ -46,7 +46,9 @@ const OWN: [(&str, Kind); 11] = [
     ("kes_tls_certificate_expiry", Kind::Gauge),
     ("kes_tls_connections", Kind::Gauge),
     ("kes_tls_connections_limit", Kind::Gauge),
+    ("kes_tls_displaced_connections", Kind::Counter),
     ("kes_tls_handshake_errors", Kind::Counter),
+    ("kes_tls_strangers", Kind::Gauge),
 ];
 
 /// Ours with a series for each API, call, or result.
@@ -209,7 +211,7 @@ fn connections_handshakes_and_reloads_are_counted() {
         };
         let mut clients = Vec::new();
         for protocol in [Protocol::H1, Protocol::H2, Protocol::H1] {
-            clients.push(server.client(Who::Other, protocol).await);
+            clients.push(server.client(Who::Minio, protocol).await);
         }
         // A client has shaken hands before the server knows that it has.
         eventually_async(PATIENCE, "connections are counted", || async {

@@ -189,7 +189,7 @@ impl Opened {
         let listen = |reason| Error::Listen { address: address.clone(), reason };
         let listening = Listening::start(&address, is_fixed).await.map_err(listen)?;
         let bound = listening.local().map_err(listen)?;
-        let listener = listening.listener(max_connections());
+        let listener = listening.listener(max_connections(), Arc::clone(&metrics));
         metrics.max_connections.set(listener.max().into());
 
         let log = setup.log;

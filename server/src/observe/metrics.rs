@@ -41,6 +41,8 @@ pub(crate) struct Metrics {
     pub(crate) dropped_lines: IntCounter,
     pub(crate) connections: IntGauge,
     pub(crate) max_connections: IntGauge,
+    pub(crate) strangers: IntGauge,
+    pub(crate) displaced_connections: IntCounter,
     pub(crate) handshake_errors: IntCounter,
     pub(crate) reloads: IntCounterVec,
     cache_hits: IntCounter,
@@ -132,6 +134,14 @@ impl Metrics {
             max_connections: register.gauge(
                 "kes_tls_connections_limit",
                 "How many connections may be open at once, by the limit of open files",
+            ),
+            strangers: register.gauge(
+                "kes_tls_strangers",
+                "Open connections of clients that no policy names",
+            ),
+            displaced_connections: register.counter(
+                "kes_tls_displaced_connections",
+                "Connections that ended because a new one found all in use",
             ),
             handshake_errors: register
                 .counter("kes_tls_handshake_errors", "TLS handshakes that failed"),

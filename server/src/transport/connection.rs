@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,13 +19,11 @@ use tokio_rustls::server::TlsStream;
 use super::endpoint::{Endpoint, Service};
 use super::h2::{RequestQueue, WithRequests};
 use super::handshake::{self, LINGER};
-use super::idle::{IdleTracker, TrackedIo};
+use super::idle::{self, IdleTracker, TrackedIo};
 use super::peer::Peer;
+use super::slots::Slot;
 use super::socket::Socket;
 use super::termination::{Termination, Terminations};
-
-/// How long a connection that is closed gracefully may take to end.
-const GRACEFUL_SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// The largest request head in bytes. A proxy forwards a client's certificate in a header: one
 /// of RSA-8192 has about 5 KiB there.
@@ -41,38 +40,63 @@ const MAX_RESETS: usize = 64;
 pub(super) async fn serve<S: Service>(
     endpoint: Arc<Endpoint<S>>,
     socket: TcpStream,
+    mut slot: Slot,
     mut shutdown: watch::Receiver<bool>,
 ) {
+    let displaced = slot.displaced();
     // A connection that is still in its handshake when the server shuts down is dropped.
     let Some((mut tls, peer)) = (tokio::select! {
         biased;
         _ = shutdown.wait_for(|is_set| *is_set) => None,
+        () = displaced.notified() => None,
         // Boxed, as each later phase of a connection: otherwise the task would have the size of
         // the largest phase until it ends.
-        connected = Box::pin(handshake::handshake(&endpoint, socket)) => connected,
+        connected = Box::pin(handshake::handshake(&endpoint, socket, &mut slot)) => connected,
     }) else {
         return;
     };
     endpoint.metrics.connections.inc();
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-    let tracker = IdleTracker::new(!is_h2);
-    let mut terminations = Terminations::of(&tracker, shutdown);
-    if wait_for_first_bytes(&mut tls, &tracker, &mut terminations).await {
-        let service = Arc::clone(&endpoint.service);
+    let service = Arc::clone(&endpoint.service);
+    let class = service.class(&peer);
+    let tracker = IdleTracker::new(!is_h2, class);
+    slot.set_class(class, &tracker);
+    let mut terminations = Terminations::of(&tracker, shutdown, displaced);
+    let mut caller = Caller { service, peer, tracker, slot };
+    if wait_for_first_bytes(&mut tls, &mut caller, &mut terminations).await {
         if is_h2 {
-            http2(service, tls, peer, &tracker, terminations).await;
+            http2(tls, caller, terminations).await;
         } else {
-            http1(service, tls, peer, &tracker, terminations).await;
+            http1(tls, caller, terminations).await;
         }
     }
     endpoint.metrics.connections.dec();
 }
 
+/// The client of a connection, with all that depends on who it is.
+struct Caller<S> {
+    service: Arc<S>,
+    peer: Arc<Peer>,
+    tracker: Arc<IdleTracker>,
+    slot: Slot,
+}
+
+impl<S: Service> Caller<S> {
+    /// Whether a deadline has passed for a client of the class that it has now. A reload may have
+    /// given it a policy since the deadline was set.
+    fn is_over(&mut self) -> bool {
+        let class = self.service.class(&self.peer);
+        self.tracker.set_class(class);
+        self.slot.set_class(class, &self.tracker);
+        self.tracker.deadline().is_some_and(|deadline| deadline <= idle::now())
+    }
+}
+
 /// Waits until the client sends something; `false` if it sent nothing in time and the connection
 /// was closed. HTTP's buffers, which are most of a connection's memory, are allocated only then.
-async fn wait_for_first_bytes(
+async fn wait_for_first_bytes<S: Service>(
     tls: &mut TlsStream<Socket>,
-    tracker: &IdleTracker,
+    caller: &mut Caller<S>,
     terminations: &mut Terminations,
 ) -> bool {
     loop {
@@ -83,40 +107,33 @@ async fn wait_for_first_bytes(
         });
         match termination.await {
             None => return true,
-            Some(Termination::Shutdown) => tracker.begin_shutdown(),
-            Some(Termination::DeadlinePassed) => {
+            Some(Termination::Shutdown) => caller.tracker.begin_shutdown(),
+            Some(Termination::Displaced) => {
+                let _ = tls.shutdown().now_or_never();
+                return false;
+            }
+            Some(Termination::DeadlinePassed) if caller.is_over() => {
                 let _ = tokio::time::timeout(LINGER, tls.shutdown()).await;
                 return false;
             }
+            Some(Termination::DeadlinePassed) => {}
         }
     }
 }
 
-async fn http1<S: Service>(
-    service: Arc<S>,
-    tls: TlsStream<Socket>,
-    peer: Arc<Peer>,
-    tracker: &Arc<IdleTracker>,
-    terminations: Terminations,
-) {
-    let io = TokioIo::new(TrackedIo::new(tls, tracker));
+async fn http1<S: Service>(tls: TlsStream<Socket>, caller: Caller<S>, terminations: Terminations) {
+    let io = TokioIo::new(TrackedIo::new(tls, &caller.tracker));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(None) // `idle` has it
         .max_header_size(MAX_HEAD as usize)
-        .keep_alive(!tracker.is_shutting_down())
-        .serve_connection(io, hyper_service(service, peer, tracker));
+        .keep_alive(!caller.tracker.is_shutting_down())
+        .serve_connection(io, hyper_service(&caller));
     let shut_down = http1::Connection::graceful_shutdown;
-    drive(Box::pin(connection), shut_down, tracker, terminations).await;
+    drive(Box::pin(connection), shut_down, caller, terminations).await;
 }
 
-async fn http2<S: Service>(
-    service: Arc<S>,
-    tls: TlsStream<Socket>,
-    peer: Arc<Peer>,
-    tracker: &Arc<IdleTracker>,
-    terminations: Terminations,
-) {
+async fn http2<S: Service>(tls: TlsStream<Socket>, caller: Caller<S>, terminations: Terminations) {
     let queue = RequestQueue::default();
     let connection = http2::Builder::new(queue.clone())
         .timer(TokioTimer::new())
@@ -127,22 +144,20 @@ async fn http2<S: Service>(
         // Finds connections whose client is gone without closing them.
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(20))
-        .serve_connection(TokioIo::new(tls), hyper_service(service, peer, tracker));
+        .serve_connection(TokioIo::new(tls), hyper_service(&caller));
     let mut connection = Box::pin(WithRequests::new(connection, queue));
     let shut_down = |connection: Pin<&mut WithRequests<http2::Connection<_, _, _>>>| {
         Pin::new(connection.get_mut().connection()).graceful_shutdown();
     };
-    if tracker.is_shutting_down() {
+    if caller.tracker.is_shutting_down() {
         shut_down(connection.as_mut());
     }
-    drive(connection, shut_down, tracker, terminations).await;
+    drive(connection, shut_down, caller, terminations).await;
 }
 
 /// The hyper service of one connection, whose peer stays the same.
 fn hyper_service<S: Service>(
-    service: Arc<S>,
-    peer: Arc<Peer>,
-    tracker: &Arc<IdleTracker>,
+    caller: &Caller<S>,
 ) -> impl hyper::service::Service<
     http::Request<hyper::body::Incoming>,
     Response = http::Response<S::Content>,
@@ -150,7 +165,8 @@ fn hyper_service<S: Service>(
     Future: Send + 'static,
 > + Send
 + use<S> {
-    let tracker = Arc::clone(tracker);
+    let Caller { service, peer, tracker, .. } = caller;
+    let (service, peer, tracker) = (Arc::clone(service), Arc::clone(peer), Arc::clone(tracker));
     service_fn(move |request| {
         Arc::clone(&service).call(Arc::clone(&peer), request, tracker.begin_request())
     })
@@ -158,10 +174,10 @@ fn hyper_service<S: Service>(
 
 /// Runs a connection until it ends, its deadline passes, or the server shuts down. `shut_down`
 /// makes it end after the requests that it has.
-async fn drive<C: Future>(
+async fn drive<C: Future, S: Service>(
     mut connection: Pin<Box<C>>,
     shut_down: impl FnOnce(Pin<&mut C>),
-    tracker: &IdleTracker,
+    mut caller: Caller<S>,
     mut terminations: Terminations,
 ) {
     let mut shut_down = Some(shut_down);
@@ -173,20 +189,30 @@ async fn drive<C: Future>(
         match termination.await {
             None => return,
             Some(Termination::Shutdown) => {
-                tracker.begin_shutdown();
+                caller.tracker.begin_shutdown();
                 if let Some(shut_down) = shut_down.take() {
                     shut_down(connection.as_mut());
                 }
                 // Requests go on until the server's own time limit, heads until their deadline.
             }
-            Some(Termination::DeadlinePassed) => break,
+            Some(Termination::Displaced) => {
+                // Tells the client, if that is possible at once.
+                if let Some(shut_down) = shut_down.take() {
+                    shut_down(connection.as_mut());
+                }
+                let _ = connection.as_mut().now_or_never();
+                return;
+            }
+            Some(Termination::DeadlinePassed) if caller.is_over() => break,
+            Some(Termination::DeadlinePassed) => {}
         }
     }
     // A request whose head did not arrive in time is not answered.
     if let Some(shut_down) = shut_down.take()
-        && !tracker.is_receiving_head()
+        && !caller.tracker.is_receiving_head()
     {
         shut_down(connection.as_mut());
-        let _ = tokio::time::timeout(GRACEFUL_SHUTDOWN, connection).await;
+        let limit = caller.service.class(&caller.peer).graceful_shutdown();
+        let _ = tokio::time::timeout(limit, connection).await;
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 
+use super::class::Class;
 use super::idle::ActiveRequest;
 use super::peer::Peer;
 use super::tls::Loaded;
@@ -16,6 +17,9 @@ use crate::observe::metrics::Metrics;
 pub(crate) trait Service: Send + Sync + 'static {
     /// The content of an answer.
     type Content: Body<Data = Bytes, Error = Infallible> + Send + 'static;
+
+    /// The class of a peer as of now: a reload may change it.
+    fn class(&self, peer: &Peer) -> Class;
 
     /// Answers a request of a peer. The connection is not idle while `active_request` exists.
     fn call(

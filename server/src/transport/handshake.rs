@@ -15,6 +15,7 @@ use tokio_rustls::server::TlsStream;
 use self::sniff::Protocol;
 use super::endpoint::Endpoint;
 use super::peer::Peer;
+use super::slots::Slot;
 use super::socket::Socket;
 use super::tls::refused::{self, Refused};
 use crate::observe::logging::repeats::Event;
@@ -36,10 +37,13 @@ pub(super) const LINGER: Duration = Duration::from_millis(500);
 pub(super) async fn handshake<S>(
     endpoint: &Endpoint<S>,
     stream: TcpStream,
+    slot: &mut Slot,
 ) -> Option<(TlsStream<Socket>, Arc<Peer>)> {
     let address = canonical(stream.peer_addr().ok()?);
     let deadline = Instant::now() + HANDSHAKE;
-    match timeout_at(deadline, sniff::protocol(&stream)).await {
+    let protocol = timeout_at(deadline, sniff::protocol(&stream)).await;
+    slot.begin_handshake();
+    match protocol {
         Ok(Protocol::Tls) => tls(endpoint, stream, address, deadline).await,
         Ok(Protocol::Http(request)) => {
             fail(endpoint, address.ip(), sniff::HTTP_REQUEST, None);

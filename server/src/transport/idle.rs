@@ -18,11 +18,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 use zeroize::Zeroizing;
 
+use super::class::Class;
+
 /// A head has to be complete this long after its first byte (contract `api.md`, Transport).
 const HEAD_TIMEOUT: Millis = 5_000;
-
-/// A connection without a request is closed after this long (contract `api.md`, Transport).
-const IDLE_TIMEOUT: Millis = 90_000;
 
 /// When the server shuts down, a connection that has not had a request yet has this long to send
 /// one, which may already be on its way. hyper would wait for the first bytes of HTTP/2 without a
@@ -43,6 +42,8 @@ pub(super) struct IdleTracker {
     /// Requests without an answer, and streams that are still open.
     requests: AtomicUsize,
     idle_since: AtomicU64,
+    /// How long the connection may be idle: its class decides.
+    idle_timeout: AtomicU64,
     /// Whether bytes have arrived that may be the start of a head.
     head_may_begin: AtomicBool,
     /// When the first byte of an incomplete head arrived; 0 if there is none.
@@ -56,9 +57,20 @@ pub(super) struct IdleTracker {
 }
 
 impl IdleTracker {
-    pub(super) fn new(tracks_heads: bool) -> Arc<Self> {
+    pub(super) fn new(tracks_heads: bool, class: Class) -> Arc<Self> {
         let idle_since = AtomicU64::new(now());
-        Arc::new(Self { idle_since, tracks_heads, ..Self::default() })
+        let idle_timeout = AtomicU64::new(millis(class.idle_timeout()));
+        Arc::new(Self { idle_since, idle_timeout, tracks_heads, ..Self::default() })
+    }
+
+    /// Notes that the client's class has changed.
+    pub(super) fn set_class(&self, class: Class) {
+        self.idle_timeout.store(millis(class.idle_timeout()), Ordering::Relaxed);
+    }
+
+    /// Whether there is no request.
+    pub(super) fn is_idle(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) == 0
     }
 
     /// Notes that a request's head is complete. The connection is not idle until the result is
@@ -115,7 +127,8 @@ impl IdleTracker {
         } else if shutdown_since != 0 && !self.was_used.load(Ordering::Relaxed) {
             Some(shutdown_since + FIRST_REQUEST_TIMEOUT)
         } else {
-            Some(self.idle_since.load(Ordering::Relaxed) + IDLE_TIMEOUT)
+            let timeout = self.idle_timeout.load(Ordering::Relaxed);
+            Some(self.idle_since.load(Ordering::Relaxed) + timeout)
         }
     }
 
@@ -234,7 +247,11 @@ pub(super) fn instant(at: Millis) -> Instant {
 }
 
 pub(super) fn now() -> Millis {
-    Millis::try_from(epoch().elapsed().as_millis()).unwrap_or(Millis::MAX)
+    millis(epoch().elapsed())
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }
 
 #[cfg(test)]
@@ -243,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_idle_unless_it_has_a_request() {
-        let tracker = IdleTracker::new(false);
+        let tracker = IdleTracker::new(false, Class::Known);
         assert!(tracker.deadline().is_some());
         let request = tracker.begin_request();
         assert!(tracker.deadline().is_none());
@@ -252,8 +269,18 @@ mod tests {
     }
 
     #[test]
+    fn a_stranger_may_be_idle_as_long_as_a_head_may_take() {
+        let tracker = IdleTracker::new(false, Class::Stranger);
+        let stranger = tracker.deadline().unwrap();
+        tracker.set_class(Class::Known);
+        assert_eq!(tracker.deadline(), Some(stranger + 85_000));
+        tracker.set_class(Class::Stranger);
+        assert_eq!(tracker.deadline(), Some(stranger));
+    }
+
+    #[test]
     fn a_head_is_due_from_its_first_byte_until_it_is_complete() {
-        let tracker = IdleTracker::new(true);
+        let tracker = IdleTracker::new(true, Class::Known);
         let idle = tracker.deadline().unwrap();
         tracker.bytes_arrived();
         assert_eq!(tracker.deadline(), Some(idle));

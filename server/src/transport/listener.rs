@@ -9,11 +9,13 @@ use std::time::Duration;
 use kes_config::Address;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
 use super::connection;
 use super::endpoint::{Endpoint, Service};
+use super::slots::{Slot, Slots};
 use crate::observe::logging::rate_limit::RateLimit;
+use crate::observe::metrics::Metrics;
 use crate::observe::process::files_hint;
 
 /// Listening sockets.
@@ -27,6 +29,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// How often an error of `accept`, or that all connections are in use, is logged at most.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often to look for waiting clients while all connections are in use: not accepting them, the
+/// runtime does not report them.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// With a limit below this the server warns when it starts. A MinIO server holds a few connections
 /// for each of its nodes.
@@ -93,7 +99,7 @@ impl Listening {
     }
 
     /// The accept loop for this address and its successors, with at most `max` open connections.
-    pub(crate) fn listener(&self, max: usize) -> Listener {
+    pub(crate) fn listener(&self, max: usize, metrics: Arc<Metrics>) -> Listener {
         let max = u32::try_from(max).unwrap_or(u32::MAX).min(1 << 20);
         if max < FEW {
             tracing::warn!(
@@ -101,22 +107,20 @@ impl Listening {
                  files; raise LimitNOFILE (systemd) or `ulimit -n`"
             );
         }
-        let slots = Arc::new(Semaphore::new(max as usize));
-        Listener { socket: self.socket.subscribe(), slots, max }
+        Listener { socket: self.socket.subscribe(), slots: Slots::new(max, metrics) }
     }
 }
 
 /// Accepts connections.
 pub(crate) struct Listener {
     socket: watch::Receiver<Option<Arc<TcpListener>>>,
-    slots: Arc<Semaphore>,
-    max: u32,
+    slots: Arc<Slots>,
 }
 
 impl Listener {
     /// How many connections may be open at once.
     pub(crate) fn max(&self) -> u32 {
-        self.max
+        self.slots.max()
     }
 
     /// Accepts connections until `shutdown` turns true.
@@ -128,12 +132,10 @@ impl Listener {
         let mut refused = RateLimit::new(LOG_INTERVAL);
         let mut full = RateLimit::new(LOG_INTERVAL);
         let connections = shutdown.clone();
-        let serve = |slot: OwnedSemaphorePermit, socket: TcpStream| {
+        let serve = |mut slot: Slot, socket: TcpStream| {
+            slot.begin();
             let (endpoint, shutdown) = (Arc::clone(&endpoint), connections.clone());
-            tokio::spawn(async move {
-                connection::serve(endpoint, socket, shutdown).await;
-                drop(slot);
-            });
+            tokio::spawn(connection::serve(endpoint, socket, slot, shutdown));
         };
         let mut current = self.socket.borrow_and_update().clone();
         while let Some(socket) = &current {
@@ -141,7 +143,7 @@ impl Listener {
                 biased;
                 _ = shutdown.wait_for(|is_set| *is_set) => break,
                 Ok(()) = self.socket.changed() => None,
-                accepted = accept(&self.slots, self.max, socket, &mut full) => Some(accepted),
+                accepted = accept(&self.slots, socket, &mut full) => Some(accepted),
             };
             match accepted {
                 Some(Ok((slot, connected))) => serve(slot, connected),
@@ -155,7 +157,7 @@ impl Listener {
                 None => {
                     let new = self.socket.borrow_and_update().clone();
                     // Clients that have connected already would be reset when the socket closes.
-                    while let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned()
+                    while let Some(slot) = self.slots.try_take()
                         && let Some(connected) = bind::queued(socket)
                     {
                         serve(slot, connected);
@@ -164,42 +166,54 @@ impl Listener {
                 }
             }
         }
-        Drain { slots: self.slots, max: self.max }
+        Drain { slots: self.slots }
     }
 }
 
 /// Accepts a connection. Without a free slot, new connections wait in the system's queue.
 async fn accept(
-    slots: &Arc<Semaphore>,
-    max: u32,
+    slots: &Arc<Slots>,
     socket: &TcpListener,
     full: &mut RateLimit,
-) -> io::Result<(OwnedSemaphorePermit, TcpStream)> {
-    let slots = Arc::clone(slots);
-    let slot = match Arc::clone(&slots).try_acquire_owned() {
-        Ok(slot) => slot,
-        Err(_) => {
+) -> io::Result<(Slot, TcpStream)> {
+    let slot = match slots.try_take() {
+        Some(slot) => slot,
+        None => {
             if full.allows() {
                 tracing::error!(
-                    "all {max} connections in use; new ones wait until one ends; \
-                     raise LimitNOFILE (systemd) or `ulimit -n`"
+                    "all {} connections in use; a new one waits until one ends, or takes the place \
+                     of a client that no policy names; raise LimitNOFILE (systemd) or `ulimit -n`",
+                    slots.max()
                 );
             }
-            slots.acquire_owned().await.map_err(io::Error::other)?
+            take_for_waiting(slots, socket).await
         }
     };
     socket.accept().await.map(|(socket, _)| (slot, socket))
 }
 
+/// Waits for a slot, and displaces other connections as long as a client waits.
+async fn take_for_waiting(slots: &Arc<Slots>, socket: &TcpListener) -> Slot {
+    loop {
+        if bind::has_queued(socket) {
+            slots.displace();
+        }
+        tokio::select! {
+            biased;
+            slot = slots.take() => return slot,
+            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+        }
+    }
+}
+
 /// The open connections of a listener that has stopped.
 pub(crate) struct Drain {
-    slots: Arc<Semaphore>,
-    max: u32,
+    slots: Arc<Slots>,
 }
 
 impl Drain {
     /// Waits until all of them have ended.
     pub(crate) async fn ended(self) {
-        let _ = self.slots.acquire_many(self.max).await;
+        self.slots.all_free().await;
     }
 }

@@ -1,8 +1,8 @@
-//! What ends a connection other than its client: a deadline that passes, or the server's shutdown
-//! signal.
+//! What ends a connection other than its client: a deadline that passes, the server's shutdown
+//! signal, or a new connection that needs the slot.
 //!
-//! A connection checks both after each piece of work, so the check has to be cheap: timer and
-//! shutdown signal have a waker of their own, and are polled only after it was called.
+//! A connection checks them after each piece of work, so the check has to be cheap: timer and
+//! signals have a waker of their own, and are polled only after it was called.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use futures_util::task::AtomicWaker;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Sleep;
 
 use super::idle::{self, IdleTracker, Millis};
@@ -21,6 +21,8 @@ pub(super) enum Termination {
     DeadlinePassed,
     /// The server shuts down. Returned once.
     Shutdown,
+    /// A new connection needs the slot. Not returned after `Shutdown`.
+    Displaced,
 }
 
 /// Waits for what ends one connection.
@@ -31,12 +33,16 @@ pub(super) struct Terminations {
     timer: Pin<Box<Sleep>>,
     /// When the timer fires.
     fires_at: Millis,
-    /// `None` once the signal has come.
-    shutdown: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// `None` once a signal has come.
+    signal: Option<Pin<Box<dyn Future<Output = Termination> + Send>>>,
 }
 
 impl Terminations {
-    pub(super) fn of(tracker: &Arc<IdleTracker>, mut shutdown: watch::Receiver<bool>) -> Self {
+    pub(super) fn of(
+        tracker: &Arc<IdleTracker>,
+        mut shutdown: watch::Receiver<bool>,
+        displaced: Arc<Notify>,
+    ) -> Self {
         // Set, so that the first poll registers the waker with both.
         let wake_up = Arc::new(WakeUp { is_set: AtomicBool::new(true), task: AtomicWaker::new() });
         let fires_at = IdleTracker::next_check();
@@ -46,8 +52,12 @@ impl Terminations {
             wake_up,
             timer: Box::pin(tokio::time::sleep_until(idle::instant(fires_at))),
             fires_at,
-            shutdown: Some(Box::pin(async move {
-                let _ = shutdown.wait_for(|is_set| *is_set).await;
+            signal: Some(Box::pin(async move {
+                tokio::select! {
+                    biased;
+                    _ = shutdown.wait_for(|is_set| *is_set) => Termination::Shutdown,
+                    () = displaced.notified() => Termination::Displaced,
+                }
             })),
         }
     }
@@ -66,17 +76,20 @@ impl Terminations {
         self.wake_up.is_set.store(false, Ordering::Relaxed);
         let waker = self.waker.clone();
         let mut cx = Context::from_waker(&waker);
-        if let Some(shutdown) = &mut self.shutdown
-            && shutdown.as_mut().poll(&mut cx).is_ready()
+        if let Some(signal) = &mut self.signal
+            && let Poll::Ready(termination) = signal.as_mut().poll(&mut cx)
         {
-            self.shutdown = None;
+            self.signal = None;
             self.wake_up.is_set.store(true, Ordering::Relaxed);
-            return Poll::Ready(Termination::Shutdown);
+            return Poll::Ready(termination);
         }
         loop {
             ready!(self.timer.as_mut().poll(&mut cx));
             match deadline {
                 Some(deadline) if deadline <= idle::now() => {
+                    // The connection may go on with another deadline.
+                    self.reset_timer(None);
+                    self.wake_up.is_set.store(true, Ordering::Relaxed);
                     return Poll::Ready(Termination::DeadlinePassed);
                 }
                 deadline => self.reset_timer(deadline),
@@ -90,7 +103,7 @@ impl Terminations {
     }
 }
 
-/// The waker of timer and shutdown signal: remembers that it was called, and wakes the task of the
+/// The waker of timer and signals: remembers that it was called, and wakes the task of the
 /// connection.
 struct WakeUp {
     is_set: AtomicBool,

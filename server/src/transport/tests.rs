@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 
 use super::listener::Listening;
 use super::tls::{ServerIdentity, Settings};
-use super::{ActiveRequest, Endpoint, Peer, Service};
+use super::{ActiveRequest, Class, Endpoint, Peer, Service};
 use crate::observe::logging::repeats::Repeats;
 use crate::observe::metrics::Metrics;
 
@@ -28,6 +28,10 @@ struct Named(&'static str);
 
 impl Service for Named {
     type Content = Full<Bytes>;
+
+    fn class(&self, _: &Peer) -> Class {
+        Class::Known
+    }
 
     async fn call(
         self: Arc<Self>,
@@ -46,6 +50,10 @@ struct Silent;
 
 impl Service for Silent {
     type Content = http_body_util::Empty<Bytes>;
+
+    fn class(&self, _: &Peer) -> Class {
+        Class::Stranger
+    }
 
     async fn call(
         self: Arc<Self>,
@@ -87,15 +95,16 @@ async fn start<S: Service>(
     settings: &Settings,
     shutdown: watch::Receiver<bool>,
 ) -> (tokio::task::JoinHandle<()>, u16) {
+    let metrics = Arc::new(Metrics::new());
     let endpoint = Arc::new(Endpoint {
         service: Arc::new(service),
         tls: ArcSwap::new(settings.load().unwrap()),
-        metrics: Arc::new(Metrics::new()),
+        metrics: Arc::clone(&metrics),
         repeats: Arc::new(Repeats::default()),
     });
     let listening = Listening::start(&"127.0.0.1:0".parse().unwrap(), true).await.unwrap();
     let port = listening.local().unwrap().port();
-    let listener = listening.listener(8);
+    let listener = listening.listener(8, metrics);
     let task = tokio::spawn(async move {
         let drain = listener.serve(endpoint, shutdown).await;
         drain.ended().await;

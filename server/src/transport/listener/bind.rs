@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use kes_config::Address;
+use rustix::event::{self, PollFd, PollFlags, Timespec};
 use rustix::net::{self, SocketFlags, sockopt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 
@@ -83,6 +84,12 @@ pub(super) fn queued(listener: &TcpListener) -> Option<TcpStream> {
     TcpStream::from_std(connected.into()).ok()
 }
 
+/// Whether a connection waits to be accepted.
+pub(super) fn has_queued(listener: &TcpListener) -> bool {
+    let mut listening = [PollFd::new(listener, PollFlags::IN)];
+    event::poll(&mut listening, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
 /// What an operator can do about an error of binding an address; begins with a semicolon.
 pub(crate) fn hint(address: &Address, reason: &io::Error) -> &'static str {
     match reason.kind() {
@@ -139,8 +146,10 @@ mod tests {
         let to = socket.local_addr().unwrap();
         let clients = [to; 3].map(|to| std::net::TcpStream::connect(to).unwrap());
         for _ in &clients {
+            assert!(has_queued(&socket));
             assert!(queued(&socket).is_some());
         }
+        assert!(!has_queued(&socket));
         assert!(queued(&socket).is_none());
     }
 

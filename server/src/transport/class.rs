@@ -1,0 +1,44 @@
+//! Classes of callers, and what each class may take of the server's connections.
+//!
+//! Anybody can make a self-signed certificate, so a finished handshake proves nothing: a client
+//! that no policy names costs the server as little as possible, and makes room for the others.
+
+use std::time::Duration;
+
+/// The class of a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// The client has no identity, or one that no policy names.
+    Stranger,
+    /// The client's identity has a policy.
+    Known,
+    /// The admin.
+    Admin,
+}
+
+/// A connection without a request is closed after this long (contract `api.md`, Transport).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// The same for a stranger. As long as a handshake or a head may take: what a stranger can ask for
+/// is answered at once, and a client that keeps a connection for later can open another one.
+const STRANGER_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an HTTP/2 connection that is closed gracefully may take to end.
+const GRACEFUL_SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// The same for a stranger, which could double its idle time by not answering.
+const STRANGER_GRACEFUL_SHUTDOWN: Duration = Duration::from_millis(500);
+
+impl Class {
+    pub(super) const fn is_stranger(self) -> bool {
+        matches!(self, Self::Stranger)
+    }
+
+    pub(super) const fn idle_timeout(self) -> Duration {
+        if self.is_stranger() { STRANGER_IDLE_TIMEOUT } else { IDLE_TIMEOUT }
+    }
+
+    pub(super) const fn graceful_shutdown(self) -> Duration {
+        if self.is_stranger() { STRANGER_GRACEFUL_SHUTDOWN } else { GRACEFUL_SHUTDOWN }
+    }
+}
