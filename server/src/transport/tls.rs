@@ -7,10 +7,10 @@ use kes_config::{ClientAuth, ConfiguredPath, SecretText};
 use kes_tls::{ClientChains, Fault};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::ServerSessionMemoryCache;
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
+use self::sessions::Sessions;
 use self::verifier::ClientCertificates;
 
 /// Changes of the certificate files.
@@ -19,16 +19,15 @@ pub(crate) mod watch;
 /// Warnings of certificates that expire.
 pub(crate) mod expiry;
 
+/// Sessions of TLS 1.2.
+mod sessions;
+
 /// The certificate of a refused client.
 pub(crate) mod refused;
 
 /// Verifies clients: possession of the private key always, trust in the certificate where
 /// configured.
 mod verifier;
-
-/// How many TLS 1.2 sessions can be resumed by ID. Most clients resume by ticket, which takes no
-/// memory of the server; this store is for those that cannot.
-const SESSIONS: usize = 4096;
 
 /// Why a TLS configuration cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +120,7 @@ impl Settings {
             .with_client_cert_verifier(Arc::new(self.verifier()?))
             .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+        config.session_storage = Arc::new(Sessions::default());
         config.ticketer = Ticketer::new().map_err(|_| Error::Tickets)?;
         // One ticket a handshake: each carries the client's chain, and clients keep one.
         config.send_tls13_tickets = 1;

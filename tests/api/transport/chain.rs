@@ -139,3 +139,26 @@ fn with_auth_off_no_chain_is_looked_at() {
         assert_eq!(status(&server, &made, certificate, Tls::V1_3), 200, "{certificate}");
     }
 }
+
+/// A chain stays in memory as long as its connection. What is over the limit is refused whatever
+/// is trusted.
+#[test]
+fn a_chain_has_a_limit_in_bytes() {
+    let made = Openssl::new();
+    let server = Server::start();
+    for (name, size, expected) in [("thick", 0x2e00, 200), ("thicker", 0x4000, 0)] {
+        made.key(name, "P-256");
+        let extension = format!("1.3.6.1.4.1.99999.1=DER:0482{size:04x}{}", "00".repeat(size));
+        made.certificate(name, &format!("-addext basicConstraints=CA:FALSE -addext {extension}"));
+        for tls in Tls::ALL {
+            assert_eq!(status(&server, &made, name, tls), expected, "{name} {tls:?}");
+        }
+    }
+    // An intermediate CA counts as well.
+    made.key("ca", "P-256");
+    made.certificate("ca", "");
+    let two = made.read("thick.crt") + &made.read("ca.crt").repeat(12);
+    made.write("thick-chain.crt", &two);
+    assert_eq!(status(&server, &made, "thick-chain", Tls::V1_3), 0);
+    server.wait_for_stderr("and at most 16384 are accepted");
+}

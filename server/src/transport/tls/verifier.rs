@@ -2,6 +2,8 @@
 //! `tls.auth: on` does it matter who signed that certificate and when it expires (contract
 //! `config.md`, TLS).
 
+use std::sync::Arc;
+
 use kes_api::certificate::Certificate;
 use kes_tls::ClientChains;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -11,12 +13,27 @@ use rustls::pki_types::{
 };
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerMisbehaved,
     SignatureScheme,
 };
 use webpki::RawPublicKeyEntity;
 
 use super::refused;
+
+/// The largest chain of certificates that a client may send, in bytes. It is kept as long as the
+/// connection is open, and in the session. A certificate of RSA-8192 has about 3 KiB, and the usual
+/// chain of a company, a leaf and two intermediate CAs of RSA-4096, about 5.
+const MAX_CHAIN: usize = 16 * 1024;
+
+/// A client's chain is over the limit.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the chain that the client sent has {length} bytes, and at most {} are accepted",
+    MAX_CHAIN
+)]
+struct ChainTooLarge {
+    length: usize,
+}
 
 /// Accepts certificates whose private key the client holds: all of them, or those that a trusted CA
 /// has signed.
@@ -73,6 +90,11 @@ impl ClientCertVerifier for ClientCertificates {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        let length = end_entity.len() + intermediates.iter().map(|der| der.len()).sum::<usize>();
+        if length > MAX_CHAIN {
+            let fault = OtherError(Arc::new(ChainTooLarge { length }));
+            return Err(CertificateError::Other(fault).into());
+        }
         public_key(end_entity)?;
         if let Some(trusted) = &self.trusted {
             trusted
