@@ -52,6 +52,8 @@ pub const STORE_UNAVAILABLE: Message = message(502, "key store is unavailable");
 pub const TIMEOUT: Message = message(503, "request timed out");
 /// More clients follow the logs than the server serves.
 pub const TOO_MANY_STREAMS: Message = message(429, "too many clients follow the log");
+/// The bodies of one caller, or of all of them, take as much memory as the server gives them.
+pub const TOO_MANY_BODIES: Message = message(429, "too many request bodies at a time");
 /// The client went away before it was answered. Only the audit log has this; the status is
 /// nginx's.
 pub const CLIENT_GONE: Message = message(499, "client closed the connection");

@@ -26,6 +26,7 @@ use tokio::time::timeout_at;
 use self::admit::admit;
 use self::answer::{Answer, Content};
 use self::body::Arriving;
+use self::budget::Budgets;
 use self::context::RequestContext;
 use self::error::Error;
 use self::generation::Generation;
@@ -47,6 +48,9 @@ mod context;
 
 /// The checks before an operation.
 mod admit;
+
+/// How much memory requests may hold.
+pub(crate) mod budget;
 
 /// The operations of the APIs.
 mod handlers;
@@ -75,6 +79,7 @@ mod testing;
 pub(crate) struct ApiService {
     /// Replaced by a reload; a request loads it once.
     pub(crate) generation: ArcSwap<Generation>,
+    pub(crate) budgets: Budgets,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) logs: Arc<Logs>,
     pub(crate) started: Instant,
@@ -95,12 +100,7 @@ impl Service for ApiService {
     type Content = Content;
 
     fn class(&self, peer: &Peer) -> Class {
-        let policies = &self.generation.load().policies;
-        match &peer.identity {
-            Ok(identity) if policies.is_admin(identity) => Class::Admin,
-            Ok(identity) if policies.policy_of(identity).is_some() => Class::Known,
-            _ => Class::Stranger,
-        }
+        self.generation.load().class(peer)
     }
 
     fn call(
@@ -145,6 +145,7 @@ fn serve(
             Routed::BadEscape => (None, Answer::refusal(&message::INVALID_ESCAPE)),
         };
         service.metrics.answered(operation, answer.status.as_u16(), arrived.elapsed());
+        let reservation = body.take_reservation().filter(|_| answer.len() > budget::SMALL);
         if body.is_unread() {
             if answer.status.is_success() {
                 Box::pin(body.drain_before_success(&head)).await;
@@ -154,7 +155,7 @@ fn serve(
         }
         let is_head = head.method == http::Method::HEAD;
         let headers = std::mem::take(&mut head.headers);
-        Ok(answer.into_response(headers, is_head, active_request))
+        Ok(answer.into_response(headers, is_head, active_request, reservation))
     }
 }
 
@@ -171,13 +172,15 @@ async fn run(context: &RequestContext<'_>, body: &mut Arriving) -> Result<Answer
             None => Ok(operation.await),
         }
     };
-    unanswered.disarm();
-    match result {
+    let result = match result {
+        Ok(Ok(Ok(answer))) => body.reserve_for_answer(answer.len(), context).await.map(|()| answer),
         Ok(result) => result.unwrap_or(Err(Error::Panic)),
         // The client did not send its body in time.
         Err(_) if body.is_being_read() => Err(Error::BodyTimeout),
         Err(_) => Err(Error::Timeout),
-    }
+    };
+    unanswered.disarm();
+    result
 }
 
 #[cfg(test)]

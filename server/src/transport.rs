@@ -49,7 +49,7 @@ mod termination;
 
 pub(crate) use self::class::Class;
 pub(crate) use self::endpoint::{Endpoint, Service};
-pub(crate) use self::idle::ActiveRequest;
+pub(crate) use self::idle::{ActiveRequest, UntakenAnswer};
 pub(crate) use self::peer::Peer;
 
 #[cfg(test)]

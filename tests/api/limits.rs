@@ -14,6 +14,9 @@ mod slow;
 /// Clients that no policy names.
 mod strangers;
 
+/// Memory for bodies that arrive and for answers that are not taken.
+mod budget;
+
 /// Clients that come in numbers, or abuse HTTP/2.
 mod load;
 

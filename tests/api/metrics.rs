@@ -35,11 +35,14 @@ const KINDS: [(&str, Kind); 14] = [
 ];
 
 /// Ours beyond that with one series each.
-const OWN: [(&str, Kind); 13] = [
+const OWN: [(&str, Kind); 16] = [
     ("kes_cache_age", Kind::Gauge),
     ("kes_cache_hits", Kind::Counter),
     ("kes_cache_keys", Kind::Gauge),
     ("kes_cache_misses", Kind::Counter),
+    ("kes_http_reservations_refused", Kind::Counter),
+    ("kes_http_reserved_bytes", Kind::Gauge),
+    ("kes_http_reserved_bytes_limit", Kind::Gauge),
     ("kes_keystore_reachable", Kind::Gauge),
     ("kes_log_dropped_lines", Kind::Counter),
     ("kes_system_mem_resident", Kind::Gauge),

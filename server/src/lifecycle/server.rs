@@ -22,6 +22,7 @@ use super::systemd;
 use crate::observe::logging::Logs;
 use crate::observe::logging::repeats::{self, Repeats};
 use crate::observe::metrics::Metrics;
+use crate::service::budget::Budgets;
 use crate::service::{ApiService, BuildInfo};
 use crate::transport::Endpoint;
 use crate::transport::listener::{Listener, Listening};
@@ -204,6 +205,7 @@ impl Opened {
         };
         let service = Arc::new(ApiService {
             generation: ArcSwap::from_pointee(generation),
+            budgets: Budgets::new(Arc::clone(&metrics)),
             metrics: Arc::clone(&metrics),
             logs,
             started: Instant::now(),

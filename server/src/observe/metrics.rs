@@ -34,6 +34,10 @@ pub(crate) struct Metrics {
     error: ByCode,
     failure: ByCode,
     pub(crate) active: IntGauge,
+    /// Bytes that requests may hold for their bodies and answers.
+    pub(crate) reserved_bytes: IntGauge,
+    pub(crate) reserved_bytes_limit: IntGauge,
+    pub(crate) reservations_refused: IntCounter,
     response_time: Histogram,
     by_api: Box<[Histogram; Operation::COUNT]>,
     pub(crate) error_events: IntCounter,
@@ -118,6 +122,18 @@ impl Metrics {
             error: register.by_code(error, "Requests answered with 3xx or 4xx", 400),
             failure: register.by_code(failure, "Requests answered with 5xx", 500),
             active: register.gauge("kes_http_request_active", "Requests that are being served"),
+            reserved_bytes: register.gauge(
+                "kes_http_reserved_bytes",
+                "Bytes that requests have reserved for large or unfinished bodies",
+            ),
+            reserved_bytes_limit: register.gauge(
+                "kes_http_reserved_bytes_limit",
+                "How many bytes all requests may reserve",
+            ),
+            reservations_refused: register.counter(
+                "kes_http_reservations_refused",
+                "Requests refused because no bytes were left for their bodies",
+            ),
             response_time: register.histogram(
                 "kes_http_response_time",
                 "Time from a request's arrival to its answer, in seconds",

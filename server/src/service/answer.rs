@@ -12,9 +12,11 @@ use kes_api::SecretBytes;
 use kes_api::body::ErrorBody;
 use kes_api::message::Message;
 use serde::Serialize;
+use tokio::sync::SemaphorePermit;
 
+use super::budget::Reservation;
 use crate::observe::logging::stream::Lines;
-use crate::transport::{ActiveRequest, fairness};
+use crate::transport::{ActiveRequest, UntakenAnswer, fairness};
 
 /// An answer: status, the few header fields that an answer can have, and content.
 pub(crate) struct Answer {
@@ -24,26 +26,61 @@ pub(crate) struct Answer {
     location: Option<HeaderValue>,
     /// The method of the route, in the answer to another method.
     allow: Option<&'static str>,
-    content: Content,
+    payload: Payload,
+    /// The place among large answers, free again when the client has taken this one.
+    place: Option<SemaphorePermit<'static>>,
+}
+
+/// What an answer says.
+enum Payload {
+    Empty,
+    Static(&'static [u8]),
+    Text(Vec<u8>),
+    Secret(SecretBytes),
+    Lines(Lines),
 }
 
 /// The content of an answer, as it is sent.
 pub(crate) enum Content {
     Whole(Bytes),
+    /// The rest of a large answer, of which the client has to take each piece in time.
+    Pieces {
+        rest: Bytes,
+        untaken: UntakenAnswer,
+    },
     /// A stream, whose request is active until it ends.
     Lines {
         lines: Lines,
-        request: Option<ActiveRequest>,
+        _request: ActiveRequest,
     },
 }
 
+/// The largest piece of an answer that is sent at once. A client that takes as much within the time
+/// for an answer can take its time with the rest.
+const PIECE: usize = 64 * 1024;
+
+/// The bytes of an answer until the client has taken them, or gone away.
+struct Sending {
+    payload: Payload,
+    _place: Option<SemaphorePermit<'static>>,
+    _reservation: Option<Reservation>,
+    /// `None` for a large answer, whose pieces have their own.
+    _untaken: Option<UntakenAnswer>,
+}
+
+/// A piece of a large answer.
+struct Piece {
+    bytes: Bytes,
+    _untaken: UntakenAnswer,
+}
+
 impl Answer {
-    fn new(status: StatusCode, content_type: Option<HeaderValue>, content: Content) -> Self {
-        Self { status, content_type, location: None, allow: None, content }
+    fn new(status: StatusCode, content_type: Option<HeaderValue>, payload: Payload) -> Self {
+        Self { status, content_type, location: None, allow: None, payload, place: None }
     }
 
-    fn of_bytes(content_type: HeaderValue, bytes: Bytes) -> Self {
-        Self::new(StatusCode::OK, Some(content_type), Content::Whole(bytes))
+    fn ok(content_type: HeaderValue, payload: Payload) -> Self {
+        Self::new(StatusCode::OK, Some(content_type), payload)
     }
 
     /// Makes an answer of `len` bytes that an operation returned. If they are many, other
@@ -55,7 +92,7 @@ impl Answer {
 
     /// 200 without content.
     pub(crate) fn empty() -> Self {
-        Self::new(StatusCode::OK, None, Content::Whole(Bytes::new()))
+        Self::new(StatusCode::OK, None, Payload::Empty)
     }
 
     /// 200 with JSON.
@@ -66,25 +103,23 @@ impl Answer {
     }
 
     /// 200 with encoded JSON.
-    pub(crate) fn json_text(text: impl Into<Bytes>) -> Self {
-        Self::of_bytes(JSON, text.into())
+    pub(crate) fn json_text(text: Vec<u8>) -> Self {
+        Self::ok(JSON, Payload::Text(text))
     }
 
     /// 200 with encoded JSON that may hold a plaintext. It is wiped after it was sent.
     pub(crate) fn secret_json(body: SecretBytes) -> Self {
-        Self::of_bytes(JSON, Bytes::from_owner(body))
+        Self::ok(JSON, Payload::Secret(body))
     }
 
     /// 200 with a text of another type.
     pub(crate) fn text(content_type: &'static str, text: String) -> Self {
-        Self::of_bytes(HeaderValue::from_static(content_type), text.into())
+        Self::ok(HeaderValue::from_static(content_type), Payload::Text(text.into_bytes()))
     }
 
     /// 200 with a stream of lines.
     pub(crate) fn lines(lines: Lines) -> Self {
-        let content = Content::Lines { lines, request: None };
-        let content_type = HeaderValue::from_static("application/x-ndjson");
-        Self::new(StatusCode::OK, Some(content_type), content)
+        Self::ok(HeaderValue::from_static("application/x-ndjson"), Payload::Lines(lines))
     }
 
     /// An error, in the contract's form.
@@ -114,16 +149,28 @@ impl Answer {
     /// 404 for a path without a route.
     pub(crate) fn not_found() -> Self {
         let text = HeaderValue::from_static("text/plain; charset=utf-8");
-        let body = Content::Whole(Bytes::from_static(b"404 page not found\n"));
+        let body = Payload::Static(b"404 page not found\n");
         Self::new(StatusCode::NOT_FOUND, Some(text), body)
     }
 
-    /// The response. `headers` are those of the request: their memory is used again.
+    /// The same, in a place among large answers.
+    pub(crate) fn with_place(self, place: SemaphorePermit<'static>) -> Self {
+        Self { place: Some(place), ..self }
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        self.payload.as_ref().len()
+    }
+
+    /// The response. `headers` are those of the request: their memory is used again. Until the
+    /// client has taken it, the reservation stays.
     pub(crate) fn into_response(
         self,
         mut headers: HeaderMap,
         is_head: bool,
         request: ActiveRequest,
+        reservation: Option<Reservation>,
     ) -> Response<Content> {
         headers.clear();
         if let Some(content_type) = self.content_type {
@@ -136,23 +183,64 @@ impl Answer {
             headers.insert(ACCEPT, HeaderValue::from_static(allow));
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
-        let mut content = self.content;
-        // The answer to HEAD has the usual headers and no content (RFC 9110, 9.3.2). Over HTTP/2
-        // hyper would send the content, and the client would close the connection.
-        if is_head {
-            if let Content::Whole(bytes) = &content {
-                headers.insert(CONTENT_LENGTH, bytes.len().into());
+        let content = match self.payload {
+            // The answer to HEAD has the usual headers and no content (RFC 9110, 9.3.2). Over
+            // HTTP/2 hyper would send the content, and the client would close the connection.
+            Payload::Lines(_) if is_head => Content::Whole(Bytes::new()),
+            payload if is_head => {
+                headers.insert(CONTENT_LENGTH, payload.as_ref().len().into());
+                Content::Whole(Bytes::new())
             }
-            content = Content::Whole(Bytes::new());
-        }
-        // Any other answer is complete: a client that does not read it is idle.
-        if let Content::Lines { request: going_on, .. } = &mut content {
-            *going_on = Some(request);
-        }
+            Payload::Lines(lines) => Content::Lines { lines, _request: request },
+            Payload::Empty => Content::Whole(Bytes::new()),
+            // The answer is complete: a client that does not take it is idle.
+            payload => Content::of(payload, self.place, &request, reservation),
+        };
         let mut response = Response::new(content);
         *response.status_mut() = self.status;
         *response.headers_mut() = headers;
         response
+    }
+}
+
+impl Content {
+    fn of(
+        payload: Payload,
+        place: Option<SemaphorePermit<'static>>,
+        request: &ActiveRequest,
+        reservation: Option<Reservation>,
+    ) -> Self {
+        let untaken = request.begin_answer();
+        if payload.as_ref().len() <= PIECE {
+            let _untaken = Some(untaken);
+            let sending = Sending { payload, _place: place, _reservation: reservation, _untaken };
+            return Self::Whole(Bytes::from_owner(sending));
+        }
+        let sending = Sending { payload, _place: place, _reservation: reservation, _untaken: None };
+        Self::Pieces { rest: Bytes::from_owner(sending), untaken }
+    }
+}
+
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Empty | Self::Lines(_) => &[],
+            Self::Static(bytes) => bytes,
+            Self::Text(bytes) => bytes,
+            Self::Secret(bytes) => bytes.expose(),
+        }
+    }
+}
+
+impl AsRef<[u8]> for Sending {
+    fn as_ref(&self) -> &[u8] {
+        self.payload.as_ref()
+    }
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -167,6 +255,14 @@ impl Body for Content {
         match &mut *self {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Pieces { rest, .. } if rest.is_empty() => Poll::Ready(None),
+            Self::Pieces { rest, untaken } => {
+                let bytes = rest.split_to(rest.len().min(PIECE));
+                let piece = Piece { bytes, _untaken: untaken.next_piece() };
+                // The time of the rest begins anew.
+                *untaken = untaken.next_piece();
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(piece)))))
+            }
             Self::Lines { lines, .. } => {
                 lines.poll_next(cx).map(|line| line.map(|line| Ok(Frame::data(line))))
             }
@@ -174,12 +270,14 @@ impl Body for Content {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(bytes) if bytes.is_empty())
+        matches!(self, Self::Whole(rest) | Self::Pieces { rest, .. } if rest.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Whole(rest) | Self::Pieces { rest, .. } => {
+                SizeHint::with_exact(rest.len() as u64)
+            }
             Self::Lines { .. } => SizeHint::default(),
         }
     }

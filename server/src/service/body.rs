@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::Version;
 use http::header::EXPECT;
 use http::request::Parts;
@@ -13,6 +14,8 @@ use kes_api::SecretBytes;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use zeroize::optimization_barrier;
 
+use super::budget::{self, Reservation};
+use super::context::RequestContext;
 use super::error::Error;
 use crate::transport::ActiveRequest;
 
@@ -31,11 +34,13 @@ pub(crate) struct Arriving {
     has_ended: bool,
     /// Whether a handler waits for it.
     is_being_read: bool,
+    /// The memory for it and for the answer, unless both are small.
+    reservation: Option<Reservation>,
 }
 
 impl Arriving {
     pub(crate) fn new(incoming: Incoming) -> Self {
-        Self { incoming, has_ended: false, is_being_read: false }
+        Self { incoming, has_ended: false, is_being_read: false, reservation: None }
     }
 
     /// Its length in bytes, if the client has announced it.
@@ -52,6 +57,70 @@ impl Arriving {
     /// asked.
     pub(crate) fn is_unread(&self) -> bool {
         !self.has_ended && !self.incoming.is_end_stream()
+    }
+
+    /// The next piece of it; `None` at its end. If the client has not sent that yet, the memory for
+    /// the bytes that are kept meanwhile is reserved.
+    async fn next_piece(
+        &mut self,
+        body: &mut RequestBody,
+        context: &RequestContext<'_>,
+    ) -> Result<Option<Bytes>, Error> {
+        loop {
+            let frame = if body.expose().is_empty() {
+                self.incoming.frame().await
+            } else if let Some(frame) = self.incoming.frame().now_or_never() {
+                frame
+            } else {
+                self.reserve(budget::SMALL, context).await?;
+                // A piece of the connection's buffer would keep all of that buffer.
+                body.join(0, budget::SMALL);
+                self.incoming.frame().await
+            };
+            match frame {
+                None => {
+                    self.has_ended = true;
+                    return Ok(None);
+                }
+                Some(Err(_)) => {
+                    self.has_ended = true;
+                    return Err(Error::BodyIncomplete);
+                }
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(piece) if !piece.is_empty() => return Ok(Some(piece)),
+                    _ => {} // trailers, or nothing
+                },
+            }
+        }
+    }
+
+    /// Reserves memory for the body, unless enough is reserved. Boxed: few bodies need it, and the
+    /// future of each request would have its size.
+    async fn reserve(&mut self, bytes: usize, context: &RequestContext<'_>) -> Result<(), Error> {
+        if !self.reservation.as_ref().is_some_and(|reserved| reserved.covers(bytes)) {
+            self.is_being_read = false;
+            self.reservation = Some(Box::pin(context.reserve(bytes)).await?);
+            self.is_being_read = true;
+        }
+        Ok(())
+    }
+
+    /// Reserves memory for the answer, unless the body has a reservation, which the answer takes
+    /// over.
+    pub(crate) async fn reserve_for_answer(
+        &mut self,
+        bytes: usize,
+        context: &RequestContext<'_>,
+    ) -> Result<(), Error> {
+        if bytes > budget::SMALL && self.reservation.is_none() {
+            self.reservation = Some(Box::pin(context.reserve(bytes)).await?);
+        }
+        Ok(())
+    }
+
+    /// The reservation, for the answer.
+    pub(crate) fn take_reservation(&mut self) -> Option<Reservation> {
+        self.reservation.take()
     }
 
     /// Reads the rest of it after its request was refused, within limits.
@@ -110,106 +179,104 @@ impl Arriving {
 }
 
 /// The body of a request. It may hold a key or a plaintext.
-pub(crate) struct RequestBody(Pieces);
-
-/// A body that arrives in one piece is not copied.
-enum Pieces {
-    One(Bytes),
+pub(crate) enum RequestBody {
+    /// A small body that arrives whole is not copied.
+    Whole(Bytes),
     Joined(SecretBytes),
 }
 
 impl RequestBody {
-    /// Reads a body of at most `limit` bytes. Bytes over the limit are wiped.
-    pub(crate) async fn read(arriving: &mut Arriving, limit: u64) -> Result<Self, Error> {
+    /// Reads the body of a request, up to the limit of its route.
+    pub(crate) async fn read(
+        arriving: &mut Arriving,
+        context: &RequestContext<'_>,
+    ) -> Result<Self, Error> {
         arriving.is_being_read = true;
-        let body = Self::read_pieces(arriving, limit).await;
+        let body = Self::read_pieces(arriving, context).await;
         arriving.is_being_read = false;
+        // The answer to a small body is small.
+        arriving.reservation.take_if(|reservation| !reservation.is_large());
         body
     }
 
-    async fn read_pieces(arriving: &mut Arriving, limit: u64) -> Result<Self, Error> {
-        let Arriving { incoming, has_ended, .. } = arriving;
-        let announced = incoming.size_hint().lower().min(limit);
-        // Most bodies arrive in one piece, which is not copied.
-        let mut first = Bytes::new();
-        let mut joined: Option<Buffer> = None;
-        let mut length = 0;
-        let result = loop {
-            match incoming.frame().await {
-                None => {
-                    *has_ended = true;
-                    break Ok(());
-                }
-                Some(Err(_)) => {
-                    *has_ended = true;
-                    break Err(Error::BodyIncomplete);
-                }
-                Some(Ok(frame)) => {
-                    let Ok(piece) = frame.into_data() else { continue }; // trailers
-                    length += piece.len() as u64;
-                    if length > limit {
-                        wipe(piece);
-                        break Err(Error::BodyTooLarge);
-                    }
-                    match &mut joined {
-                        Some(buffer) => buffer.absorb(piece),
-                        None if first.is_empty() => first = piece,
-                        None => {
-                            // Each piece is dropped at once, so that the connection reads the
-                            // next one into the same memory.
-                            let mut buffer = Buffer::with_capacity(announced);
-                            buffer.absorb(std::mem::take(&mut first));
-                            buffer.absorb(piece);
-                            joined = Some(buffer);
-                        }
-                    }
-                }
+    async fn read_pieces(
+        arriving: &mut Arriving,
+        context: &RequestContext<'_>,
+    ) -> Result<Self, Error> {
+        let limit = usize::try_from(context.target.route.max_body).unwrap_or(usize::MAX);
+        let announced = arriving.announced().and_then(|length| usize::try_from(length).ok());
+        let most = announced.unwrap_or(limit).min(limit);
+        let mut body = Self::Whole(Bytes::new());
+        loop {
+            let Some(piece) = arriving.next_piece(&mut body, context).await? else {
+                return Ok(body);
+            };
+            let length = body.expose().len() + piece.len();
+            if length > limit {
+                wipe(piece);
+                return Err(Error::BodyTooLarge);
             }
-        };
-        let body = match joined {
-            Some(buffer) => Self(Pieces::Joined(buffer.0)),
-            None => Self(Pieces::One(first)),
-        };
-        result.map(|()| body)
+            let needed = most.max(length);
+            if length > budget::SMALL
+                && let Err(error) = arriving.reserve(needed, context).await
+            {
+                wipe(piece);
+                return Err(error);
+            }
+            body.add(piece, needed);
+        }
+    }
+
+    /// Adds a piece, which is dropped at once, so that the connection reads the next one into the
+    /// same memory. The whole body will have at most `most` bytes.
+    fn add(&mut self, piece: Bytes, most: usize) {
+        if let Self::Whole(whole) = self
+            && whole.is_empty()
+        {
+            *whole = piece;
+            return;
+        }
+        self.join(piece.len(), most);
+        if let Self::Joined(joined) = self {
+            let mut bytes = std::mem::take(joined).into_inner();
+            bytes.extend_from_slice(&piece);
+            *joined = SecretBytes::new(bytes);
+        }
+        wipe(piece);
+    }
+
+    /// Gives the body memory of its own, with room for a piece. Memory that it had before is wiped.
+    fn join(&mut self, piece: usize, most: usize) {
+        let needed = self.expose().len() + piece;
+        if let Self::Joined(joined) = self {
+            let bytes = std::mem::take(joined).into_inner();
+            let is_enough = needed <= bytes.capacity();
+            *joined = SecretBytes::new(bytes);
+            if is_enough {
+                return;
+            }
+        }
+        // As bytes arrive: a client that announces much and sends little costs little.
+        let capacity = needed.saturating_mul(2).min(most.max(needed));
+        let mut joined = Vec::with_capacity(capacity);
+        joined.extend_from_slice(self.expose());
+        *self = Self::Joined(SecretBytes::new(joined));
     }
 
     /// The bytes.
     pub(crate) fn expose(&self) -> &[u8] {
-        match &self.0 {
-            Pieces::One(bytes) => bytes,
-            Pieces::Joined(bytes) => bytes.expose(),
+        match self {
+            Self::Whole(bytes) => bytes,
+            Self::Joined(bytes) => bytes.expose(),
         }
     }
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let Pieces::One(bytes) = &mut self.0 {
+        if let Self::Whole(bytes) = self {
             wipe(std::mem::take(bytes));
         }
-    }
-}
-
-/// A buffer for pieces. When it grows, the old memory is wiped.
-struct Buffer(SecretBytes);
-
-impl Buffer {
-    fn with_capacity(capacity: u64) -> Self {
-        let capacity = usize::try_from(capacity).unwrap_or_default();
-        Self(SecretBytes::new(Vec::with_capacity(capacity)))
-    }
-
-    fn absorb(&mut self, piece: Bytes) {
-        let needed = self.0.expose().len() + piece.len();
-        let mut bytes = std::mem::take(&mut self.0).into_inner();
-        if needed > bytes.capacity() {
-            let mut grown = Vec::with_capacity(needed.max(2 * bytes.len()));
-            grown.extend_from_slice(&bytes);
-            drop(SecretBytes::new(std::mem::replace(&mut bytes, grown)));
-        }
-        bytes.extend_from_slice(&piece);
-        self.0 = SecretBytes::new(bytes);
-        wipe(piece);
     }
 }
 
@@ -219,5 +286,47 @@ fn wipe(piece: Bytes) {
     if let Ok(mut piece) = piece.try_into_mut() {
         piece.fill(0);
         optimization_barrier(piece.as_ref());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capacity(body: &mut RequestBody) -> usize {
+        let RequestBody::Joined(joined) = body else { return 0 };
+        let bytes = std::mem::take(joined).into_inner();
+        let capacity = bytes.capacity();
+        *joined = SecretBytes::new(bytes);
+        capacity
+    }
+
+    #[test]
+    fn memory_is_taken_as_bytes_come() {
+        const MOST: usize = 1_000_000;
+        for piece in [1, 100, 16 * 1024] {
+            let mut body = RequestBody::Whole(Bytes::new());
+            body.add(vec![1; piece].into(), MOST);
+            assert_eq!(capacity(&mut body), 0, "the first piece is not copied");
+            for number in 2..=MOST / piece.max(100) {
+                body.add(vec![1; piece].into(), MOST);
+                let length = body.expose().len();
+                assert_eq!(length, number * piece);
+                assert!(capacity(&mut body) <= (2 * length).min(MOST), "{length}");
+            }
+            assert!(body.expose().iter().all(|byte| *byte == 1));
+        }
+    }
+
+    #[test]
+    fn a_piece_that_has_to_wait_does_not_keep_the_buffer_of_its_connection() {
+        let buffer = Bytes::from(vec![1; 16 * 1024]);
+        let mut body = RequestBody::Whole(Bytes::new());
+        body.add(buffer.slice(..10), 1_000_000);
+        assert!(!buffer.is_unique());
+        body.join(0, budget::SMALL);
+        assert!(buffer.is_unique());
+        assert_eq!(body.expose(), [1; 10]);
+        assert!(capacity(&mut body) <= budget::SMALL);
     }
 }

@@ -5,6 +5,8 @@ use http::request::Parts;
 use kes_api::Operation;
 
 use super::ApiService;
+use super::budget::{Caller, Reservation};
+use super::error::Error;
 use super::generation::{ApiSettings, Generation};
 use super::router::Target;
 use crate::transport::Peer;
@@ -36,6 +38,14 @@ impl RequestContext<'_> {
     /// When its operation has to be finished; `None` for a stream.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.api().timeout.map(|timeout| self.arrived + timeout)
+    }
+
+    /// Reserves memory for its body or its answer.
+    pub(crate) async fn reserve(&self, bytes: usize) -> Result<Reservation, Error> {
+        let peer = self.peer;
+        let class = self.generation.class(peer);
+        let caller = Caller { class, identity: peer.identity.ok(), waiting: &peer.waiting };
+        self.service.budgets.reserve(caller, bytes).await.map_err(Error::TooManyBodies)
     }
 
     /// The time since it arrived.

@@ -7,6 +7,8 @@ use kes_api::message::{self, Message};
 use kes_keys::StoreOperation;
 use kes_policy::{Denied, WrongPermit};
 
+use super::budget::Exhausted;
+
 /// Why a request was not served.
 ///
 /// It has two texts: [`Error::message`] is for the client, from the contract's table;
@@ -43,6 +45,8 @@ pub(crate) enum Error {
     StoreUnavailable(Option<String>),
     /// Too many clients follow the logs.
     TooManyStreams,
+    /// No memory is left for the body or the answer.
+    TooManyBodies(Exhausted),
     /// The operation was not finished in time.
     Timeout,
     /// The client went away before it was answered.
@@ -90,6 +94,11 @@ impl Error {
             Self::StoreUnreachable(_) => message::STORE_UNREACHABLE,
             Self::StoreUnavailable(_) => message::STORE_UNAVAILABLE,
             Self::TooManyStreams => message::TOO_MANY_STREAMS,
+            Self::TooManyBodies(Exhausted::Caller) => message::TOO_MANY_BODIES,
+            // Another server may have room.
+            Self::TooManyBodies(Exhausted::Server) => {
+                Message { status: 503, ..message::TOO_MANY_BODIES }
+            }
             Self::Timeout => message::TIMEOUT,
             Self::ClientGone => message::CLIENT_GONE,
             Self::Panic => message::INTERNAL,
@@ -117,6 +126,12 @@ impl Error {
             Self::Name { .. } => Some(Cause::Text(
                 "a name has 1 to 80 characters of 0-9 A-Z a-z - _, does not begin or end with -, \
                  and is not _ alone",
+            )),
+            Self::TooManyBodies(Exhausted::Caller) => Some(Cause::Text(
+                "the requests of this client hold all the memory that it may take for large or unfinished bodies",
+            )),
+            Self::TooManyBodies(Exhausted::Server) => Some(Cause::Text(
+                "the requests of all clients hold all the memory that there is for large or unfinished bodies",
             )),
             Self::Timeout => Some(Cause::Text("the operation did not finish in time")),
             Self::Panic => Some(Cause::Text(PANICKED)),
@@ -246,6 +261,11 @@ mod tests {
         assert_told(Error::PolicyNotFound, 404, "policy does not exist", None);
         assert_told(Error::IdentityNotFound, 404, "identity does not exist", None);
         assert_told(Error::TooManyStreams, 429, "too many clients follow the log", None);
+        for (exhausted, status) in [(Exhausted::Caller, 429), (Exhausted::Server, 503)] {
+            let (told_status, text, cause) = told(Error::TooManyBodies(exhausted));
+            assert_eq!((told_status, &*text), (status, "too many request bodies at a time"));
+            assert!(cause.unwrap().contains("hold all the memory"), "{exhausted:?}");
+        }
         assert_told(Error::ClientGone, 499, "client closed the connection", None);
     }
 

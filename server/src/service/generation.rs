@@ -6,6 +6,7 @@ use kes_keystore::Store;
 use kes_policy::Policies;
 
 use crate::observe::metrics::Metrics;
+use crate::transport::{Class, Peer};
 
 /// The keys of the server.
 pub(crate) type Keys = kes_keys::Keys<Store, Metrics>;
@@ -30,6 +31,15 @@ pub(crate) struct ApiSettings {
 }
 
 impl Generation {
+    /// The class of a client.
+    pub(crate) fn class(&self, peer: &Peer) -> Class {
+        match &peer.identity {
+            Ok(identity) if self.policies.is_admin(identity) => Class::Admin,
+            Ok(identity) if self.policies.policy_of(identity).is_some() => Class::Known,
+            _ => Class::Stranger,
+        }
+    }
+
     /// The creator of policies and identities, as the contract reports it: the admin; empty if
     /// there is none.
     pub(crate) fn author(&self) -> String {

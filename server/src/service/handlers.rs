@@ -83,7 +83,7 @@ impl Call<'_> {
         parse: impl FnOnce(&[u8]) -> Result<T, E>,
         invalid: Error,
     ) -> Result<T, Error> {
-        let body = RequestBody::read(self.body, self.context.target.route.max_body).await?;
+        let body = RequestBody::read(self.body, self.context).await?;
         let length = body.expose().len();
         fairness::yield_after(length).await;
         let parsed = parse(body.expose()).map_err(|_| invalid)?;

@@ -14,6 +14,7 @@ use kes_keystore::Store;
 use kes_keystore::memory::MemoryStore;
 use kes_policy::Policies;
 
+use super::budget::Budgets;
 use super::context::RequestContext;
 use super::generation::{ApiSettings, Generation, Keys};
 use super::router::{self, Routed};
@@ -38,6 +39,7 @@ impl ApiService {
         };
         Self {
             generation: ArcSwap::from_pointee(generation),
+            budgets: Budgets::new(Arc::clone(&metrics)),
             logs: Logs::start(Arc::clone(&metrics)),
             metrics,
             started: Instant::now(),

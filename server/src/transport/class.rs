@@ -23,6 +23,13 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// is answered at once, and a client that keeps a connection for later can open another one.
 const STRANGER_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a client may leave an answer untaken, or the next 64 KiB of a large one: as long as a
+/// request may take. Until then the answer holds memory.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The same for a stranger, whose answers fit into one packet.
+const STRANGER_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long an HTTP/2 connection that is closed gracefully may take to end.
 const GRACEFUL_SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -36,6 +43,10 @@ impl Class {
 
     pub(super) const fn idle_timeout(self) -> Duration {
         if self.is_stranger() { STRANGER_IDLE_TIMEOUT } else { IDLE_TIMEOUT }
+    }
+
+    pub(super) const fn answer_timeout(self) -> Duration {
+        if self.is_stranger() { STRANGER_ANSWER_TIMEOUT } else { ANSWER_TIMEOUT }
     }
 
     pub(super) const fn graceful_shutdown(self) -> Duration {

@@ -1,5 +1,5 @@
-//! Idle tracking: which connections have no request, which take too long to send a request's head,
-//! and when a connection is to be closed for it.
+//! Idle tracking: which connections have no request, which take too long to send a request's head or
+//! to take an answer, and when a connection is to be closed for it.
 //!
 //! hyper's own time limit for heads also ends kept-alive connections that wait for their next
 //! request, so it cannot be 5 s while the idle timeout is 90 s. This module tells the two apart: a
@@ -44,6 +44,16 @@ pub(super) struct IdleTracker {
     idle_since: AtomicU64,
     /// How long the connection may be idle: its class decides.
     idle_timeout: AtomicU64,
+    /// Answers that the client has not taken, by the period in which they were made: the current
+    /// one, and the one before it. A period ends when no answer of the one before it is left, so
+    /// that the clock is read only for answers that are not taken at once.
+    untaken: [AtomicUsize; 2],
+    /// The position of the current period in `untaken`.
+    period: AtomicUsize,
+    /// When the current period began.
+    period_since: AtomicU64,
+    /// How long the answers of the period before may stay untaken.
+    answer_timeout: AtomicU64,
     /// Whether bytes have arrived that may be the start of a head.
     head_may_begin: AtomicBool,
     /// When the first byte of an incomplete head arrived; 0 if there is none.
@@ -60,12 +70,14 @@ impl IdleTracker {
     pub(super) fn new(tracks_heads: bool, class: Class) -> Arc<Self> {
         let idle_since = AtomicU64::new(now());
         let idle_timeout = AtomicU64::new(millis(class.idle_timeout()));
-        Arc::new(Self { idle_since, idle_timeout, tracks_heads, ..Self::default() })
+        let answer_timeout = AtomicU64::new(millis(class.answer_timeout()));
+        Arc::new(Self { idle_since, idle_timeout, answer_timeout, tracks_heads, ..Self::default() })
     }
 
     /// Notes that the client's class has changed.
     pub(super) fn set_class(&self, class: Class) {
         self.idle_timeout.store(millis(class.idle_timeout()), Ordering::Relaxed);
+        self.answer_timeout.store(millis(class.answer_timeout()), Ordering::Relaxed);
     }
 
     /// Whether there is no request.
@@ -115,8 +127,32 @@ impl IdleTracker {
         self.head_since.load(Ordering::Relaxed) != 0
     }
 
-    /// When the connection is to be closed unless something changes; `None` while it has a request.
+    /// When the connection is to be closed unless something changes; `None` while it has a request
+    /// and no answer that its client does not take.
     pub(super) fn deadline(&self) -> Option<Millis> {
+        match (self.idle_deadline(), self.answer_deadline()) {
+            (Some(idle), Some(answer)) => Some(idle.min(answer)),
+            (idle, answer) => idle.or(answer),
+        }
+    }
+
+    /// When the answers of the period before have to be taken. An answer gets at least the timeout,
+    /// and at most twice as much.
+    fn answer_deadline(&self) -> Option<Millis> {
+        let current = self.period.load(Ordering::Relaxed);
+        let before = current ^ 1;
+        if self.untaken[before].load(Ordering::Relaxed) == 0 {
+            if self.untaken[current].load(Ordering::Relaxed) == 0 {
+                return None;
+            }
+            self.period.store(before, Ordering::Relaxed);
+            self.period_since.store(now(), Ordering::Relaxed);
+        }
+        let timeout = self.answer_timeout.load(Ordering::Relaxed);
+        Some(self.period_since.load(Ordering::Relaxed) + timeout)
+    }
+
+    fn idle_deadline(&self) -> Option<Millis> {
         if self.requests.load(Ordering::Relaxed) > 0 {
             return None;
         }
@@ -146,6 +182,38 @@ impl ActiveRequest {
     /// Another one for the same connection, for work that goes on after the answer.
     pub(crate) fn another(&self) -> Self {
         self.0.begin_request()
+    }
+}
+
+impl ActiveRequest {
+    /// Notes that the request has an answer, or a piece of one.
+    pub(crate) fn begin_answer(&self) -> UntakenAnswer {
+        UntakenAnswer::new(&self.0)
+    }
+}
+
+/// An answer, or a piece of one, that has to be taken in time. To be dropped with the bytes.
+pub(crate) struct UntakenAnswer {
+    tracker: Arc<IdleTracker>,
+    period: usize,
+}
+
+impl UntakenAnswer {
+    fn new(tracker: &Arc<IdleTracker>) -> Self {
+        let period = tracker.period.load(Ordering::Relaxed);
+        tracker.untaken[period].fetch_add(1, Ordering::Relaxed);
+        Self { tracker: Arc::clone(tracker), period }
+    }
+
+    /// The next piece of the same answer, whose time begins now.
+    pub(crate) fn next_piece(&self) -> Self {
+        Self::new(&self.tracker)
+    }
+}
+
+impl Drop for UntakenAnswer {
+    fn drop(&mut self) {
+        self.tracker.untaken[self.period].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -276,6 +344,46 @@ mod tests {
         assert_eq!(tracker.deadline(), Some(stranger + 85_000));
         tracker.set_class(Class::Stranger);
         assert_eq!(tracker.deadline(), Some(stranger));
+    }
+
+    #[test]
+    fn each_answer_has_to_be_taken_in_time() {
+        let tracker = IdleTracker::new(false, Class::Known);
+        let request = tracker.begin_request();
+        assert_eq!(tracker.deadline(), None);
+        drop(request.begin_answer());
+        assert_eq!(tracker.deadline(), None, "it was taken at once");
+
+        let start = now();
+        let first = request.begin_answer();
+        let deadline = tracker.deadline().unwrap();
+        assert!(deadline >= start + 15_000);
+        // Others that come and go do not change that.
+        for _ in 0..3 {
+            let _other = request.begin_answer();
+            assert_eq!(tracker.deadline(), Some(deadline));
+        }
+        let second = request.begin_answer();
+        drop(first);
+        // The time of the second begins at the latest now.
+        assert!(tracker.deadline().unwrap() <= now() + 15_000);
+        let third = second.next_piece();
+        drop(second);
+        assert!(tracker.deadline().is_some());
+        drop(third);
+        assert_eq!(tracker.deadline(), None);
+    }
+
+    #[test]
+    fn an_idle_connection_has_to_take_its_answers_too() {
+        for class in [Class::Stranger, Class::Known] {
+            let tracker = IdleTracker::new(false, class);
+            let answer = tracker.begin_request().begin_answer();
+            assert!(tracker.is_idle());
+            assert!(tracker.deadline().unwrap() <= now() + millis(class.answer_timeout()));
+            drop(answer);
+            assert!(tracker.deadline().unwrap() > now() + 4_000);
+        }
     }
 
     #[test]

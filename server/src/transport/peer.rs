@@ -1,6 +1,7 @@
 //! The client of a connection and its identity, determined once after the handshake.
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
 use std::time::SystemTime;
 
 use kes_api::identity::NoIdentity;
@@ -8,7 +9,7 @@ use kes_api::{Identity, Timestamp};
 use rustls::ServerConnection;
 
 /// The client of a connection.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Peer {
     /// Its address.
     pub(crate) address: SocketAddr,
@@ -18,6 +19,8 @@ pub(crate) struct Peer {
     pub(crate) certificates: usize,
     /// When the first of them expires, if it could be read.
     until: Option<SystemTime>,
+    /// How many requests of this connection wait for memory.
+    pub(crate) waiting: AtomicUsize,
 }
 
 impl Peer {
@@ -28,7 +31,8 @@ impl Peer {
         let identity = Identity::of_peer(chain.iter().map(AsRef::as_ref));
         let validity = chain.first().and_then(|leaf| kes_tls::validity(leaf).ok());
         let until = validity.map(|validity| validity.until);
-        Self { address, identity, certificates: chain.len(), until }
+        let (certificates, waiting) = (chain.len(), AtomicUsize::new(0));
+        Self { address, identity, certificates, until, waiting }
     }
 
     /// What the log adds to a refusal: without `tls.auth: on` the server accepts an expired
@@ -45,6 +49,7 @@ impl Peer {
     /// A client that was never connected.
     pub(crate) fn unconnected(identity: Result<Identity, NoIdentity>) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        Self { address, identity, certificates: 1, until: None }
+        let waiting = AtomicUsize::new(0);
+        Self { address, identity, certificates: 1, until: None, waiting }
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -11,6 +12,11 @@ use super::fairness::Budget;
 
 /// How many bytes of a large body are read at once: two TLS records.
 const READ_AHEAD: usize = 32 * 1024;
+
+/// The system ends a connection whose client receives nothing of what is sent for this long, in
+/// milliseconds: twice the time that it has for an answer, which is as long as an answer may take
+/// at most. It also ends connections of clients that are gone.
+const SEND_TIMEOUT: u32 = 30_000;
 
 /// The socket under TLS.
 ///
@@ -37,9 +43,10 @@ struct ReadAhead {
 
 impl Socket {
     /// Switches Nagle's algorithm off: answers are written whole, so that waiting for more data
-    /// gains nothing.
+    /// gains nothing. Limits how long the client may refuse to receive.
     pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
+        sockopt::set_tcp_user_timeout(&stream, SEND_TIMEOUT)?;
         Ok(Self { stream, budget: Budget::default(), ahead: None })
     }
 }

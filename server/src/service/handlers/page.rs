@@ -1,9 +1,8 @@
 //! Pages of names, as JSON (contract `api.md`, Paging).
 
-use bytes::Bytes;
 use kes_api::ListPattern;
 use kes_keystore::{Limit, Page};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 use crate::service::answer::Answer;
 use crate::service::error::Error;
@@ -53,23 +52,9 @@ pub(super) async fn answer(
     let page = make(form.limit(pattern)).await?;
     let json = form.json(&page, pattern);
     drop((page, making));
-    Ok(Answer::json_text(if json.len() < LARGE {
-        Bytes::from(json)
-    } else {
-        Bytes::from_owner(Large { json, _place: place })
-    }))
-}
-
-/// A large answer. Another one may be made when this one is dropped.
-struct Large {
-    json: Vec<u8>,
-    _place: SemaphorePermit<'static>,
-}
-
-impl AsRef<[u8]> for Large {
-    fn as_ref(&self) -> &[u8] {
-        &self.json
-    }
+    let is_large = json.len() >= LARGE;
+    let answer = Answer::json_text(json);
+    Ok(if is_large { answer.with_place(place) } else { answer })
 }
 
 impl Form {
