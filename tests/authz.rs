@@ -15,6 +15,9 @@ mod method;
 /// What patterns open and close, however the path is written.
 mod pattern;
 
+/// What a deny refuses beside the paths that it matches.
+mod power;
+
 /// APIs that do without a certificate.
 mod skip_auth;
 

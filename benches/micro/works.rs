@@ -7,7 +7,7 @@ use kes_api::body::{
 };
 use kes_api::bytes::BASE64;
 use kes_api::certificate::Certificate;
-use kes_api::{Identity, Timestamp};
+use kes_api::{Identity, Route, Timestamp};
 use kes_crypto::{Cipher, Key, Secret};
 use kes_keystore::record::Record;
 use kes_policy::{Policies, Policy};
@@ -112,6 +112,7 @@ fn policies() -> Vec<Work> {
             ("with *", "decrypt/key-N-0"),
             ("refused", "import/key-N"),
         ] {
+            let (route, _) = Route::find(&format!("/v1/key/{path}")).unwrap();
             let name = format!("decision by {of}, {what}");
             works.push(work(name, 20_000, move || {
                 let policies = Policies::new(None, listed(count, each)).unwrap();
@@ -125,7 +126,11 @@ fn policies() -> Vec<Work> {
                     // Not the neighbour, which memory would have at hand.
                     next = (next + 7_919) % asked.len();
                     let (identity, path) = &asked[next];
-                    let decided = policies.decide(black_box(identity), black_box(path));
+                    let decided = policies.permit(
+                        Some(black_box(identity)),
+                        black_box(route.operation),
+                        black_box(path),
+                    );
                     assert_eq!(decided.is_ok(), is_allowed);
                 }
             }));

@@ -2,7 +2,8 @@
 //!
 //! The rule: a request is allowed if it comes from the admin, or if the policy of its identity has
 //! no deny pattern and at least one allow pattern that matches the decoded path. The configuration
-//! may exempt an API from the rule. The result is a [`Permit`] for one operation on one resource,
+//! may exempt an API from the rule. A deny pattern refuses a power, not a path: it also refuses the
+//! other operations that give the same on the same resource. The result is a [`Permit`] for one operation on one resource,
 //! which all operations on keys require and check, or a [`Denied`], whose text is only for the log:
 //! the client gets the same answer whatever the reason.
 
@@ -11,6 +12,9 @@ mod pattern;
 
 /// Why a request is refused.
 mod denied;
+
+/// What an operation lets its caller do.
+mod power;
 
 /// A named set of patterns, and the rule.
 mod policy;

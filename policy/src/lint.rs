@@ -1,10 +1,16 @@
 use std::fmt;
 
-use kes_api::route::{Operation, ROUTES, Route};
-use kes_api::{KeyName, ListPattern};
+use kes_api::route::{Operation, ROUTES};
 
-use crate::pattern::segment_matches;
+use self::coverage::Coverage;
+use self::reach::reaches;
 use crate::{Pattern, Policy};
+
+/// Which requests a pattern matches.
+mod reach;
+
+/// What a deny pattern refuses, compared with what its author expects.
+mod coverage;
 
 /// Something in a policy that its author surely did not mean. The text is for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +39,7 @@ enum Finding {
     LiteralStar,
     SegmentStar,
     NoRoute { instead: Instead },
+    Coverage(Coverage),
     NoDescribe,
 }
 
@@ -42,9 +49,10 @@ pub fn lint(policy: &Policy) -> Vec<Lint> {
         let finding = allow_finding(pattern)?;
         Some(Lint::of(Place::Allow(position), pattern, finding))
     });
-    let deny = policy.deny_patterns().iter().enumerate().filter_map(|(position, pattern)| {
-        let finding = deny_finding(pattern)?;
-        Some(Lint::of(Place::Deny(position), pattern, finding))
+    let deny = policy.deny_patterns().iter().enumerate().flat_map(|(position, pattern)| {
+        let coverage = coverage::of(policy, pattern).map(Finding::Coverage);
+        let findings = deny_finding(pattern).into_iter().chain(coverage);
+        findings.map(move |finding| Lint::of(Place::Deny(position), pattern, finding))
     });
     let mut lints: Vec<_> = allow.chain(deny).collect();
 
@@ -108,6 +116,7 @@ impl fmt::Display for Lint {
                     "'{pattern}' matches no request to any API; it is for an API of older versions"
                 )
             }
+            Finding::Coverage(coverage) => write!(f, "'{pattern}' {coverage}"),
             Finding::NoDescribe => f.write_str(
                 "allows generate and decrypt but not '/v1/key/describe/*', with which MinIO keeps \
                  its default key cached through an outage of the key store",
@@ -199,50 +208,6 @@ fn allows(policy: &Policy, operation: Operation) -> bool {
     !denied && policy.allow_patterns().iter().any(|pattern| reaches(pattern, route))
 }
 
-/// Whether a pattern matches a path of the route, with a valid name if the route takes one.
-fn reaches(pattern: &Pattern, route: &Route) -> bool {
-    // A quick check that excludes nearly all pairs: a reload lints a thousand policies while the
-    // server has requests to answer.
-    if !pattern.is_wild() && !pattern.body().bytes().zip(route.path.bytes()).all(|(a, b)| a == b) {
-        return false;
-    }
-    let mut segments = route.path.split('/').peekable();
-    let mut patterns = pattern.body().split('/').peekable();
-    while let Some(part) = patterns.next() {
-        let Some(segment) = segments.next() else { return false };
-        let open = pattern.is_open() && patterns.peek().is_none();
-        let is_name = route.takes_name() && segments.peek().is_none();
-        let matches = if is_name {
-            matches_a_name(pattern, part, open, route.operation)
-        } else if pattern.is_wild() {
-            segment_matches(part.as_bytes(), segment.as_bytes(), open)
-        } else if open {
-            segment.starts_with(part)
-        } else {
-            segment == part
-        };
-        if !matches {
-            return false;
-        }
-    }
-    pattern.is_open() || segments.next().is_none()
-}
-
-/// Whether the last segment of a pattern matches a name, or a list pattern, that is valid for the
-/// operation. A `*` is tried with as few characters as possible.
-fn matches_a_name(pattern: &Pattern, part: &str, open: bool, operation: Operation) -> bool {
-    let lists = matches!(
-        operation,
-        Operation::ListKeys | Operation::ListPolicies | Operation::ListIdentities
-    );
-    let good = |text: &str| {
-        if lists { ListPattern::parse(text).is_ok() } else { KeyName::parse(text).is_ok() }
-    };
-    let inner: &[&str] = if pattern.is_wild() { &["", "a"] } else { &["*"] };
-    let last: &[&str] = if open { &["", "a"] } else { &[""] };
-    inner.iter().any(|inner| last.iter().any(|last| good(&(part.replace('*', inner) + last))))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,9 +234,9 @@ mod tests {
             "/v1/key/describe/*",
             "/v1/status",
             "/v1/log/audit",
-            "/version",
         ];
         assert_eq!(texts(&allow, &allow), []);
+        assert_eq!(texts(&["/version"], &[]), []);
     }
 
     #[test]
@@ -349,5 +314,46 @@ mod tests {
         assert_eq!(texts(&["/v1/key/*"], &["/v1/key/desc*/*"]).len(), 2);
         assert_eq!(texts(&work, &["/v1/key/decrypt/*"]), []);
         assert_eq!(texts(&work[..1], &[]), []);
+    }
+
+    #[test]
+    fn what_a_deny_pattern_does_not_cover_is_told() {
+        let all = ["/v1/key/*", "/v1/policy/*"];
+        for (deny, told) in [
+            ("/version", "denies nothing: '/version' is open"),
+            ("/v1/identity/self/*", "denies nothing: '/v1/identity/self/describe' is open"),
+            ("/v1/key/bulk/decrypt/*", "denies '/v1/key/decrypt/' for these names as well"),
+            ("/v1/key/bulk/*", "denies '/v1/key/decrypt/' for these names as well"),
+            ("/v1/key/generate/a-*", "does not deny '/v1/key/encrypt/'"),
+            ("/v1/key/gen*", "does not deny '/v1/key/encrypt/'"),
+            ("/v1/key/create/a", "does not deny '/v1/key/import/'"),
+            ("/v1/policy/describe/a", "does not deny '/v1/policy/read/'"),
+            ("/v1/key/list/a-*", "denies only listings of these names alone: '/v1/key/list/*'"),
+            ("/v1/policy/list/a", "denies only listings of these names alone"),
+        ] {
+            let lints = texts(&all, &[deny]);
+            assert_eq!(lints.len(), 1, "{deny}: {lints:?}");
+            assert_eq!(lints[0].0, Place::Deny(0));
+            assert!(lints[0].1.starts_with(&format!("'{deny}' {told}")), "{lints:?}");
+        }
+        for deny in [
+            &["/v1/key/decrypt/a-*"][..],
+            &["/v1/key/encrypt/*"],
+            &["/v1/key/import/*"],
+            &["/v1/key/generate/a-*", "/v1/key/encrypt/a*"],
+            &["/v1/key/create/a", "/v1/key/import/*"],
+            &["/v1/key/list/a-*", "/v1/key/list/"],
+            &["/v1/key/list/*"],
+            &["/v1/key/*"],
+            &["/v1/identity/*", "/v*"],
+        ] {
+            assert_eq!(texts(&all, deny), [], "{deny:?}");
+        }
+        // Whoever allows the wider operation by itself means it; what is not allowed needs no deny.
+        for allow in [&["/v1/key/create/*", "/v1/key/import/*"][..], &["/v1/key/create/*"]] {
+            assert_eq!(texts(allow, &["/v1/key/create/a"]), [], "{allow:?}");
+        }
+        let bulk = ["/v1/key/bulk/decrypt/*"];
+        assert_eq!(texts(&bulk, &bulk), []);
     }
 }

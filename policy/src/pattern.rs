@@ -43,7 +43,28 @@ impl Pattern {
         match self.shape {
             Shape::Exact => path == &*self.text,
             Shape::Prefix => path.starts_with(self.body()),
-            Shape::Segments { open } => segments_match(self.body(), path, open),
+            Shape::Segments { open } => segments_match(self.body(), path.split('/'), open),
+        }
+    }
+
+    /// Whether the path matches that a route and a resource make together. Nothing is allocated for
+    /// it.
+    pub(crate) fn matches_resource(&self, route: &str, resource: &str) -> bool {
+        match self.shape {
+            Shape::Exact => self.text.strip_prefix(route) == Some(resource),
+            Shape::Prefix => match self.body().strip_prefix(route) {
+                Some(rest) => resource.starts_with(rest),
+                None => route.starts_with(self.body()),
+            },
+            Shape::Segments { open } => {
+                // The path of a route that takes a name ends in `/`: the name begins a segment.
+                let (head, tail) = match route.strip_suffix('/') {
+                    Some(head) => (head, Some(resource)),
+                    None => (route, None),
+                };
+                let tail = tail.into_iter().flat_map(|tail| tail.split('/'));
+                segments_match(self.body(), head.split('/').chain(tail), open)
+            }
         }
     }
 
@@ -80,9 +101,8 @@ impl fmt::Debug for Pattern {
     }
 }
 
-fn segments_match(body: &str, path: &str, open: bool) -> bool {
+fn segments_match<'a>(body: &str, mut segments: impl Iterator<Item = &'a str>, open: bool) -> bool {
     let mut patterns = body.split('/');
-    let mut segments = path.split('/');
     let mut next = patterns.next();
     while let Some(pattern) = next {
         let Some(segment) = segments.next() else { return false };
@@ -213,6 +233,20 @@ mod tests {
         fn deny_covers_all_that_allow_matches(pattern in "[ab/*é]{0,8}", path in "[ab/*é]{0,8}") {
             if Pattern::allow(&pattern).matches(&path) {
                 prop_assert!(Pattern::deny(&pattern).matches(&path));
+            }
+        }
+
+        #[test]
+        fn a_path_in_two_parts_matches_as_the_whole(
+            pattern in "(/|/v1/|/v1/key/)?[ab/*]{0,6}",
+            route in "/v1/key/|/v1/|/a/|/a/b/|/",
+            resource in "[ab/*]{0,6}",
+        ) {
+            for pattern in [Pattern::allow(&pattern), Pattern::deny(&pattern)] {
+                let whole = format!("{route}{resource}");
+                prop_assert_eq!(pattern.matches_resource(&route, &resource), pattern.matches(&whole));
+                let bare = route.trim_end_matches('/');
+                prop_assert_eq!(pattern.matches_resource(bare, ""), pattern.matches(bare));
             }
         }
 

@@ -1,5 +1,8 @@
 use std::sync::Arc;
 
+use kes_api::Operation;
+
+use crate::power::{others, with_canonical};
 use crate::{Denied, Pattern};
 
 /// A named set of patterns.
@@ -40,15 +43,39 @@ impl Policy {
         self.deny.iter().map(Pattern::as_str)
     }
 
-    /// Allows a path if no deny pattern and at least one allow pattern matches it.
-    pub(crate) fn check(&self, path: &str) -> Result<(), Denied> {
-        if let Some(pattern) = self.deny.iter().find(|pattern| pattern.matches(path)) {
+    /// Allows an operation on a resource if at least one allow pattern matches the path, and no deny
+    /// pattern matches it, the path of another operation with the same power on the resource, or
+    /// one of these with the resource in another spelling.
+    pub(crate) fn check(
+        &self,
+        operation: Operation,
+        path: &str,
+        resource: &str,
+    ) -> Result<(), Denied> {
+        if let Some(pattern) = self.denying(operation, path, resource) {
             return Err(Denied::DeniedBy { policy: self.shared_name(), pattern: pattern.text() });
         }
         if self.allow.iter().any(|pattern| pattern.matches(path)) {
             return Ok(());
         }
         Err(Denied::NotAllowed { policy: self.shared_name() })
+    }
+
+    /// The first deny pattern that refuses an operation on a resource.
+    fn denying(&self, operation: Operation, path: &str, resource: &str) -> Option<&Pattern> {
+        if self.deny.is_empty() {
+            return None;
+        }
+        let by_path = self.deny.iter().find(|pattern| pattern.matches(path));
+        by_path.or_else(|| {
+            with_canonical(operation, resource, |canonical| {
+                let own = (canonical != resource).then_some(operation);
+                own.into_iter().chain(others(operation)).find_map(|operation| {
+                    let route = operation.route().path;
+                    self.deny.iter().find(|pattern| pattern.matches_resource(route, canonical))
+                })
+            })
+        })
     }
 
     /// The name, shared: a refused request copies no text.
