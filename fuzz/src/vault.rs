@@ -16,6 +16,12 @@ pub(crate) fn vault(data: &[u8]) {
         // stands in its place, and one with a dot at its end of a text that is cut.
         let is_hidden = secret.len() >= 8 && !secret.contains(['[', ']']) && !secret.ends_with('.');
         assert!(!is_hidden || !line.contains(secret), "{line:?}");
+        // Between the texts of an answer there are other characters.
+        let is_in_one_text = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == ' ';
+        if is_hidden && secret == secret.trim() && secret.chars().all(is_in_one_text) {
+            let own_words = refusal(b"{}", secret);
+            assert!(own_words.contains(secret) || !message.contains(secret), "{message:?}");
+        }
     }
 
     let piece = 1 + secret.len() % 20;
