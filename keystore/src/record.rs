@@ -1,9 +1,9 @@
 //! The stored key (contract `crypto-and-storage.md`, A stored key): a protobuf message in base64,
-//! or JSON as the oldest servers wrote it. Both are read, the first is written.
+//! or JSON as the oldest servers wrote it. The server reads both and writes the first.
 //!
-//! All that is made of a stored key on the way holds key material and is wiped when dropped. One
-//! copy is out of reach: that which the JSON parser makes of a key with a `\` in its text, which
-//! no server writes.
+//! Every buffer that holds key material while a stored key is read or written is wiped when it is
+//! dropped. There is one exception: the JSON parser makes a copy of its own if the text of the key
+//! has a `\`, which no server writes.
 
 /// The protobuf message.
 mod protobuf;
@@ -20,7 +20,7 @@ pub use self::protobuf::Damage;
 
 use crate::Value;
 
-/// A key as it stands in a key store.
+/// A stored key in parsed form.
 pub struct Record {
     /// Cipher and secrets.
     pub key: Key,
@@ -30,78 +30,78 @@ pub struct Record {
     pub created_by: String,
 }
 
-/// What is wrong with a text that is no stored key. It holds no byte of the text.
+/// Why a text is not a stored key. It contains no byte of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidRecord {
-    /// Nothing, or white space alone.
+    /// There is nothing but white space.
     #[error("it is empty")]
     Empty,
 
-    /// Longer than [`Value::MAX_LEN`].
+    /// It is longer than [`Value::MAX_LEN`].
     #[error("it is too long for a stored key")]
     TooLong,
 
-    /// It does not start as JSON does, and is not base64.
+    /// It does not start with `{`, and it is not base64.
     #[error("it is neither base64 nor JSON")]
     NeitherForm,
 
-    /// It starts as JSON does.
+    /// It starts with `{`, and it is not the JSON of a stored key.
     #[error("its JSON is damaged at line {line}, column {column}")]
     Json {
-        /// Counted from 1.
+        /// The line of the error, from 1 on.
         line: usize,
-        /// In bytes.
+        /// The column of the error, in bytes.
         column: usize,
     },
 
-    /// It is base64, but not of a protobuf message of the known fields.
+    /// It is base64, but what it encodes is not the protobuf message of a stored key.
     #[error("its protobuf message is damaged: {0}")]
     Protobuf(Damage),
 
-    /// The encryption key has not 32 bytes.
+    /// The encryption key does not have 32 bytes.
     #[error("its encryption key has {len} bytes instead of 32")]
     KeyLength {
-        /// The length; 0 also where there is no key at all.
+        /// The length; 0 also if there is no key at all.
         len: usize,
     },
 
-    /// The HMAC key has not 32 bytes.
+    /// The HMAC key does not have 32 bytes.
     #[error("its HMAC key has {len} bytes instead of 32")]
     HmacKeyLength {
         /// The length.
         len: usize,
     },
 
-    /// The JSON's key is not base64.
+    /// The key in the JSON is not base64.
     #[error("its encryption key is not base64")]
     KeyNotBase64,
 
-    /// Neither AES256 nor ChaCha20.
+    /// The cipher is neither AES256 nor ChaCha20.
     #[error("its cipher is not known")]
     UnknownCipher,
 
-    /// Not SHA-256.
+    /// The hash of the HMAC key is not SHA-256.
     #[error("the hash of its HMAC key is not known")]
     UnknownHash,
 
-    /// Not a point in time between the years 1 and 9999.
+    /// The time of creation is not between the years 1 and 9999.
     #[error("its time of creation is not valid")]
     CreatedAt,
 }
 
 impl Record {
-    /// Reads a stored key. White space around it and line breaks in its base64 are skipped, as
-    /// editors and `base64` leave them.
+    /// Parses a stored key. It skips white space around the text and line breaks within base64,
+    /// which editors and the command `base64` add.
     ///
     /// # Errors
-    /// [`InvalidRecord`] if the text is none.
+    /// [`InvalidRecord`] if the text is not a stored key.
     pub fn decode(value: &Value) -> Result<Self, InvalidRecord> {
         let text = value.expose().trim_ascii();
         if text.is_empty() {
             return Err(InvalidRecord::Empty);
         }
-        // Bounds the work on what a stranger put into the key store.
+        // Bounds the work for a text that another program put into the key store.
         if text.len() > Value::MAX_LEN {
             return Err(InvalidRecord::TooLong);
         }
@@ -112,7 +112,7 @@ impl Record {
         protobuf::Fields::decode(&bytes).map_err(InvalidRecord::Protobuf)?.try_into()
     }
 
-    /// Writes a stored key: byte for byte what the reference writes for the same fields.
+    /// The text of a stored key: byte for byte what the reference writes for the same fields.
     pub fn encode(&self) -> Value {
         Value::new(Base64::encode_string(&protobuf::encode(self)))
     }

@@ -8,7 +8,7 @@ fn name(text: &str) -> KeyName {
     KeyName::parse(text).unwrap()
 }
 
-/// What a page of names that come in order has, by the rule as it is written.
+/// The page of sorted names by the definition of a page.
 fn expected(sorted: &[&str], limit: Limit) -> (usize, Option<KeyName>) {
     let json = |count: usize| sorted[..count].iter().map(|name| name.len() + 3).sum::<usize>();
     let fits = |count: usize| {
@@ -44,7 +44,7 @@ proptest! {
         prop_assert_eq!(page.finish(), Page { names, next });
     }
 
-    /// Where it is not known what follows, a page has what it would have had, or less.
+    /// If it is not known which names follow, a page has the same names as if it were, or fewer.
     #[test]
     fn a_page_that_ends_early_leaves_nothing_out(
         texts in prop::collection::btree_set("[a-c]{1,4}", 1..80),
@@ -60,7 +60,7 @@ proptest! {
         prop_assert!(page.names.len() <= count.max(known.len() - 1));
         prop_assert!(page.names.iter().eq(known.iter().copied().take(page.names.len())));
         prop_assert_eq!(page.next, known.get(page.names.len()).map(|next| name(next)));
-        // What is at hand for certain is there.
+        // A page has all names that it certainly may have.
         if known.len() < sorted.len() {
             prop_assert!(page.names.len() == count || page.names.len() == known.len() - 1);
         }
@@ -98,8 +98,8 @@ fn names_are_found() {
     assert!(Names::default().is_empty());
 }
 
-/// A page of a whole key store takes little more memory than its JSON, and what is not needed of
-/// a larger one is dropped.
+/// A page of a whole key store takes little more memory than its JSON, and names that a larger one
+/// does not need are dropped.
 #[test]
 fn memory_is_bounded_whatever_there_is() {
     let room = 100_000;
@@ -109,7 +109,7 @@ fn memory_is_bounded_whatever_there_is() {
         page.add(name(&format!("{:08x}", at.wrapping_mul(2_654_435_761))));
         most = most.max(page.text.capacity() + page.spans.capacity() * size_of::<Span>());
     }
-    // Twice the names at 8 + 8 bytes each, and vectors that double.
+    // Twice the names at 8 + 8 bytes each, and vectors that double when they grow.
     assert!(most < 2 * 2 * room * 16 / 11 + 10_000, "{most}");
     let names = page.finish().names;
     assert_eq!(names.len(), (room - 8) / 11);

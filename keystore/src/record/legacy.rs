@@ -1,10 +1,11 @@
 //! The stored key of the oldest servers: one JSON object.
 //!
 //! `{"bytes": base64 of 32 bytes, "algorithm": a cipher's name or "" for AES256, "created_at":
-//! RFC 3339, "created_by": identity}`, with no HMAC key.
+//! RFC 3339, "created_by": identity}`. There is no HMAC key.
 //!
-//! It is read as Go reads JSON, as far as that is safe: names of fields in upper or lower case,
-//! unknown fields skipped, of a field given twice the last counts, `null` is no value.
+//! The parser accepts what Go's JSON parser accepts, as far as that is safe: it ignores the case of
+//! field names, skips unknown fields, takes the last value of a field that occurs twice, and treats
+//! `null` as a missing field.
 
 use std::fmt;
 
@@ -16,7 +17,7 @@ use zeroize::Zeroizing;
 use super::{InvalidRecord, Record, decode_base64};
 
 pub(super) fn decode(text: &str) -> Result<Record, InvalidRecord> {
-    // The parser's own words may hold a part of the text.
+    // The parser's own message may contain a part of the text.
     let fields: Fields = serde_json::from_str(text)
         .map_err(|error| InvalidRecord::Json { line: error.line(), column: error.column() })?;
     let bytes = decode_base64(&fields.bytes.0).ok_or(InvalidRecord::KeyNotBase64)?;
@@ -36,7 +37,7 @@ pub(super) fn decode(text: &str) -> Result<Record, InvalidRecord> {
     })
 }
 
-/// 0001-01-01T00:00:00Z, what the reference takes a missing time for.
+/// 0001-01-01T00:00:00Z, which the reference uses if the time is missing.
 const NO_TIME: i64 = -62_135_596_800;
 
 #[derive(Default)]
@@ -47,7 +48,8 @@ struct Fields {
     created_by: Text,
 }
 
-/// A text, wiped when dropped. All fields are one, for somebody may have mixed them up.
+/// A text that is wiped when dropped. All fields have this type, because someone may have put the
+/// key into the wrong field.
 #[derive(Default)]
 struct Text(Zeroizing<String>);
 

@@ -1,5 +1,5 @@
-//! The protobuf message of a stored key, by hand: it borrows from what it reads, so that there
-//! is no copy of a key to be wiped, and it writes into one buffer that is.
+//! The protobuf message of a stored key. This code is our own so that no copy of a key remains in
+//! memory: the parser borrows from its input, and the encoder writes into one buffer that is wiped.
 //!
 //! ```text
 //! KeyVersion   1 SecretKey   2 HMACKey   3 Timestamp   4 string created_by
@@ -8,9 +8,9 @@
 //! Timestamp    1 int64 seconds   2 int32 nanos
 //! ```
 //!
-//! The rules are those of proto3: fields in any order, a default value is left out, of a field
-//! given twice the last counts and a message given twice is merged, unknown fields are skipped.
-//! Groups, which proto3 has not, are refused.
+//! The rules are those of proto3. Fields may come in any order. A field with its default value is
+//! left out. If a field occurs twice, the last value counts; if a message occurs twice, the two are
+//! merged. Unknown fields are skipped. Groups, which proto3 does not have, are refused.
 
 use kes_crypto::{Cipher, Secret};
 use zeroize::Zeroizing;
@@ -21,7 +21,7 @@ pub(super) const AES256: u32 = 1;
 pub(super) const CHACHA20: u32 = 2;
 pub(super) const SHA256: u32 = 1;
 
-/// The fields as they stand in the message; a default where one is missing.
+/// The fields of the message. A missing field has its default value.
 #[derive(Default)]
 pub(super) struct Fields<'a> {
     pub(super) key: &'a [u8],
@@ -42,30 +42,30 @@ pub(super) struct Hmac<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Damage {
-    /// A field is longer than what is left.
+    /// The message ends within a field.
     #[error("it ends too early")]
     Truncated,
 
-    /// A number of more than 64 bits.
+    /// A number has more than 64 bits.
     #[error("a number is too big")]
     Varint,
 
-    /// A field of number 0, or above 2^29 - 1.
+    /// The number of a field is 0, or greater than 2^29 - 1.
     #[error("a field's number is not valid")]
     FieldNumber,
 
-    /// A group, or one of the two types that do not exist.
+    /// A field is a group, or has one of the two types that do not exist.
     #[error("a field's type is not valid")]
     WireType,
 
-    /// A known field of another type.
+    /// A known field has another type than it should.
     #[error("field {field} has a wrong type")]
     FieldType {
         /// Its number in its message.
         field: u32,
     },
 
-    /// A text that is not UTF-8.
+    /// A text is not UTF-8.
     #[error("a text is not UTF-8")]
     Utf8,
 }
@@ -128,19 +128,19 @@ impl<'a> Hmac<'a> {
     }
 }
 
-/// What is left of a message.
+/// The part of a message that was not parsed yet.
 struct Reader<'a>(&'a [u8]);
 
-/// What a field holds.
+/// The content of a field.
 enum Content<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
-    /// 4 or 8 bytes; no known field has them.
+    /// 4 or 8 bytes; no known field has this type.
     Fixed,
 }
 
 impl<'a> Reader<'a> {
-    /// The next field and its number; `None` at the end.
+    /// The number and content of the next field; `None` at the end.
     fn field(&mut self) -> Result<Option<(u32, Content<'a>)>, Damage> {
         if self.0.is_empty() {
             return Ok(None);
@@ -163,7 +163,8 @@ impl<'a> Reader<'a> {
         Ok(Some((number, content)))
     }
 
-    /// Seven bits a byte, lowest first; the highest bit says that more follow.
+    /// A number: seven bits in each byte, the lowest first. The highest bit of a byte is set if
+    /// another byte follows.
     fn varint(&mut self) -> Result<u64, Damage> {
         let mut value = 0;
         for shift in (0..u64::BITS).step_by(7) {
@@ -204,13 +205,13 @@ impl<'a> Content<'a> {
     }
 }
 
-/// What protobuf does with a number that is too big for its field.
+/// The lower 32 bits: protobuf drops the others of a number that is too big for its field.
 fn low_32_bits(value: u64) -> u32 {
     u32::try_from(value & u64::from(u32::MAX)).expect("it has no higher bits")
 }
 
-/// The message of a record. As the reference does it writes fields by number, and the time of
-/// creation always.
+/// The message of a record. Like the reference, it has the fields in the order of their numbers and
+/// always has the time of creation.
 pub(super) fn encode(record: &Record) -> Zeroizing<Vec<u8>> {
     let cipher = match record.key.cipher() {
         Cipher::Aes256 => AES256,
@@ -237,7 +238,7 @@ pub(super) fn encode(record: &Record) -> Zeroizing<Vec<u8>> {
     message.0
 }
 
-/// A `SecretKey` or a `HMACKey`, which look alike.
+/// A `SecretKey` or an `HMACKey`, which have the same form.
 fn secret(secret: &Secret, kind: u32) -> Zeroizing<Vec<u8>> {
     let mut message = Writer::with_capacity(MAX_SECRET);
     message.bytes(1, secret.expose());
@@ -245,14 +246,15 @@ fn secret(secret: &Secret, kind: u32) -> Zeroizing<Vec<u8>> {
     message.0
 }
 
-/// A field of a number, or the tag and length of any other, at their longest: 1 byte of tag and
-/// 10 of a 64-bit number.
+/// The most bytes of a number field, or of the tag and length of any other field: 1 byte of tag and
+/// 10 bytes of a 64-bit number.
 const MAX_FIELD: usize = 11;
 
-/// A message of a secret and a number.
+/// The most bytes of a message with a secret and a number.
 const MAX_SECRET: usize = 2 * MAX_FIELD + Secret::LEN;
 
-/// Writes a message. The buffer must be made big enough: growing leaves an unwiped copy behind.
+/// Writes a message. Its buffer must have the full capacity from the start: a buffer that grows
+/// leaves a copy behind that is not wiped.
 struct Writer(Zeroizing<Vec<u8>>);
 
 impl Writer {

@@ -39,7 +39,7 @@ fn refusal(text: impl Into<String>) -> InvalidRecord {
     decode(text).err().expect("it is no stored key")
 }
 
-/// All that a record says, in a form that can be compared.
+/// All fields of a record, in a form that can be compared.
 fn plain(record: &Record) -> (Cipher, [u8; 32], Option<[u8; 32]>, Timestamp, &str) {
     let Record { key, created_at, created_by } = record;
     let hmac = key.hmac_secret().map(|secret| *secret.expose());
@@ -215,7 +215,7 @@ fn json_is_read_as_the_reference_reads_it() {
 fn a_message_that_is_cut_is_damaged_unless_whole_fields_are_left() {
     for vector in vectors().into_iter().filter(|vector| vector.form == "protobuf") {
         let message = BASE64.decode(&vector.value).unwrap();
-        // The ends of the fields 1, 2, 3 and 4.
+        // Where the fields 1, 2, 3 and 4 end.
         let ends = [38, 76, 89, 155];
         assert_eq!(message.len(), ends[3]);
         for len in 0..=message.len() {
@@ -260,7 +260,7 @@ fn a_refusal_has_no_byte_of_the_value() {
     }
 }
 
-// The same messages by another implementation.
+// The same messages as another implementation defines them.
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct KeyVersion {
@@ -296,7 +296,7 @@ impl KeyVersion {
     }
 }
 
-/// Both decoders say the same of a message.
+/// Asserts that both decoders have the same result for a message.
 fn agree(message: &[u8]) -> Result<(), TestCaseError> {
     let ours = Fields::decode(message);
     let theirs = <KeyVersion as prost::Message>::decode(message);
@@ -310,7 +310,7 @@ fn agree(message: &[u8]) -> Result<(), TestCaseError> {
             prop_assert_eq!((ours.seconds, ours.nanos), (time.seconds, time.nanos));
             prop_assert_eq!(ours.created_by, theirs.created_by);
         }
-        // Groups, that the other skips.
+        // Groups, which the other decoder skips.
         (Err(Damage::WireType), _) | (Err(_), Err(_)) => {}
         (Ok(_), Err(error)) => prop_assert!(false, "accepted what is refused for: {error}"),
         (Err(error), Ok(_)) => prop_assert!(false, "refused what is accepted: {error}"),
@@ -326,7 +326,7 @@ fn varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(u8::try_from(value).unwrap());
 }
 
-/// A field of any type but a group, known or not, right or not.
+/// A field of any type but a group: known or unknown, of the right type or another.
 fn field(content: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let number = prop_oneof![9 => 1_u64..7, 1 => 1_u64..1 << 29];
     let content = prop_oneof![
@@ -368,7 +368,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// Some of the fields, and not all of them with a valid value.
+    /// Some of the fields, some of them with an invalid value.
     fn partial()(
         key: Option<(Option<Vec<u8>>, Option<u32>)>,
         hmac_key: Option<(Option<Vec<u8>>, Option<u32>)>,
@@ -453,7 +453,7 @@ proptest! {
 
     #[test]
     fn unknown_fields_change_nothing(stored in stored(), before in message(), after in message()) {
-        // As the content of fields that are not known.
+        // As the content of unknown fields.
         let wrap = |message: Vec<u8>| {
             let mut out = vec![5 << 3 | 2];
             varint(u64::try_from(message.len()).unwrap(), &mut out);

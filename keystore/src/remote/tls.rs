@@ -140,7 +140,7 @@ mod tests {
             (CertificateError::UnknownIssuer, "its certificate is not signed by a trusted CA"),
         ] {
             let error = rustls::Error::InvalidCertificate(fault);
-            // As it comes: within the errors of those who read.
+            // Wrapped in the errors of the callers, as reqwest returns it.
             let within = io::Error::other(io::Error::other(error.clone()));
             for error in [&error as &(dyn Error + 'static), &within] {
                 let text = explain(error).unwrap();

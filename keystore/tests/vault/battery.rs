@@ -1,4 +1,4 @@
-//! What every key store does alike.
+//! The battery of tests for key stores, run on Vault.
 
 use kes_keystore::battery::{self, MissingDelete};
 use kes_keystore::config::KvVersion;

@@ -1,4 +1,4 @@
-//! A Vault that is away for two seconds: no call fails, and creates stay exact.
+//! Vault is away for two seconds: no call fails, and each key is created exactly once.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,10 +21,11 @@ use super::world::{STORED, World, config, create, delete, open, read};
 /// How long Vault is away.
 const BLIP: Duration = Duration::from_secs(2);
 
-/// A call that meets it is answered by then. Some 3 s on an idle machine.
+/// A call that is made while Vault is away ends within this time. It takes some 3 s on an idle
+/// machine.
 const ANSWER: Duration = Duration::from_secs(14);
 
-/// A call that does not wait is answered by then, on a busy machine too.
+/// A call that does not wait ends within this time, on a busy machine too.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// How Vault is away.
@@ -44,7 +45,7 @@ enum Doing {
     Create,
     Delete,
     List,
-    /// The first call of a store, which has no token yet.
+    /// Vault is away at the first call of a store, which has no token yet.
     LogIn,
 }
 
@@ -119,7 +120,7 @@ async fn meets_a_blip(world: &World, version: KvVersion, mode: Mode, doing: Doin
     }
 }
 
-/// The first call waits in vain, and those after it know.
+/// The first call waits in vain. The calls after it fail at once.
 #[tokio::test]
 async fn who_is_away_for_longer_is_not_waited_for() {
     let world = World::new(KvVersion::V1);
@@ -141,7 +142,7 @@ async fn who_is_away_for_longer_is_not_waited_for() {
     assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
     relay.set(Mode::Pass);
     eventually_async(ANSWER, "it reads again", async || read(&store, "k").await.is_ok()).await;
-    // The next blip is a new one.
+    // The next outage is a new one: calls wait again.
     relay.set(Mode::Refuse);
     tokio::join!(async { assert_eq!(read(&store, "k").await.unwrap(), STORED) }, async {
         tokio::time::sleep(BLIP).await;
@@ -149,7 +150,7 @@ async fn who_is_away_for_longer_is_not_waited_for() {
     });
 }
 
-/// A certificate does not become another one while a call waits for it.
+/// No call waits if a certificate is not trusted.
 #[tokio::test]
 async fn a_certificate_that_is_not_trusted_is_not_waited_for() {
     let (authority, stranger) = (Authority::new(), Authority::new());
@@ -167,14 +168,14 @@ async fn a_certificate_that_is_not_trusted_is_not_waited_for() {
         results.3.unwrap_err(),
     ] {
         assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
-        // Both CAs have one name.
+        // Both CAs have the same name.
         let told = "its certificate has a signature that does not verify";
         assert!(error.to_string().contains(told), "{error}");
     }
     assert_eq!(store.state(), State::Unreachable);
 }
 
-/// Another node that can be trusted is asked all the same, and waited for.
+/// If one node has a certificate that is not trusted, a call still waits for the other node.
 #[tokio::test]
 async fn beside_a_node_that_is_not_trusted_another_one_is_asked_and_waited_for() {
     let (authority, stranger) = (Authority::new(), Authority::new());
@@ -207,7 +208,7 @@ async fn beside_a_node_that_is_not_trusted_another_one_is_asked_and_waited_for()
     );
 }
 
-/// Vault is well by its own account, and fails each call: that is known too after a while.
+/// Vault reports itself healthy and fails each call: after a while, calls fail at once.
 #[tokio::test]
 async fn calls_that_fail_beside_a_good_health_are_not_waited_for_for_ever() {
     let node = Faulty::start(|request: &Request| match request.path() {
@@ -225,7 +226,7 @@ async fn calls_that_fail_beside_a_good_health_are_not_waited_for_for_ever() {
     assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
 }
 
-/// The write is carried out, its answer is lost, and Vault is away: it is found to be ours.
+/// Vault carries the write out, the answer is lost, and Vault is away: the create still succeeds.
 #[tokio::test]
 async fn a_create_whose_answer_is_lost_in_a_blip_is_a_success() {
     join_all([KvVersion::V1, KvVersion::V2].map(|version| async move {
@@ -238,7 +239,7 @@ async fn a_create_whose_answer_is_lost_in_a_blip_is_a_success() {
     .await;
 }
 
-/// A write that Vault carries out and answers 503: also this one is found to be ours.
+/// Vault carries the write out and answers 503: the create still succeeds.
 #[tokio::test]
 async fn a_create_that_was_carried_out_and_refused_is_a_success() {
     join_all([KvVersion::V1, KvVersion::V2].map(|version| async move {
@@ -252,7 +253,7 @@ async fn a_create_that_was_carried_out_and_refused_is_a_success() {
     .await;
 }
 
-/// While a create waits for Vault another program makes the key: it stays as that one made it.
+/// Another program creates the key while a create waits for Vault: its value is not overwritten.
 #[tokio::test]
 async fn a_create_that_waited_never_overwrites() {
     join_all([KvVersion::V1, KvVersion::V2].map(|version| async move {
@@ -275,8 +276,8 @@ async fn a_create_that_waited_never_overwrites() {
     .await;
 }
 
-/// A server in front of a real one. What becomes of the first write of a key is `lost`; then
-/// all is reset for `time`.
+/// A server in front of a real one. It loses the first write of a key as `lost` says, and then
+/// resets all connections for `time`.
 fn between(
     world: &World,
     key: &'static str,
@@ -304,7 +305,7 @@ fn is_write(request: &Request, key: &str) -> bool {
     request.method == "POST" && ours.iter().any(|path| path == request.path())
 }
 
-/// Many calls wait, and Vault is left in peace and not stormed when it is back.
+/// Many calls wait: Vault gets few requests while it is away, and no burst when it is back.
 #[tokio::test]
 async fn many_that_wait_are_no_storm() {
     const CALLERS: usize = 200;
@@ -321,6 +322,7 @@ async fn many_that_wait_are_no_storm() {
         assert!(matches!(result, Err(Error::NotFound { .. })), "{result:?}");
     }
     let asked = node.requests().len();
-    // One of each when Vault is back, and what logging in, scouts and the watch ask.
+    // One request of each call when Vault is back, and those of the login, of the waiting calls
+    // that try, and of the checks.
     assert!(asked < 2 * CALLERS, "{asked} requests for {CALLERS} calls");
 }

@@ -1,4 +1,4 @@
-//! Three nodes of one cluster, each of which may be asked.
+//! Three nodes of one cluster. A store may be configured with any of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use kes_testkit::wait::eventually_async;
 use super::creators::race;
 use super::world::{STORED, config, create, delete, list, name, open, read, set_up, value};
 
-/// A cluster takes its time to start, so that one serves for both versions: each has a namespace.
+/// A cluster is slow to start, so one serves the tests of both versions: each has a namespace.
 struct World {
     cluster: Cluster,
 }
@@ -45,7 +45,7 @@ impl Place {
         Vault { namespace, ..config(url, self.version, &self.role) }
     }
 
-    /// A store at each node, on a part of the engine.
+    /// A store for each node, on a part of the engine.
     async fn stores_at_each_node(&self, world: &World, prefix: &str) -> Vec<VaultStore> {
         let mut stores = Vec::new();
         for node in world.cluster.nodes() {
@@ -54,7 +54,7 @@ impl Place {
         stores
     }
 
-    /// A store at one node. The role was made a moment ago, so the first login may be refused.
+    /// A store for one node. The role was just created, so the node may refuse the first login.
     async fn logged_in(&self, url: &str, prefix: &str) -> VaultStore {
         let store = open(Vault { prefix: prefix.to_owned(), ..self.config(url) }).await;
         let limit = Duration::from_secs(60);
@@ -86,7 +86,7 @@ async fn exactly_one_creates_a_key(world: &World, place: &Place) {
     }
 }
 
-/// A standby answers from a copy that lags behind. Nobody must see that a key is not there yet.
+/// A standby answers from a copy that lags behind. No client may find a created key missing.
 async fn a_key_that_was_created_is_there_for_all(world: &World, place: &Place) {
     let stores = place.stores_at_each_node(world, "seen").await;
     for round in 0..30 {
@@ -104,11 +104,12 @@ async fn a_key_that_was_created_is_there_for_all(world: &World, place: &Place) {
     create(&stores[1], "key-0").await.unwrap();
 }
 
-/// How much later than the cluster itself a store may go on. Some 0.3 s on an idle machine.
+/// How much later than the cluster itself a store may recover. It takes some 0.3 s on an idle
+/// machine.
 const BRIDGE: Duration = Duration::from_secs(10);
 
-/// Calls go on while the active node is killed: what was acknowledged stands, what fails says
-/// so, and service is back as soon as the cluster has a new active node.
+/// The active node is killed while calls are made: no acknowledged key is lost, a call that failed
+/// has reported it, and calls succeed as soon as the cluster has a new active node.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_active_node_is_killed_under_load() {
     let mut world = World::new();
@@ -173,7 +174,7 @@ async fn the_active_node_is_killed_under_load() {
         let mut gap = Duration::ZERO;
         let reads = async {
             let mut last = Instant::now();
-            // Once it is back as well, and from then on for as long as it takes to read it again.
+            // The store has recovered as well; the key is read again from then on.
             let mut goes_on = true;
             while goes_on {
                 let was_back = is_back.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What stands in Vault, and where.
+//! Which entries the store writes to Vault, and at which paths.
 
 use kes_keystore::Error;
 use kes_keystore::config::{KvVersion, Login, Vault};
@@ -53,7 +53,7 @@ async fn v2_a_soft_deleted_key_is_not_found_and_can_be_removed() {
     create(&store, "k").await.unwrap();
     world.bao.root().delete("kv/data/k");
     assert!(matches!(read(&store, "k").await, Err(Error::NotFound { .. })));
-    // It can be brought back, so the name is not free.
+    // The version can be undeleted, so the name is not free.
     assert!(matches!(create(&store, "k").await, Err(Error::Exists { .. })));
     delete(&store, "k").await.unwrap();
     create(&store, "k").await.unwrap();
@@ -115,7 +115,7 @@ async fn what_is_no_stored_key_is_said_to_be_damaged() {
         let error = read(&store, key).await.unwrap_err();
         let text = format!("{error} {error:?}");
         assert!(!text.contains("hunter2") && !text.contains("20771"), "{text}");
-        // It is there, whatever it is.
+        // The entry exists, whatever it is.
         assert!(matches!(create(&store, key).await, Err(Error::Exists { .. })));
     }
     let error = read(&store, "other").await.unwrap_err().to_string();
@@ -139,13 +139,13 @@ async fn transit_wraps_and_a_rotated_key_still_reads() {
         assert_eq!(read(&store, key).await.unwrap(), STORED);
     }
 
-    // Without the transit engine it is an error that says so.
+    // Without the transit engine, the error says what is missing.
     let plain = world.open().await;
     let error = read(&plain, "first").await.unwrap_err();
     let expected = "key store: vault: key 'first' is encrypted by Vault's transit engine; set \
                     keystore.vault.transit";
     assert_eq!(error.to_string(), expected);
-    // And keys from before the engine was configured stay readable.
+    // Keys from before the engine was configured stay readable.
     create(&plain, "plain").await.unwrap();
     assert_eq!(read(&store, "plain").await.unwrap(), STORED);
 }

@@ -1,4 +1,4 @@
-//! Many creators of one key.
+//! Many servers create one key at the same time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 
 use super::world::{STORED, World, config, create, list, name, open, read, value};
 
-/// Creates one key with every store at once, `each` times each, and returns the winner's value.
+/// Creates one key with all stores at once, `each` times with each, and returns the value of the
+/// creator that succeeded.
 pub(super) async fn race(stores: &[Arc<VaultStore>], key: &str, each: usize) -> String {
     let mut creators = JoinSet::new();
     for (at, store) in stores.iter().enumerate() {
@@ -25,8 +26,9 @@ pub(super) async fn race(stores: &[Arc<VaultStore>], key: &str, each: usize) -> 
                 loop {
                     match store.create(&key, &value(&text)).await {
                         Ok(()) => break Ok(text),
-                        // On a busy machine so many take more than a create has time for. Who is
-                        // told so has not created the key, and comes again.
+                        // On a busy machine, so many creates may take longer than the time limit of
+                        // one. A create that fails for this has not created the key, and is
+                        // repeated.
                         Err(Error::Unavailable { reason })
                             if reason.contains("another server is creating key")
                                 && start.elapsed() < Duration::from_secs(90) => {}
@@ -68,8 +70,8 @@ async fn of_many_servers_exactly_one_succeeds() {
     }
 }
 
-/// The policy grants the right to overwrite, and one server is slower than the other at every
-/// step: only the create lock keeps it from overwriting.
+/// The policy grants the right to overwrite, and one server is slower than the other at every step:
+/// only the create lock prevents that it overwrites the key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_server_overwrites_nothing() {
     let world = World::new(KvVersion::V1);
@@ -85,7 +87,7 @@ async fn a_slow_server_overwrites_nothing() {
         let mut slow_first = JoinSet::new();
         let (store, of) = (Arc::clone(&slow), name(&key));
         slow_first.spawn(async move { store.create(&of, &value("slow")).await });
-        // Somewhere within the slow one's steps.
+        // At some step of the slow server.
         tokio::time::sleep(Duration::from_millis(round * 13)).await;
         let second = fast.create(&name(&key), &value("fast")).await;
         let first = slow_first.join_next().await.unwrap().unwrap();
@@ -119,7 +121,7 @@ async fn a_claim_that_may_live_is_respected() {
     let store = Arc::new(open(config(&node.url(), KvVersion::V1, &world.role)).await);
     let creator = Arc::clone(&store);
     let created = tokio::spawn(async move { create(&*creator, "k").await });
-    // It has tried to get the create lock, stepped back, and tried again.
+    // It has tried to get the create lock, released its claim, and tried again.
     kes_testkit::wait::eventually_async(Duration::from_secs(8), "it claims twice", async || {
         let requests = node.requests();
         let claims = requests.iter().filter(|request| {
@@ -129,11 +131,11 @@ async fn a_claim_that_may_live_is_respected() {
     })
     .await;
     assert_eq!(world.bao.root().read("kv/k"), None);
-    // Its owner finishes.
+    // The server with the other claim finishes.
     world.bao.root().delete(claim);
     created.await.unwrap().unwrap();
 
-    // Or does not.
+    // The server with the other claim never finishes.
     world
         .bao
         .root()
@@ -143,7 +145,7 @@ async fn a_claim_that_may_live_is_respected() {
     assert_eq!(world.bao.root().read("kv/l"), None);
 }
 
-/// The write is carried out, and its answer is lost.
+/// Vault carries the write out, and the answer is lost.
 #[tokio::test]
 async fn a_create_whose_answer_is_lost_knows_that_it_won() {
     for version in [KvVersion::V1, KvVersion::V2] {
@@ -164,7 +166,7 @@ async fn a_create_whose_answer_is_lost_knows_that_it_won() {
     }
 }
 
-/// A client that goes away in the middle of a create leaves no claim behind.
+/// A client that disconnects during a create leaves no claim behind.
 #[tokio::test]
 async fn an_abandoned_create_is_finished() {
     let world = World::new(KvVersion::V1);
@@ -181,11 +183,12 @@ async fn an_abandoned_create_is_finished() {
     .await;
 }
 
-/// Vault goes away in the middle of a create, and comes back: the name is free again, or taken by
-/// the key, at once, and nothing else is left.
+/// Vault goes away during a create and comes back: the name is at once free again or has the key,
+/// and no claim is left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_in_the_middle_of_a_create_keeps_no_name() {
-    // Where it goes away, whether it has done what it was asked, and whether the key stands then.
+    // At which request it goes away, whether it has carried that out, and whether the key exists
+    // then.
     let claim = "/v1/kv/.kes-claims/k/";
     for (path, is_done, stands) in [
         (claim, true, false),
@@ -195,7 +198,7 @@ async fn an_outage_in_the_middle_of_a_create_keeps_no_name() {
     ] {
         let world = World::new(KvVersion::V1);
         let server = world.bao.admin_address();
-        // Goes away once.
+        // It goes away once.
         let (begun, ended) = (AtomicBool::new(false), Arc::new(AtomicBool::new(false)));
         let is_back = Arc::clone(&ended);
         let node = Faulty::start(move |request: &Request| {

@@ -1,4 +1,5 @@
-//! Listing many keys: all of them, in order, for a price that does not grow with each page.
+//! Listing many keys: the listing is complete and in order, and its cost does not grow with the
+//! number of pages.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ use super::world::{STORED, World, config, create, delete, number, open};
 
 const PAGE: usize = 1024;
 
-/// A page, and the name that the next one begins with.
+/// A page, and the first name of the next one.
 async fn page(store: &VaultStore, pattern: &str, limit: usize) -> (Vec<String>, Option<String>) {
     page_within(store, pattern, Limit::names(limit)).await
 }
@@ -31,7 +32,7 @@ async fn page_within(
     (page.names.iter().map(str::to_owned).collect(), next)
 }
 
-/// Pages of a listing, from the first to the last, as a client asks for them.
+/// All pages of a listing, as a client requests them.
 async fn pages(store: &VaultStore, prefix: &str, limit: usize) -> Vec<Vec<String>> {
     let mut pages = Vec::new();
     let mut pattern = prefix.to_owned();
@@ -50,7 +51,7 @@ fn sorted(names: impl IntoIterator<Item = String>) -> Vec<String> {
     BTreeSet::from_iter(names).into_iter().collect()
 }
 
-/// Writes entries as any other client of the engine would, some at once.
+/// Writes entries as another client of the engine would, some at the same time.
 fn fill(bao: &Bao, version: KvVersion, names: &[String]) {
     let data = if number(version) == 2 { "kv/data" } else { "kv" };
     std::thread::scope(|scope| {
@@ -67,7 +68,7 @@ fn fill(bao: &Bao, version: KvVersion, names: &[String]) {
     });
 }
 
-/// The keys of these tests: names of every length, each the beginning of others.
+/// The keys of these tests: names of every length, each the prefix of others.
 fn many(count: u32) -> Vec<String> {
     let odd = |at: u32| at.wrapping_mul(2_654_435_761);
     (0..count)
@@ -86,7 +87,8 @@ async fn of_thousands_of_keys_none_is_lost_and_none_comes_twice() {
         let world = World::new(version);
         let keys = many(3200);
         fill(&world.bao, version, &keys);
-        // What is no key, in between: folders beside keys of the same name, and foreign names.
+        // Entries that are not keys: folders beside keys of the same name, and names of other
+        // programs.
         let others = ["key-/x", "key-1/x", "key-3/x", "0/x", "key-.a", "a.b", "-x", "z%20z/y", "~"];
         fill(&world.bao, version, &others.map(str::to_owned));
         let all = sorted(keys);
@@ -107,14 +109,14 @@ async fn of_thousands_of_keys_none_is_lost_and_none_comes_twice() {
             let same = found.iter().eq(expected.iter().copied());
             assert!(same, "{prefix:?} {limit}: {} of {}", found.len(), expected.len());
         }
-        // From anywhere on, whether there is such a key or not.
+        // Starting at any name, whether such a key exists or not.
         for from in ["-", "0", "1", "Key_", "Key_3-", "_", "a", "key-", "key-3", "key-3a", "zz"] {
             let start = all.partition_point(|key| key.as_str() < from);
             let end = all.len().min(start + 3);
             let page = page(&store, &format!("*{from}"), 3).await;
             assert_eq!(page, (all[start..end].to_vec(), all.get(end).cloned()), "{from:?}");
         }
-        // More clients than names are read ahead for.
+        // More clients than listings are prefetched for.
         for found in join_all((0..8).map(|_| pages(&store, "", PAGE))).await {
             assert!(found.concat() == all);
         }
@@ -132,7 +134,7 @@ async fn what_this_server_creates_and_deletes_shows_on_the_next_page() {
         assert!(names.iter().eq(keys.iter().take(100)));
         let mut from = 100;
         while let Some(name) = next {
-            // Behind the page, the very name that the next one is to begin with, and ahead.
+            // A name before the next page, its first name, and one after it.
             for at in [from - 50, from, from + 30] {
                 let key = format!("key-{at:03}");
                 delete(&store, &key).await.unwrap();
@@ -181,14 +183,14 @@ async fn what_others_create_and_delete_disturbs_no_other_key() {
         let stayed = |key: &&String| key.len() == 7 && !gone.contains(*key);
         let found = found.iter().filter(stayed);
         assert!(found.eq(keys.iter().filter(stayed)), "{version:?}");
-        // A new listing knows of all that was done.
+        // A new listing shows all changes.
         let all = pages(&store, "", PAGE).await.concat();
         assert_eq!(all.iter().filter(|key| key.ends_with("-new")).count(), 8);
         assert!(!all.iter().any(|key| gone.contains(key)));
     }
 }
 
-/// A listing of some pages takes each name from Vault once, or little more.
+/// A listing of several pages gets each name from Vault once, or little more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_names_are_taken_from_openbao_once() {
     for version in [KvVersion::V1, KvVersion::V2] {
@@ -208,7 +210,7 @@ async fn the_names_are_taken_from_openbao_once() {
     }
 }
 
-/// A policy of OpenBao may set a limit to listings, or hide names.
+/// A policy of OpenBao may limit listings, or hide names.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn policies_that_limit_listings_and_hide_names_end_no_listing_early() {
     let world = World::new(KvVersion::V2);
@@ -225,7 +227,7 @@ async fn policies_that_limit_listings_and_hide_names_end_no_listing_early() {
     assert_eq!(pages(&store, "", PAGE).await.concat(), keys);
     assert_eq!(pages(&store, "key-1", 7).await.concat(), keys[1000..]);
 
-    // Whole answers of hidden names, and names at the end.
+    // Whole answers have only hidden names, and the last names are visible.
     let hide = list("list_scan_response_keys_filter_path = \"{{ .path }}{{ .key }}\"");
     let see = |name: &str| format!("path \"kv/metadata/{name}\" {{ capabilities = [\"read\"] }}\n");
     let store = open(&(hide.clone() + &see("key-0007") + &see("key-149*"))).await;
@@ -246,14 +248,14 @@ async fn no_right_to_list_is_an_error() {
     assert!(error.to_string().contains("403"), "{error}");
 }
 
-/// How a stub lists.
+/// How a stub answers a listing.
 #[derive(Clone, Copy, Debug)]
 enum Style {
-    /// As OpenBao does.
+    /// Like OpenBao.
     Pages,
-    /// As OpenBao does where a policy hides all names but some: it counts the others too.
+    /// Like OpenBao if a policy hides most names: it counts the hidden ones too.
     HiddenPages,
-    /// As Vault does: all names. Nobody has promised an order.
+    /// Like Vault: all names, in no particular order.
     All { warns: bool },
 }
 
@@ -316,7 +318,7 @@ async fn a_hundred_thousand_keys_take_few_requests_of_bounded_size() {
     assert_eq!(found.len(), 98);
     assert!(found.concat() == sorted(keys));
     let asked: Vec<_> = listings(&node).iter().map(asked).collect();
-    // What comes after the last name is asked for without a limit.
+    // The names after the last one are requested without a limit.
     let limited = asked.iter().filter(|[_, limit]| limit.is_some());
     assert!(limited.clone().all(|[_, limit]| limit.as_deref() == Some("49153")), "{asked:?}");
     assert!(limited.count() <= 4 && asked.len() <= 5, "{asked:?}");
@@ -342,7 +344,7 @@ async fn a_server_that_knows_no_pages_is_understood() {
     }
 }
 
-/// Among them whole answers of hidden names.
+/// Whole answers among them have only hidden names.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_between_thousands_of_hidden_names_are_found() {
     let mut names: Vec<_> = (0..60_000).map(|at| format!("key-{at:05}")).collect();
@@ -357,7 +359,7 @@ async fn keys_between_thousands_of_hidden_names_are_found() {
     assert!(pages(&store, "key-5999", PAGE).await.concat() == seen[3..]);
 }
 
-/// Names that are no keys, more than one answer holds.
+/// More names that are not keys than one answer holds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_between_thousands_of_folders_are_found() {
     let mut names: Vec<_> = (0..40_000).map(|at| format!("folder-{at:05}/")).collect();

@@ -1,4 +1,5 @@
-//! Vault, as a real OpenBao; and what a real one cannot do, from a small faulty server.
+//! The key store in Vault, tested with a real OpenBao, and with a faulty stub for faults that a
+//! real server cannot make.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test]")]
 

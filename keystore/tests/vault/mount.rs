@@ -1,4 +1,4 @@
-//! A configuration for one version of the KV engine, and an engine of the other.
+//! The configuration has one version of the KV engine, and the engine has the other.
 
 use kes_keystore::config::{KvVersion, Place, Vault};
 use kes_keystore::vault::VaultStore;
@@ -35,7 +35,7 @@ async fn keys_of_version_2_in_an_engine_of_version_1_stay_where_they_are() {
     let world = World::new(KvVersion::V1);
     let root = world.bao.root();
     root.enable_kv("a/b", 1);
-    // As `vault secrets enable kv` makes it, without a word of a version.
+    // Made as `vault secrets enable kv` does, without a version.
     root.must("POST", "sys/mounts/plain", Some(&json!({ "type": "kv" })));
     for engine in ["kv", "a/b", "plain"] {
         for prefix in ["", "team/minio"] {
@@ -67,7 +67,7 @@ async fn of_many_servers_one_creates_a_key_there_too() {
     for _ in 0..4 {
         servers.push(std::sync::Arc::new(plain(&world, "kv", "").await));
     }
-    // Not even the right to overwrite makes a difference.
+    // The result is the same with the right to overwrite.
     let rights = r#"["create", "update", "read", "delete", "list"]"#;
     world.bao.root().write_policy("kes", &format!("path \"kv/*\" {{ capabilities = {rights} }}"));
     for round in 0..10 {
@@ -90,12 +90,12 @@ async fn the_documented_policy_for_version_2_is_enough_there_for_reading_and_cre
     assert_eq!(read(&store, "k").await.unwrap(), STORED);
     let secret = world.bao.root().read("kv/data/k").unwrap();
     assert!(secret["data"]["k"].as_str().unwrap().starts_with("vault:v1:"), "{secret}");
-    // Where nothing is deleted it is not said to be: the right is another one there.
+    // A delete that removes nothing does not report success: it needs another right there.
     let error = delete(&store, "k").await.unwrap_err().to_string();
     assert!(error.contains("grant \"delete\" on \"kv/data/*\""), "{error}");
 }
 
-/// A proxy that keeps the version of the engine from us.
+/// A proxy that hides the version of the engine from the store.
 fn mute(world: &World) -> Faulty {
     let server = world.bao.admin_address();
     Faulty::start(move |request: &Request| {
@@ -125,7 +125,7 @@ async fn where_vault_does_not_tell_its_version_answers_do() {
             ..world.config()
         };
         let of = format!("{configured:?} on {real:?}");
-        // Each operation is the first one of a server.
+        // Each operation is the first one of a store.
         create(&open(config()).await, "k").await.unwrap();
         let again = open(config()).await.create(&name("k"), &value("another")).await;
         assert!(matches!(again, Err(Error::Exists { .. })), "{of}: {again:?}");
@@ -135,7 +135,7 @@ async fn where_vault_does_not_tell_its_version_answers_do() {
         assert!(matches!(read(&open(config()).await, "k").await, Err(Error::NotFound { .. })));
         assert_eq!(list(&open(config()).await).await, [""; 0], "{of}");
         delete(&open(config()).await, "k").await.unwrap();
-        // And all are the work of one.
+        // All operations on one store.
         let store = open(config()).await;
         create(&store, "k").await.unwrap();
         assert_eq!(list(&store).await, ["k"], "{of}");
@@ -153,13 +153,13 @@ async fn an_engine_of_version_2_takes_nothing_for_version_1_and_it_is_said_what_
     let root = world.bao.root();
     root.write_policy("kes", &format!("path \"kv/*\" {ALL}"));
     root.write("kv/config", &json!({ "max_versions": 7 }));
-    // Names and prefixes that mean something to such an engine.
+    // Names and prefixes that have a meaning for such an engine.
     for (prefix, key) in [("", "k"), ("", "config"), ("p", "k"), ("data", "k"), ("metadata", "k")] {
         let config =
             || Vault { version: KvVersion::V1, prefix: prefix.to_owned(), ..world.config() };
         let store = open(config()).await;
         let error = create(&store, key).await.unwrap_err();
-        // What can be read there is no key, and in the way of one.
+        // An entry that can be read there is not a key, and its name is taken.
         if key != "config" {
             assert!(matches!(error, Error::Unavailable { .. }), "{prefix} {key}: {error:?}");
             assert!(error.to_string().contains("write `version: v2`"), "{prefix} {key}: {error}");
@@ -168,7 +168,7 @@ async fn an_engine_of_version_2_takes_nothing_for_version_1_and_it_is_said_what_
         assert_eq!(root.read("kv/config").unwrap()["max_versions"], 7);
         assert_eq!(root.list("kv/metadata"), [""; 0], "{prefix} {key}");
 
-        // Nor is anything written if nobody knows.
+        // Nothing is written either if the version is not known.
         let node = mute(&world);
         let endpoints = vec![node.url().parse().unwrap()];
         let store = open(Vault { endpoints, ..config() }).await;
@@ -180,7 +180,7 @@ async fn an_engine_of_version_2_takes_nothing_for_version_1_and_it_is_said_what_
     each_is_told(config, "write `version: v2`").await;
 }
 
-/// Each operation, as the first one of a server, says what is wrong with the configuration.
+/// Each operation, as the first one of a store, reports what is wrong with the configuration.
 async fn each_is_told(config: impl Fn() -> Vault, advice: &str) {
     let open = || open(config());
     for text in [
@@ -194,7 +194,7 @@ async fn each_is_told(config: impl Fn() -> Vault, advice: &str) {
     }
 }
 
-/// No right is advised that would not help.
+/// The message does not advise to grant a right that would not help.
 #[tokio::test]
 async fn the_documented_policy_for_version_2_with_version_1_is_no_missing_right() {
     let world = World::new(KvVersion::V2);
@@ -209,7 +209,7 @@ async fn the_documented_policy_for_version_2_with_version_1_is_no_missing_right(
     };
     each_is_told(of("kv", ""), "write `version: v2`").await;
     each_is_told(of("kv", "minio"), "write `version: v2`").await;
-    // A key that stands there is not touched.
+    // A key that exists there is not changed.
     let secret = json!({ "data": { "k": STORED } });
     for folder in ["", "minio/"] {
         world.bao.root().write(&format!("kv/data/{folder}k"), &secret);
@@ -239,8 +239,7 @@ fn at_path(world: &World, engine: &str, prefix: &str) -> Vault {
     }
 }
 
-/// Nothing is made, and nothing that belongs to somebody else is deleted, with few rights and with
-/// many.
+/// With few rights and with many, nothing is created, and nothing of another program is deleted.
 #[tokio::test]
 async fn a_path_within_an_engine_of_version_2_is_refused_with_what_to_write() {
     let world = World::new(KvVersion::V2);
@@ -259,7 +258,7 @@ async fn a_path_within_an_engine_of_version_2_is_refused_with_what_to_write() {
             ("kv/metadata/team", "p", "write `engine: kv` and `prefix: team/p`"),
             ("kv/team", "", "write `engine: kv` and `prefix: team`"),
         ] {
-            // What a delete of `k` would take away.
+            // What a delete of `k` would remove.
             let other = root_path(&format!("{engine}/metadata/{prefix}/k"));
             let secret = json!({ "data": { "v": "1" } });
             let stands = other.starts_with("kv/data/");
@@ -296,7 +295,8 @@ fn root_path(path: &str) -> String {
     path.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
 }
 
-/// What the reference has made with such a configuration is served, and the advice finds it.
+/// Keys that the reference created with such a configuration are read, and the advised
+/// configuration finds them.
 #[tokio::test]
 async fn keys_at_a_path_within_an_engine_of_version_2_can_be_read_and_are_found_as_advised() {
     let world = World::new(KvVersion::V2);
@@ -305,7 +305,7 @@ async fn keys_at_a_path_within_an_engine_of_version_2_can_be_read_and_are_found_
     let store = open(at_path(&world, "kv/data", "")).await;
     assert_eq!(read(&store, "k").await.unwrap(), STORED);
     assert!(matches!(create(&store, "k").await, Err(Error::Exists { .. })));
-    // What the answer to a read tells of the engine is no answer to where it is mounted.
+    // The answer to a read shows the version of the engine, but not where it is mounted.
     assert!(delete(&store, "k").await.is_err());
     assert_eq!(root.list("kv/metadata/data"), ["k"]);
 
@@ -316,7 +316,7 @@ async fn keys_at_a_path_within_an_engine_of_version_2_can_be_read_and_are_found_
     assert_eq!(list(&store).await, [""; 0]);
 }
 
-/// An engine may be mounted at any path, with these words in it too.
+/// An engine may be mounted at any path, also one that contains these words.
 #[tokio::test]
 async fn an_engine_that_is_mounted_at_such_a_path_is_one() {
     let world = World::new(KvVersion::V2);
@@ -324,7 +324,7 @@ async fn an_engine_that_is_mounted_at_such_a_path_is_one() {
     for (engine, version) in [("team/data", 2), ("team/metadata", 2), ("data/data", 2), ("one", 1)]
     {
         root.enable_kv(engine, version);
-        // Below an engine of version 1 every path is one for keys.
+        // Below an engine of version 1, every path may hold keys.
         let engine = if version == 1 { format!("{engine}/data") } else { engine.to_owned() };
         root.write_policy("kes", &format!("path \"{engine}/*\" {ALL}"));
         let store = open(at_path(&world, &engine, "")).await;

@@ -1,4 +1,4 @@
-//! Vault's bad days. Nothing of ours is started anew.
+//! Outages of Vault. The store recovers without a restart.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,8 @@ use super::token::join_all;
 use super::transport::{stub, well};
 use super::world::{STORED, World, config, create, delete, is_reachable, list, open, read};
 
-/// The longest time until all is well again: some 0.5 s on an idle machine. It is less than the
-/// 15 s between two looks at a Vault that is well, so that what is slower looks too seldom.
+/// The longest time until the store has recovered: some 0.5 s on an idle machine. It is less than
+/// the configured 15 s between two checks, so a store that checks too seldom fails the test.
 const RECOVERY: Duration = Duration::from_secs(12);
 
 /// Less than the 15 s of a route.
@@ -27,7 +27,7 @@ async fn recovers(store: &VaultStore) {
     eventually_async(RECOVERY, "it says so", async || is_reachable(store)).await;
 }
 
-/// Without any call, the store finds out by itself.
+/// The store notices the outage without any call.
 async fn notices_recovery(store: &VaultStore) {
     eventually_async(RECOVERY, "it says so", async || is_reachable(store)).await;
     assert_eq!(read(store, "k").await.unwrap(), STORED);
@@ -71,7 +71,7 @@ async fn killed_and_started_again() {
     }
     world.bao.kill();
     is_unreachable(&store).await;
-    // Down for longer than the look that the failure caused.
+    // Vault is down for longer than the check that the failure caused.
     tokio::time::sleep(Duration::from_secs(1)).await;
     world.bao.start_again();
     world.bao.unseal();
@@ -86,7 +86,7 @@ async fn a_restart_that_no_call_meets_fails_none() {
     for result in join_all((0..16).map(|_| read(&store, "k"))).await {
         result.unwrap();
     }
-    // All kept connections are dead now.
+    // All connections of the pool are dead now.
     world.bao.restart();
     for result in join_all((0..16).map(|_| read(&store, "k"))).await {
         assert_eq!(result.unwrap(), STORED);
@@ -128,7 +128,7 @@ async fn a_standby_without_a_leader_is_not_available() {
     assert_eq!(stub(&node).await.state(), State::Unavailable);
 }
 
-/// A node that has just started knows the leader a little later than the others.
+/// A node that has just started learns of the leader a little later than the others.
 #[tokio::test]
 async fn another_node_is_asked_where_one_knows_no_leader() {
     let world = World::new(KvVersion::V1);
@@ -141,7 +141,7 @@ async fn another_node_is_asked_where_one_knows_no_leader() {
     });
     let nodes = vec![node.url().parse().unwrap(), world.bao.url().parse().unwrap()];
     let store = open(Vault { endpoints: nodes, ..world.config() }).await;
-    // Also what is not safe to repeat: a login, and a write.
+    // Including requests that are not safe to repeat: a login, and a write.
     create(&store, "k").await.unwrap();
     assert_eq!(read(&store, "k").await.unwrap(), STORED);
     delete(&store, "k").await.unwrap();
@@ -149,7 +149,7 @@ async fn another_node_is_asked_where_one_knows_no_leader() {
     assert_eq!((logins.succeeded, logins.failed), (1, 0), "{:?}", node.requests());
 }
 
-/// The process is stopped: connections stay open, and nothing answers.
+/// The process is stopped: connections stay open, and no request is answered.
 #[tokio::test]
 async fn frozen() {
     let world = World::new(KvVersion::V1);
@@ -160,7 +160,7 @@ async fn frozen() {
     let (read, created, deleted, listed) = tokio::join!(
         read(&store, "k"),
         create(&store, "l"),
-        // A request that Vault has received is carried out when it goes on.
+        // Vault carries out a request that it has received when it continues.
         delete(&store, "m"),
         store.list(&kes_api::ListPattern::ALL, Limit::names(10)),
     );
@@ -175,7 +175,8 @@ async fn frozen() {
     recovers(&store).await;
 }
 
-/// A firewall that forgets connections: the kept ones are dead without a word, new ones work.
+/// A firewall drops the state of connections: those of the pool are dead without notice, new ones
+/// work.
 #[tokio::test]
 async fn a_dead_connection_is_replaced_within_the_call() {
     let world = World::new(KvVersion::V1);
@@ -187,7 +188,7 @@ async fn a_dead_connection_is_replaced_within_the_call() {
     let start = Instant::now();
     assert_eq!(read(&store, "k").await.unwrap(), STORED);
     assert!(start.elapsed() < ANSWER, "{:?}", start.elapsed());
-    // The other kept connections are not tried again: that takes as long as an answer may, 5 s.
+    // The other connections of the pool are not tried: each would take the 5 s of an answer.
     let start = Instant::now();
     for result in join_all((0..8).map(|_| read(&store, "k"))).await {
         assert_eq!(result.unwrap(), STORED);
@@ -216,13 +217,13 @@ async fn started_again_with_a_new_certificate() {
         VaultTls { client: None, ca: Some(authority.certificate().into()), ..VaultTls::default() };
     let store = open(Vault { tls, ..world.config() }).await;
     create(&store, "k").await.unwrap();
-    // The same file, another key and certificate of the same CA.
+    // Another key and certificate of the same CA, in the same file.
     let _ = authority.server("bao");
     world.bao.restart();
     recovers(&store).await;
 }
 
-/// What a real server never does, each with the answer to the call and what becomes of the state.
+/// Faults that a real server never has, with the result of the call and the state after it.
 #[tokio::test]
 async fn broken_answers_are_errors_in_time() {
     let html = |status| Reply::Proper {
@@ -329,7 +330,8 @@ async fn an_error_of_several_endpoints_names_what_each_of_them_said() {
     let text = read(&store, "k").await.unwrap_err().to_string();
     for part in [
         format!("{} is sealed", sealed.url()),
-        // A login may have been carried out where its answer is lost, so nobody else is asked.
+        // If the answer to a login is lost, it may have been carried out, so no other endpoint is
+        // asked.
         format!("no answer from {}", reset.url()),
     ] {
         assert!(text.contains(&part), "{part}: {text}");
@@ -344,7 +346,7 @@ async fn several_endpoints_are_tried_in_turn() {
     for world in [&first, &second] {
         world.bao.root().write("kv/k", &json!({ "k": STORED }));
     }
-    // The two are no cluster, so the login of one is made that of the other too.
+    // The two are not a cluster, so the login is set up on both.
     let role = json!({ "role_id": first.role.role_id });
     second.bao.root().write("auth/approle/role/kes/role-id", &role);
     let secret = json!({ "secret_id": first.role.secret_id });
@@ -360,7 +362,7 @@ async fn several_endpoints_are_tried_in_turn() {
     create(&store, "l").await.unwrap();
     assert_eq!(relay.connections(), 0, "one that answers is stayed with");
     first.bao.seal();
-    // The other one does not know the token, and gives a new one.
+    // The other one does not know the token, so the store logs in again.
     let start = Instant::now();
     assert_eq!(read(&store, "k").await.unwrap(), STORED);
     assert!(start.elapsed() < ANSWER, "{:?}", start.elapsed());

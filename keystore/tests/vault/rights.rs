@@ -1,4 +1,5 @@
-//! What each policy allows: all that it grants is enough for, and nothing else fails.
+//! Policies with different rights: each operation succeeds if its rights are granted, and fails
+//! with a helpful error if not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use super::world::{
     STORED, World, create, delete, list, list_of, name, open, read, transit_key, value,
 };
 
-/// A server with one policy, and what a configuration for it says.
+/// A server with one policy, and the configuration for it.
 struct Granted {
     world: World,
     policy: KvPolicy,
@@ -50,7 +51,7 @@ impl Granted {
         open(self.config(&self.world.bao.url())).await
     }
 
-    /// A path of the KV engine; `kind` is what version 2 has after the engine.
+    /// A path of the KV engine; `kind` is the part that version 2 has after the engine.
     fn path(&self, kind: &str, key: &str) -> String {
         let kind = if self.policy.version() == 1 { "" } else { kind };
         let parts = ["kv", kind, self.policy.prefix(), key];
@@ -64,7 +65,7 @@ impl Granted {
         self.world.bao.root().write(&self.path("data", key), &body);
     }
 
-    /// Lists keys, or is told that the right is missing.
+    /// Lists keys, or fails because the right is missing.
     async fn lists(&self, store: &VaultStore, expected: &[&str]) {
         if self.policy.lists() {
             assert_eq!(list(store).await, expected, "{:?}", self.policy);
@@ -96,12 +97,12 @@ async fn each_documented_policy_is_enough() {
             let granted = Granted::new(policy, transit);
             let servers = [granted.open().await, granted.open().await];
             for [one, other] in [[0, 1], [1, 0]].map(|order| order.map(|at| &servers[at])) {
-                // The key is not there.
+                // The key does not exist.
                 assert!(is_missing(&read(one, "k").await), "{policy:?}");
                 delete(one, "k").await.unwrap();
                 granted.lists(one, &[]).await;
                 create(one, "k").await.unwrap();
-                // It is there.
+                // The key exists.
                 for server in [one, other] {
                     let again = server.create(&name("k"), &value("another")).await;
                     assert!(exists(&again), "{policy:?}: {again:?}");
@@ -117,7 +118,8 @@ async fn each_documented_policy_is_enough() {
     }
 }
 
-/// What an engine of version 2 keeps of a key whose versions are gone, or not the first.
+/// What an engine of version 2 keeps of a key of which all versions are deleted, or all but a later
+/// one.
 #[tokio::test]
 async fn what_is_left_of_a_secret_is_in_the_way_of_a_create_and_no_key() {
     for policy in [KvPolicy::V2, KvPolicy::V2Tenant] {
@@ -148,7 +150,7 @@ async fn what_is_left_of_a_secret_is_in_the_way_of_a_create_and_no_key() {
             granted.lists(&store, &["k"]).await;
             let created = create(&store, "k").await;
             if what == "without versions" {
-                // Nothing is in the way but the policy: Vault takes it for an update.
+                // Only the policy prevents the write: Vault treats it as an update.
                 let error = created.unwrap_err().to_string();
                 assert!(error.contains("403") && error.contains("create"), "{error}");
             } else {
@@ -158,7 +160,7 @@ async fn what_is_left_of_a_secret_is_in_the_way_of_a_create_and_no_key() {
             create(&store, "k").await.unwrap();
             delete(&store, "k").await.unwrap();
         }
-        // With one right more it is said what is in the way.
+        // With one more right, the error says what prevents the write.
         root.write(&metadata, &json!({ "max_versions": 3 }));
         granted.grant(
             "path \"kv/data/*\" { capabilities = [\"create\", \"read\"] }
@@ -166,14 +168,14 @@ async fn what_is_left_of_a_secret_is_in_the_way_of_a_create_and_no_key() {
         );
         let error = create(&store, "k").await.unwrap_err().to_string();
         assert!(error.contains("without a version") && error.contains(&metadata), "{error}");
-        // With another one nothing is.
+        // With another right, the write succeeds.
         granted.grant("path \"kv/*\" { capabilities = [\"create\", \"update\", \"read\"] }");
         create(&store, "k").await.unwrap();
         assert_eq!(read(&store, "k").await.unwrap(), STORED);
     }
 }
 
-/// Another server writes the key after ours has looked for it, right before ours writes it.
+/// Another server writes the key after ours has found it missing and before ours writes it.
 #[tokio::test]
 async fn a_key_of_another_server_that_came_in_between_is_not_overwritten() {
     for policy in KvPolicy::ALL {
@@ -199,8 +201,8 @@ async fn a_key_of_another_server_that_came_in_between_is_not_overwritten() {
     }
 }
 
-/// Without `list` there is no create lock: a server whose key was overwritten while it was creating
-/// it finds that out when it reads the key back.
+/// Without `list` there is no create lock: a server whose key was overwritten during the create
+/// notices that when it reads the key back.
 #[tokio::test]
 async fn a_key_that_was_written_over_at_the_same_moment_is_not_taken_for_ones_own() {
     let granted = Arc::new(Granted::new(KvPolicy::V1Tenant, false));
@@ -223,7 +225,7 @@ async fn a_key_that_was_written_over_at_the_same_moment_is_not_taken_for_ones_ow
     assert_eq!(read(&store, "k").await.unwrap(), "of the other");
 }
 
-/// Where Vault or the create lock makes it possible.
+/// If Vault or the create lock makes it possible.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_servers_one_succeeds_under_each_policy() {
     for policy in KvPolicy::ALL.into_iter().filter(|policy| policy.lists()) {
@@ -240,7 +242,7 @@ async fn of_many_servers_one_succeeds_under_each_policy() {
     }
 }
 
-/// Every right that the create lock needs may be missing.
+/// Any right that the create lock needs may be missing.
 #[tokio::test]
 async fn a_right_that_the_create_lock_needs_may_be_missing() {
     let all = ["create", "read", "delete", "list"];
@@ -263,7 +265,7 @@ async fn a_right_that_the_create_lock_needs_may_be_missing() {
     }
 }
 
-/// The rights of the create lock are taken away while a server runs, at each step.
+/// The rights for the create lock are revoked while a server runs, at each step.
 #[tokio::test]
 async fn rights_that_are_taken_away_during_a_create_are_done_without() {
     let claims = "/v1/kv/.kes-claims/k/";
@@ -288,8 +290,8 @@ async fn rights_that_are_taken_away_during_a_create_are_done_without() {
     }
 }
 
-/// A token that may not even look itself up is none that is lost: a refusal costs no login and no
-/// pause.
+/// A token without the right to look itself up is not taken for an unknown one: a refusal causes no
+/// login and no pause.
 #[tokio::test]
 async fn each_policy_is_enough_for_a_token_without_the_default_policy() {
     for policy in KvPolicy::ALL {
@@ -305,7 +307,7 @@ async fn each_policy_is_enough_for_a_token_without_the_default_policy() {
     }
 }
 
-/// A refusal names method, path and right, whatever is asked for.
+/// The error of any refused request names its method, path and right.
 #[tokio::test]
 async fn a_right_that_is_missing_is_named_for_every_operation() {
     for policy in KvPolicy::ALL {

@@ -1,4 +1,4 @@
-//! The life of a token.
+//! Login, and renewal and loss of the token.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,12 +56,12 @@ async fn a_refused_login_blames_what_refuses_it() {
         read(&store, "k").await.unwrap_err().to_string()
     };
     let elsewhere = "the login is in no namespace: if the role is in one, set `namespace`";
-    // The namespace was forgotten, or the role stands in another one.
+    // The namespace is missing from the configuration, or the role is in another one.
     let text = told(Vault { login: app_role(&in_team), ..world.config() }).await;
     assert!(text.contains("`approle.id`") && text.contains(elsewhere), "{text}");
     let text = told(Vault { namespace: "team".to_owned(), ..world.config() }).await;
     assert!(text.contains("`approle.id`") && !text.contains("no namespace"), "{text}");
-    // Addresses: of the secret ID, and of the token.
+    // The secret ID, and the token, are bound to other addresses.
     for field in ["secret_id_bound_cidrs", "token_bound_cidrs"] {
         let none = json!({ "secret_id_bound_cidrs": [], "token_bound_cidrs": [] });
         root.change_role("approle", "kes", &none);
@@ -72,7 +72,7 @@ async fn a_refused_login_blames_what_refuses_it() {
     }
 }
 
-/// A short secret is a part of many words.
+/// A short secret may occur in other words.
 #[tokio::test]
 async fn a_secret_that_a_refusal_repeats_is_hidden_and_no_word_of_ours_is() {
     let node = Faulty::start(|request: &Request| match request.path() {
@@ -122,7 +122,7 @@ async fn after_a_revocation_the_next_call_succeeds_with_one_login() {
     let world = World::new(KvVersion::V1);
     let store = world.open().await;
     create(&store, "k").await.unwrap();
-    // Older than what a cluster may not have heard of.
+    // Older than the time that the nodes of a cluster need to learn of a token.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     world.bao.root().revoke_tokens("approle");
     let reads = (0..50).map(|_| read(&store, "k"));
@@ -149,10 +149,10 @@ async fn a_short_lived_token_is_renewed() {
     is_renewed(&world, &store).await;
 }
 
-/// The life of a token of which 80 % are waited for, and 20 % are enough to renew it in.
+/// The life of a token: the test waits for 80 % of it, and the rest is long enough to renew it.
 const SHORT: Duration = Duration::from_secs(10);
 
-/// The one token is renewed, and not replaced, while keys are read.
+/// The token is renewed and not replaced while keys are read.
 async fn is_renewed(world: &World, store: &VaultStore) {
     let root = world.bao.root();
     let tokens = root.tokens("approle");
@@ -197,13 +197,13 @@ async fn a_missing_right_is_an_error_and_no_storm_of_logins() {
         assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
         assert!(error.to_string().contains("403"), "{error}");
     }
-    // None is tried again for the 3 s in which a node may not have heard of a token.
+    // No call is repeated for the 3 s that a node may need to learn of a token.
     assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     assert_eq!(root.tokens("approle").len(), 1);
     assert!(is_reachable(&store), "one right is not all");
 }
 
-/// A node that has not heard of a new token for a second, in front of a real server.
+/// A node, in front of a real server, that does not know a new token for a second.
 #[tokio::test]
 async fn a_young_token_that_a_node_does_not_know_yet_is_waited_for() {
     let world = World::new(KvVersion::V1);
@@ -228,7 +228,7 @@ async fn a_young_token_that_a_node_does_not_know_yet_is_waited_for() {
     assert_eq!(logins, 1);
 }
 
-/// Whatever is refused, and however often: at most one login a second.
+/// However many calls are refused, there is at most one login a second.
 #[tokio::test]
 async fn logins_are_never_more_than_one_a_second() {
     for status in [200, 400] {
@@ -248,8 +248,8 @@ async fn logins_are_never_more_than_one_a_second() {
         }
         let requests = node.requests();
         let logins = requests.iter().filter(|request| request.path().ends_with("/login")).count();
-        // When each was sent is not known: a busy machine lets two that were sent a second apart
-        // arrive together. But so many need a second each, after the first.
+        // The times of arrival say little: on a busy machine, two logins that were sent a second
+        // apart may arrive together. But all after the first take at least a second each.
         let seconds = usize::try_from(start.elapsed().as_secs()).unwrap();
         assert!((2..=seconds + 1).contains(&logins), "{logins} logins in {seconds} s");
     }
@@ -284,7 +284,7 @@ async fn kubernetes_logs_in_with_a_token_or_a_file_that_is_read_anew() {
     let text = read(&store, "k").await.unwrap_err().to_string();
     assert!(text.contains("kubernetes.role") && text.contains("kubernetes.jwt"), "{text}");
     assert!(!text.contains(&kubernetes::token("first")), "{text}");
-    // Each way to be refused, word for word.
+    // The exact text of each refusal.
     let url = world.bao.url();
     let hint = |jwt: &str| {
         format!(
@@ -354,7 +354,7 @@ async fn a_login_may_be_in_another_namespace() {
         open(Vault { login, namespace: "team".to_owned(), ..world.config() }).await;
     create(&store, "k").await.unwrap();
     assert!(space.read("kv/data/k").is_some());
-    // Renewed, where the token comes from.
+    // Renewed by the server that the token is from.
     is_renewed(&world, &store).await;
     assert!(is_reachable(&store));
 }
@@ -369,7 +369,7 @@ async fn a_store_that_is_dropped_leaves_no_task_behind() {
     let store = open(config(&node.url(), KvVersion::V1, &role)).await;
     eventually(SOON, "it asks", || !node.requests().is_empty());
     drop(store);
-    // What is under way may still arrive; a task that is left asks more often than this.
+    // Requests that are under way may still arrive. A task that was left would send more than that.
     for _ in 0..5 {
         let asked = node.requests().len();
         tokio::time::sleep(Duration::from_secs(2)).await;

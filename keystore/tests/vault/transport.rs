@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::token::join_all;
 use super::world::{STORED, World, config, create, is_reachable, open, read};
 
-/// What a stub of Vault answers where all is well.
+/// What a stub of a healthy Vault answers.
 pub(super) fn well(request: &Request) -> Reply {
     match (request.method.as_str(), request.path()) {
         (_, "/v1/sys/health") => {
@@ -38,7 +38,7 @@ pub(super) fn login_answer() -> Value {
     })
 }
 
-/// A store on a stub.
+/// A store that is connected to a stub.
 pub(super) async fn stub(node: &Faulty) -> VaultStore {
     open(stub_config(node)).await
 }
@@ -61,15 +61,15 @@ async fn a_connection_is_used_for_many_calls() {
     for _ in 0..100 {
         assert_eq!(read(&store, "k").await.unwrap(), STORED);
     }
-    // One for calls, and one for the check of health that ran beside them.
+    // One for the calls, and one for the check of health at the same time.
     assert!(relay.connections() <= 3, "{}", relay.connections());
     for _ in 0..5 {
         for result in join_all((0..32).map(|_| read(&store, "k"))).await {
             assert_eq!(result.unwrap(), STORED);
         }
     }
-    // On a busy machine a connection comes back to the pool after the next round has begun. Without
-    // a pool there would be 160 more.
+    // On a busy machine, a connection may return to the pool after the next round has begun.
+    // Without a pool there would be 160 more.
     assert!(relay.connections() <= 100, "{}", relay.connections());
 }
 
@@ -133,7 +133,7 @@ async fn a_mistake_in_the_configuration_is_told_at_once() {
     }
 }
 
-/// A redirect to wherever, with every status and method.
+/// Redirects to many targets, with each status and method.
 #[tokio::test]
 async fn a_token_never_goes_to_another_host() {
     for status in [301, 302, 303, 307, 308] {
@@ -195,7 +195,7 @@ async fn a_redirect_to_another_endpoint_is_followed_once() {
     assert_eq!(asked, 2);
 }
 
-/// The base path of an endpoint, behind a proxy that has one.
+/// An endpoint with a base path, behind a proxy.
 #[tokio::test]
 async fn an_endpoint_may_have_a_path() {
     let node = Faulty::start(|request: &Request| {
@@ -209,7 +209,7 @@ async fn an_endpoint_may_have_a_path() {
     assert!(matches!(read(&store, "k").await, Err(Error::NotFound { .. })));
 }
 
-/// Health has no namespace and no token; all else has both.
+/// Requests for health have no namespace and no token; all others have both.
 #[tokio::test]
 async fn each_call_has_the_headers_that_it_needs_and_no_more() {
     let node = Faulty::start(well);
@@ -227,7 +227,7 @@ async fn each_call_has_the_headers_that_it_needs_and_no_more() {
     assert_eq!(of("/v1/kv/k"), [text("true"), text("team"), text("s.token")]);
 }
 
-/// A token that is no HTTP header, and a login answer of another shape.
+/// A token that is not a valid header value, and a login answer of another form.
 #[tokio::test]
 async fn a_login_answer_that_is_nonsense_is_an_error_without_the_token() {
     let mut newline = login_answer();

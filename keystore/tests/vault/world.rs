@@ -1,4 +1,4 @@
-//! A server, and stores on it.
+//! A real server with all that a store needs, and stores that use it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use kes_testkit::bao::RoleCredentials;
 use kes_testkit::{Authority, Bao, Space};
 
 /// A server with a KV engine at `kv`, a transit key, and a role with the rights that the
-/// documentation names.
+/// documentation lists.
 pub(crate) struct World {
     pub(crate) bao: Bao,
     pub(crate) role: RoleCredentials,
@@ -23,12 +23,12 @@ impl World {
         Self::on(Bao::start_in_memory(), version, Duration::ZERO)
     }
 
-    /// That can be killed.
+    /// A server whose data survive when it is killed.
     pub(crate) fn durable(version: KvVersion) -> Self {
         Self::on(Bao::start(), version, Duration::ZERO)
     }
 
-    /// With tokens that live for `ttl`.
+    /// A server whose tokens live for `ttl`.
     pub(crate) fn with_ttl(ttl: Duration) -> Self {
         Self::on(Bao::start_in_memory(), KvVersion::V2, ttl)
     }
@@ -42,7 +42,7 @@ impl World {
         Self { bao, role, version }
     }
 
-    /// What an operator writes to use the server.
+    /// The configuration of a key store on the server.
     pub(crate) fn config(&self) -> Vault {
         config(&self.bao.url(), self.version, &self.role)
     }
@@ -51,12 +51,12 @@ impl World {
         open(self.config()).await
     }
 
-    /// A store on a part of the engine.
+    /// A store below a prefix of the engine.
     pub(crate) async fn open_at(&self, prefix: &str) -> VaultStore {
         open(Vault { prefix: prefix.to_owned(), ..self.config() }).await
     }
 
-    /// A store on a part of the engine that nothing else uses.
+    /// A store below a prefix of the engine that no other store uses.
     pub(crate) async fn open_empty(&self, transit: bool) -> VaultStore {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("empty/{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -65,7 +65,7 @@ impl World {
     }
 }
 
-/// The engines, and the role.
+/// Sets up the engines and the role.
 pub(crate) fn set_up(space: &Space<'_>, version: KvVersion, ttl: Duration) -> RoleCredentials {
     let engines = space.set_up().kv("kv", number(version)).transit("transit", "wrap");
     engines.token_ttl(ttl).app_role()

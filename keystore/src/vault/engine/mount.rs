@@ -1,19 +1,16 @@
-//! Of which version the KV engine is, whatever the configuration says.
+//! The version of the KV engine as Vault reports it, which may differ from the configuration.
 //!
-//! `version: v2` in the configuration and an engine of version 1 is a set-up that works with the
-//! reference: `vault secrets enable kv` makes version 1, and that engine takes the requests of
-//! version 2 for secrets below `data/`, and stores their bodies as they are. Keys that stand there
-//! are used there, and new ones are made beside them.
+//! - `version: v2` and an engine of version 1. This works with the reference, because `vault secrets
+//!   enable kv` makes an engine of version 1, which stores the bodies of version 2 requests below
+//!   `data/` unchanged. This server reads the keys that exist there, and creates new ones there.
+//! - `version: v1` and an engine of version 2. This has never worked: the engine refuses the requests
+//!   of version 1, except on some paths that hold no secrets. Nothing is written there.
+//! - `version: v2` and an engine that is a path within an engine of version 2 (`kv/data` for `kv`).
+//!   This is a mistake: keys would be deleted and listed at other paths than they are created at. If
+//!   Vault reports it, keys are read, but not created, deleted or listed.
 //!
-//! `version: v1` and an engine of version 2 never worked: that engine refuses the requests of
-//! version 1, but for some paths that are no secrets, where nothing may be written.
-//!
-//! `version: v2` and an engine that is a path within one of version 2 (`kv/data` for `kv`) is a
-//! mistake: keys would be deleted and listed elsewhere than they are made. Where Vault says so,
-//! nothing is made, deleted or listed; keys that stand there can be read.
-//!
-//! Vault tells the version to whoever has any right in the engine. Where it does not (a proxy may
-//! refuse the question), answers about keys tell it.
+//! Vault reports the version to every token that has a right in the engine. If it does not, for
+//! example because a proxy refuses the request, the answers to requests for keys show the version.
 
 use std::time::{Duration, Instant};
 
@@ -30,28 +27,29 @@ use crate::Error;
 use crate::config::KvVersion;
 use crate::remote::{from_json, text_at};
 
-/// Vault is asked for the version again after this time, in case somebody made the engine anew.
+/// Vault is asked for the version again after this time, because someone may have replaced the
+/// engine.
 const KNOWN: Duration = Duration::from_secs(60);
 
 /// What is known of the engine.
 #[derive(Default)]
 pub(in crate::vault) struct Mount {
     state: Mutex<Option<State>>,
-    /// Where the engine is mounted, as Vault says; `None` if Vault does not tell.
+    /// The path at which the engine is mounted; `None` if Vault does not report it.
     path: Mutex<Option<String>>,
 }
 
 #[derive(Clone, Copy)]
 struct State {
-    /// `None` if Vault does not tell.
+    /// `None` if Vault does not report the version.
     form: Option<Form>,
     since: Instant,
-    /// Whether Vault was asked, which tells where the engine is mounted, too.
+    /// Whether Vault was asked. Its answer also contains the path of the mount.
     asked: bool,
 }
 
 impl Engine {
-    /// Of which form the engine is; `None` if nobody knows.
+    /// The form of the engine; `None` if it is not known.
     pub(in crate::vault) async fn form(&self) -> Result<Option<Form>, Fault> {
         let known = *self.mount.state.lock();
         if let Some(State { form, since, asked: true }) = known
@@ -67,7 +65,7 @@ impl Engine {
             Err(fault) if fault.is_unreachable() || matches!(fault, Fault::Login { .. }) => {
                 Err(fault)
             }
-            // What was known before is still the best guess.
+            // What was known before is more likely than anything else.
             Err(_) => {
                 let form = known.and_then(|known| known.form);
                 let since = Instant::now();
@@ -77,7 +75,7 @@ impl Engine {
         }
     }
 
-    /// In which form keys stand in the engine; `None` if nobody knows.
+    /// The form in which keys are stored; `None` if it is not known.
     pub(in crate::vault) async fn form_of_keys(&self) -> Result<Option<Form>, Fault> {
         match self.version {
             KvVersion::V1 => Ok(Some(Form::Plain)),
@@ -85,14 +83,14 @@ impl Engine {
         }
     }
 
-    /// Asks Vault which form the engine is of.
+    /// Asks Vault for the form of the engine.
     pub(in crate::vault) async fn ask_form(&self) -> Result<Form, Fault> {
         let answer = self.session.call(&read(self.paths.mount())).await?;
         let text = |path: &[&str]| {
             text_at(answer.body.as_slice(), path)
                 .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))
         };
-        // An engine of version 1 may have no options at all.
+        // The answer for an engine of version 1 may have no options.
         let version = text(&["data", "options", "version"])?;
         *self.mount.path.lock() =
             text(&["data", "path"])?.map(|path| path.trim_matches('/').to_owned());
@@ -100,17 +98,17 @@ impl Engine {
         Ok(if is_versioned { Form::Versioned } else { Form::Plain })
     }
 
-    /// Of which form the engine is, if that was learned.
+    /// The form of the engine as far as it is known, without a request.
     pub(in crate::vault) fn known_form(&self) -> Option<Form> {
         self.mount.state.lock().and_then(|state| state.form)
     }
 
-    /// Remembers of which form the engine is, by an answer about keys.
+    /// Remembers the form of the engine that an answer to a request for keys has shown.
     pub(in crate::vault) fn learn(&self, form: Form) {
         self.note(form, false);
     }
 
-    /// Remembers of which form the engine is, and tells an operator what surprises.
+    /// Remembers the form of the engine. Logs a warning if the configuration has another one.
     fn note(&self, form: Form, asked: bool) {
         let mut state = self.mount.state.lock();
         let before = *state;
@@ -125,7 +123,7 @@ impl Engine {
         }
     }
 
-    /// Learns the form from the answer to a read, where Vault did not tell it.
+    /// Learns the form from the answer to a read, unless it is known.
     pub(in crate::vault) fn learn_from(&self, answer: &[u8]) {
         #[derive(Deserialize)]
         struct Secret {
@@ -134,7 +132,7 @@ impl Engine {
         #[derive(Deserialize)]
         struct Fields {
             metadata: Option<IgnoredAny>,
-            // What `version: v2` has written to an engine of version 1.
+            // Present if `version: v2` has written the key to an engine of version 1.
             options: Option<IgnoredAny>,
         }
         if self.version == KvVersion::V1 || self.known_form().is_some() {
@@ -151,10 +149,10 @@ impl Engine {
         }
     }
 
-    /// The error of a refused call.
+    /// The error for a call that Vault refused.
     pub(in crate::vault) async fn failed(&self, fault: Fault) -> Error {
-        // An engine of version 2 answers 404 with a text or 405 to the paths of version 1, or 403
-        // where the policy grants those of version 2 alone.
+        // To a path of version 1, an engine of version 2 answers 404 with a text, or 405, or 403 if
+        // the policy grants only paths of version 2.
         let may_be_versioned = match fault.status() {
             Some(StatusCode::NOT_FOUND) => !fault.is_not_found(),
             status => {
@@ -173,7 +171,7 @@ impl Engine {
         fault.into_error()
     }
 
-    /// Refuses an engine of the configuration that is a path within an engine of this form.
+    /// Fails if the configured engine is a path within an engine of this form.
     pub(in crate::vault) fn is_at_engine(&self, form: Option<Form>) -> Result<(), Error> {
         match self.within_another(form) {
             Some(reason) => Err(Error::Unavailable { reason }),
@@ -181,8 +179,8 @@ impl Engine {
         }
     }
 
-    /// What an operator is told of an engine that is a path within an engine of this form, as far
-    /// as Vault says.
+    /// The message for an operator if the configured engine is a path within an engine of this
+    /// form; `None` if it is not, or if Vault does not report it.
     pub(in crate::vault) fn within_another(&self, form: Option<Form>) -> Option<String> {
         if self.version == KvVersion::V1 || form != Some(Form::Versioned) {
             return None;
@@ -190,17 +188,17 @@ impl Engine {
         self.paths.within(self.mount.path.lock().as_deref()?)
     }
 
-    /// Whether the configuration is for version 1 and the engine is known to be of version 2.
+    /// Whether the configuration has version 1 and the engine is known to have version 2.
     pub(in crate::vault) async fn is_misread(&self) -> bool {
         self.version == KvVersion::V1 && matches!(self.form().await, Ok(Some(Form::Versioned)))
     }
 
-    /// The error of `version: v1` and an engine of version 2.
+    /// The error if the configuration has `version: v1` and the engine has version 2.
     pub(in crate::vault) fn is_versioned(&self) -> Error {
         Error::Unavailable { reason: self.versioned_and_not_plain() }
     }
 
-    /// What an operator is told of `version: v1` and an engine of version 2.
+    /// The message for an operator in that case.
     pub(in crate::vault) fn versioned_and_not_plain(&self) -> String {
         self.paths.versioned_and_not_plain(self.mount.path.lock().as_deref())
     }

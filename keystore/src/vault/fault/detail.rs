@@ -108,7 +108,7 @@ mod tests {
     fn a_secret_that_is_repeated_does_not_show() {
         let detail = Detail::parse(br#"{"errors": ["no token s.abc here"]}"#, Some("s.abc"));
         assert_eq!(detail.to_string(), ": no token [secret] here");
-        // The condition of a node is recognised in any case.
+        // The condition of a node is recognised although the text is redacted.
         let detail = Detail::parse(br#"{"errors": ["Vault is sealed"]}"#, Some("sealed"));
         assert_eq!(detail.condition, Some(Condition::Sealed));
     }

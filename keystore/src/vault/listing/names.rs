@@ -185,7 +185,7 @@ mod tests {
 
     use super::*;
 
-    /// What is found in a body that comes in pieces.
+    /// The names in a body that arrives in pieces.
     fn names(body: &[u8], piece: usize) -> Result<Vec<String>, BadBody> {
         let mut names = NameParser::new(Vec::new());
         names.begin(0);
@@ -296,7 +296,7 @@ mod tests {
             let _ = names(&body, piece);
         }
 
-        /// As another parser reads them.
+        /// The names as another parser reads them.
         #[test]
         fn any_json_is_read_or_refused(value in any_json(), piece in 1_usize..20) {
             let expected: Option<Vec<String>> = match value.get("data") {

@@ -150,7 +150,7 @@ impl Reading<'_> {
 mod tests {
     use super::*;
 
-    /// What Vault has, from a name on.
+    /// The page of names that Vault has, starting at a number.
     fn stored(from: usize, count: usize) -> Page {
         let name = |at| kes_api::KeyName::parse(&format!("key-{at:06}")).unwrap();
         Page { names: (from..from + count).map(name).collect(), next: Some(name(from + count)) }
@@ -188,7 +188,7 @@ mod tests {
         ] {
             assert_eq!(page(&prefetch, pattern, limit), expected, "{pattern} {limit}");
         }
-        // The end is known where there is nothing after it.
+        // If no name follows the prefetched ones, a page may reach to the end.
         let end = Page { next: None, ..stored(0, 20) };
         done(prefetch.read(), "k", end.clone());
         let found = page(&prefetch, "k*key-000015", 1024).unwrap();
@@ -239,14 +239,14 @@ mod tests {
         assert_eq!(prefetch.kept.lock().runs.len(), RUNS);
         assert!(page(&prefetch, "f*key-000010", 10).is_some());
         assert!(page(&prefetch, "b*key-000010", 10).is_none());
-        // A page that is cut for the name that follows it loses nothing, prefetched or not.
+        // A page that leaves room for the name of the next page loses no name, prefetched or not.
         let pattern = ListPattern::parse("key-").unwrap();
         let limit = Limit::bytes(130, 125);
         let readings: Vec<_> = (0..=RUNS).map(|_| prefetch.read()).collect();
         for reading in readings {
             assert_eq!(reading.done(&pattern, stored(0, 8), limit), stored(0, 8));
         }
-        // Of a listing that goes on, the last run.
+        // Of a listing that continues, only the last run is kept.
         done(prefetch.read(), "f*key-000100", stored(100, 100));
         assert!(page(&prefetch, "f*key-000010", 10).is_none());
         for pattern in ["d*key-000010", "e*key-000010", "f*key-000110"] {
