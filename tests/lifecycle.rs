@@ -13,6 +13,9 @@ mod certificates;
 /// SIGHUP.
 mod reload;
 
+/// Connections and streams after a change of what they were admitted under.
+mod trust;
+
 /// The server's certificate comes to its end.
 mod expiry;
 

@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use kes_api::{Timestamp, message};
+use kes_api::{Operation, Timestamp, message};
 use tokio::time::timeout_at;
 
 use self::admit::admit;
@@ -34,6 +34,7 @@ use self::handlers::Call;
 use self::record::{Active, Unanswered};
 use self::router::Routed;
 use crate::observe::logging::Logs;
+use crate::observe::logging::stream::Reader;
 use crate::observe::metrics::Metrics;
 use crate::transport::{ActiveRequest, Class, Peer, Service};
 
@@ -110,6 +111,31 @@ impl Service for ApiService {
         active_request: ActiveRequest,
     ) -> impl Future<Output = Result<Response<Content>, Infallible>> + Send + 'static {
         serve(self, peer, request, active_request)
+    }
+
+    fn peer_lapsed(&self) {
+        self.readmit_followers();
+    }
+}
+
+impl ApiService {
+    /// Ends the log streams of those who may no longer follow them.
+    pub(crate) fn readmit_followers(&self) {
+        let generation = self.generation.load();
+        let may = |reader: &dyn Reader, operation: Operation| {
+            let (identity, path) = (reader.identity(), operation.route().path);
+            let permit = generation.policies.permit(identity.as_ref(), operation, path);
+            !reader.has_lapsed() && permit.is_ok()
+        };
+        self.logs.error_stream.readmit(|reader| may(reader, Operation::ErrorLog));
+        self.logs.audit_stream.readmit(|reader| may(reader, Operation::AuditLog));
+    }
+
+    /// The same, if this is no longer the generation in use.
+    fn readmit_followers_if_replaced(&self, generation: &Arc<Generation>) {
+        if !Arc::ptr_eq(generation, &self.generation.load()) {
+            self.readmit_followers();
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! `listener` accepts connections, `handshake` runs the TLS handshake with the configuration that
 //! `tls` makes, `peer` reads the client's identity from it, once, and `connection` speaks HTTP/1.1
-//! or HTTP/2 until one side ends it.
+//! or HTTP/2 until one side ends it, or until `admission` finds that its client's certificate is no
+//! longer accepted.
 //!
 //! Nothing here knows what the service does: each listener has an `Endpoint` of its own, with a
 //! service of any type.
@@ -34,6 +35,9 @@ mod handshake;
 
 /// The client of a connection.
 mod peer;
+
+/// Whether a client is still accepted.
+mod admission;
 
 /// A connection from handshake to end.
 mod connection;

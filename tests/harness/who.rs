@@ -1,4 +1,6 @@
 use kes_testkit::SelfSigned;
+use kes_testkit::certs::Pair;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// Who sends a request.
@@ -31,6 +33,19 @@ impl Credentials {
         let identity = kes_api::Identity::of_certificate(&certificate).unwrap().to_string();
         let (certificate, key) = (certificate.into(), key.into());
         Self { certificate, key, certificate_pem, key_pem, identity }
+    }
+
+    /// Those that a CA has issued.
+    pub(crate) fn issued(pair: &Pair) -> Self {
+        let certificate = CertificateDer::from_pem_file(&pair.certificate).unwrap();
+        let identity = kes_api::Identity::of_certificate(&certificate).unwrap().to_string();
+        Self {
+            key: PrivatePkcs8KeyDer::from_pem_file(&pair.key).unwrap(),
+            certificate_pem: std::fs::read_to_string(&pair.certificate).unwrap(),
+            key_pem: std::fs::read_to_string(&pair.key).unwrap(),
+            certificate,
+            identity,
+        }
     }
 
     pub(crate) fn private_key(&self) -> PrivateKeyDer<'static> {

@@ -112,7 +112,8 @@ async fn apply(running: &Running, path: PathBuf) -> Result<(), SetupError> {
         new.keys.reconfigure(store, expiry);
     }
     running.service.generation.store(Arc::new(new));
-    running.endpoint.tls.store(Arc::clone(&tls));
+    running.service.readmit_followers();
+    running.endpoint.tls.replace(Arc::clone(&tls));
     running.service.logs.set(log);
     running.check_certificates(&tls, true);
     if let Some(successor) = successor {
@@ -163,7 +164,7 @@ fn apply_certificates(
 ) {
     let result = match loaded {
         Ok(tls) => {
-            running.endpoint.tls.store(Arc::clone(&tls));
+            running.endpoint.tls.replace(Arc::clone(&tls));
             running.check_certificates(&tls, has_changed);
             if has_changed {
                 tracing::info!("the certificate files were read again");

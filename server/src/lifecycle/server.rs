@@ -26,6 +26,7 @@ use crate::service::budget::Budgets;
 use crate::service::{ApiService, BuildInfo};
 use crate::transport::Endpoint;
 use crate::transport::listener::{Listener, Listening};
+use crate::transport::tls::current::CurrentTls;
 use crate::transport::tls::expiry::Expiry;
 use crate::transport::tls::watch::Fingerprint;
 
@@ -214,7 +215,7 @@ impl Opened {
         });
         let endpoint = Arc::new(Endpoint {
             service: Arc::clone(&service),
-            tls: ArcSwap::new(Arc::clone(&tls)),
+            tls: CurrentTls::new(Arc::clone(&tls)),
             metrics,
             repeats: Arc::new(Repeats::default()),
         });

@@ -2,13 +2,15 @@
 //!
 //! 1. The path leads to a route (see `router`).
 //! 2. The method is that of the route.
-//! 3. The client has the identity that the route needs, and its policy allows the decoded path.
+//! 3. The client's certificate is still accepted, it has the identity that the route needs, and its
+//!    policy allows the decoded path.
 //! 4. The announced length of the body is within the route's limit.
 //!
 //! What comes out is a `Permit` for the operation on what the path names, which every operation on
 //! keys requires. The name in the path (5) and the body (6) are parsed in that order by the handler
 //! of the operation. A body of unknown length is found too large while it is read.
 
+use http::Version;
 use kes_policy::{Denied, Permit};
 
 use super::context::RequestContext;
@@ -23,6 +25,11 @@ pub(super) fn admit<'a>(
     if !route.accepts(method.as_str()) {
         let received = method.as_str().to_owned();
         return Err(Error::Method { received, expected: route.method.as_str() });
+    }
+
+    // Over HTTP/2 the transport refuses such a request; one that came before may end.
+    if context.peer.has_lapsed() && context.head.version != Version::HTTP_2 {
+        return Err(Error::Lapsed);
     }
 
     let identity = context.peer.identity;
@@ -49,6 +56,7 @@ mod tests {
 
     use super::*;
     use crate::service::ApiService;
+    use crate::transport::Peer;
 
     type Who = Result<Identity, NoIdentity>;
 
@@ -101,6 +109,17 @@ mod tests {
                     assert_eq!(result == Err(refusal), !takes, "{method} {path}");
                 }
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_whose_certificate_is_no_longer_accepted_may_do_nothing() {
+        let service = service(&[Operation::Metrics]);
+        for (_, method, path) in requests() {
+            let peer = Peer::lapsed(who("admin"));
+            service.with_request_of(peer, method, &path, |context| {
+                assert!(matches!(admit(context, None), Err(Error::Lapsed)), "{path}");
+            });
         }
     }
 

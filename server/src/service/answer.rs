@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use kes_api::SecretBytes;
@@ -26,6 +26,8 @@ pub(crate) struct Answer {
     location: Option<HeaderValue>,
     /// The method of the route, in the answer to another method.
     allow: Option<&'static str>,
+    /// Whether the connection is closed after it; of HTTP/1.1 alone.
+    closes: bool,
     payload: Payload,
     /// The place among large answers, free again when the client has taken this one.
     place: Option<SemaphorePermit<'static>>,
@@ -76,7 +78,8 @@ struct Piece {
 
 impl Answer {
     fn new(status: StatusCode, content_type: Option<HeaderValue>, payload: Payload) -> Self {
-        Self { status, content_type, location: None, allow: None, payload, place: None }
+        let (location, allow, closes, place) = (None, None, false, None);
+        Self { status, content_type, location, allow, closes, payload, place }
     }
 
     fn ok(content_type: HeaderValue, payload: Payload) -> Self {
@@ -134,6 +137,11 @@ impl Answer {
         Self { allow: Some(allow), ..self }
     }
 
+    /// The same, and the connection is closed after it.
+    pub(crate) fn closing(self) -> Self {
+        Self { closes: true, ..self }
+    }
+
     /// 307 to another path.
     pub(crate) fn redirect(location: &str) -> Self {
         match HeaderValue::from_str(location) {
@@ -182,6 +190,9 @@ impl Answer {
         if let Some(allow) = self.allow {
             headers.insert(ACCEPT, HeaderValue::from_static(allow));
             headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.closes {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let content = match self.payload {
             // The answer to HEAD has the usual headers and no content (RFC 9110, 9.3.2). Over

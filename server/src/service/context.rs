@@ -17,7 +17,7 @@ pub(crate) struct RequestContext<'r> {
     pub(crate) service: &'r ApiService,
     /// What the request is served with, even if a reload replaces it meanwhile.
     pub(crate) generation: Arc<Generation>,
-    pub(crate) peer: &'r Peer,
+    pub(crate) peer: &'r Arc<Peer>,
     /// Method, URI, version and headers.
     pub(crate) head: &'r Parts,
     pub(crate) target: Target<'r>,

@@ -27,6 +27,8 @@ pub(crate) enum Error {
     NoIdentity(NoIdentity),
     /// The policy does not allow the request, or there is none.
     Denied(Denied),
+    /// The client's certificate was accepted when it connected, and no longer is.
+    Lapsed,
     /// The name breaks the rule for names.
     Name { kind: NameKind, name: String },
     /// The body is not the JSON that the operation needs.
@@ -80,7 +82,7 @@ impl Error {
             Self::BodyTimeout => Message { status: 408, ..message::TIMEOUT },
             Self::BodyIncomplete | Self::Body => message::INVALID_BODY,
             Self::NoIdentity(reason) => Message { status: 400, text: reason.to_string().into() },
-            Self::Denied(_) => message::NOT_AUTHORIZED,
+            Self::Denied(_) | Self::Lapsed => message::NOT_AUTHORIZED,
             Self::Name { kind, name } => match kind {
                 NameKind::Key => message::invalid_key_name(name),
                 NameKind::Policy => message::invalid_policy_name(name),
@@ -109,6 +111,7 @@ impl Error {
     pub(crate) fn cause(&self) -> Option<Cause<'_>> {
         match self {
             Self::Denied(denied) => Some(Cause::Denied(denied)),
+            Self::Lapsed => Some(Cause::Text("the client's certificate is no longer accepted")),
             Self::Keys(error) => keys_cause(error),
             Self::NoIdentity(NoIdentity::Missing) => Some(Cause::Text(
                 "the client sent no certificate, or a CA certificate first (basicConstraints CA:TRUE), which gives no identity",

@@ -55,8 +55,8 @@ pub(super) async fn run(call: Call<'_>) -> Result<Answer, Error> {
         Operation::DescribeIdentity => identity::describe(&call),
         Operation::ListIdentities => identity::list(&call).await,
         Operation::SelfDescribe => identity::self_describe(&call),
-        Operation::ErrorLog => log::follow(&call.context.service.logs.error_stream),
-        Operation::AuditLog => log::follow(&call.context.service.logs.audit_stream),
+        Operation::ErrorLog => log::follow(&call, &call.context.service.logs.error_stream),
+        Operation::AuditLog => log::follow(&call, &call.context.service.logs.audit_stream),
     }
 }
 

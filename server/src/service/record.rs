@@ -20,6 +20,9 @@ pub(super) fn finish(context: &RequestContext<'_>, result: Result<Answer, Error>
             if let Error::Method { expected, .. } = &error {
                 answer = answer.with_method(expected);
             }
+            if matches!(error, Error::Lapsed) {
+                answer = answer.closing();
+            }
             // Clients can cause it as often as they like; a metric counts it.
             let is_counted = matches!(error, Error::TooManyBodies(_));
             if message.status >= 500 && !is_counted {

@@ -59,6 +59,17 @@ impl ApiService {
         path: &str,
         work: impl FnOnce(&RequestContext<'_>) -> T,
     ) -> T {
+        self.with_request_of(Peer::unconnected(identity), method, path, work)
+    }
+
+    /// The same with a request of a peer.
+    pub(crate) fn with_request_of<T>(
+        &self,
+        peer: Peer,
+        method: &str,
+        path: &str,
+        work: impl FnOnce(&RequestContext<'_>) -> T,
+    ) -> T {
         let request = Request::builder().method(method).uri(path).body(());
         let (head, ()) = request.unwrap().into_parts();
         let Routed::Found(target) = router::route(head.uri.path(), head.uri.query()) else {
@@ -67,7 +78,7 @@ impl ApiService {
         work(&RequestContext {
             service: self,
             generation: self.generation.load_full(),
-            peer: &Peer::unconnected(identity),
+            peer: &Arc::new(peer),
             head: &head,
             target,
             arrived: Instant::now(),

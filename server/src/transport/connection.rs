@@ -1,6 +1,5 @@
 //! A connection: the TLS handshake, then HTTP/1.1 or HTTP/2 as negotiated, until one side ends it.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::{Either, TryFutureExt as _, ready};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,14 +16,15 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 
+use super::admission::Admission;
+use super::class::Class;
 use super::endpoint::{Endpoint, Service};
 use super::h2::{RequestQueue, WithRequests};
 use super::handshake::{self, LINGER};
 use super::idle::{self, IdleTracker, TrackedIo};
-use super::peer::Peer;
 use super::slots::Slot;
 use super::socket::Socket;
-use super::termination::{Termination, Terminations};
+use super::termination::{Signals, Termination, Terminations};
 
 /// The largest request head in bytes. A proxy forwards a client's certificate in a header: one
 /// of RSA-8192 has about 5 KiB there.
@@ -52,6 +53,8 @@ pub(super) async fn serve<S: Service>(
     mut shutdown: watch::Receiver<bool>,
 ) {
     let displaced = slot.displaced();
+    // From before the handshake, so that a replacement during it is not missed.
+    let replacements = endpoint.tls.replacements();
     // A connection that is still in its handshake when the server shuts down is dropped.
     let Some((mut tls, peer)) = (tokio::select! {
         biased;
@@ -65,12 +68,13 @@ pub(super) async fn serve<S: Service>(
     };
     endpoint.metrics.connections.inc();
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-    let service = Arc::clone(&endpoint.service);
-    let class = service.class(&peer);
+    let class = endpoint.service.class(&peer);
     let tracker = IdleTracker::new(!is_h2, class);
     slot.set_class(class, &tracker);
-    let mut terminations = Terminations::of(&tracker, shutdown, displaced);
-    let mut caller = Caller { service, peer, tracker, slot };
+    let signals = Signals { shutdown: Some(shutdown), displaced, replacements };
+    let mut terminations = Terminations::of(&tracker, signals);
+    let admission = Arc::new(Admission::new(Arc::clone(&endpoint), peer));
+    let mut caller = Caller { admission, tracker, slot };
     if wait_for_first_bytes(&mut tls, &mut caller, &mut terminations).await {
         if is_h2 {
             http2(tls, caller, terminations).await;
@@ -83,17 +87,21 @@ pub(super) async fn serve<S: Service>(
 
 /// The client of a connection, with all that depends on who it is.
 struct Caller<S> {
-    service: Arc<S>,
-    peer: Arc<Peer>,
+    admission: Arc<Admission<S>>,
     tracker: Arc<IdleTracker>,
     slot: Slot,
 }
 
 impl<S: Service> Caller<S> {
+    /// The class that the client has now.
+    fn class(&self) -> Class {
+        self.admission.service().class(self.admission.peer())
+    }
+
     /// Whether a deadline has passed for a client of the class that it has now. A reload may have
     /// given it a policy since the deadline was set.
     fn is_over(&mut self) -> bool {
-        let class = self.service.class(&self.peer);
+        let class = self.class();
         self.tracker.set_class(class);
         self.slot.set_class(class, &self.tracker);
         self.tracker.deadline().is_some_and(|deadline| deadline <= idle::now())
@@ -116,6 +124,9 @@ async fn wait_for_first_bytes<S: Service>(
         match termination.await {
             None => return true,
             Some(Termination::Shutdown) => caller.tracker.begin_shutdown(),
+            Some(Termination::TlsReplaced) if caller.admission.holds() => {}
+            // The first request may be on its way already, and is told.
+            Some(Termination::TlsReplaced) => caller.tracker.begin_shutdown(),
             Some(Termination::Displaced) => {
                 let _ = tls.shutdown().now_or_never();
                 return false;
@@ -136,7 +147,7 @@ async fn http1<S: Service>(tls: TlsStream<Socket>, caller: Caller<S>, terminatio
         .header_read_timeout(None) // `idle` has it
         .max_header_size(MAX_HEAD as usize)
         .keep_alive(!caller.tracker.is_shutting_down())
-        .serve_connection(io, hyper_service(&caller));
+        .serve_connection(io, hyper_service(&caller, false));
     let shut_down = http1::Connection::graceful_shutdown;
     drive(Box::pin(connection), shut_down, caller, terminations).await;
 }
@@ -154,7 +165,7 @@ async fn http2<S: Service>(tls: TlsStream<Socket>, caller: Caller<S>, terminatio
         // Finds connections whose client is gone without closing them.
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(20))
-        .serve_connection(TokioIo::new(tls), hyper_service(&caller));
+        .serve_connection(TokioIo::new(tls), hyper_service(&caller, true));
     let mut connection = Box::pin(WithRequests::new(connection, queue));
     let shut_down = |connection: Pin<&mut WithRequests<http2::Connection<_, _, _>>>| {
         Pin::new(connection.get_mut().connection()).graceful_shutdown();
@@ -166,24 +177,33 @@ async fn http2<S: Service>(tls: TlsStream<Socket>, caller: Caller<S>, terminatio
 }
 
 /// The hyper service of one connection, whose peer stays the same.
+///
+/// Once the client is no longer accepted, a stream of HTTP/2 is refused without being processed: the
+/// client knows that it may repeat the request on another connection (RFC 9113, 8.7). HTTP/1.1
+/// cannot say that, and the service answers.
 fn hyper_service<S: Service>(
     caller: &Caller<S>,
+    is_h2: bool,
 ) -> impl hyper::service::Service<
     http::Request<hyper::body::Incoming>,
     Response = http::Response<S::Content>,
-    Error = Infallible,
+    Error = h2::Error,
     Future: Send + 'static,
 > + Send
 + use<S> {
-    let Caller { service, peer, tracker, .. } = caller;
-    let (service, peer, tracker) = (Arc::clone(service), Arc::clone(peer), Arc::clone(tracker));
+    let (admission, tracker) = (Arc::clone(&caller.admission), Arc::clone(&caller.tracker));
     service_fn(move |request| {
-        Arc::clone(&service).call(Arc::clone(&peer), request, tracker.begin_request())
+        let active_request = tracker.begin_request();
+        if !admission.holds() && is_h2 {
+            return Either::Left(ready(Err(h2::Reason::REFUSED_STREAM.into())));
+        }
+        let (service, peer) = (Arc::clone(admission.service()), Arc::clone(admission.peer()));
+        Either::Right(service.call(peer, request, active_request).map_err(|never| match never {}))
     })
 }
 
-/// Runs a connection until it ends, its deadline passes, or the server shuts down. `shut_down`
-/// makes it end after the requests that it has.
+/// Runs a connection until it ends, its deadline passes, its client is no longer accepted, or the
+/// server shuts down. `shut_down` makes it end after the requests that it has.
 async fn drive<C: Future, S: Service>(
     mut connection: Pin<Box<C>>,
     shut_down: impl FnOnce(Pin<&mut C>),
@@ -198,7 +218,8 @@ async fn drive<C: Future, S: Service>(
         });
         match termination.await {
             None => return,
-            Some(Termination::Shutdown) => {
+            Some(Termination::TlsReplaced) if caller.admission.holds() => {}
+            Some(Termination::Shutdown | Termination::TlsReplaced) => {
                 caller.tracker.begin_shutdown();
                 if let Some(shut_down) = shut_down.take() {
                     shut_down(connection.as_mut());
@@ -222,7 +243,7 @@ async fn drive<C: Future, S: Service>(
         && !caller.tracker.is_receiving_head()
     {
         shut_down(connection.as_mut());
-        let limit = caller.service.class(&caller.peer).graceful_shutdown();
+        let limit = caller.class().graceful_shutdown();
         let _ = tokio::time::timeout(limit, connection).await;
     }
 }

@@ -1,7 +1,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
@@ -9,7 +8,7 @@ use hyper::body::{Body, Incoming};
 use super::class::Class;
 use super::idle::ActiveRequest;
 use super::peer::Peer;
-use super::tls::Loaded;
+use super::tls::current::CurrentTls;
 use crate::observe::logging::repeats::Repeats;
 use crate::observe::metrics::Metrics;
 
@@ -28,6 +27,9 @@ pub(crate) trait Service: Send + Sync + 'static {
         request: Request<Incoming>,
         active_request: ActiveRequest,
     ) -> impl Future<Output = Result<Response<Self::Content>, Infallible>> + Send + 'static;
+
+    /// A peer is no longer accepted: what is still being sent to it without an end has to end.
+    fn peer_lapsed(&self) {}
 }
 
 /// What the connections of one listener share.
@@ -35,7 +37,7 @@ pub(crate) struct Endpoint<S> {
     /// Answers the requests.
     pub(crate) service: Arc<S>,
     /// The TLS configuration for the next connection.
-    pub(crate) tls: ArcSwap<Loaded>,
+    pub(crate) tls: CurrentTls,
     pub(crate) metrics: Arc<Metrics>,
     /// Failed handshakes, which clients can cause as often as they like.
     pub(crate) repeats: Arc<Repeats>,

@@ -65,12 +65,14 @@ async fn tls<S>(
     deadline: Instant,
 ) -> Option<(TlsStream<Socket>, Arc<Peer>)> {
     let socket = Socket::new(stream).ok()?;
-    let accept =
-        TlsAcceptor::from(Arc::clone(&endpoint.tls.load().config)).accept(socket).into_fallible();
+    // Read before the configuration: if that is replaced in between, the client is decided anew.
+    let generation = endpoint.tls.generation();
+    let config = Arc::clone(&endpoint.tls.load().config);
+    let accept = TlsAcceptor::from(config).accept(socket).into_fallible();
     let (result, certificate) = refused::during(timeout_at(deadline, accept)).await;
     match result {
         Ok(Ok(tls)) => {
-            let peer = Arc::new(Peer::of_connection(address, tls.get_ref().1));
+            let peer = Arc::new(Peer::of_connection(address, tls.get_ref().1, generation));
             explain_no_identity(endpoint, &peer);
             return Some((tls, peer));
         }
@@ -104,7 +106,7 @@ fn fail<S>(endpoint: &Endpoint<S>, ip: IpAddr, reason: &str, certificate: Option
 /// Logs why a client's certificate gives no identity: the client is only told that it has none.
 fn explain_no_identity<S>(endpoint: &Endpoint<S>, peer: &Peer) {
     let Err(reason) = &peer.identity else { return };
-    if peer.certificates > 0 {
+    if !peer.chain.is_empty() {
         let message = format!(
             "the client's certificate gives no identity: {reason}. The client must send exactly one \
              certificate that is not a CA certificate (basicConstraints CA:TRUE, as \

@@ -1,12 +1,15 @@
 //! The client of a connection and its identity, determined once after the handshake.
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use kes_api::identity::NoIdentity;
 use kes_api::{Identity, Timestamp};
 use rustls::ServerConnection;
+use rustls::pki_types::CertificateDer;
+
+use crate::observe::logging::stream::Reader;
 
 /// The client of a connection.
 #[derive(Debug)]
@@ -15,24 +18,54 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// Its identity, or why it has none.
     pub(crate) identity: Result<Identity, NoIdentity>,
-    /// How many certificates it sent. Certificates without an identity are logged.
-    pub(crate) certificates: usize,
+    /// The certificates that it sent, to decide anew whether they are accepted.
+    pub(super) chain: Box<[CertificateDer<'static>]>,
     /// When the first of them expires, if it could be read.
     until: Option<SystemTime>,
     /// How many requests of this connection wait for memory.
     pub(crate) waiting: AtomicUsize,
+    /// The generation of the TLS configuration that the certificates were accepted under;
+    /// [`LAPSED`] if a later one does not accept them.
+    accepted_under: AtomicU64,
 }
+
+/// No generation.
+const LAPSED: u64 = 0;
 
 impl Peer {
     /// Reads the identity from a finished handshake. A resumed session has the certificates of
     /// the session that it resumes.
-    pub(crate) fn of_connection(address: SocketAddr, tls: &ServerConnection) -> Self {
+    pub(super) fn of_connection(
+        address: SocketAddr,
+        tls: &ServerConnection,
+        generation: u64,
+    ) -> Self {
         let chain = tls.peer_certificates().unwrap_or_default();
         let identity = Identity::of_peer(chain.iter().map(AsRef::as_ref));
         let validity = chain.first().and_then(|leaf| kes_tls::validity(leaf).ok());
         let until = validity.map(|validity| validity.until);
-        let (certificates, waiting) = (chain.len(), AtomicUsize::new(0));
-        Self { address, identity, certificates, until, waiting }
+        let (waiting, accepted_under) = (AtomicUsize::new(0), AtomicU64::new(generation));
+        Self { address, identity, chain: chain.into(), until, waiting, accepted_under }
+    }
+
+    /// Whether the certificates were accepted under this generation of the TLS configuration.
+    pub(super) fn is_accepted_under(&self, generation: u64) -> bool {
+        self.accepted_under.load(Ordering::Relaxed) == generation
+    }
+
+    /// Notes that they are accepted under a generation.
+    pub(super) fn accept_under(&self, generation: u64) {
+        self.accepted_under.store(generation, Ordering::Relaxed);
+    }
+
+    /// Notes that they are no longer accepted, which is final.
+    pub(super) fn lapse(&self) {
+        self.accepted_under.store(LAPSED, Ordering::Relaxed);
+    }
+
+    /// Whether they are no longer accepted: the client may get nothing more.
+    pub(crate) fn has_lapsed(&self) -> bool {
+        self.is_accepted_under(LAPSED)
     }
 
     /// What the log adds to a refusal: without `tls.auth: on` the server accepts an expired
@@ -44,12 +77,44 @@ impl Peer {
     }
 }
 
+impl Reader for Peer {
+    fn identity(&self) -> Option<Identity> {
+        self.identity.ok()
+    }
+
+    fn has_lapsed(&self) -> bool {
+        Self::has_lapsed(self)
+    }
+}
+
 #[cfg(test)]
 impl Peer {
     /// A client that was never connected.
     pub(crate) fn unconnected(identity: Result<Identity, NoIdentity>) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let waiting = AtomicUsize::new(0);
-        Self { address, identity, certificates: 1, until: None, waiting }
+        let (waiting, accepted_under) = (AtomicUsize::new(0), AtomicU64::new(1));
+        Self { address, identity, chain: Box::default(), until: None, waiting, accepted_under }
+    }
+
+    /// The same, of which the certificate is no longer accepted.
+    pub(crate) fn lapsed(identity: Identity) -> Self {
+        let peer = Self::unconnected(Ok(identity));
+        peer.lapse();
+        peer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lapsed_is_accepted_under_no_generation() {
+        let peer = Peer::unconnected(Err(NoIdentity::Missing));
+        assert!(peer.is_accepted_under(1) && !peer.is_accepted_under(2) && !peer.has_lapsed());
+        peer.accept_under(2);
+        assert!(peer.is_accepted_under(2) && !peer.is_accepted_under(1));
+        peer.lapse();
+        assert!(peer.has_lapsed() && !peer.is_accepted_under(1) && !peer.is_accepted_under(2));
     }
 }

@@ -1,5 +1,6 @@
 //! What ends a connection other than its client: a deadline that passes, the server's shutdown
-//! signal, or a new connection that needs the slot.
+//! signal, a new connection that needs the slot, or a TLS configuration that no longer accepts the
+//! client.
 //!
 //! A connection checks them after each piece of work, so the check has to be cheap: timer and
 //! signals have a waker of their own, and are polled only after it was called.
@@ -23,6 +24,44 @@ pub(super) enum Termination {
     Shutdown,
     /// A new connection needs the slot. Not returned after `Shutdown`.
     Displaced,
+    /// The TLS configuration was replaced: the connection ends if its client is no longer accepted.
+    TlsReplaced,
+}
+
+/// What the server tells a connection.
+pub(super) struct Signals {
+    /// Turns true when the server shuts down; `None` once it has.
+    pub(super) shutdown: Option<watch::Receiver<bool>>,
+    /// A new connection needs the slot.
+    pub(super) displaced: Arc<Notify>,
+    /// Changes when the TLS configuration is replaced.
+    pub(super) replacements: watch::Receiver<()>,
+}
+
+impl Signals {
+    /// Waits for the next signal.
+    async fn next(mut self) -> (Termination, Self) {
+        let signal = {
+            let Self { shutdown, displaced, replacements } = &mut self;
+            let ended = async {
+                let Some(shutdown) = shutdown else { return std::future::pending().await };
+                tokio::select! {
+                    biased;
+                    _ = shutdown.wait_for(|is_set| *is_set) => Termination::Shutdown,
+                    () = displaced.notified() => Termination::Displaced,
+                }
+            };
+            tokio::select! {
+                biased;
+                signal = ended => signal,
+                Ok(()) = replacements.changed() => Termination::TlsReplaced,
+            }
+        };
+        if matches!(signal, Termination::Shutdown) {
+            self.shutdown = None;
+        }
+        (signal, self)
+    }
 }
 
 /// Waits for what ends one connection.
@@ -33,16 +72,12 @@ pub(super) struct Terminations {
     timer: Pin<Box<Sleep>>,
     /// When the timer fires.
     fires_at: Millis,
-    /// `None` once a signal has come.
-    signal: Option<Pin<Box<dyn Future<Output = Termination> + Send>>>,
+    /// The next signal, and what the one after it comes from.
+    signal: Pin<Box<dyn Future<Output = (Termination, Signals)> + Send>>,
 }
 
 impl Terminations {
-    pub(super) fn of(
-        tracker: &Arc<IdleTracker>,
-        mut shutdown: watch::Receiver<bool>,
-        displaced: Arc<Notify>,
-    ) -> Self {
+    pub(super) fn of(tracker: &Arc<IdleTracker>, signals: Signals) -> Self {
         // Set, so that the first poll registers the waker with both.
         let wake_up = Arc::new(WakeUp { is_set: AtomicBool::new(true), task: AtomicWaker::new() });
         let fires_at = IdleTracker::next_check();
@@ -52,13 +87,7 @@ impl Terminations {
             wake_up,
             timer: Box::pin(tokio::time::sleep_until(idle::instant(fires_at))),
             fires_at,
-            signal: Some(Box::pin(async move {
-                tokio::select! {
-                    biased;
-                    _ = shutdown.wait_for(|is_set| *is_set) => Termination::Shutdown,
-                    () = displaced.notified() => Termination::Displaced,
-                }
-            })),
+            signal: Box::pin(signals.next()),
         }
     }
 
@@ -76,12 +105,10 @@ impl Terminations {
         self.wake_up.is_set.store(false, Ordering::Relaxed);
         let waker = self.waker.clone();
         let mut cx = Context::from_waker(&waker);
-        if let Some(signal) = &mut self.signal
-            && let Poll::Ready(termination) = signal.as_mut().poll(&mut cx)
-        {
-            self.signal = None;
+        if let Poll::Ready((signal, signals)) = self.signal.as_mut().poll(&mut cx) {
+            self.signal = Box::pin(signals.next());
             self.wake_up.is_set.store(true, Ordering::Relaxed);
-            return Poll::Ready(termination);
+            return Poll::Ready(signal);
         }
         loop {
             ready!(self.timer.as_mut().poll(&mut cx));

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -18,6 +17,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 
 use super::listener::Listening;
+use super::tls::current::CurrentTls;
 use super::tls::{ServerIdentity, Settings};
 use super::{ActiveRequest, Class, Endpoint, Peer, Service};
 use crate::observe::logging::repeats::Repeats;
@@ -98,7 +98,7 @@ async fn start<S: Service>(
     let metrics = Arc::new(Metrics::new());
     let endpoint = Arc::new(Endpoint {
         service: Arc::new(service),
-        tls: ArcSwap::new(settings.load().unwrap()),
+        tls: CurrentTls::new(settings.load().unwrap()),
         metrics: Arc::clone(&metrics),
         repeats: Arc::new(Repeats::default()),
     });

@@ -7,11 +7,15 @@ use kes_config::{ClientAuth, ConfiguredPath, SecretText};
 use kes_tls::{ClientChains, Fault};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
 use self::sessions::Sessions;
 use self::verifier::ClientCertificates;
+
+/// The configuration in use.
+pub(crate) mod current;
 
 /// Changes of the certificate files.
 pub(crate) mod watch;
@@ -57,6 +61,8 @@ pub enum Error {
 /// A TLS configuration that was loaded from files.
 pub(crate) struct Loaded {
     pub(crate) config: Arc<ServerConfig>,
+    /// Decides which client certificates are accepted.
+    clients: Arc<ClientCertificates>,
     /// What it was loaded from.
     pub(crate) settings: Settings,
     /// The server's own certificates.
@@ -113,18 +119,20 @@ impl Settings {
         };
 
         let certificates = self.certificates(&certified);
+        let clients = Arc::new(self.verifier()?);
         let provider = kes_tls::provider();
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13, &TLS12])
             .expect("the provider has suites for TLS 1.2 and 1.3")
-            .with_client_cert_verifier(Arc::new(self.verifier()?))
+            .with_client_cert_verifier(Arc::clone(&clients) as Arc<dyn ClientCertVerifier>)
             .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.session_storage = Arc::new(Sessions::default());
         config.ticketer = Ticketer::new().map_err(|_| Error::Tickets)?;
         // One ticket a handshake: each carries the client's chain, and clients keep one.
         config.send_tls13_tickets = 1;
-        Ok(Arc::new(Loaded { config: Arc::new(config), settings: self.clone(), certificates }))
+        let (config, settings) = (Arc::new(config), self.clone());
+        Ok(Arc::new(Loaded { config, clients, settings, certificates }))
     }
 
     /// The chain, with the names that the log uses.

@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
-use kes_testkit::wait;
+use kes_testkit::{Authority, wait};
 use rustls::{ClientConfig, HandshakeKind};
 use std::time::Duration;
 
 use super::{ask, client_config};
-use crate::harness::{self, Config, Openssl, Server, Tls, tls_connect};
+use crate::harness::{self, Config, Credentials, Openssl, Server, Tls, tls_connect};
 
 /// Connects, asks who it is, and returns how the handshake went and the answer.
 async fn connect(
@@ -109,5 +109,32 @@ fn new_certificate_files_end_old_sessions() {
         });
         let (kind, _) = connect(&server, &config).await.unwrap();
         assert!(!is_resumed(kind), "{kind:?}");
+    });
+}
+
+/// A CA is exchanged for another one: what was signed by the old one does not resume either.
+#[test]
+fn sessions_of_a_ca_that_was_removed_are_not_resumed() {
+    harness::run(async {
+        let (old, new) = (Authority::new(), Authority::new());
+        let client = Credentials::issued(&old.client("client"));
+        let tls = "{ key: server.key, cert: server.crt, auth: on, ca: trust.crt }";
+        let usual = Config::usual().with("tls", tls);
+        let ca = |ca: &Authority| std::fs::read(ca.certificate()).unwrap();
+        let server = Server::prepared(&usual, |folder| {
+            std::fs::write(folder.join("trust.crt"), ca(&old)).unwrap();
+        });
+        let configs = Tls::ALL.map(|tls| client_config(&server, &client, &[tls.version()], &[]));
+        for config in &configs {
+            connect(&server, config).await.unwrap();
+            let (kind, _) = connect(&server, config).await.unwrap();
+            assert!(is_resumed(kind), "the sessions would be resumed");
+        }
+        std::fs::write(server.file("trust.crt"), ca(&new)).unwrap();
+        server.reload_and_wait(&usual);
+        for config in &configs {
+            let refused = connect(&server, config).await;
+            assert!(refused.is_err(), "a session outlived the trust in it: {refused:?}");
+        }
     });
 }

@@ -1,9 +1,11 @@
 //! The streams that clients follow a log with.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use kes_api::Identity;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -14,15 +16,31 @@ const QUEUE: usize = 1024;
 /// How many clients may follow one log. For each, a line costs a reference-counted copy.
 const MAX_FOLLOWERS: usize = 64;
 
+/// A client that follows a log. Whether it may is decided when it begins to, and anew after each
+/// change of what the decision depends on.
+pub(crate) trait Reader: Send + Sync {
+    /// Its identity, if it has one.
+    fn identity(&self) -> Option<Identity>;
+
+    /// Whether its connection is no longer accepted.
+    fn has_lapsed(&self) -> bool;
+}
+
 /// A log that can be followed.
 pub(crate) struct Stream {
-    followers: Mutex<Vec<Sender<Bytes>>>,
+    followers: Mutex<Vec<Follower>>,
     /// The length of the list, so that a line without followers costs one load.
     count: AtomicUsize,
     dropped: IntCounter,
 }
 
-/// The lines for one follower. They end when the server shuts down.
+struct Follower {
+    reader: Arc<dyn Reader>,
+    lines: Sender<Bytes>,
+}
+
+/// The lines for one follower. They end when the server shuts down, or when the follower may no
+/// longer read them.
 pub(crate) struct Lines(Receiver<Bytes>);
 
 impl Stream {
@@ -31,14 +49,14 @@ impl Stream {
     }
 
     /// Adds a follower; `None` if there are too many.
-    pub(crate) fn follow(&self) -> Option<Lines> {
+    pub(crate) fn follow(&self, reader: Arc<dyn Reader>) -> Option<Lines> {
         let mut followers = self.followers.lock();
-        followers.retain(|follower| !follower.is_closed());
+        followers.retain(|follower| !follower.lines.is_closed());
         if followers.len() >= MAX_FOLLOWERS {
             return None;
         }
         let (sender, lines) = mpsc::channel(QUEUE);
-        followers.push(sender);
+        followers.push(Follower { reader, lines: sender });
         self.count.store(followers.len(), Ordering::Relaxed);
         Some(Lines(lines))
     }
@@ -51,7 +69,7 @@ impl Stream {
     /// Sends a line to all followers. A follower with a full queue loses it.
     pub(super) fn send(&self, line: &Bytes) {
         let mut followers = self.followers.lock();
-        followers.retain(|follower| match follower.try_send(line.clone()) {
+        followers.retain(|follower| match follower.lines.try_send(line.clone()) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Full(_)) => {
                 self.dropped.inc();
@@ -60,6 +78,24 @@ impl Stream {
             Err(mpsc::error::TrySendError::Closed(_)) => false,
         });
         self.count.store(followers.len(), Ordering::Relaxed);
+    }
+
+    /// Ends the stream of each follower that may no longer read. What was sent before still arrives.
+    pub(crate) fn readmit(&self, may_read: impl Fn(&dyn Reader) -> bool) {
+        // What ends is dropped after the lock was released: dropping it wakes a task.
+        let ended: Vec<_> = {
+            let mut followers = self.followers.lock();
+            let ended = followers.extract_if(.., |follower| !may_read(&*follower.reader)).collect();
+            self.count.store(followers.len(), Ordering::Relaxed);
+            ended
+        };
+        for Follower { reader, .. } in &ended {
+            let identity = reader.identity().map(|identity| identity.to_string());
+            tracing::info!(
+                req.identity = %identity.unwrap_or_default(),
+                "the stream of a log is ended: its reader may no longer follow it"
+            );
+        }
     }
 
     /// Ends the stream of all followers.
@@ -80,12 +116,28 @@ impl Lines {
 mod tests {
     use super::*;
 
+    struct Somebody(u8);
+
+    impl Reader for Somebody {
+        fn identity(&self) -> Option<Identity> {
+            Some(Identity::of_public_key(&[self.0]))
+        }
+
+        fn has_lapsed(&self) -> bool {
+            false
+        }
+    }
+
+    fn reader(number: u8) -> Arc<dyn Reader> {
+        Arc::new(Somebody(number))
+    }
+
     #[test]
     fn a_slow_follower_loses_lines_and_stops_nobody() {
         let dropped = IntCounter::new("dropped", "dropped").unwrap();
         let stream = Stream::new(dropped.clone());
-        let mut slow = stream.follow().unwrap();
-        let mut quick = stream.follow().unwrap();
+        let mut slow = stream.follow(reader(0)).unwrap();
+        let mut quick = stream.follow(reader(0)).unwrap();
         for n in 0..QUEUE + 10 {
             stream.send(&Bytes::from(n.to_string()));
             assert_eq!(quick.0.try_recv().unwrap(), n.to_string());
@@ -97,9 +149,32 @@ mod tests {
     #[test]
     fn who_leaves_makes_room() {
         let stream = Stream::new(IntCounter::new("dropped", "dropped").unwrap());
-        let followers: Vec<_> = (0..MAX_FOLLOWERS).map(|_| stream.follow().unwrap()).collect();
-        assert!(stream.follow().is_none());
+        let followers: Vec<_> =
+            (0..MAX_FOLLOWERS).map(|_| stream.follow(reader(0)).unwrap()).collect();
+        assert!(stream.follow(reader(0)).is_none());
         drop(followers);
-        assert!(stream.follow().is_some());
+        assert!(stream.follow(reader(0)).is_some());
+    }
+
+    #[test]
+    fn who_may_no_longer_read_gets_what_was_sent_and_no_more() {
+        let stream = Stream::new(IntCounter::new("dropped", "dropped").unwrap());
+        let mut kept = stream.follow(reader(1)).unwrap();
+        let mut ended = stream.follow(reader(2)).unwrap();
+        let mut next = || {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            (kept.poll_next(&mut cx), ended.poll_next(&mut cx))
+        };
+        stream.send(&Bytes::from("before"));
+        let may = Identity::of_public_key(&[1]);
+        stream.readmit(|reader| reader.identity() == Some(may));
+        stream.send(&Bytes::from("after"));
+        let line = |text: &'static str| Poll::Ready(Some(Bytes::from(text)));
+        assert_eq!(next(), (line("before"), line("before")));
+        assert_eq!(next(), (line("after"), Poll::Ready(None)));
+        assert!(stream.is_followed());
+        stream.readmit(|_| false);
+        assert!(!stream.is_followed());
+        assert_eq!(next().0, Poll::Ready(None));
     }
 }
