@@ -73,7 +73,7 @@ pub(crate) struct Cache<S, O, C> {
     negative: NegativeCache,
     /// Replaced by a reload of the configuration; the refresher waits for that.
     expiry: watch::Sender<Expiry>,
-    records: Records<S, O, C>,
+    records: Records<S, O>,
     observer: Arc<O>,
     clock: C,
 }
@@ -117,14 +117,14 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
             reads: SingleFlight::default(),
             negative: NegativeCache::default(),
             expiry: watch::Sender::new(expiry),
-            records: Records::new(store, Arc::clone(&observer), clock.clone()),
+            records: Records::new(store, Arc::clone(&observer)),
             observer,
             clock,
         })
     }
 
     /// The key store behind the cache.
-    pub(crate) fn records(&self) -> &Records<S, O, C> {
+    pub(crate) fn records(&self) -> &Records<S, O> {
         &self.records
     }
 

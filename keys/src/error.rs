@@ -1,3 +1,4 @@
+use kes_keystore::StoreOperation;
 use kes_policy::WrongPermit;
 
 /// Why an operation on keys failed. The texts are for the log; none of them holds a secret.
@@ -41,17 +42,4 @@ pub enum Error {
     /// A bug: the task that changes the key store panicked.
     #[error("the operation panicked")]
     Panicked,
-}
-
-/// What a key store is asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreOperation {
-    /// Store a new key.
-    Create,
-    /// Read a key.
-    Read,
-    /// Remove a key.
-    Delete,
-    /// List names.
-    List,
 }

@@ -3,12 +3,12 @@ use std::time::Duration;
 
 use kes_api::{Identity, KeyName, ListPattern, Operation, Timestamp};
 use kes_crypto::{Cipher, Key, Plaintext, Secret};
-use kes_keystore::{KeyStore, Limit, Logins, Page, Record, State};
+use kes_keystore::{KeyStore, Limit, Logins, Page, Record, State, StoreOperation};
 use kes_policy::{Permit, StartupPermit};
 use zeroize::Zeroizing;
 
 use crate::cache::{Cache, Entry, Expiry, refresh};
-use crate::{Clock, Error, Observer, StoreOperation, SystemClock};
+use crate::{Clock, Error, Observer, SystemClock};
 
 /// How many ciphertexts of one request are decrypted before other tasks may run: about ten
 /// microseconds of work.

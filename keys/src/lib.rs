@@ -36,6 +36,6 @@ mod testing;
 
 pub use cache::Expiry;
 pub use clock::{Clock, SystemClock};
-pub use error::{Error, StoreOperation};
+pub use error::Error;
 pub use keys::{DataKey, Description, Keys};
 pub use observer::Observer;

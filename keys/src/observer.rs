@@ -1,9 +1,6 @@
-use std::time::Duration;
-
-use crate::StoreOperation;
-
 /// Is told what happens, to count it. Called on the path of every request: an implementation only
-/// adds to counters.
+/// adds to counters. The calls to the key store are counted by a wrapper around it
+/// ([`Metered`](kes_keystore::wrap::Metered)).
 pub trait Observer: Send + Sync + 'static {
     /// A key was asked for, and is in memory.
     fn cache_hit(&self);
@@ -11,11 +8,6 @@ pub trait Observer: Send + Sync + 'static {
     /// A key was asked for, and is not in memory.
     fn cache_miss(&self);
 
-    /// A call to the key store ended.
-    fn store_call(
-        &self,
-        operation: StoreOperation,
-        took: Duration,
-        failure: Option<&kes_keystore::Error>,
-    );
+    /// A value was read from the key store, and is not a stored key.
+    fn invalid_record(&self);
 }

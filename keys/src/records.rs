@@ -1,5 +1,5 @@
 //! The key store as a store of records. This is the one place where a key becomes a stored value
-//! and a stored value becomes a key, and where calls to the key store are timed and reported.
+//! and a stored value becomes a key.
 
 use std::sync::Arc;
 
@@ -7,19 +7,18 @@ use arc_swap::ArcSwap;
 use kes_api::{KeyName, ListPattern};
 use kes_keystore::{Error, KeyStore, Limit, Page, Record};
 
-use crate::{Clock, Observer, StoreOperation};
+use crate::Observer;
 
 /// A key store that takes and returns records.
-pub(crate) struct Records<S, O, C> {
+pub(crate) struct Records<S, O> {
     /// Replaced by a reload of the configuration.
     store: ArcSwap<S>,
     observer: Arc<O>,
-    clock: C,
 }
 
-impl<S: KeyStore, O: Observer, C: Clock> Records<S, O, C> {
-    pub(crate) fn new(store: S, observer: Arc<O>, clock: C) -> Self {
-        Self { store: ArcSwap::from_pointee(store), observer, clock }
+impl<S: KeyStore, O: Observer> Records<S, O> {
+    pub(crate) fn new(store: S, observer: Arc<O>) -> Self {
+        Self { store: ArcSwap::from_pointee(store), observer }
     }
 
     /// The key store itself. A call goes on with the store that it began with.
@@ -35,26 +34,22 @@ impl<S: KeyStore, O: Observer, C: Clock> Records<S, O, C> {
     /// Stores a record under a name that is free.
     pub(crate) async fn create(&self, name: &KeyName, record: &Record) -> Result<(), Error> {
         let value = record.encode();
-        self.observed(StoreOperation::Create, self.store().create(name, &value)).await
+        self.store().create(name, &value).await
     }
 
     /// The record of a name. A value that is not a stored key counts as a failure of the key store.
     pub(crate) async fn read(&self, name: &KeyName) -> Result<Record, Error> {
         let store = self.store();
-        let read = async {
-            let value = store.read(name).await?;
-            Record::decode(&value).map_err(|invalid| Error::Corrupt {
-                store: store.kind(),
-                name: *name,
-                reason: invalid.to_string(),
-            })
-        };
-        self.observed(StoreOperation::Read, read).await
+        let value = store.read(name).await?;
+        Record::decode(&value).map_err(|invalid| {
+            self.observer.invalid_record();
+            Error::Corrupt { store: store.kind(), name: *name, reason: invalid.to_string().into() }
+        })
     }
 
     /// Removes the record of a name.
     pub(crate) async fn delete(&self, name: &KeyName) -> Result<(), Error> {
-        self.observed(StoreOperation::Delete, self.store().delete(name)).await
+        self.store().delete(name).await
     }
 
     /// A page of the names that match.
@@ -63,18 +58,6 @@ impl<S: KeyStore, O: Observer, C: Clock> Records<S, O, C> {
         pattern: &ListPattern<'_>,
         limit: Limit,
     ) -> Result<Page, Error> {
-        self.observed(StoreOperation::List, self.store().list(pattern, limit)).await
-    }
-
-    async fn observed<T>(
-        &self,
-        operation: StoreOperation,
-        call: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let start = self.clock.now();
-        let result = call.await;
-        let took = self.clock.now().saturating_duration_since(start);
-        self.observer.store_call(operation, took, result.as_ref().err());
-        result
+        self.store().list(pattern, limit).await
     }
 }

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use kes_api::{KeyName, ListPattern, Timestamp};
 use kes_crypto::Key;
 use kes_keystore::memory::MemoryStore;
-use kes_keystore::{Error, KeyStore, Kind, Limit, Page, Record, State, Value};
+use kes_keystore::wrap::Meter;
+use kes_keystore::{Error, KeyStore, Kind, Limit, Page, Record, State, StoreOperation, Value};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::{Clock, Observer, StoreOperation};
+use crate::{Clock, Observer};
 
 pub(crate) fn name(text: &str) -> KeyName {
     KeyName::parse(text).unwrap()
@@ -178,7 +179,7 @@ impl KeyStore for FakeStore {
     }
 
     fn kind(&self) -> Kind {
-        Kind::Memory
+        kes_keystore::memory::KIND
     }
 }
 
@@ -227,6 +228,7 @@ impl Clock for PausedClock {
 pub(crate) struct Notes {
     pub(crate) hits: AtomicUsize,
     pub(crate) misses: AtomicUsize,
+    pub(crate) invalid_records: AtomicUsize,
     /// Calls to the key store, and whether they failed.
     pub(crate) calls: Mutex<Vec<(StoreOperation, Duration, bool)>>,
 }
@@ -240,6 +242,12 @@ impl Observer for Notes {
         self.misses.fetch_add(1, Ordering::Relaxed);
     }
 
+    fn invalid_record(&self) {
+        self.invalid_records.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Meter for Notes {
     fn store_call(&self, operation: StoreOperation, took: Duration, failure: Option<&Error>) {
         self.calls.lock().push((operation, took, failure.is_some()));
     }

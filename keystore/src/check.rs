@@ -242,7 +242,7 @@ mod tests {
     use super::*;
     use crate::{Kind, Page, State};
 
-    /// A store that can only be read.
+    /// A store that refuses all changes.
     struct ReadOnly {
         has_key: bool,
     }
@@ -279,7 +279,7 @@ mod tests {
         }
 
         fn kind(&self) -> Kind {
-            Kind::Memory
+            Kind::new(&"test")
         }
     }
 

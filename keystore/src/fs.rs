@@ -2,8 +2,8 @@
 //! stored key (contract `crypto-and-storage.md`, In a key store).
 //!
 //! A disk may hang, above all one on a network. So its blocking calls run on threads outside of
-//! the runtime's workers, a bounded number at a time, and a caller does not wait for them beyond
-//! a deadline.
+//! the runtime's workers, and a call keeps its slot in the limit of calls as long as its thread
+//! works, whether or not its caller still waits.
 
 /// Proof that a folder can be used.
 pub(crate) mod check;
@@ -17,13 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kes_api::{KeyName, ListPattern};
-use tokio::sync::Semaphore;
 use tokio::task::{self, JoinHandle};
 use tokio::time;
 
 use self::folder::{Entries, Folder, Opened};
 use crate::config::ConfiguredPath;
-use crate::wrap::{Check, Deadline, Health};
+use crate::wrap::{Budgets, Check, ConcurrencyLimit, Deadline, Health, Monitor, Slot};
 use crate::{Error, KeyStore, Kind, Limit, OpenError, Page, State, Value};
 
 /// How long a caller waits for the disk: less than the 15 s of its route, so that its client gets
@@ -31,8 +30,10 @@ use crate::{Error, KeyStore, Kind, Limit, OpenError, Page, State, Value};
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How many calls may be at the disk at once. Each occupies a thread of the runtime's blocking pool
-/// for as long as the disk hangs; the pool is shared and has 512 threads.
-const MAX_CALLS: usize = 64;
+/// for as long as the disk hangs; the pool is shared and has 512 threads. A listing goes through
+/// the whole folder and keeps a processor busy meanwhile: a few are as fast as many, and leave the
+/// processors to reads.
+const BUDGETS: Budgets = Budgets { reads: 64, changes: 64, listings: 4 };
 
 /// How many entries of the folder are searched for unfinished files before a pause.
 const SWEEP_ENTRIES: usize = 200;
@@ -42,21 +43,21 @@ const SWEEP_ENTRIES: usize = 200;
 const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 
 /// The kind of this store.
-const KIND: Kind = Kind::Fs;
+const KIND: Kind = Kind::new(&"fs");
 
-/// A folder of keys, with a deadline for every call and regular checks.
-pub type FsStore = Deadline<Health<FsBackend>>;
+/// A folder of keys, with regular checks, a limit of calls at one time, and a deadline for every
+/// call.
+pub type FsStore = Deadline<ConcurrencyLimit<Health<FsBackend>>>;
 
 /// A folder of keys.
 pub struct FsBackend {
     folder: Arc<Folder>,
-    calls: Arc<Semaphore>,
     /// How the folder was when it was opened.
     state: State,
     sweeper: JoinHandle<()>,
 }
 
-impl Deadline<Health<FsBackend>> {
+impl Deadline<ConcurrencyLimit<Health<FsBackend>>> {
     /// Opens a folder; creates it for this user alone if it is missing. A background task removes
     /// unfinished files that a crashed server left over an hour ago. Must be called within a tokio
     /// runtime.
@@ -89,15 +90,13 @@ impl Deadline<Health<FsBackend>> {
                 ))
             );
         }
-        let backend = FsBackend {
-            folder: Arc::new(folder),
-            calls: Arc::new(Semaphore::new(MAX_CALLS)),
-            state,
-            sweeper: task::spawn(sweep(entries)),
-        };
+        let backend =
+            FsBackend { folder: Arc::new(folder), state, sweeper: task::spawn(sweep(entries)) };
         let name = format!("folder '{}'", path.display());
         let late = format!("{name} did not answer");
-        Ok(Self::new(Health::new(backend, name), DEADLINE, late))
+        let monitor = Arc::new(Monitor::opened(KIND, &name, state));
+        let store = ConcurrencyLimit::new(Health::new(backend, monitor), BUDGETS);
+        Ok(Self::new(store, DEADLINE, late))
     }
 }
 
@@ -108,17 +107,16 @@ impl FsBackend {
     }
 
     /// Does blocking work on a thread for it. Work that has begun completes, also when its caller
-    /// has gone, and counts among the calls at the disk until then.
+    /// has gone, and keeps the slot of the call until then.
     async fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Folder) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let call = Arc::clone(&self.calls).acquire_owned().await;
-        let call = call.expect("the semaphore is never closed");
+        let slot = Slot::current();
         let folder = Arc::clone(&self.folder);
         let work = task::spawn_blocking(move || {
             let result = work(&folder);
-            drop(call);
+            drop(slot);
             result
         });
         work.await.unwrap_or_else(|ended| {

@@ -17,6 +17,9 @@ mod error;
 /// Proof that a key store can be used as it is configured.
 pub mod check;
 
+/// Random pauses.
+mod jitter;
+
 /// What every key store does.
 mod store;
 
@@ -50,4 +53,4 @@ pub use error::{Error, Kind, OpenError, files_hint};
 pub use open::Store;
 pub use page::{Limit, Names, Page};
 pub use record::{InvalidRecord, Record};
-pub use store::{KeyStore, Logins, State, Value};
+pub use store::{KeyStore, Logins, State, StoreOperation, Value};

@@ -9,6 +9,9 @@ use parking_lot::RwLock;
 
 use crate::{Error, KeyStore, Kind, Limit, Page, State, Value};
 
+/// The kind of this store.
+pub const KIND: Kind = Kind::new(&"memory");
+
 /// A store that forgets everything when it is dropped.
 #[derive(Default)]
 pub struct MemoryStore {
@@ -58,7 +61,7 @@ impl KeyStore for MemoryStore {
     }
 
     fn kind(&self) -> Kind {
-        Kind::Memory
+        KIND
     }
 }
 

@@ -62,6 +62,19 @@ pub struct Logins {
     pub token_life: Duration,
 }
 
+/// What a key store is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreOperation {
+    /// Store a new key.
+    Create,
+    /// Read a key.
+    Read,
+    /// Remove a key.
+    Delete,
+    /// List names.
+    List,
+}
+
 /// A key store. Backends implement it, and so do the wrappers around them (`wrap`).
 ///
 /// - `create` never overwrites and is durable when it returns: of any number of creators of one

@@ -10,7 +10,7 @@
 //! | `Client` (`client`, `tls`) | what Vault adds to plain HTTP, above the client of all remote stores |
 //!
 //! Each part uses those below it. When Vault is down, sealed or restarted, the store recovers by
-//! itself: two background tasks watch its health and keep a token at hand.
+//! itself: one background task checks its health (`health`), and another keeps a token valid.
 
 /// The request that was refused, for texts.
 mod asked;
@@ -40,7 +40,7 @@ mod fault;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 
-/// Vault's health.
+/// What Vault says of its health.
 mod health;
 
 /// Consistent reads.
@@ -84,24 +84,30 @@ use self::paths::Paths;
 use self::session::Session;
 use self::transit::{Transit, is_wrapped};
 use crate::config::{self, Login};
-use crate::wrap::Deadline;
+use crate::wrap::{Budgets, Check, ConcurrencyLimit, Deadline, Health, Monitor, Slot};
 use crate::{Error, KeyStore, Kind, Limit, Logins, OpenError, Page, State, Value};
 
 /// The time limit of an operation as a whole: less than the 15 s of its route, so that the client
 /// gets an answer.
 const CALL_LIMIT: Duration = Duration::from_secs(12);
 
+/// How many operations run at one time. What Vault is sent is bounded by the session. These bound
+/// what waits: reads, creates and deletes that wait for Vault's return, as many of each as may do
+/// so. A listing has Vault look at all names, which keeps it busy: a few are as fast as many.
+const BUDGETS: Budgets = Budgets { reads: 1024, changes: 1024, listings: 4 };
+
 /// How long opening waits for the first answer of Vault, so that the state is true from the start.
 const OPEN_LIMIT: Duration = Duration::from_secs(1);
 
 /// The kind of this store.
-const KIND: Kind = Kind::Vault;
+const KIND: Kind = Kind::new(&"vault");
 
 /// What the store is called in errors.
 const PRODUCT: &str = "Vault";
 
-/// Keys in Vault or OpenBao, with a time limit for every call.
-pub type VaultStore = Deadline<VaultBackend>;
+/// Keys in Vault or OpenBao, with regular checks, a limit of calls at one time, and a time limit
+/// for every call.
+pub type VaultStore = Deadline<ConcurrencyLimit<Health<VaultBackend>>>;
 
 /// Keys in Vault or OpenBao.
 pub struct VaultBackend {
@@ -112,11 +118,13 @@ pub struct VaultBackend {
     listing: Listing,
     prefetch: Arc<Prefetch>,
     endpoint: Url,
+    /// How often Vault is asked for its health, as it is configured.
+    ping: Duration,
     /// Ends with the store.
-    _tasks: JoinSet<()>,
+    _keeper: JoinSet<()>,
 }
 
-impl Deadline<VaultBackend> {
+impl Deadline<ConcurrencyLimit<Health<VaultBackend>>> {
     /// Opens a key store. Vault need not be available: the store connects and logs in as soon as it
     /// is. Must be called within a tokio runtime.
     ///
@@ -142,15 +150,19 @@ impl Deadline<VaultBackend> {
         let paths = Paths::new(&config);
         let client = Client::new(config.endpoints, tls, &config.proxies)
             .map_err(|error| unusable(format!("no HTTP client: {error}")))?;
-        let session = Arc::new(Session::new(client, config.login, namespace, login_namespace));
-
-        // An error means that Vault does not answer yet.
-        let _ = time::timeout(OPEN_LIMIT, session.health.ping(&session.client)).await;
-        let mut tasks = JoinSet::new();
-        let watcher = Arc::clone(&session);
-        tasks.spawn(async move { watcher.health.watch(&watcher.client, config.ping).await });
-        let keeper = Arc::clone(&session);
-        tasks.spawn(async move { keeper.keep_token().await });
+        let health = Arc::new(Monitor::new(KIND));
+        let session =
+            Session::new(client, Arc::clone(&health), config.login, namespace, login_namespace);
+        let session = Arc::new(session);
+        let mut keeper = JoinSet::new();
+        keeper.spawn({
+            let (session, health) = (Arc::clone(&session), Arc::clone(&health));
+            async move {
+                // A login to a Vault that is away only costs time.
+                let _ = time::timeout(OPEN_LIMIT, health.checked()).await;
+                session.keep_token().await;
+            }
+        });
 
         let engine = Arc::new(Engine::new(Arc::clone(&session), config.version, paths));
         let transit =
@@ -165,9 +177,32 @@ impl Deadline<VaultBackend> {
             transit,
             prefetch,
             endpoint,
-            _tasks: tasks,
+            ping: config.ping,
+            _keeper: keeper,
         };
-        Ok(Self::new(backend, CALL_LIMIT, "Vault did not complete it"))
+        let store = Health::new(backend, Arc::clone(&health));
+        // Without an answer by then Vault is not there yet.
+        let _ = time::timeout(OPEN_LIMIT, health.checked()).await;
+        let store = ConcurrencyLimit::new(store, BUDGETS);
+        Ok(Self::new(store, CALL_LIMIT, "Vault did not complete it"))
+    }
+
+    /// The store within all wrappers.
+    fn backend(&self) -> &VaultBackend {
+        self.inner().inner().inner()
+    }
+}
+
+impl Check for VaultBackend {
+    /// None: each request of a check has a time limit, and a check of several endpoints sends many.
+    const DEADLINE: Duration = Duration::MAX;
+
+    async fn check(&self) -> (State, Option<String>) {
+        health::ping(&self.session.client).await
+    }
+
+    fn interval(&self, is_reachable: bool) -> Duration {
+        health::interval(self.ping, is_reachable)
     }
 }
 
@@ -175,7 +210,12 @@ impl KeyStore for VaultBackend {
     async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
         // In a task of its own: a client that disconnects must not leave the create lock behind.
         let (creator, name, value) = (Arc::clone(&self.creator), *name, value.copy());
-        let task = tokio::spawn(async move { creator.create(&name, &value).await });
+        let slot = Slot::current();
+        let task = tokio::spawn(async move {
+            let created = creator.create(&name, &value).await;
+            drop(slot);
+            created
+        });
         task.await.unwrap_or_else(|_| {
             Err(Error::Unavailable { reason: "creating the key was cut short".to_owned() })
         })
@@ -233,10 +273,6 @@ impl KeyStore for VaultBackend {
         format!("vault: {}", self.endpoint)
     }
 
-    fn trouble(&self) -> Option<String> {
-        self.session.health.trouble()
-    }
-
     fn logins(&self) -> Option<Logins> {
         Some(self.session.logins())
     }
@@ -247,7 +283,7 @@ fn unusable(reason: String) -> Error {
 }
 
 fn damaged(name: &KeyName, reason: &str) -> Error {
-    Error::Corrupt { store: KIND, name: *name, reason: reason.to_owned() }
+    Error::Corrupt { store: KIND, name: *name, reason: reason.into() }
 }
 
 fn namespace(path: &str) -> Result<Option<HeaderValue>, OpenError> {
@@ -263,12 +299,4 @@ fn namespace(path: &str) -> Result<Option<HeaderValue>, OpenError> {
 /// Takes a text out of its wrapper. The caller has to wipe it.
 fn into_inner(mut text: Zeroizing<String>) -> String {
     std::mem::take(&mut *text)
-}
-
-/// A random time between three quarters of a time and the whole, so that many servers do not act at
-/// the same moment.
-fn jitter(time: Duration) -> Duration {
-    let mut byte = [0];
-    kes_crypto::random::fill(&mut byte);
-    time * 3 / 4 + time / 4 * u32::from(byte[0]) / 255
 }

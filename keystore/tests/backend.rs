@@ -80,7 +80,7 @@ impl KeyStore for OneFile {
     }
 
     fn kind(&self) -> Kind {
-        Kind::Memory
+        Kind::new(&"one-file")
     }
 }
 
@@ -92,7 +92,7 @@ async fn a_backend_is_five_calls_and_passes_the_battery() {
         let number = next.fetch_add(1, Ordering::Relaxed);
         OneFile::open(folder.path().join(number.to_string()))
     };
-    assert_eq!(open().description(), "memory");
+    assert_eq!(open().description(), "one-file");
     battery::run(MissingDelete::Fails, async || open()).await;
     let limit = Duration::from_secs(10);
     battery::run(MissingDelete::Fails, async || Deadline::new(open(), limit, "it is late")).await;

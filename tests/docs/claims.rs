@@ -19,6 +19,8 @@ struct Limits {
 
 const VAULT: &str = "docs/vault.md";
 
+const BUDGETS: &str = "Budgets { reads: 1024, changes: 1024, listings: 4 }";
+
 const LIMITS: [Limits; 7] = [
     Limits {
         document: "SECURITY.md",
@@ -77,7 +79,7 @@ const LIMITS: [Limits; 7] = [
             ("up to 4.5 s", "PATIENCE", "Duration::from_millis(4500)"),
             ("4.5 s from the first try", "PATIENCE", "Duration::from_millis(4500)"),
             ("away for more than 4 s", "AWAY", "Duration::from_secs(4)"),
-            ("every 0.25 s on behalf of all", "SCOUT", "Duration::from_millis(250)"),
+            ("every 0.25 s on behalf of all", "PROBE_PAUSE", "Duration::from_millis(250)"),
             ("At most 1,024 calls wait", "MAX_WAITING", "1024"),
             (
                 "after 0.1 s, doubled each time up to 1 s",
@@ -98,7 +100,8 @@ const LIMITS: [Limits; 7] = [
             ),
             ("younger than 3 s", "UNHEARD", "Duration::from_secs(3)"),
             ("older than 30 s", "OLD_RIGHTS", "Duration::from_secs(30)"),
-            ("| 128 for each server", "MAX_CALLS", "128"),
+            ("| 128 for each server", "MAX_REQUESTS", "128"),
+            ("1,024 reads, 1,024 creates and deletes, and 4 listings", "BUDGETS", BUDGETS),
             ("closed after 60 s", "IDLE_LIMIT", "Duration::from_secs(60)"),
             ("64 are kept for each endpoint", "MAX_IDLE", "64"),
             ("every 15 s", "KEEPALIVE", "Duration::from_secs(15)"),

@@ -85,7 +85,7 @@ impl Folder {
     pub(super) fn read(&self, name: KeyName) -> Result<Value, Error> {
         let path = self.path.join(name.as_str());
         let corrupt =
-            |reason: &str| Error::Corrupt { store: super::KIND, name, reason: reason.to_owned() };
+            |reason: &str| Error::Corrupt { store: super::KIND, name, reason: reason.into() };
         let mut file = OpenOptions::new()
             .read(true)
             // Keeps a named pipe from blocking.

@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::*;
-use crate::battery;
 use crate::wrap::health::CHECK_INTERVAL;
+use crate::{StoreOperation, battery};
 
 fn temporary() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -33,7 +33,7 @@ async fn names(store: &FsStore) -> Vec<KeyName> {
     page.names.iter().map(name).collect()
 }
 
-/// All that is in a folder, hidden or not.
+/// All entries of a folder, hidden ones too.
 fn entries(folder: &Path) -> BTreeSet<String> {
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
     names.map(|name| name.into_string().unwrap()).collect()
@@ -159,7 +159,7 @@ async fn what_a_crashed_creator_left_is_removed_after_an_hour() {
     for (file, minutes) in [(".new-young", 59), (".other", 61), ("key", 61)] {
         write(file, minutes);
     }
-    // More than are looked at in one go.
+    // More than the sweep searches before a pause.
     let stale: Vec<_> = (0..2 * SWEEP_ENTRIES).map(|n| format!(".new-{n}")).collect();
     stale.iter().for_each(|file| write(file, 61));
     let Opened { entries: all, .. } = Folder::open(folder.path().to_owned()).unwrap();
@@ -224,20 +224,22 @@ async fn a_disk_that_hangs_stops_neither_callers_nor_the_runtime() {
     let (disk, hangs) = mpsc::channel::<()>();
     let hangs = Arc::new(Mutex::new(hangs));
     let mut callers = task::JoinSet::new();
-    for _ in 0..MAX_CALLS {
+    for _ in 0..BUDGETS.reads {
         let (store, hangs) = (Arc::clone(&store), Arc::clone(&hangs));
         callers.spawn(async move {
             let work = move |_: &Folder| {
                 let _ = hangs.lock().recv();
                 Ok(())
             };
-            store.within(store.inner().inner().call(work)).await
+            let limit = store.inner();
+            let call = limit.inner().inner().call(work);
+            store.within(limit.within(StoreOperation::Read, call)).await
         });
     }
-    while store.inner().inner().calls.available_permits() > 0 {
+    while store.inner().free(StoreOperation::Read) > 0 {
         task::yield_now().await;
     }
-    // One more, that has to wait for its turn.
+    // One more call, which has to wait for a slot.
     callers.spawn({
         let store = Arc::clone(&store);
         async move { store.read(&name("key")).await.map(drop) }
@@ -248,16 +250,20 @@ async fn a_disk_that_hangs_stops_neither_callers_nor_the_runtime() {
         let Err(Error::Unreachable { reason }) = outcome else { panic!("{outcome:?}") };
         assert!(reason.contains("did not answer within 10 s"), "{reason}");
     }
-    drop(disk);
+    // The threads hang on although their callers have gone. Calls of other kinds go on.
+    assert_eq!(store.inner().free(StoreOperation::Read), 0);
     store.create(&name("key"), &value("value")).await.unwrap();
+    assert_eq!(names(&store).await, [name("key")]);
+    drop(disk);
+    assert_eq!(store.read(&name("key")).await.ok().unwrap().expose(), "value");
 }
 
-/// What the process to be killed stores under a name; long enough to be written in parts.
+/// What the process that is killed stores under a name: long enough to be written in parts.
 fn text_of(name: &str) -> String {
     name.repeat(100)
 }
 
-/// Creates and deletes keys and says so, until it is killed.
+/// Creates and deletes keys, and prints what it has done, until it is killed.
 async fn churn(folder: PathBuf, round: String) {
     let store = Arc::new(FsStore::open(folder).await.unwrap());
     let say = |what: &str, key: &KeyName| {
@@ -284,7 +290,7 @@ async fn churn(folder: PathBuf, round: String) {
     tasks.join_all().await;
 }
 
-/// The test starts itself as the process that it kills.
+/// The test starts its own executable as the process that it kills.
 #[test]
 fn whenever_it_is_killed_keys_are_whole_and_none_is_lost() {
     const FOLDER: &str = "KES_TEST_KILLED_FOLDER";
@@ -309,7 +315,8 @@ fn whenever_it_is_killed_keys_are_whole_and_none_is_lost() {
         let mut gone = BTreeSet::new();
         let mut said = 0;
         let mut line = String::new();
-        // Killed after another number of answers each time, with more on their way.
+        // The process is killed after a different number of lines each time, while calls are
+        // running.
         while out.read_line(&mut line).unwrap() > 0 {
             if let Some((what, key)) = line.trim_end().split_once(' ')
                 && line.ends_with('\n')

@@ -4,6 +4,7 @@ use http::StatusCode;
 
 use super::body::BadBody;
 use crate::Error;
+use crate::wrap::Monitor;
 
 /// What a store says in an answer that is not 2xx.
 pub(crate) trait Refusal: Clone + fmt::Debug + Send + Sync {
@@ -17,6 +18,10 @@ pub(crate) trait Refusal: Clone + fmt::Debug + Send + Sync {
     /// Whether the request was certainly not carried out, and may be carried out later or by
     /// another node.
     fn is_not_done(&self, status: StatusCode) -> bool;
+
+    /// Whether the store says that it serves nobody until an operator opens it, such as a sealed
+    /// Vault.
+    fn is_closed(&self, status: StatusCode) -> bool;
 }
 
 /// Why a request to a store failed. No text holds a secret.
@@ -124,16 +129,30 @@ impl<R: Refusal> Fault<R> {
             || self.status().is_some_and(|status| status.is_server_error())
     }
 
-    /// Whether the store is not there, or there and closed: sealed or not initialised.
+    /// Whether the store gives no answer, or says that it serves nobody.
     pub(crate) fn is_unreachable(&self) -> bool {
         match self {
             Self::NoConnection { .. } | Self::Untrusted { .. } | Self::NoAnswer { .. } => true,
-            Self::Refused { status, .. } => {
-                matches!(*status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::NOT_IMPLEMENTED)
-            }
+            Self::Refused { status, refusal, .. } => refusal.is_closed(*status),
             Self::Several { last, .. } => last.is_unreachable(),
             Self::Login { reachable, .. } => !reachable,
             Self::BadAnswer { .. } | Self::Redirected { .. } => false,
+        }
+    }
+
+    /// Adds what the fault of a call tells of the store's health to what is known of it.
+    pub(crate) fn note(&self, health: &Monitor) {
+        if self.may_pass() {
+            health.note_setback();
+        } else if self.status().is_some() {
+            // A refusal is an answer.
+            health.note_refusal();
+        }
+        if self.is_unreachable() {
+            health.note_unreachable();
+        } else if self.status().is_some_and(|status| status.is_server_error()) {
+            // The fault may be of this call alone: a check finds out.
+            health.note_doubt();
         }
     }
 

@@ -77,7 +77,7 @@ impl Check {
             Ok(store) => self.store.insert(store),
             Err(error) => return report.failed(error.to_string()),
         };
-        let VaultBackend { session, engine, transit, .. } = store.inner();
+        let VaultBackend { session, engine, transit, .. } = store.backend();
 
         report.begin(Step::Login);
         let form = match engine.ask_form().await {
@@ -115,13 +115,13 @@ impl Check {
     /// Takes away all that a check has written.
     async fn clean(&self, scratch: &KeyName) -> Result<(), String> {
         let Some(store) = &self.store else { return Ok(()) };
-        store.inner().engine.remove_all(scratch).await.map_err(|fault| fault.to_string())
+        store.backend().engine.remove_all(scratch).await.map_err(|fault| fault.to_string())
     }
 
     /// Gives the token back.
     async fn log_out(&self) {
         let Some(store) = &self.store else { return };
-        let session = &store.inner().session;
+        let session = &store.backend().session;
         if !session.logins().token_life.is_zero() {
             let call = write(paths::encode(&["auth/token/revoke-self"]), &Nothing {});
             // Not every kind of token can be given back, and this one ends by itself.

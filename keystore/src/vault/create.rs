@@ -17,12 +17,12 @@ use tokio::time;
 use super::call::Call;
 use super::engine::{Engine, Guard};
 use super::fault::Fault;
-use super::jitter;
 use super::listing::prefetch::Prefetch;
 use super::lock::{Claim, CreateLock, DEAD, MAX_HOLD};
 use super::paths::Form;
 use super::transit::Transit;
 use crate::config::KvVersion;
+use crate::jitter::jitter;
 use crate::{Error, Value};
 
 /// How long a create tries to get the create lock.
@@ -189,7 +189,9 @@ impl Creator {
             match engine.session.try_call(call).await {
                 Ok(_) => break,
                 Err(fault) if fault.is_unsure() && !unsure => unsure = true,
-                Err(fault) if patience.outlasts(&fault).await => unsure |= fault.is_unsure(),
+                Err(fault) if patience.outlasts(fault.may_pass()).await => {
+                    unsure |= fault.is_unsure()
+                }
                 Err(fault) if unsure => {
                     return match engine.refused(name, stored, call, true, fault).await {
                         Ok(()) => Outcome::Known(Ok(())),

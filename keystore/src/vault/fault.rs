@@ -59,6 +59,11 @@ impl remote::Refusal for Refusal {
                     | StatusCode::TOO_MANY_REQUESTS
             )
     }
+
+    /// 503 is the status of a sealed node, and 501 that of one that is not initialised.
+    fn is_closed(&self, status: StatusCode) -> bool {
+        matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::NOT_IMPLEMENTED)
+    }
 }
 
 impl Fault {
@@ -114,7 +119,11 @@ impl Fault {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::wrap::Monitor;
+    use crate::{Error, State};
 
     #[test]
     fn what_keeps_a_node_from_serving_is_said_in_words() {
@@ -128,7 +137,7 @@ mod tests {
                 "http://vault has no leader",
             ),
             (503, "{}", "http://vault answers 503 Service Unavailable"),
-            // No more than a word in a refusal.
+            // In a refusal it is only a word.
             (
                 400,
                 r#"{"errors": ["x is sealed"]}"#,
@@ -145,6 +154,38 @@ mod tests {
     }
 
     #[test]
+    fn a_status_says_whether_to_wait_and_what_is_known_of_the_health() {
+        const WELL: State = State::Reachable { latency: Duration::ZERO };
+        for (status, is_not_done, may_pass, is_unreachable) in [
+            (400, false, false, false),
+            (403, false, false, false),
+            (404, false, false, false),
+            (405, false, false, false),
+            (413, false, false, false),
+            (429, true, true, false),
+            (500, false, true, false),
+            (501, true, true, true),
+            (502, false, true, false),
+            (503, true, true, true),
+            (504, false, true, false),
+        ] {
+            let fault = Fault::Refused {
+                endpoint: "http://vault".to_owned(),
+                status: StatusCode::from_u16(status).unwrap(),
+                refusal: Refusal::default(),
+            };
+            assert_eq!(fault.is_not_done(), is_not_done, "{status}");
+            assert_eq!(fault.may_pass(), may_pass, "{status}");
+            assert_eq!(fault.is_unreachable(), is_unreachable, "{status}");
+            let health = Monitor::opened(crate::Kind::new(&"vault"), "it", WELL);
+            fault.note(&health);
+            assert_eq!(health.is_reachable(), !is_unreachable, "{status}");
+            let error = fault.into_error();
+            assert_eq!(matches!(error, Error::Unreachable { .. }), is_unreachable, "{status}");
+        }
+    }
+
+    #[test]
     fn only_a_404_without_a_text_says_that_nothing_is_there() {
         let fault = |status, body: &[u8]| Fault::Refused {
             endpoint: "http://vault".to_owned(),
@@ -152,7 +193,7 @@ mod tests {
             refusal: remote::Refusal::parse(body, None),
         };
         assert!(fault(StatusCode::NOT_FOUND, br#"{"errors":[]}"#).is_not_found());
-        // a soft-deleted version
+        // A version that was soft-deleted.
         assert!(fault(StatusCode::NOT_FOUND, br#"{"data":{"data":null}}"#).is_not_found());
         let no_engine = br#"{"errors":["no handler for route \"kv/a\""]}"#;
         assert!(!fault(StatusCode::NOT_FOUND, no_engine).is_not_found());

@@ -47,8 +47,8 @@ pub(super) use self::release::{AGAIN, warn_of_leftover};
 use super::call::{delete, read, write};
 use super::engine::{Engine, LOOK, MAX_LAG};
 use super::fault::Fault;
-use super::jitter;
 use super::listing::names_in;
+use crate::jitter::jitter;
 use crate::remote::{Field, text_at};
 
 /// A claim that has been seen for so long is dead. Its server writes within [`MAX_HOLD`], and

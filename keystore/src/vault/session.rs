@@ -22,13 +22,13 @@ use super::asked::Space;
 use super::call::Call;
 use super::client::{Client, Credentials};
 use super::fault::Fault;
-use super::health::Health;
-use super::health::patience::Patience;
-use super::jitter;
 use super::login::{self, Grant};
 use crate::config::Login;
+use crate::jitter::jitter;
 use crate::remote::{Answer, BodySink, Buffer};
 use crate::store::Logins;
+use crate::wrap::Monitor;
+use crate::wrap::health::patience::Patience;
 
 /// The shortest time between two logins.
 const LOGIN_PAUSE: Duration = Duration::from_secs(1);
@@ -53,21 +53,22 @@ const KNOWN: Duration = Duration::from_secs(1);
 /// The most repeats of one call after refusals of its token.
 const MAX_REPEATS: u32 = 8;
 
-/// The most calls that Vault is sent at one time. More would not be faster, and each needs a
-/// connection.
-const MAX_CALLS: usize = 128;
+/// The most requests that Vault is sent at one time, whatever they are for. More would not be
+/// faster, and each needs a connection. An operation on a key sends several requests, and none
+/// while it waits for Vault's return or for a create lock.
+const MAX_REQUESTS: usize = 128;
 
 /// Calls to one Vault, all with the same login.
 pub(super) struct Session {
     pub(super) client: Client,
-    pub(super) health: Health,
+    pub(super) health: Arc<Monitor>,
     login: Login,
     namespace: Option<HeaderValue>,
     login_namespace: Option<HeaderValue>,
     pub(super) space: Space,
     token: watch::Sender<Option<Arc<Token>>>,
     gate: Mutex<Gate>,
-    calls: Semaphore,
+    requests: Semaphore,
     succeeded: AtomicU64,
     failed: AtomicU64,
 }
@@ -102,20 +103,21 @@ struct Failure {
 impl Session {
     pub(super) fn new(
         client: Client,
+        health: Arc<Monitor>,
         login: Login,
         namespace: Option<HeaderValue>,
         login_namespace: Option<HeaderValue>,
     ) -> Self {
         Self {
             client,
-            health: Health::new(),
+            health,
             space: Space::new(namespace.as_ref(), login_namespace.as_ref()),
             login,
             namespace,
             login_namespace,
             token: watch::Sender::new(None),
             gate: Mutex::default(),
-            calls: Semaphore::new(MAX_CALLS),
+            requests: Semaphore::new(MAX_REQUESTS),
             succeeded: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         }
@@ -148,7 +150,7 @@ impl Session {
                 Err(fault) => fault,
             };
             let is_safe = call.request.repeatable || fault.is_not_done();
-            if !is_safe || !patience.outlasts(&fault).await {
+            if !is_safe || !patience.outlasts(fault.may_pass()).await {
                 return Err(fault);
             }
         }
@@ -168,23 +170,23 @@ impl Session {
         Ok(Answer { endpoint, body })
     }
 
-    /// The patience of a call that is tried now for the first time.
+    /// How long a call waits for Vault that is tried now for the first time.
     pub(super) fn patience(&self) -> Patience<'_> {
         Patience::new(&self.health)
     }
 
-    /// Sends a request with the token, without waiting for a Vault that is away.
+    /// Sends a request with the token, without waiting for Vault if it is away.
     pub(super) async fn try_call_into(
         &self,
         call: &Call,
         sink: &mut impl BodySink,
     ) -> Result<String, Fault> {
-        let _permit = self.calls.acquire().await.expect("the semaphore is never closed");
+        let _permit = self.requests.acquire().await.expect("the semaphore is never closed");
         let start = Instant::now();
         let result = self.call_with_token(call, sink).await;
         match &result {
             Ok(_) => self.health.note_success(start.elapsed()),
-            Err(fault) => self.health.note_fault(fault),
+            Err(fault) => fault.note(&self.health),
         }
         result.map_err(|fault| fault.about(call, &self.space))
     }
@@ -320,7 +322,7 @@ impl Session {
                 gate.failure = None;
                 gate.logins += 1;
                 self.succeeded.fetch_add(1, Ordering::Relaxed);
-                self.health.note_login(false);
+                self.health.note_login(None);
                 let token = Arc::new(Token {
                     number: gate.logins,
                     first_ttl: grant.ttl,
@@ -342,10 +344,10 @@ impl Session {
                     gate.last_login = None;
                 }
                 if fault.may_pass() {
-                    self.health.note_fault(&fault);
+                    fault.note(&self.health);
                 }
                 if !fault.is_unreachable() {
-                    self.health.note_login(true);
+                    self.health.note_login(Some("Vault refuses the login"));
                     // Once a second is too often to log the same error.
                     let told = gate.failure.as_ref().map(|failure| failure.fault.to_string());
                     let text = fault.to_string();

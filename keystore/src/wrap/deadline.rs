@@ -54,25 +54,13 @@ impl<S: KeyStore> KeyStore for Deadline<S> {
         self.within(self.store.list(pattern, limit)).await
     }
 
-    fn state(&self) -> State {
-        self.store.state()
-    }
-
-    fn kind(&self) -> Kind {
-        self.store.kind()
-    }
-
-    fn description(&self) -> String {
-        self.store.description()
-    }
-
-    fn trouble(&self) -> Option<String> {
-        self.store.trouble()
-    }
-
-    fn logins(&self) -> Option<Logins> {
-        self.store.logins()
-    }
+    pass_on!(
+        state -> State,
+        kind -> Kind,
+        description -> String,
+        trouble -> Option<String>,
+        logins -> Option<Logins>
+    );
 }
 
 #[cfg(test)]
@@ -85,7 +73,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(10);
 
-    /// Keys in memory, after a pause.
+    /// A store in memory that makes a pause before each call.
     struct Slow {
         store: MemoryStore,
         pause: Duration,
@@ -117,7 +105,7 @@ mod tests {
         }
 
         fn kind(&self) -> Kind {
-            Kind::Memory
+            Kind::new(&"slow")
         }
 
         fn description(&self) -> String {
@@ -173,7 +161,7 @@ mod tests {
     fn what_the_store_within_says_of_itself_is_passed_on() {
         let store = slow(Duration::ZERO);
         assert_eq!(store.state(), State::Unavailable);
-        assert_eq!(store.kind(), Kind::Memory);
+        assert_eq!(store.kind(), Kind::new(&"slow"));
         assert_eq!(store.description(), "slow: here");
         assert_eq!(store.trouble().as_deref(), Some("it is slow"));
         assert_eq!(store.logins().unwrap().succeeded, 3);

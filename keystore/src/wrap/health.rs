@@ -2,51 +2,62 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kes_api::{KeyName, ListPattern};
-use parking_lot::Mutex;
 use tokio::task::{self, JoinHandle};
-use tokio::time::{self, Instant};
+use tokio::time;
 
+use self::monitor::Monitor;
+use crate::jitter::jitter;
 use crate::{Error, KeyStore, Kind, Limit, Logins, Page, State, Value};
 
-/// How often a store is checked.
+/// What is known of a store's health.
+pub(crate) mod monitor;
+
+/// The outage of a store.
+mod outage;
+
+/// Waiting for a store that is away for a moment.
+pub(crate) mod patience;
+
+/// How often a store is checked, unless it says otherwise.
 pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A check that takes longer counts as failed.
+/// A check that takes longer counts as failed, unless the store says otherwise.
 const CHECK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The pause before a check that a failed call has asked for, so that many failing calls do not
+/// cause many checks.
+const DOUBT_PAUSE: Duration = Duration::from_millis(200);
 
 /// A store that can be checked.
 pub trait Check: Send + Sync {
+    /// A check that takes longer counts as failed.
+    const DEADLINE: Duration = CHECK_DEADLINE;
+
     /// Checks the store with one cheap call, and returns the cause if it is not available. The
     /// call may hang: no second one is made meanwhile.
     fn check(&self) -> impl Future<Output = (State, Option<String>)> + Send;
+
+    /// The pause after a check.
+    fn interval(&self, _is_reachable: bool) -> Duration {
+        CHECK_INTERVAL
+    }
 }
 
 /// A store whose health is found out by a background task, which checks it at intervals and logs
 /// when it becomes unavailable, why, and when it is available again.
 pub struct Health<S> {
     store: Arc<S>,
-    /// The store in texts: `folder '/keys'`.
-    name: Arc<str>,
-    known: Arc<Mutex<Known>>,
+    monitor: Arc<Monitor>,
     watch: JoinHandle<()>,
 }
 
-/// What the last check found, and since when the next one is under way.
-struct Known {
-    state: State,
-    /// Why the store is not available.
-    cause: Option<String>,
-    checking_since: Option<Instant>,
-}
-
 impl<S: KeyStore + Check + 'static> Health<S> {
-    /// Watches a store, which texts call `name`. Until the first check its state is what the store
-    /// itself says. Must be called within a tokio runtime.
-    pub fn new(store: S, name: impl Into<Arc<str>>) -> Self {
-        let (state, store, name) = (store.state(), Arc::new(store), name.into());
-        let known = Arc::new(Mutex::new(Known { state, cause: None, checking_since: None }));
-        let watch = watch(Arc::clone(&store), Arc::clone(&name), Arc::clone(&known));
-        Self { store, name, known, watch: task::spawn(watch) }
+    /// Watches a store. What the checks find is in the monitor, to which the store may add what it
+    /// learns from its calls. Must be called within a tokio runtime.
+    pub fn new(store: S, monitor: Arc<Monitor>) -> Self {
+        let store = Arc::new(store);
+        let watch = watch(Arc::clone(&store), Arc::clone(&monitor));
+        Self { store, monitor, watch: task::spawn(watch) }
     }
 }
 
@@ -80,62 +91,44 @@ impl<S: KeyStore> KeyStore for Health<S> {
         self.store.list(pattern, limit).await
     }
 
-    /// What the last check found: at most some seconds old.
+    /// What the last check or call found: at most some seconds old.
     fn state(&self) -> State {
-        let known = self.known.lock();
-        match known.checking_since {
-            Some(since) if since.elapsed() > CHECK_DEADLINE => State::Unreachable,
-            _ => known.state,
-        }
+        self.monitor.state()
     }
 
-    fn kind(&self) -> Kind {
-        self.store.kind()
-    }
-
-    fn description(&self) -> String {
-        self.store.description()
-    }
-
-    /// Why the store is not available, if the last check found that.
+    /// Why the store is not available, as it was logged last.
     fn trouble(&self) -> Option<String> {
-        let cause = self.known.lock().cause.clone()?;
-        Some(format!("{} is not available: {cause}", self.name))
+        self.monitor.trouble()
     }
 
-    fn logins(&self) -> Option<Logins> {
-        self.store.logins()
-    }
+    pass_on!(kind -> Kind, description -> String, logins -> Option<Logins>);
 }
 
 /// Checks a store at intervals until it is aborted.
-async fn watch<S: KeyStore + Check>(store: Arc<S>, name: Arc<str>, known: Arc<Mutex<Known>>) {
-    let kind = store.kind();
-    let mut told = None;
-    let mut tell = |cause: Option<String>| {
-        match &cause {
-            same if *same == told => {}
-            Some(cause) => tracing::warn!("key store: {kind}: {name} is not available: {cause}"),
-            None => tracing::info!("key store: {kind}: {name} is available again"),
-        }
-        told = cause;
-    };
-    loop {
-        time::sleep(CHECK_INTERVAL).await;
-        known.lock().checking_since = Some(Instant::now());
-        let mut check = std::pin::pin!(store.check());
-        let (state, cause) = match time::timeout(CHECK_DEADLINE, check.as_mut()).await {
-            Ok(found) => found,
-            Err(_) => {
-                let hangs = format!("it did not answer within {} s", CHECK_DEADLINE.as_secs());
-                known.lock().cause = Some(hangs.clone());
-                tell(Some(hangs));
-                check.await
-            }
-        };
-        *known.lock() = Known { state, cause: cause.clone(), checking_since: None };
-        tell(cause);
+async fn watch<S: Check>(store: Arc<S>, monitor: Arc<Monitor>) {
+    if !monitor.is_checked() {
+        check(&*store, &monitor).await;
     }
+    loop {
+        let pause = store.interval(monitor.is_reachable());
+        if time::timeout(pause, monitor.doubt.notified()).await.is_ok() {
+            time::sleep(jitter(DOUBT_PAUSE)).await;
+        }
+        check(&*store, &monitor).await;
+    }
+}
+
+async fn check<S: Check>(store: &S, monitor: &Monitor) {
+    let mut check = std::pin::pin!(store.check());
+    let (state, cause) = match time::timeout(S::DEADLINE, check.as_mut()).await {
+        Ok(found) => found,
+        Err(_) => {
+            let hangs = format!("it did not answer within {} s", S::DEADLINE.as_secs());
+            monitor.found(State::Unreachable, Some(hangs));
+            check.await
+        }
+    };
+    monitor.found(state, cause);
 }
 
 #[cfg(test)]
@@ -148,7 +141,7 @@ mod tests {
 
     const WELL: State = State::Reachable { latency: Duration::ZERO };
 
-    /// Keys in memory, and checks that end as a test wants: `None` hangs.
+    /// A store in memory whose checks return what the test sets: `None` hangs.
     struct Checked {
         store: MemoryStore,
         found: watch::Receiver<Option<(State, Option<String>)>>,
@@ -184,7 +177,7 @@ mod tests {
         }
 
         fn kind(&self) -> Kind {
-            Kind::Memory
+            Kind::new(&"shelf")
         }
     }
 
@@ -193,7 +186,8 @@ mod tests {
     fn checked() -> (Health<Checked>, Found) {
         let (sender, found) = watch::channel(Some((WELL, None)));
         let store = Checked { store: MemoryStore::new(), found };
-        (Health::new(store, "shelf '7'"), sender)
+        let monitor = Monitor::opened(store.kind(), "shelf '7'", WELL);
+        (Health::new(store, Arc::new(monitor)), sender)
     }
 
     #[tokio::test(flavor = "multi_thread")]

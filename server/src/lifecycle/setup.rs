@@ -17,7 +17,7 @@ use super::error::SetupError;
 use super::state::Running;
 use crate::observe::logging;
 use crate::observe::metrics::Metrics;
-use crate::service::generation::{ApiSettings, Generation, Keys};
+use crate::service::generation::{ApiSettings, Generation, KeyStore, Keys};
 use crate::transport::tls;
 
 /// A checked configuration, of which nothing is opened yet.
@@ -104,6 +104,7 @@ impl Setup {
                 (location, Store::open(config).await.map_err(SetupError::Store)?)
             }
         };
+        let store = KeyStore::new(store, Arc::clone(metrics));
         let (keys, reopened) = match old.filter(|old| old.location == location) {
             Some(old) => (Arc::clone(&old.keys), Some((store, self.expiry))),
             None => {
@@ -129,7 +130,7 @@ pub(crate) struct Prepared {
     pub(crate) generation: Generation,
     /// The key store and the times of expiry that the keys continue with, if they are those of the
     /// generation before.
-    pub(crate) reopened: Option<(Store, Expiry)>,
+    pub(crate) reopened: Option<(KeyStore, Expiry)>,
     pub(crate) pending: PendingKeys,
 }
 

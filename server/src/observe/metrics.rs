@@ -9,8 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use kes_api::Operation;
 use kes_api::route::ROUTES;
-use kes_keys::StoreOperation;
-use kes_keystore::Logins;
+use kes_keystore::{Logins, StoreOperation};
 use parking_lot::Mutex;
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -239,6 +238,12 @@ impl kes_keys::Observer for Metrics {
         self.cache_misses.inc();
     }
 
+    fn invalid_record(&self) {
+        self.store_calls[StoreOperation::Read as usize].errors.inc();
+    }
+}
+
+impl kes_keystore::wrap::Meter for Metrics {
     fn store_call(
         &self,
         operation: StoreOperation,

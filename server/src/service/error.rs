@@ -4,7 +4,7 @@ use std::fmt;
 
 use kes_api::identity::NoIdentity;
 use kes_api::message::{self, Message};
-use kes_keys::StoreOperation;
+use kes_keystore::StoreOperation;
 use kes_policy::{Denied, WrongPermit};
 
 use super::budget::Exhausted;
@@ -365,7 +365,7 @@ mod tests {
     fn a_failure_of_the_key_store_is_told_by_what_was_tried_and_its_cause_is_in_the_log() {
         use kes_keystore::Error as Store;
         let name = kes_api::KeyName::parse("k").unwrap();
-        let (store, reason) = (kes_keystore::Kind::Vault, "a cause".to_owned());
+        let (store, reason) = (kes_keystore::Kind::new(&"vault"), "a cause".to_owned());
         for (operation, failed) in [
             (StoreOperation::Create, "failed to create key"),
             (StoreOperation::Read, "failed to read key"),
@@ -377,7 +377,7 @@ mod tests {
                 (Store::Exists { name }, 400, "key already exists", "key 'k' already exists"),
                 (Store::NotFound { name }, 404, "key does not exist", "key 'k' does not exist"),
                 (
-                    Store::Corrupt { store, name, reason: reason() },
+                    Store::Corrupt { store, name, reason: reason().into() },
                     502,
                     failed,
                     "key store: vault: key 'k' is damaged: a cause",

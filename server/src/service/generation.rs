@@ -3,13 +3,17 @@ use std::time::Duration;
 
 use kes_api::{Identity, Operation};
 use kes_keystore::Store;
+use kes_keystore::wrap::Metered;
 use kes_policy::Policies;
 
 use crate::observe::metrics::Metrics;
 use crate::transport::{Class, Peer};
 
 /// The keys of the server.
-pub(crate) type Keys = kes_keys::Keys<Store, Metrics>;
+pub(crate) type Keys = kes_keys::Keys<KeyStore, Metrics>;
+
+/// The key store of the server, whose calls are counted.
+pub(crate) type KeyStore = Metered<Store, Metrics>;
 
 /// What one configuration makes of the API. A reload replaces it whole; a request that has begun
 /// keeps its own.

@@ -2,7 +2,7 @@
 //! or its key store is at fault, and metrics.
 
 use kes_api::message::Message;
-use kes_keys::StoreOperation;
+use kes_keystore::StoreOperation;
 use prometheus::IntGauge;
 
 use super::answer::Answer;

@@ -16,7 +16,7 @@ use kes_policy::Policies;
 
 use super::budget::Budgets;
 use super::context::RequestContext;
-use super::generation::{ApiSettings, Generation, Keys};
+use super::generation::{ApiSettings, Generation, KeyStore, Keys};
 use super::router::{self, Routed};
 use super::{ApiService, BuildInfo};
 use crate::observe::logging::Logs;
@@ -30,7 +30,7 @@ impl ApiService {
         let metrics = Arc::new(Metrics::new());
         let minute = Duration::from_mins(1);
         let expiry = Expiry { any: minute, unused: minute, offline: Duration::ZERO };
-        let store = Store::Memory(MemoryStore::new());
+        let store = KeyStore::new(Store::Memory(MemoryStore::new()), Arc::clone(&metrics));
         let generation = Generation {
             policies,
             keys: Arc::new(Keys::new(store, expiry, Arc::clone(&metrics), SystemClock)),

@@ -9,7 +9,7 @@ use crate::testing::PausedClock;
 
 /// The keys of one server.
 struct Server {
-    keys: Keys<FakeStore, Notes, PausedClock>,
+    keys: Keys<Metered<FakeStore, Notes>, Notes, PausedClock>,
     notes: Arc<Notes>,
 }
 
@@ -26,7 +26,8 @@ fn usual() -> Expiry {
 impl Server {
     fn on(store: &FakeStore, expiry: Expiry) -> Self {
         let notes = Arc::new(Notes::default());
-        let keys = Keys::new(store.clone(), expiry, Arc::clone(&notes), PausedClock);
+        let metered = Metered::new(store.clone(), Arc::clone(&notes));
+        let keys = Keys::new(metered, expiry, Arc::clone(&notes), PausedClock);
         Self { keys, notes }
     }
 
@@ -312,7 +313,8 @@ async fn a_reload_in_the_same_place_keeps_the_keys_and_asks_the_new_login() {
     let server = Server::on(&old, usual());
     let data_key = server.generate("k").await.unwrap();
     let new = old.another_login();
-    server.keys.reconfigure(new.clone(), expiry(60, 60, 0));
+    let metered = Metered::new(new.clone(), Arc::clone(&server.notes));
+    server.keys.reconfigure(metered, expiry(60, 60, 0));
     take_away(&old);
     assert!(matches!(server.keys.state(), State::Reachable { .. }));
     server.opens("k", &data_key).await;

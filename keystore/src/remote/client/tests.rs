@@ -1,4 +1,4 @@
-//! The client with a protocol of the tests' own, which has nothing to do with Vault.
+//! The client with a protocol of its own that is not that of Vault.
 
 use std::sync::atomic::AtomicBool;
 
@@ -11,10 +11,10 @@ use super::*;
 
 const SECRET: &str = "MARKED-secret";
 
-/// A request with an API key. Whatever is not 2xx has a text as body.
+/// A request with an API key. The body of an answer that is not 2xx is a text.
 struct Note<'a> {
     request: Request,
-    /// How many answers came.
+    /// How many answers were received.
     answers: &'a AtomicUsize,
 }
 
@@ -32,6 +32,10 @@ impl Refusal for Text {
 
     fn is_not_done(&self, _: StatusCode) -> bool {
         self.0 == "busy"
+    }
+
+    fn is_closed(&self, _: StatusCode) -> bool {
+        self.0 == "closed"
     }
 }
 
@@ -166,7 +170,7 @@ async fn the_secret_follows_no_redirect_to_a_stranger() {
     assert!(shown.ends_with("that is not an endpoint of the configuration"), "{shown}");
     assert!(!shown.contains(SECRET), "{shown}");
     assert_eq!(stranger.requests().len(), 0);
-    // To another endpoint of the configuration it does.
+    // A redirect to another endpoint of the configuration is followed.
     let answer = send(&client(&[&node, &stranger]), request(Method::GET, true)).await.unwrap();
     assert_eq!(answer.endpoint, stranger.url());
 }

@@ -10,10 +10,10 @@ use tokio::time;
 use zeroize::Zeroizing;
 
 use super::super::call::Call;
-use super::super::jitter;
 use super::super::lock::{AGAIN, Claim, warn_of_leftover};
 use super::Creator;
 use crate::Error;
+use crate::jitter::jitter;
 
 /// A write without an answer is repeated until its claim is this old, and not later: what was sent
 /// by then is carried out, or never will be, before others take the claim for dead

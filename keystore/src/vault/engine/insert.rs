@@ -9,11 +9,11 @@ use tokio::time;
 
 use super::super::call::{Call, read, write};
 use super::super::fault::Fault;
-use super::super::jitter;
 use super::super::paths::Form;
 use super::Engine;
 use crate::Error;
 use crate::config::KvVersion;
+use crate::jitter::jitter;
 use crate::remote::{Answer, Field, from_json};
 
 /// How long a read looks for what was just written. Nodes lag by some 100 ms.
@@ -55,7 +55,7 @@ impl Engine {
                 // It is not known whether a write without an answer was carried out. A repeat is
                 // harmless and finds out.
                 Err(fault) if fault.is_unsure() && !repeated => {}
-                Err(fault) if patience.outlasts(&fault).await => {}
+                Err(fault) if patience.outlasts(fault.may_pass()).await => {}
                 Err(fault) => return self.refused(name, stored, &call, repeated, fault).await,
             }
             repeated = true;

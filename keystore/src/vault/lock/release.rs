@@ -9,8 +9,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time;
 
 use super::super::call::delete;
-use super::super::jitter;
 use super::{Claim, CreateLock, DEAD};
+use crate::jitter::jitter;
 
 /// Pause between two tries.
 pub(in crate::vault) const AGAIN: Duration = Duration::from_millis(250);

@@ -5,9 +5,9 @@ use std::time::Instant;
 use tokio::time;
 
 use super::super::client::Credentials;
-use super::super::jitter;
 use super::super::login::{self, Grant};
 use super::{LOGIN_PAUSE, Session, Token};
+use crate::jitter::jitter;
 
 impl Session {
     /// Renews or replaces the token in time, until this future is dropped.
@@ -54,7 +54,7 @@ impl Session {
                     break;
                 }
                 Err(fault) => {
-                    self.health.note_fault(&fault);
+                    fault.note(&self.health);
                     time::sleep(jitter(LOGIN_PAUSE)).await;
                 }
             }
@@ -83,7 +83,7 @@ impl Session {
     async fn log_in_eventually(&self, after: u64) {
         while let Err(fault) = self.log_in(after).await {
             if fault.is_unreachable() {
-                // The watch of Vault's health notices its return first. But a login may fail while
+                // The checks of Vault's health notice its return first. But a login may fail while
                 // Vault is healthy, so it is tried from time to time in any case.
                 let _ = time::timeout(LOGIN_PAUSE * 2, self.health.reachable()).await;
             }
