@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kes_api::{Operation, message};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::ClientConfig;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
@@ -199,24 +200,16 @@ impl Repeat {
 
 /// The path of a call. The resource is escaped, so that it is one segment.
 fn path(operation: Operation, resource: &str) -> Result<String, Error> {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    /// What a URL reserves is escaped, except for the `*` of patterns.
+    const ESCAPED: &AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'*');
 
     // URLs cannot contain these two segments, even escaped.
     if matches!(resource, "." | "..") {
         let message = invalid(operation, resource);
         return Err(Error::Status { status: message.status, message: message.text.into_owned() });
     }
-    let mut path = String::from(operation.route().path);
-    for byte in resource.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'*') {
-            path.push(char::from(byte));
-        } else {
-            path.push('%');
-            path.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            path.push(char::from(DIGITS[usize::from(byte & 15)]));
-        }
-    }
-    Ok(path)
+    Ok(format!("{}{}", operation.route().path, utf8_percent_encode(resource, ESCAPED)))
 }
 
 /// The server's answer to an invalid name.
@@ -242,6 +235,12 @@ mod tests {
             ("a%2Fb", "/v1/key/describe/a%252Fb"),
             ("../x?y#z", "/v1/key/describe/..%2Fx%3Fy%23z"),
             ("é", "/v1/key/describe/%C3%A9"),
+            ("-_.~*", "/v1/key/describe/-_.~*"),
+            (
+                " !\"#$%&'()+,/:;<=>?@[\\]^`{|}\0\u{7f}",
+                "/v1/key/describe/%20%21%22%23%24%25%26%27%28%29%2B%2C%2F%3A%3B%3C%3D%3E%3F%40%5B%5C\
+                 %5D%5E%60%7B%7C%7D%00%7F",
+            ),
             ("", "/v1/key/describe/"),
         ] {
             assert_eq!(path(Operation::DescribeKey, resource).unwrap(), expected);

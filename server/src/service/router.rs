@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use kes_api::Route;
+use percent_encoding::percent_decode_str;
 
 /// The result of routing a path.
 #[derive(Debug)]
@@ -96,23 +97,20 @@ fn with_query(path: String, query: Option<&str>) -> String {
     }
 }
 
-/// Decodes `%XX`; `None` if a `%` is not followed by two hex digits.
+/// Decodes `%XX`; `None` if a `%` is not followed by two hex digits, which the library would keep as
+/// they are.
 fn percent_decode(path: &str) -> Option<Cow<'_, str>> {
-    if !path.contains('%') {
-        return Some(Cow::Borrowed(path));
+    let mut parts = path.split('%').skip(1).peekable();
+    if parts.peek().is_none() {
+        return Some(Cow::Borrowed(path)); // most paths; the library would check that it is UTF-8
     }
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let mut digit = || char::from(rest.next()?).to_digit(16);
-            let value = digit()? * 16 + digit()?;
-            bytes.push(u8::try_from(value).expect("two hex digits are a byte"));
-        } else {
-            bytes.push(byte);
-        }
-    }
-    Some(Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()))
+    parts.all(starts_with_two_hex_digits).then(|| percent_decode_str(path).decode_utf8_lossy())
+}
+
+fn starts_with_two_hex_digits(text: &str) -> bool {
+    text.as_bytes()
+        .first_chunk()
+        .is_some_and(|[high, low]| high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -146,7 +144,17 @@ mod tests {
 
     #[test]
     fn broken_escapes_are_told() {
-        for path in ["/%zz", "/v1/key/create/%", "/v1/key/create/a%1", "/v1/key/create/%+1"] {
+        for path in [
+            "/%zz",
+            "/v1/key/create/%",
+            "/v1/key/create/a%1",
+            "/v1/key/create/%+1",
+            "/v1/key/create/%%41",
+            "/v1/key/create/%4%41",
+            "/v1/key/create/%41%",
+            "/v1/key/create/%4é",
+            "/v1/key/create/%é",
+        ] {
             assert!(matches!(route(path, None), Routed::BadEscape), "{path}");
         }
     }
