@@ -74,12 +74,24 @@ pub struct Loaded {
 /// # Errors
 /// [`Errors`] with all mistakes of the file, or why it cannot be read.
 pub fn load(path: &Path, env: &dyn Environment) -> Result<Loaded, Errors> {
+    load_in_steps(path, env, &|| ())
+}
+
+/// As [`load`], in steps of about ten microseconds of work, with a call of `pause` after each.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_in_steps(
+    path: &Path,
+    env: &dyn Environment,
+    pause: &dyn Fn(),
+) -> Result<Loaded, Errors> {
     let bytes = read_file(path).map_err(|reason| Errors::Open { path: path.to_owned(), reason })?;
     let too_large = u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE_BYTES);
     let loaded = if too_large {
         Err(Errors::from(Mistake::of_file(None, "the file is larger than 16 MiB")))
     } else {
-        decode(&bytes).map_err(Errors::from).and_then(|text| parse_of(text, env, Some(path)))
+        decode(&bytes).map_err(Errors::from).and_then(|text| parse_of(text, env, Some(path), pause))
     };
     loaded.map_err(|errors| errors.in_file(path))
 }
@@ -101,20 +113,18 @@ fn decode(bytes: &[u8]) -> Result<&str, Mistake> {
 /// # Errors
 /// [`Errors`] with all mistakes of the text.
 pub fn parse(text: &str, env: &dyn Environment) -> Result<Loaded, Errors> {
-    parse_of(text, env, None)
+    parse_of(text, env, None, &|| ())
 }
 
 /// Checks a text, which may come from a file.
-fn parse_of(text: &str, env: &dyn Environment, file: Option<&Path>) -> Result<Loaded, Errors> {
-    let tree = yaml::parse(text)?;
-    read::config(&tree, env, file)
-}
-
-/// Lets other threads use this core. Reading a file of a thousand policies takes milliseconds, and
-/// a reload does it while requests are served: on few cores the scheduler would let them wait for a
-/// whole time slice.
-fn give_way() {
-    std::thread::yield_now();
+fn parse_of(
+    text: &str,
+    env: &dyn Environment,
+    file: Option<&Path>,
+    pause: &dyn Fn(),
+) -> Result<Loaded, Errors> {
+    let tree = yaml::parse(text, pause)?;
+    read::config(&tree, env, file, pause)
 }
 
 /// Reads a file into a buffer that is wiped: it may contain the credentials of the key store.

@@ -30,8 +30,9 @@ pub(crate) fn config(
     document: &Document,
     env: &dyn Environment,
     file: Option<&Path>,
+    pause: &dyn Fn(),
 ) -> Result<Loaded, Errors> {
-    let context = Context::new(env, file.map(Arc::from));
+    let context = Context::new(env, file.map(Arc::from), pause);
     let config = context.root(&document.root).section("").and_then(root);
     if let Some(line) = document.next {
         context.warn(line, "a second document begins here; it is ignored, with all that follows");

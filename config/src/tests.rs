@@ -261,6 +261,23 @@ fn what_the_files_to_accept_say() {
     assert_eq!(keys, ["minio-default", "tenant-1"]);
 }
 
+/// The server lets requests run in the pauses.
+#[test]
+fn a_large_file_is_read_in_short_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.yml");
+    let mut text = format!("{HEAD}policy:\n");
+    for policy in 0..1_000 {
+        text += &format!("  p{policy}:\n    allow: [/v1/status, /v1/metrics, '/v1/key/list/*']\n");
+    }
+    fs::write(&file, text).unwrap();
+    let pauses = std::cell::Cell::new(0);
+    load_in_steps(&file, &env, &|| pauses.set(pauses.get() + 1)).unwrap();
+    // Nine events for each policy, 64 in a step; then each policy is a step.
+    let expected = 9_000 / 64 + 1_000;
+    assert!((expected..2 * expected).contains(&pauses.get()), "{} pauses", pauses.get());
+}
+
 #[test]
 fn a_file_that_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();

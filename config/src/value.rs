@@ -29,6 +29,7 @@ pub(crate) struct Context<'a> {
     referred: RefCell<HashSet<String>>,
     /// The file that the text came from.
     file: Option<Arc<Path>>,
+    pause: &'a dyn Fn(),
     mistakes: RefCell<Notes<Mistake>>,
     warnings: RefCell<Notes<Warning>>,
 }
@@ -56,10 +57,14 @@ pub(crate) struct Value<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(env: &'a dyn Environment, file: Option<Arc<Path>>) -> Self {
+    pub(crate) fn new(
+        env: &'a dyn Environment,
+        file: Option<Arc<Path>>,
+        pause: &'a dyn Fn(),
+    ) -> Self {
         let referred = RefCell::default();
         let (mistakes, warnings) = (RefCell::default(), RefCell::default());
-        Self { env, referred, file, mistakes, warnings }
+        Self { env, referred, file, pause, mistakes, warnings }
     }
 
     pub(crate) fn root(&'a self, node: &'a Node) -> Value<'a> {
@@ -108,6 +113,11 @@ impl<T> Default for Notes<T> {
 }
 
 impl<'a> Value<'a> {
+    /// Ends a step of work.
+    pub(crate) fn pause(&self) {
+        (self.context.pause)();
+    }
+
     pub(crate) fn mistake(&self, text: impl Into<String>) -> AlreadyReported {
         self.mistake_at(self.line, text)
     }

@@ -18,8 +18,8 @@ const MAX_NODES: usize = 1_000_000;
 /// the ten lines of an alias bomb expand to 10^10 nodes.
 const MAX_ALIASED_NODES: u64 = 1_000_000;
 
-/// How many events are read before other threads may use the core: about ten microseconds of work.
-const UNBROKEN: u32 = 64;
+/// How many events are read in one step: about ten microseconds of work.
+const STEP: u32 = 64;
 
 /// A node of the tree, with aliases and merge keys resolved.
 pub(crate) struct Node {
@@ -57,8 +57,9 @@ pub(crate) struct Document {
     pub(crate) next: Option<usize>,
 }
 
-/// Reads the first document of a text; the rest is ignored, as in the reference server.
-pub(crate) fn parse(text: &str) -> Result<Document, Mistake> {
+/// Reads the first document of a text; the rest is ignored, as in the reference server. Calls
+/// `pause` after each step.
+pub(crate) fn parse(text: &str, pause: &dyn Fn()) -> Result<Document, Mistake> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut options = Options::default();
     options.block_nesting_limit = MAX_DEPTH;
@@ -68,7 +69,8 @@ pub(crate) fn parse(text: &str) -> Result<Document, Mistake> {
         anchors: HashMap::new(),
         nodes: 0,
         aliased: 0,
-        unbroken: 0,
+        pause,
+        events_of_step: 0,
     };
     loop {
         let (event, line) = composer.next()?;
@@ -105,16 +107,16 @@ struct Composer<'t> {
     nodes: usize,
     /// The number of nodes that the aliases so far expand to.
     aliased: u64,
-    /// The number of events since other threads could use the core.
-    unbroken: u32,
+    pause: &'t dyn Fn(),
+    events_of_step: u32,
 }
 
 impl<'t> Composer<'t> {
     fn next(&mut self) -> Result<(Event<'t>, usize), Mistake> {
-        self.unbroken += 1;
-        if self.unbroken == UNBROKEN {
-            self.unbroken = 0;
-            crate::give_way();
+        self.events_of_step += 1;
+        if self.events_of_step == STEP {
+            self.events_of_step = 0;
+            (self.pause)();
         }
         match self.events.next_event() {
             Some(Ok((event, span))) => Ok((event, span.start.line())),

@@ -13,7 +13,7 @@ pub(super) fn read(
     let mut policies = Vec::new();
     let mut result = Ok(());
     for (name, value) in value.entries("a map with the policies by name")? {
-        crate::give_way();
+        value.pause(); // a policy of many patterns is a step of its own
         if fields::below("policy.*").contains(&name) && value.is_given() && !value.is_map() {
             let text =
                 "is a field of a policy, not the name of one: indent it below the policy's name";

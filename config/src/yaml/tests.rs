@@ -3,6 +3,10 @@
 use super::*;
 use proptest::prelude::*;
 
+fn parse(text: &str) -> Result<Document, Mistake> {
+    super::parse(text, &|| ())
+}
+
 /// The tree in one line: `{a@1: 'x'@1, l@2: [~@3]@3}`.
 fn shown(node: &Node) -> String {
     let kind = match &node.kind {

@@ -41,7 +41,10 @@ impl Setup {
     /// Reads a file, and logs its warnings.
     pub(crate) async fn of_file(path: PathBuf) -> Result<Self, SetupError> {
         blocking(move || {
-            let loaded = kes_config::load(&path, &kes_config::ProcessEnvironment)
+            // A reload reads a file of a thousand policies in milliseconds, while requests are
+            // served: on few cores the scheduler would let them wait for a whole time slice.
+            let env = kes_config::ProcessEnvironment;
+            let loaded = kes_config::load_in_steps(&path, &env, &std::thread::yield_now)
                 .map_err(SetupError::Config)?;
             for warning in &loaded.warnings {
                 tracing::warn!("{}", warning.in_file(&path));
