@@ -19,6 +19,9 @@ mod setup;
 /// Takes over a changed configuration or certificate.
 mod reload;
 
+/// Changes of the certificate files.
+mod watch;
+
 /// Signals.
 mod signals;
 

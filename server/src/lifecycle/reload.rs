@@ -12,8 +12,8 @@ use super::error::SetupError;
 use super::setup::{Prepared, Setup};
 use super::state::Running;
 use super::systemd;
+use super::watch::{Fingerprint, changed};
 use crate::service::generation::Generation;
-use crate::transport::tls::watch::{Fingerprint, changed};
 use crate::transport::tls::{self, Loaded, expiry};
 
 /// The reloads of a server: one after the other, each in a task of its own, since a file that it

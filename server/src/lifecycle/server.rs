@@ -19,6 +19,7 @@ use super::setup::{PendingKeys, Prepared, Setup};
 use super::signals::{Signal, Signals};
 use super::state::Running;
 use super::systemd;
+use super::watch::Fingerprint;
 use crate::observe::logging::Logs;
 use crate::observe::logging::repeats::{self, Repeats};
 use crate::observe::metrics::Metrics;
@@ -28,7 +29,6 @@ use crate::transport::Endpoint;
 use crate::transport::listener::{Listener, Listening};
 use crate::transport::tls::current::CurrentTls;
 use crate::transport::tls::expiry::Expiry;
-use crate::transport::tls::watch::Fingerprint;
 
 /// How long running requests may go on when the server shuts down (contract `config.md`, While it
 /// runs).

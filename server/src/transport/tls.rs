@@ -17,9 +17,6 @@ use self::verifier::ClientCertificates;
 /// The configuration in use.
 pub(crate) mod current;
 
-/// Changes of the certificate files.
-pub(crate) mod watch;
-
 /// Warnings of certificates that expire.
 pub(crate) mod expiry;
 

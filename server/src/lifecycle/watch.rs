@@ -8,6 +8,8 @@ use std::time::Duration;
 use rustix::fs::Stat;
 use tokio::time::Instant;
 
+use super::blocking::blocking;
+
 /// How often the files' metadata is compared. A stat of three files costs some microseconds.
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -16,7 +18,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const REREAD: Duration = Duration::from_secs(15 * 60);
 
 /// The metadata of a set of files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint(Vec<Option<FileState>>);
 
 /// Device, inode, size, and the times at which content and inode changed.
@@ -59,9 +61,7 @@ pub(crate) async fn changed(files: impl Fn() -> Vec<PathBuf>, seen: &Fingerprint
     loop {
         ticks.tick().await;
         let files = files();
-        // A network mount may hang, and must not block the runtime.
-        let now = tokio::task::spawn_blocking(move || Fingerprint::of(&files)).await;
-        let now = now.unwrap_or_default();
+        let now = blocking(move || Fingerprint::of(&files)).await;
         if now != *seen || Instant::now() >= reread {
             return now;
         }
