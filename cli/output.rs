@@ -23,10 +23,9 @@ use std::os::fd::AsFd as _;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, Result};
-use base64::Engine as _;
+use base64_simd::STANDARD;
 use clap::builder::StyledStr;
 use kes_api::SecretBytes;
-use kes_api::bytes::BASE64;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -128,15 +127,16 @@ impl Output {
         self.print(&clean_json(json))
     }
 
-    /// Prints secret text that ends with a newline. It bypasses the buffer of standard output,
-    /// which is not wiped.
+    /// Prints the parts of a secret text that ends with a newline. They bypass the buffer of
+    /// standard output, which is not wiped.
     ///
     /// # Errors
     /// As [`Self::print`].
-    pub(crate) fn secret(&mut self, text: &[u8]) -> Result<()> {
+    pub(crate) fn secret(&mut self, parts: &[&[u8]]) -> Result<()> {
         written(self.stream.flush())?;
         let stdout = io::stdout().as_fd().try_clone_to_owned()?;
-        written(File::from(stdout).write_all(text))
+        let mut stdout = File::from(stdout);
+        parts.iter().try_for_each(|part| written(stdout.write_all(part)))
     }
 
     /// Prints a line `label: base64` for each of these, as [`Self::secret`] does.
@@ -145,14 +145,8 @@ impl Output {
     /// As [`Self::print`].
     pub(crate) fn secret_fields(&mut self, fields: &[(&str, &SecretBytes)]) -> Result<()> {
         for (label, bytes) in fields {
-            // Allocated at full size: a text that grows leaves an unwiped copy behind.
-            let length = label.len() + bytes.expose().len().div_ceil(3) * 4 + 3;
-            let mut line = Zeroizing::new(String::with_capacity(length));
-            line.push_str(label);
-            line.push_str(": ");
-            BASE64.encode_string(bytes.expose(), &mut line);
-            line.push('\n');
-            self.secret(line.as_bytes())?;
+            let text = Zeroizing::new(STANDARD.encode_to_string(bytes.expose()));
+            self.secret(&[label.as_bytes(), b": ", text.as_bytes(), b"\n"])?;
         }
         Ok(())
     }

@@ -3,7 +3,6 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use base64::Engine as _;
 use prost::Message;
 use serde_json::json;
 
@@ -99,15 +98,17 @@ fn every_ciphertext_is_decrypted_and_none_that_was_changed() {
             let reply = client.send("PUT", &path, &body.to_string()).await;
             assert_eq!(reply.json(), json!({ "plaintext": vector.plaintext }), "{what}");
 
-            let mut bytes = BASE64.decode(&vector.ciphertext).unwrap();
+            let mut bytes = BASE64.decode_to_vec(&vector.ciphertext).unwrap();
             *bytes.last_mut().unwrap() ^= 1;
-            let body = json!({ "ciphertext": BASE64.encode(bytes), "context": vector.context });
+            let body =
+                json!({ "ciphertext": BASE64.encode_to_string(bytes), "context": vector.context });
             let reply = client.send("PUT", &path, &body.to_string()).await;
             let message = "decryption failed: ciphertext is not authentic".to_owned();
             assert_eq!(reply.error(), (400, message.clone()), "{what}");
 
-            let context =
-                BASE64.encode([&BASE64.decode(&vector.context).unwrap()[..], b"x"].concat());
+            let context = BASE64.encode_to_string(
+                [&BASE64.decode_to_vec(&vector.context).unwrap()[..], b"x"].concat(),
+            );
             let body = json!({ "ciphertext": vector.ciphertext, "context": context });
             let reply = client.send("PUT", &path, &body.to_string()).await;
             assert_eq!(reply.error(), (400, message), "{what}");
@@ -121,9 +122,9 @@ fn decoded(server: &Server, name: &str) -> KeyVersion {
     let mode = std::fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o600, "{name}");
     let text = std::fs::read_to_string(&file).unwrap();
-    let version = KeyVersion::decode(&*BASE64.decode(&text).unwrap()).unwrap();
+    let version = KeyVersion::decode(&*BASE64.decode_to_vec(&text).unwrap()).unwrap();
     // Nothing but the fields that are known, each in its place.
-    assert_eq!(BASE64.encode(version.encode_to_vec()), text, "{name}");
+    assert_eq!(BASE64.encode_to_string(version.encode_to_vec()), text, "{name}");
     version
 }
 
@@ -144,7 +145,7 @@ fn what_is_written_can_be_read_by_another() {
         let [created, another, imported] =
             ["created", "another", "imported"].map(|name| decoded(&server, name));
         assert_eq!(imported.key.as_ref().unwrap().r#type, 2);
-        assert_eq!(BASE64.encode(&imported.key.as_ref().unwrap().key), vector.key);
+        assert_eq!(BASE64.encode_to_string(&imported.key.as_ref().unwrap().key), vector.key);
         let mut secrets = std::collections::HashSet::new();
         for (name, version) in
             [("created", &created), ("another", &another), ("imported", &imported)]
@@ -167,7 +168,7 @@ fn what_is_written_can_be_read_by_another() {
         // An HMAC by the stored HMAC key, computed by another implementation.
         let reply = client.send("PUT", "/v1/key/hmac/created", r#"{"message":"aGk="}"#).await;
         let tag = hmac_sha256(&created.hmac_key.unwrap().key, b"hi");
-        assert_eq!(reply.json(), json!({ "hmac": BASE64.encode(tag) }));
+        assert_eq!(reply.json(), json!({ "hmac": BASE64.encode_to_string(tag) }));
         assert_eq!(std::fs::read_dir(server.file("keys")).unwrap().count(), 3, "no file is left");
     });
 }
@@ -216,7 +217,7 @@ fn a_damaged_key_is_told_and_does_not_touch_the_others() {
         let json_half = &Vectors::read().key("json-aes256").value[..60].to_owned();
         let short_key = KeyVersion {
             key: Some(SecretKey { key: vec![7; 31], r#type: 1 }),
-            ..KeyVersion::decode(&*BASE64.decode(&good.value).unwrap()).unwrap()
+            ..KeyVersion::decode(&*BASE64.decode_to_vec(&good.value).unwrap()).unwrap()
         };
         let strange = KeyVersion {
             key: Some(SecretKey { key: vec![7; 32], r#type: 9 }),
@@ -227,8 +228,8 @@ fn a_damaged_key_is_told_and_does_not_touch_the_others() {
             ("half-json", json_half.clone()),
             ("empty", String::new()),
             ("text", "no stored key".to_owned()),
-            ("short", BASE64.encode(short_key.encode_to_vec())),
-            ("strange", BASE64.encode(strange.encode_to_vec())),
+            ("short", BASE64.encode_to_string(short_key.encode_to_vec())),
+            ("strange", BASE64.encode_to_string(strange.encode_to_vec())),
             ("no-object", "[1]".to_owned()),
         ];
         for (name, value) in &damaged {

@@ -4,7 +4,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use base64::Engine as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Bytes;
 use kes_testkit::wait;
@@ -44,7 +43,7 @@ impl Mark {
     }
 
     fn base64(&self) -> String {
-        BASE64.encode(&self.bytes)
+        BASE64.encode_to_string(&self.bytes)
     }
 
     fn as_str(&self) -> &str {
@@ -65,7 +64,7 @@ impl Mark {
         for before in 0..3 {
             let padded = [&vec![0; before][..], &self.bytes].concat();
             for text in
-                [BASE64.encode(&padded), base64::engine::general_purpose::URL_SAFE.encode(&padded)]
+                [BASE64.encode_to_string(&padded), base64_simd::URL_SAFE.encode_to_string(&padded)]
             {
                 let start = (before * 8).div_ceil(6);
                 let end = padded.len() * 8 / 6;
@@ -104,7 +103,7 @@ fn a_mark_is_found_in_every_form() {
         for told in [
             text.clone(),
             hex(&text).into_bytes(),
-            BASE64.encode(&text).into_bytes(),
+            BASE64.encode_to_string(&text).into_bytes(),
             format!("{text:?}").into_bytes(),
         ] {
             assert!(mark.stands_in(&told));
@@ -205,7 +204,7 @@ async fn work(server: &Server, client: &mut Client) -> Work {
 
     // A data key is told once, to who asked.
     let generated = client.send("PUT", "/v1/key/generate/k", "").await.json();
-    let bytes = BASE64.decode(generated["plaintext"].as_str().unwrap()).unwrap();
+    let bytes = BASE64.decode_to_vec(generated["plaintext"].as_str().unwrap()).unwrap();
     work.marks.push(Mark { name: "a data key", bytes });
 
     // Keys that the server made, as they stand in the key store.

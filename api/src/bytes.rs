@@ -1,18 +1,12 @@
-//! Byte strings that may be secret: base64 in JSON, wiped when dropped.
+//! Byte strings that may be secret: base64 in JSON, wiped when dropped and when they grow.
 
-use base64::alphabet;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use base64::{DecodeError, Engine as _};
+use std::io;
+
+use base64_simd::{STANDARD, forgiving_decode_inplace};
+use bytes::Bytes;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::{Zeroize, ZeroizeOnDrop, optimization_barrier};
-
-/// Standard base64 with padding (RFC 4648, section 4). Like the reference's decoder it ignores the
-/// unused bits before the padding.
-pub const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
-);
 
 /// Bytes that may be key material or plaintext. They are wiped when dropped and have neither
 /// `Debug` nor `Clone`; [`SecretBytes::expose`] gives access to them.
@@ -29,6 +23,41 @@ impl SecretBytes {
         Self(bytes)
     }
 
+    /// An empty buffer with room for so many bytes.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+
+    /// Appends bytes. If the buffer has to grow, its old memory is wiped. The caller's copy is not.
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        let needed = self.0.len() + bytes.len();
+        if needed > self.0.capacity() {
+            // At least doubled, so that many small pieces are not copied many times.
+            let mut grown = Self::with_capacity(needed.max(2 * self.0.len()));
+            grown.0.extend_from_slice(&self.0);
+            *self = grown;
+        }
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Appends a piece of a body and wipes the piece, as [`wipe`] does.
+    ///
+    /// # Errors
+    /// [`TooLong`] if there would be more than `limit` bytes. Then nothing is appended.
+    pub fn absorb(&mut self, piece: Bytes, limit: usize) -> Result<(), TooLong> {
+        let fits = self.0.len() + piece.len() <= limit;
+        if fits {
+            self.extend_from_slice(&piece);
+        }
+        wipe(piece);
+        if fits { Ok(()) } else { Err(TooLong) }
+    }
+
+    /// How many bytes it holds without growing.
+    pub const fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
     /// The bytes.
     pub fn expose(&self) -> &[u8] {
         &self.0
@@ -39,51 +68,55 @@ impl SecretBytes {
         std::mem::take(&mut self.0)
     }
 
-    /// Decodes base64 (contract `api.md`, Bodies): line breaks are skipped.
+    /// Decodes standard base64 with padding (contract `api.md`, Bodies). Line breaks are skipped. As
+    /// in Go, the unused bits of the last digit need not be zero.
     ///
     /// # Errors
-    /// [`DecodeError`] for any other text that is not standard base64 with padding. The error
-    /// contains a byte of the text: do not print it if the text is secret.
-    pub fn from_base64(text: &[u8]) -> Result<Self, DecodeError> {
-        // Allocated at full size: a vector that grows leaves an unwiped copy behind.
-        let mut bytes = Self(Vec::with_capacity(text.len() / 4 * 3 + 3 + HEADROOM));
-        // Try without removing line breaks first: hardly any text has them.
-        let Err(error) = decode(text, &mut bytes.0) else { return Ok(bytes) };
-        if memchr::memchr2(b'\r', b'\n', text).is_none() {
-            return Err(error);
+    /// [`InvalidBase64`] for any other text.
+    pub fn from_base64(text: &[u8]) -> Result<Self, InvalidBase64> {
+        // At full size: the decoder would let the vector grow by itself, which wipes nothing.
+        let mut bytes = Self::with_capacity(text.len() / 4 * 3 + 3 + HEADROOM);
+        // Hardly any text has line breaks or unused bits.
+        if STANDARD.decode_append(text, &mut bytes.0).is_ok() {
+            return Ok(bytes);
         }
-        let mut joined = Self(Vec::with_capacity(text.len()));
-        joined.0.extend(text.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')));
         bytes.zeroize();
-        decode(&joined.0, &mut bytes.0)?;
+        let mut digits = Self::with_capacity(text.len());
+        digits.0.extend(text.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')));
+        // The forgiving decoder would also skip other white space and do without the padding.
+        if !digits.0.len().is_multiple_of(4) || digits.0.iter().any(u8::is_ascii_whitespace) {
+            return Err(InvalidBase64);
+        }
+        let decoded = forgiving_decode_inplace(&mut digits.0).map_err(|_| InvalidBase64)?;
+        bytes.0.extend_from_slice(decoded);
         Ok(bytes)
     }
 }
 
-/// Decodes a text without line breaks and appends the bytes. Only the last four characters can have
-/// padding; if there are many others, vector instructions decode them.
-fn decode(text: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
-    let whole = if text.len() < LARGE { 0 } else { (text.len() - 1) / 4 * 4 };
-    let (head, tail) = text.split_at(whole);
-    let is_read = base64_simd::STANDARD_NO_PAD.decode_append(head, out).is_ok()
-        && BASE64.decode_vec(tail, out).is_ok();
-    // On failure the plain decoder runs, whose error has the position.
-    if is_read { Ok(()) } else { BASE64.decode_vec(text, out) }
-}
-
-/// Appends the base64 text of bytes.
-pub(crate) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
-    if bytes.len() < LARGE {
-        let start = out.len();
-        out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-        BASE64.encode_slice(bytes, &mut out[start..]).expect("the length was computed");
-    } else {
-        base64_simd::STANDARD.encode_append(bytes, out);
+/// Wipes a piece of a body, unless somebody shares its memory: a connection overwrites its read
+/// buffer with what it reads later.
+pub fn wipe(piece: Bytes) {
+    if let Ok(mut piece) = piece.try_into_mut() {
+        piece.fill(0);
+        optimization_barrier(piece.as_ref());
     }
 }
 
-/// From this many bytes on, vector instructions are faster, detecting them included.
-const LARGE: usize = 256;
+/// A body is longer than its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body is too long")]
+pub struct TooLong;
+
+/// A text that is not standard base64 with padding. The error does not say where, because the text
+/// may be secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a byte string is not standard base64")]
+pub struct InvalidBase64;
+
+/// Appends the base64 text of bytes. The caller has made room for it.
+pub(crate) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
+    STANDARD.encode_append(bytes, out);
+}
 
 impl Zeroize for SecretBytes {
     /// Overwrites the whole capacity and sets the length to 0.
@@ -111,6 +144,18 @@ impl From<Vec<u8>> for SecretBytes {
     }
 }
 
+/// Lets a serializer write into it.
+impl io::Write for SecretBytes {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Lets a response own its buffer, which is wiped when all of it has been sent.
 impl AsRef<[u8]> for SecretBytes {
     fn as_ref(&self) -> &[u8] {
@@ -120,7 +165,7 @@ impl AsRef<[u8]> for SecretBytes {
 
 impl Serialize for SecretBytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut text = BASE64.encode(&self.0);
+        let mut text = STANDARD.encode_to_string(&self.0);
         let result = serializer.serialize_str(&text);
         text.zeroize();
         result
@@ -139,9 +184,7 @@ impl<'de> Deserialize<'de> for SecretBytes {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<SecretBytes, E> {
-                // The decoder's own error contains a byte of the text.
-                SecretBytes::from_base64(text.as_bytes())
-                    .map_err(|_| E::custom("a byte string is not standard base64"))
+                SecretBytes::from_base64(text.as_bytes()).map_err(E::custom)
             }
 
             fn visit_unit<E: de::Error>(self) -> Result<SecretBytes, E> {
@@ -158,75 +201,170 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn decode(text: impl AsRef<[u8]>) -> Option<Vec<u8>> {
+        SecretBytes::from_base64(text.as_ref()).ok().map(SecretBytes::into_inner)
+    }
+
+    /// Decodes digit by digit.
+    fn decode_slowly(text: &[u8]) -> Option<Vec<u8>> {
+        const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let text: Vec<u8> =
+            text.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+        if !text.len().is_multiple_of(4) {
+            return None;
+        }
+        let padding = text.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
+        let mut bits: u32 = 0;
+        let mut bytes = Vec::new();
+        for (at, digit) in text[..text.len() - padding].iter().enumerate() {
+            let value = DIGITS.iter().position(|known| known == digit)?;
+            bits = bits << 6 | u32::try_from(value).unwrap();
+            // After the second, third and fourth digit of a group, a byte is complete.
+            if at % 4 > 0 {
+                bytes.push((bits >> (2 * (3 - at % 4)) & 0xff) as u8);
+            }
+        }
+        Some(bytes)
+    }
+
     #[test]
     fn base64_of_the_contract() {
         for (text, bytes) in [
             ("", b"".as_slice()),
+            ("\r\n", b""),
             ("aGVsbG8=", b"hello"),
             ("aGVs\r\nbG8=\n", b"hello"),
             ("aGVsbG8\n=", b"hello"),
+            ("aGk\r=\r", b"hi"),
+            ("a\nG\nk\n=\n", b"hi"),
+            ("aA=\n=", b"h"),
             ("aGVsbG9=", b"hello"), // unused bits before the padding
+            ("aGl=", b"hi"),
+            ("aP==", b"h"),
+            ("/+8=", b"\xff\xef"),
         ] {
-            assert_eq!(
-                SecretBytes::from_base64(text.as_bytes()).unwrap().expose(),
-                bytes,
-                "{text}"
-            );
+            assert_eq!(decode(text).as_deref(), Some(bytes), "{text}");
         }
-        for bad in ["***", "aGVsbG8", "aGVsbG8 =", "aGVsbG8==", "a", "=", "-_8=", "aGVs bG8="] {
-            assert!(SecretBytes::from_base64(bad.as_bytes()).is_err(), "{bad}");
+        for bad in [
+            "***",
+            "aGVsbG8",
+            "aGVsbG8 =",
+            "aGVsbG8==",
+            "a",
+            "aa",
+            "aaa",
+            "=",
+            "==",
+            "===",
+            "====",
+            "a===",
+            "aaaa=",
+            "aaaa====",
+            "aG=k",
+            "aGk=aGk=",
+            "aA==aA==",
+            "-_8=",
+            "aGVs bG8=",
+            " ",
+            "    ",
+            "aGk\t",
+            "aGk\u{c}",
+            "aGk\u{b}",
+            "aG\0k",
+            "aGk=\0",
+            "aGk=\n=",
+            "a\n===",
+            "aGké",
+        ] {
+            assert_eq!(decode(bad), None, "{bad}");
+            assert_eq!(decode_slowly(bad.as_bytes()), None, "{bad}");
         }
     }
 
     #[test]
-    fn padding_ends_a_large_text() {
-        let mut text = BASE64.encode([7; 3 * LARGE]);
-        text.push_str("aGk=");
-        assert_eq!(
-            SecretBytes::from_base64(text.as_bytes()).unwrap().expose().len(),
-            3 * LARGE + 2
-        );
-        text.push_str("aGk=");
-        assert!(SecretBytes::from_base64(text.as_bytes()).is_err());
+    fn every_damage_of_a_text_of_any_length_is_seen() {
+        // Lengths at which the decoder changes from vectors to words to single digits.
+        for len in (0..=80).chain([191, 192, 193, 300]) {
+            let bytes = vec![0xa7; len];
+            let text = STANDARD.encode_to_string(&bytes).into_bytes();
+            assert_eq!(decode(&text), Some(bytes));
+            for at in 0..text.len() {
+                for damage in [b'=', b'-', b' ', b'\n', b'A', b'/', 0, 0xff] {
+                    let mut text = text.clone();
+                    text[at] = damage;
+                    assert_eq!(decode(&text), decode_slowly(&text), "{damage} at {at} of {len}");
+                }
+            }
+        }
     }
 
     #[test]
     fn a_decoded_plaintext_has_room_for_what_encryption_adds() {
-        let text = BASE64.encode([7; 1000]);
-        let bytes = SecretBytes::from_base64(text.as_bytes()).unwrap().into_inner();
-        assert!(bytes.capacity() >= bytes.len() + 44);
+        for text in [STANDARD.encode_to_string([7; 1000]), "aGk=\n".to_owned(), "aGl=".to_owned()] {
+            let bytes = SecretBytes::from_base64(text.as_bytes()).unwrap().into_inner();
+            assert!(bytes.capacity() >= bytes.len() + 44, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_piece_over_the_limit_is_not_taken() {
+        let mut body = SecretBytes::with_capacity(2);
+        assert_eq!(body.absorb(Bytes::from_static(b"abc"), 5), Ok(()));
+        assert_eq!(body.absorb(Bytes::from_static(b"def"), 5), Err(TooLong));
+        assert_eq!(body.absorb(Bytes::from_static(b"de"), 5), Ok(()));
+        assert_eq!(body.absorb(Bytes::from_static(b"f"), 5), Err(TooLong));
+        assert_eq!(body.absorb(Bytes::new(), 4), Err(TooLong));
+        assert_eq!(body.expose(), b"abcde");
+    }
+
+    #[test]
+    fn the_memory_of_a_piece_is_wiped_unless_it_is_shared() {
+        let mut shared = bytes::BytesMut::from(&b"secret and other"[..]);
+        let piece = shared.split_to(6).freeze();
+        let mut body = SecretBytes::default();
+        body.absorb(piece, 100).unwrap();
+        assert_eq!((body.expose(), &shared[..]), (&b"secret"[..], &b" and other"[..]));
     }
 
     proptest! {
         #[test]
-        fn encoding_and_decoding_are_inverse(bytes: Vec<u8>) {
-            let text = BASE64.encode(&bytes);
-            let decoded = SecretBytes::from_base64(text.as_bytes()).unwrap();
-            prop_assert_eq!(decoded.expose(), bytes);
+        fn a_buffer_keeps_what_it_is_given(
+            capacity in 0_usize..40,
+            pieces in prop::collection::vec(any::<Vec<u8>>(), 0..9),
+        ) {
+            let mut buffer = SecretBytes::with_capacity(capacity);
+            for piece in &pieces {
+                buffer.extend_from_slice(piece);
+            }
+            prop_assert_eq!(buffer.expose(), pieces.concat());
         }
 
-        /// Vector instructions and the plain decoder accept and reject the same texts.
         #[test]
-        fn large_texts_are_read_as_small_ones(
-            bytes in prop::collection::vec(any::<u8>(), LARGE / 2..3 * LARGE),
-            at: prop::sample::Index,
-            damage: u8,
-        ) {
+        fn encoding_and_decoding_are_inverse(bytes: Vec<u8>) {
             let mut text = Vec::new();
             encode(&bytes, &mut text);
-            prop_assert_eq!(text.clone(), BASE64.encode(&bytes).into_bytes());
-            prop_assert_eq!(SecretBytes::from_base64(&text).unwrap().into_inner(), bytes);
+            prop_assert_eq!(decode_slowly(&text), Some(bytes.clone()));
+            prop_assert_eq!(decode(&text), Some(bytes));
+        }
 
-            let at = at.index(text.len());
-            text[at] = damage;
-            prop_assume!(!matches!(damage, b'\r' | b'\n'));
-            let read = SecretBytes::from_base64(&text).map(SecretBytes::into_inner);
-            prop_assert_eq!(read, BASE64.decode(&text));
+        #[test]
+        fn texts_with_breaks_are_read_as_those_without(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            width in 1_usize..80,
+        ) {
+            let text = STANDARD.encode_to_string(&bytes);
+            let lines: Vec<&[u8]> = text.as_bytes().chunks(width).collect();
+            prop_assert_eq!(decode(lines.join(&b"\r\n"[..])), Some(bytes));
+        }
+
+        #[test]
+        fn text_like_base64_is_decoded_or_refused(text in "[A-Za-z0-9+/]{0,12}[A-Z=\r\n _-]{0,6}") {
+            prop_assert_eq!(decode(&text), decode_slowly(text.as_bytes()));
         }
 
         #[test]
         fn any_text_is_decoded_or_refused(text: Vec<u8>) {
-            let _ = SecretBytes::from_base64(&text);
+            prop_assert_eq!(decode(&text), decode_slowly(&text));
         }
     }
 }

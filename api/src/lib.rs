@@ -19,7 +19,7 @@ pub mod certificate;
 /// Request and response bodies.
 pub mod body;
 
-/// Byte strings that may be secret: base64 in JSON, wiped when dropped.
+/// Byte strings that may be secret: base64 in JSON, wiped when dropped and when they grow.
 pub mod bytes;
 
 /// Lines of the audit stream and the error stream.

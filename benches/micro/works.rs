@@ -2,10 +2,10 @@
 
 use std::hint::black_box;
 
+use base64_simd::STANDARD;
 use kes_api::body::{
     DecryptRequest, EncryptRequest, GenerateRequest, ciphertext_json, generate_json, plaintext_json,
 };
-use kes_api::bytes::BASE64;
 use kes_api::certificate::Certificate;
 use kes_api::{Identity, Route, Timestamp};
 use kes_crypto::{Cipher, Key, Secret};
@@ -197,8 +197,8 @@ fn records() -> Vec<Work> {
 }
 
 fn bodies() -> Vec<Work> {
-    let base64 = |len| base64::Engine::encode(&BASE64, vec![1_u8; len]);
-    let context = base64::Engine::encode(&BASE64, CONTEXT);
+    let base64 = |len| STANDARD.encode_to_string(vec![1_u8; len]);
+    let context = STANDARD.encode_to_string(CONTEXT);
     let generate = format!(r#"{{"context":"{context}"}}"#);
     let mut works = vec![
         work("body of generate, decode", 1_000, move || {

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64_simd::STANDARD;
 use futures_util::future::join_all;
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
@@ -103,7 +102,7 @@ impl Kind {
             Template::new(protocol, address, Method::PUT, &path, body)
         };
         let encrypt = |size| {
-            let plaintext = STANDARD.encode(vec![7; size]);
+            let plaintext = STANDARD.encode_to_string(vec![7; size]);
             put("encrypt", format!(r#"{{"plaintext":"{plaintext}","context":"{CONTEXT}"}}"#))
         };
         match self {
@@ -123,7 +122,7 @@ impl Kind {
     /// Looks into an answer: a load of refusals would measure nothing. The bare server keeps to
     /// the form alone.
     fn check(self, answer: &Value, is_bare: bool) {
-        let bytes = |name: &str| STANDARD.decode(answer[name].as_str().unwrap()).unwrap();
+        let bytes = |name: &str| STANDARD.decode_to_vec(answer[name].as_str().unwrap()).unwrap();
         match self {
             Self::Describe => assert!(answer["name"].is_string(), "{answer}"),
             Self::Decrypt => {

@@ -15,8 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64_simd::STANDARD;
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::ClientConfig;
 
@@ -206,7 +205,7 @@ async fn with(
             beside(flow, None, BESIDE.time).await
         }
         Beside::Large(rate) => {
-            let plaintext = STANDARD.encode(vec![7; PLAINTEXT]);
+            let plaintext = STANDARD.encode_to_string(vec![7; PLAINTEXT]);
             let body: Rc<[u8]> = format!(r#"{{"plaintext":"{plaintext}"}}"#).into_bytes().into();
             let path = format!("/v1/key/encrypt/{}", key_name(0));
             let mut other = Flow {

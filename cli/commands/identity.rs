@@ -167,7 +167,7 @@ fn convert(source: Option<String>) -> Result<()> {
     let key = kes_tls::parse_private_key(&pem, password.as_ref().map(|text| text.as_str()))
         .with_context(|| source.to_string())?;
     let key = ApiKey::from_pkcs8(&key).with_context(|| source.to_string())?;
-    Output::new().secret(Zeroizing::new(format!("{}\n", *key.expose())).as_bytes())
+    Output::new().secret(&[key.expose().as_bytes(), b"\n"])
 }
 
 /// The argument as an API key; `None` if it must be the name of a file.

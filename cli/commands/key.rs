@@ -112,7 +112,7 @@ async fn encrypt(name: Option<String>, message: Option<String>, connect: &Connec
     if output.is_terminal() {
         return output.secret_fields(&[("ciphertext", &answer.ciphertext)]);
     }
-    output.secret(&ciphertext_json(answer.ciphertext.expose()))
+    output.secret(&[&ciphertext_json(answer.ciphertext.expose())])
 }
 
 async fn decrypt(
@@ -137,7 +137,7 @@ async fn decrypt(
     if output.is_terminal() {
         return output.secret_fields(&[("plaintext", &answer.plaintext)]);
     }
-    output.secret(plaintext_json(answer.plaintext.expose()).expose())
+    output.secret(&[plaintext_json(answer.plaintext.expose()).expose()])
 }
 
 async fn dek(name: Option<String>, context: Option<String>, connect: &Connect) -> Result<()> {
@@ -157,7 +157,8 @@ async fn dek(name: Option<String>, context: Option<String>, connect: &Connect) -
             ("ciphertext", &answer.ciphertext),
         ]);
     }
-    output.secret(generate_json(answer.plaintext.expose(), answer.ciphertext.expose()).expose())
+    let json = generate_json(answer.plaintext.expose(), answer.ciphertext.expose());
+    output.secret(&[json.expose()])
 }
 
 fn decode_context(context: Option<String>, command: &str) -> Result<SecretBytes> {

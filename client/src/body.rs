@@ -1,5 +1,5 @@
-//! Request and response bodies. They may contain keys and plaintexts, so each is in one buffer that
-//! is wiped.
+//! Request and response bodies. They may contain keys and plaintexts, so each is in a buffer that is
+//! wiped.
 
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use kes_api::SecretBytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
-use zeroize::{Zeroize, Zeroizing};
 
 use crate::endpoints::Endpoint;
 use crate::error::Error;
@@ -24,14 +23,11 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 /// answer to the largest request not much more. No key server sends more.
 const MAX_RESPONSE_LEN: usize = 4 * 1024 * 1024;
 
-/// Makes a JSON body. `bytes_len` is the total length of the byte strings in it. The buffer is
-/// allocated at full size, because one that grows leaves an unwiped copy behind.
-pub(crate) fn json<T: Serialize + ?Sized>(value: &T, bytes_len: usize, items: usize) -> Bytes {
-    // Base64 encodes three bytes as four characters; the names of the fields are short.
-    let capacity = bytes_len.div_ceil(3) * 4 + items * 128 + 128;
-    let mut buffer = Zeroizing::new(Vec::with_capacity(capacity));
-    serde_json::to_writer(&mut *buffer, value).expect("bodies of requests are JSON");
-    Bytes::from_owner(SecretBytes::new(std::mem::take(&mut *buffer)))
+/// Makes a JSON body.
+pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Bytes {
+    let mut body = SecretBytes::with_capacity(1024); // most requests are smaller
+    serde_json::to_writer(&mut body, value).expect("bodies of requests are JSON");
+    Bytes::from_owner(body)
 }
 
 /// Reads the body of an answer, up to a limit. A server that refuses a request before it has read
@@ -41,7 +37,7 @@ pub(crate) async fn read(
     endpoint: &Endpoint,
     response: Response<Incoming>,
     deadline: Instant,
-) -> Result<Zeroizing<Vec<u8>>, Error> {
+) -> Result<SecretBytes, Error> {
     let too_large =
         || Error::protocol(endpoint, format!("its answer is larger than {MAX_RESPONSE_LEN} bytes"));
     let is_refusal = response.status() != StatusCode::OK;
@@ -51,7 +47,7 @@ pub(crate) async fn read(
     if announced > MAX_RESPONSE_LEN {
         return Err(too_large());
     }
-    let mut body = Zeroizing::new(Vec::with_capacity(announced));
+    let mut body = SecretBytes::with_capacity(announced);
     loop {
         let chunk = match timeout_at(deadline, chunk(&mut stream)).await {
             Ok(Ok(Some(chunk))) => chunk,
@@ -60,10 +56,7 @@ pub(crate) async fn read(
             Ok(Err(error)) => return Err(Error::transport(endpoint, &error)),
             Err(_) => return Err(Error::timeout(endpoint, TIMEOUT)),
         };
-        if body.len() + chunk.len() > MAX_RESPONSE_LEN {
-            return Err(too_large());
-        }
-        append(&mut body, &chunk);
+        body.absorb(chunk, MAX_RESPONSE_LEN).map_err(|_| too_large())?;
     }
     Ok(body)
 }
@@ -88,15 +81,4 @@ pub(crate) fn parse<T: DeserializeOwned>(endpoint: &Endpoint, body: &[u8]) -> Re
             format!("its answer is not the JSON that was expected (column {})", error.column()),
         )
     })
-}
-
-/// Appends bytes. If the buffer has to grow, the old one is wiped.
-fn append(body: &mut Vec<u8>, chunk: &[u8]) {
-    if body.capacity() - body.len() < chunk.len() {
-        let mut larger = Vec::with_capacity((body.len() + chunk.len()) * 2);
-        larger.extend_from_slice(body);
-        body.zeroize();
-        *body = larger;
-    }
-    body.extend_from_slice(chunk);
 }

@@ -74,7 +74,7 @@ impl Client {
     /// As [`Client::version`].
     pub async fn metrics(&self) -> Result<String, Error> {
         let (endpoint, body) = self.transport.call(Operation::Metrics, "", None).await?;
-        String::from_utf8(body.to_vec())
+        String::from_utf8(body.into_inner())
             .map_err(|_| Error::protocol(endpoint, "the metrics are not text"))
     }
 
@@ -99,8 +99,7 @@ impl Client {
     /// # Errors
     /// As [`Client::version`].
     pub async fn import_key(&self, name: &str, request: &ImportRequest) -> Result<(), Error> {
-        let body = json(request, request.key.expose().len() + request.cipher.len(), 1);
-        self.transport.call(Operation::ImportKey, name, Some(body)).await.map(|_| ())
+        self.transport.call(Operation::ImportKey, name, Some(json(request))).await.map(|_| ())
     }
 
     /// Describes a key.
@@ -140,8 +139,7 @@ impl Client {
     /// # Errors
     /// As [`Client::version`].
     pub async fn generate(&self, name: &str, request: &GenerateRequest) -> Result<DataKey, Error> {
-        let body = json(request, request.context.expose().len(), 1);
-        self.put(Operation::GenerateKey, name, body).await
+        self.put(Operation::GenerateKey, name, json(request)).await
     }
 
     /// Encrypts a plaintext.
@@ -149,8 +147,7 @@ impl Client {
     /// # Errors
     /// As [`Client::version`].
     pub async fn encrypt(&self, name: &str, request: &EncryptRequest) -> Result<Ciphertext, Error> {
-        let len = request.plaintext.expose().len() + request.context.expose().len();
-        self.put(Operation::EncryptKey, name, json(request, len, 1)).await
+        self.put(Operation::EncryptKey, name, json(request)).await
     }
 
     /// Decrypts a ciphertext.
@@ -158,8 +155,7 @@ impl Client {
     /// # Errors
     /// As [`Client::version`].
     pub async fn decrypt(&self, name: &str, request: &DecryptRequest) -> Result<Plaintext, Error> {
-        let body = json(request, len_of(request), 1);
-        self.put(Operation::DecryptKey, name, body).await
+        self.put(Operation::DecryptKey, name, json(request)).await
     }
 
     /// Decrypts up to [`kes_api::body::MAX_BULK`] ciphertexts, all or none.
@@ -171,8 +167,7 @@ impl Client {
         name: &str,
         requests: &[DecryptRequest],
     ) -> Result<Vec<Plaintext>, Error> {
-        let body = json(requests, requests.iter().map(len_of).sum(), requests.len());
-        self.put(Operation::BulkDecrypt, name, body).await
+        self.put(Operation::BulkDecrypt, name, json(requests)).await
     }
 
     /// Computes the HMAC-SHA256 of a message.
@@ -180,8 +175,7 @@ impl Client {
     /// # Errors
     /// As [`Client::version`].
     pub async fn hmac(&self, name: &str, request: &HmacRequest) -> Result<Hmac, Error> {
-        let body = json(request, request.message.expose().len(), 1);
-        self.put(Operation::Hmac, name, body).await
+        self.put(Operation::Hmac, name, json(request)).await
     }
 
     /// Describes a policy.
@@ -250,7 +244,7 @@ impl Client {
 
     async fn get<T: DeserializeOwned>(&self, operation: Operation, name: &str) -> Result<T, Error> {
         let (endpoint, body) = self.transport.call(operation, name, None).await?;
-        parse(endpoint, &body)
+        parse(endpoint, body.expose())
     }
 
     async fn put<T: DeserializeOwned>(
@@ -260,7 +254,7 @@ impl Client {
         body: Bytes,
     ) -> Result<T, Error> {
         let (endpoint, body) = self.transport.call(operation, name, Some(body)).await?;
-        parse(endpoint, &body)
+        parse(endpoint, body.expose())
     }
 
     /// All pages of a listing.
@@ -274,7 +268,7 @@ impl Client {
         let mut pattern = pattern.to_owned();
         for _ in 0..MAX_PAGES {
             let (endpoint, body) = self.transport.call(operation, &pattern, None).await?;
-            let (page, continue_at) = split(parse(endpoint, &body)?);
+            let (page, continue_at) = split(parse(endpoint, body.expose())?);
             names.extend(page);
             if continue_at.is_empty() {
                 return Ok(names);
@@ -298,8 +292,4 @@ fn name_page(page: NamePage) -> (Vec<String>, String) {
 
 fn identity_page(page: IdentityPage) -> (Vec<String>, String) {
     (page.identities, page.continue_at)
-}
-
-fn len_of(request: &DecryptRequest) -> usize {
-    request.ciphertext.expose().len() + request.context.expose().len()
 }

@@ -7,11 +7,10 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use kes_api::{Operation, message};
+use kes_api::{Operation, SecretBytes, message};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::ClientConfig;
 use tokio::time::{Instant, timeout_at};
-use zeroize::Zeroizing;
 
 use crate::body::{TIMEOUT, read};
 use crate::connect::{Connector, KEEP_ALIVE};
@@ -47,14 +46,14 @@ impl Transport {
         operation: Operation,
         resource: &str,
         body: Option<Bytes>,
-    ) -> Result<(&Endpoint, Zeroizing<Vec<u8>>), Error> {
+    ) -> Result<(&Endpoint, SecretBytes), Error> {
         let (endpoint, response, deadline) = self.send(operation, resource, body).await?;
         let status = response.status();
         let body = read(endpoint, response, deadline).await?;
         if status == StatusCode::OK {
             Ok((endpoint, body))
         } else {
-            Err(Error::status(status, &body))
+            Err(Error::status(status, body.expose()))
         }
     }
 
@@ -63,7 +62,9 @@ impl Transport {
         let (endpoint, response, deadline) = self.send(operation, "", None).await?;
         match response.status() {
             StatusCode::OK => Ok(LogStream::new(endpoint.clone(), response)),
-            status => Err(Error::status(status, &read(endpoint, response, deadline).await?)),
+            status => {
+                Err(Error::status(status, read(endpoint, response, deadline).await?.expose()))
+            }
         }
     }
 

@@ -2,8 +2,7 @@
 
 use std::collections::HashSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64_simd::STANDARD;
 use kes_crypto::{Cipher, NotAuthentic, OVERHEAD};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -48,9 +47,9 @@ impl<'a> Parts<'a> {
         serde_json::to_vec(&serde_json::json!({
             "aead": aead,
             "id": id,
-            "iv": STANDARD.encode(self.iv),
-            "nonce": STANDARD.encode(self.nonce),
-            "bytes": STANDARD.encode(self.sealed),
+            "iv": STANDARD.encode_to_string(self.iv),
+            "nonce": STANDARD.encode_to_string(self.nonce),
+            "bytes": STANDARD.encode_to_string(self.sealed),
         }))
         .unwrap()
     }

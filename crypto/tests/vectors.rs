@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64_simd::STANDARD;
 use kes_crypto::{Cipher, Key, Secret};
 use serde::Deserialize;
 
@@ -44,7 +43,7 @@ fn vectors() -> Vectors {
 }
 
 fn decode(text: &str) -> Vec<u8> {
-    STANDARD.decode(text).unwrap()
+    STANDARD.decode_to_vec(text).unwrap()
 }
 
 fn key(stored: &StoredKey) -> Key {

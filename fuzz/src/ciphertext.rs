@@ -1,8 +1,7 @@
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit as _};
 use aws_lc_rs::hmac;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64_simd::STANDARD;
 use chacha20::{R20, hchacha};
 use chacha20poly1305::ChaCha20Poly1305;
 use kes_crypto::{Cipher, Key, Secret};
@@ -98,7 +97,7 @@ impl Parts {
             }
             Form::Json(object) => {
                 let mut object = object.clone();
-                object["bytes"] = STANDARD.encode([&self.body, &tag[..]].concat()).into();
+                object["bytes"] = STANDARD.encode_to_string([&self.body, &tag[..]].concat()).into();
                 object.to_string().into_bytes()
             }
         }
@@ -177,7 +176,7 @@ fn json(data: &[u8]) -> Option<Parts> {
         "ChaCha20Poly1305" => Cipher::ChaCha20,
         _ => return None,
     };
-    let bytes = |name: &str| STANDARD.decode(object[name].as_str()?).ok();
+    let bytes = |name: &str| STANDARD.decode_to_vec(object[name].as_str()?).ok();
     let sealed = bytes("bytes")?;
     let body_len = sealed.len().checked_sub(16)?;
     Some(Parts {

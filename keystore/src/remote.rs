@@ -29,7 +29,7 @@ mod sink;
 /// TLS: what is wrong with a handshake, and servers with another name.
 pub(crate) mod tls;
 
-pub(crate) use body::{BadBody, Buffer, Field, from_json, text_at, to_json, wiped_bytes};
+pub(crate) use body::{BadBody, Field, from_json, text_at, to_json, wiped_bytes};
 pub(crate) use client::{ANSWER_LIMIT, Client, Exchange, Request};
 pub(crate) use fault::{Fault, Refusal};
 pub(crate) use redact::one_line;

@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use crate::harness::{self, BASE64, Client, Protocol, Reply, Server, Vectors, Who};
-use base64::Engine as _;
 
 const AES: &str = "vec-aes256";
 const JSON_KEY: &str = "json-aes256";
@@ -26,7 +25,7 @@ async fn decrypted(client: &mut Client, encrypted: &Reply) -> Vec<u8> {
     let body = json!({ "ciphertext": encrypted.json()["ciphertext"] }).to_string();
     let reply = client.send("PUT", &format!("/v1/key/decrypt/{AES}"), &body).await;
     assert_eq!(reply.status, 200, "{reply:?}");
-    BASE64.decode(reply.json()["plaintext"].as_str().unwrap()).unwrap()
+    BASE64.decode_to_vec(reply.json()["plaintext"].as_str().unwrap()).unwrap()
 }
 
 #[test]
@@ -132,7 +131,7 @@ fn a_body_may_come_without_a_length_and_as_any_media_type() {
             }
 
             // 1,000,000 bytes are within the limit, however they come.
-            let plaintext = BASE64.encode([7; 749_000]);
+            let plaintext = BASE64.encode_to_string([7; 749_000]);
             let body = format!(r#"{{"plaintext":"{plaintext}"}}"#);
             let body = format!("{body}{}", " ".repeat(1_000_000 - body.len()));
             let reply = client.send("PUT", &path, &body).await;
@@ -153,7 +152,7 @@ fn what_is_encrypted_comes_back_with_its_context_alone() {
             let encrypted =
                 client.send("PUT", &format!("/v1/key/encrypt/{key}"), body).await.json();
             let ciphertext = encrypted["ciphertext"].as_str().unwrap();
-            assert_eq!(BASE64.decode(ciphertext).unwrap().len(), 2 + 44, "{key}");
+            assert_eq!(BASE64.decode_to_vec(ciphertext).unwrap().len(), 2 + 44, "{key}");
             assert_eq!(encrypted.as_object().unwrap().len(), 1);
 
             let path = format!("/v1/key/decrypt/{key}");
@@ -187,7 +186,7 @@ fn a_data_key_is_32_fresh_bytes() {
             assert_eq!(reply.header("content-type"), "application/json");
             let answer = reply.json();
             let plaintext = answer["plaintext"].as_str().unwrap().to_owned();
-            assert_eq!(BASE64.decode(&plaintext).unwrap().len(), 32, "{body}");
+            assert_eq!(BASE64.decode_to_vec(&plaintext).unwrap().len(), 32, "{body}");
             let mut request = json!({ "ciphertext": answer["ciphertext"] });
             if body.contains("Y3R4") {
                 request["context"] = json!("Y3R4");
@@ -246,7 +245,7 @@ fn an_imported_key_is_that_key_under_each_name_of_its_cipher() {
 }
 
 fn body_of_32() -> String {
-    json!({ "key": BASE64.encode([1; 32]), "cipher": "AES256" }).to_string()
+    json!({ "key": BASE64.encode_to_string([1; 32]), "cipher": "AES256" }).to_string()
 }
 
 #[test]
@@ -255,13 +254,15 @@ fn an_import_of_something_else_is_refused() {
         let server = Server::start();
         let mut client = server.client(Who::Admin, Protocol::H1).await;
         for cipher in ["", "aes256", "AES128", "DES", "AES256 ", "AES256\nx"] {
-            let body = json!({ "key": BASE64.encode([1; 32]), "cipher": cipher }).to_string();
+            let body =
+                json!({ "key": BASE64.encode_to_string([1; 32]), "cipher": cipher }).to_string();
             let reply = client.send("PUT", "/v1/key/import/new", &body).await;
             let message = format!("algorithm '{cipher}' is not supported");
             assert_eq!(reply.error(), (406, message), "{cipher:?}");
         }
         for length in [0, 1, 16, 31, 33, 64] {
-            let body = json!({ "key": BASE64.encode(vec![1; length]), "cipher": "AES256" });
+            let body =
+                json!({ "key": BASE64.encode_to_string(vec![1; length]), "cipher": "AES256" });
             let reply = client.send("PUT", "/v1/key/import/new", &body.to_string()).await;
             assert_eq!(
                 reply.error(),
@@ -294,7 +295,7 @@ fn an_hmac_is_that_of_the_keys_own_hmac_key() {
         }
         assert_eq!(known, 2);
         let empty = client.send("PUT", &format!("/v1/key/hmac/{AES}"), "{}").await;
-        assert_eq!(BASE64.decode(empty.json()["hmac"].as_str().unwrap()).unwrap().len(), 32);
+        assert_eq!(BASE64.decode_to_vec(empty.json()["hmac"].as_str().unwrap()).unwrap().len(), 32);
     });
 }
 

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD as BASE64;
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 use std::sync::Mutex;
@@ -220,7 +219,7 @@ impl Worker {
     }
 
     async fn generate(&mut self, class: Class, key: &str) -> DataKey {
-        let context = BASE64_STANDARD.encode(format!("bucket/{key}/{}", self.requests));
+        let context = BASE64.encode_to_string(format!("bucket/{key}/{}", self.requests));
         let body = json!({ "context": context }).to_string();
         let (reply, _) = self.call(class, &format!("/v1/key/generate/{key}"), body).await;
         assert_eq!(reply.status, 200, "{key}: {reply:?}");

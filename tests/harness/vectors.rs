@@ -1,10 +1,9 @@
 use std::path::Path;
 
-use base64::engine::general_purpose::GeneralPurpose;
 use serde::Deserialize;
 
 /// Standard base64 with padding.
-pub(crate) const BASE64: GeneralPurpose = base64::engine::general_purpose::STANDARD;
+pub(crate) const BASE64: base64_simd::Base64 = base64_simd::STANDARD;
 
 /// Stored keys and ciphertexts that were made with the reference server.
 #[derive(Deserialize)]

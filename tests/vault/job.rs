@@ -3,8 +3,7 @@
 
 use std::process::Command;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD as BASE64;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -62,7 +61,7 @@ fn job(layout: Layout, rounds: usize) {
     harness::run(bring_list_and_remove(&world, &server));
 
     let stored = world.stored(KEY).unwrap();
-    let key = BASE64_STANDARD.encode(StoredKey::decode(&stored).key);
+    let key = BASE64.encode_to_string(StoredKey::decode(&stored).key);
     let secret = world.secret(KEY).unwrap();
     told_nothing_of(
         &server,
@@ -115,7 +114,7 @@ async fn compare_with_vault(world: &World, server: &Server, made: &DataKey) {
         .send("PUT", &format!("/v1/key/hmac/{KEY}"), r#"{"message":"bWVzc2FnZQ=="}"#)
         .await
         .json();
-    assert_eq!(text(&mac, "hmac"), BASE64_STANDARD.encode(stored.hmac(b"message")));
+    assert_eq!(text(&mac, "hmac"), BASE64.encode_to_string(stored.hmac(b"message")));
 
     // Where the CPU has no AES, new keys are of the other type; imported ones are AES anywhere.
     if stored.cipher == AES256 {
@@ -125,7 +124,7 @@ async fn compare_with_vault(world: &World, server: &Server, made: &DataKey) {
 
 /// A ciphertext of the server opens with the key that stands in Vault.
 fn opens_by_hand(stored: &StoredKey, made: &DataKey) {
-    let bytes = |text: &str| BASE64_STANDARD.decode(text).unwrap();
+    let bytes = |text: &str| BASE64.decode_to_vec(text).unwrap();
     let (ciphertext, context) = (bytes(&made.ciphertext), bytes(&made.context));
     assert_eq!(ciphertext.len(), 32 + 44);
     assert_eq!(stored.open(&ciphertext, &context), Some(bytes(&made.plaintext)));
@@ -178,7 +177,7 @@ async fn bring_list_and_remove(world: &World, server: &Server) {
     let mut operator = server.client(Who::Other, Protocol::H2).await;
     let reply = operator.send("PUT", "/v1/key/import/by-api", &import([1; 32])).await;
     assert_eq!((reply.status, reply.body.len()), (200, 0));
-    let bytes = BASE64_STANDARD.encode([2; 32]);
+    let bytes = BASE64.encode_to_string([2; 32]);
     run(server.command(Who::Other, &["key", "import", "-k", "by-command", &bytes]));
     let foreign = foreign_key(server);
     let text_form = foreign.encode();
@@ -203,10 +202,10 @@ async fn bring_list_and_remove(world: &World, server: &Server) {
             opens_by_hand(&stored, &made);
         }
         // And the other way round.
-        let plaintext = BASE64_STANDARD.encode("a secret of before");
+        let plaintext = BASE64.encode_to_string("a secret of before");
         let ciphertext = stored.seal(b"a secret of before", b"context", [9; 28]);
         let (ciphertext, context) =
-            (BASE64_STANDARD.encode(ciphertext), BASE64_STANDARD.encode("context"));
+            (BASE64.encode_to_string(ciphertext), BASE64.encode_to_string("context"));
         streams.open_all(name, &[DataKey { plaintext, ciphertext, context }]).await;
     }
 
@@ -241,7 +240,7 @@ fn foreign_key(server: &Server) -> StoredKey {
 }
 
 fn import(key: [u8; 32]) -> String {
-    json!({ "key": BASE64_STANDARD.encode(key), "cipher": "AES256" }).to_string()
+    json!({ "key": BASE64.encode_to_string(key), "cipher": "AES256" }).to_string()
 }
 
 async fn get(client: &mut harness::Client, path: &str) -> Value {

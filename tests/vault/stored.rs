@@ -3,8 +3,7 @@
 
 use aes_gcm::aead::{Aead as _, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit as _, Nonce};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD as BASE64;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
@@ -26,7 +25,7 @@ pub(super) struct StoredKey {
 impl StoredKey {
     /// Reads base64 of a protobuf message that has every field, in order, and nothing else.
     pub(super) fn decode(text: &str) -> Self {
-        let bytes = BASE64_STANDARD.decode(text).unwrap();
+        let bytes = BASE64.decode_to_vec(text).unwrap();
         let [(1, Field::Bytes(key)), (2, Field::Bytes(hmac)), (3, Field::Bytes(time)), (4, by)] =
             &fields(&bytes)[..]
         else {
@@ -51,7 +50,7 @@ impl StoredKey {
     pub(super) fn encode(&self) -> String {
         let secret = |key: &[u8], kind| [bytes(1, key), number(2, kind)].concat();
         let time = [number(1, self.seconds), number(2, self.nanos)].concat();
-        BASE64_STANDARD.encode(
+        BASE64.encode_to_string(
             [
                 bytes(1, &secret(&self.key, self.cipher)),
                 bytes(2, &secret(&self.hmac_key, self.hash)),

@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD as BASE64;
 use serde_json::json;
 
 use super::world::{tell, text};
@@ -96,13 +95,13 @@ impl Streams {
 }
 
 pub(super) async fn generate(client: &mut Client, key: &str, context: &str) -> DataKey {
-    let context = BASE64_STANDARD.encode(context);
+    let context = BASE64.encode_to_string(context);
     let body = json!({ "context": context }).to_string();
     let reply = client.send("PUT", &format!("/v1/key/generate/{key}"), &body).await;
     assert_eq!(reply.error(), (200, String::new()), "generate");
     let answer = reply.json();
     let plaintext = text(&answer, "plaintext");
-    assert_eq!(BASE64_STANDARD.decode(&plaintext).unwrap().len(), 32);
+    assert_eq!(BASE64.decode_to_vec(&plaintext).unwrap().len(), 32);
     DataKey { plaintext, ciphertext: text(&answer, "ciphertext"), context }
 }
 

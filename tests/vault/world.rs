@@ -1,7 +1,6 @@
 //! A real OpenBao set up as the guide says, and a server of ours that is configured for it.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD as BASE64;
 use kes_testkit::bao::{KvPolicy, RoleCredentials, minimal_kv_policy};
 use kes_testkit::{Authority, Bao, Space};
 use serde_json::{Value, json};
@@ -204,7 +203,7 @@ impl World {
 
     /// Wraps a text with the newest version of the transit key.
     pub(super) fn wrap(&self, text: &str) -> String {
-        let body = json!({ "plaintext": BASE64_STANDARD.encode(text) });
+        let body = json!({ "plaintext": BASE64.encode_to_string(text) });
         let answer = self.space().must("POST", "transit/encrypt/wrap", Some(&body)).json();
         answer["data"]["ciphertext"].as_str().unwrap().to_owned()
     }
@@ -213,7 +212,7 @@ impl World {
         let body = json!({ "ciphertext": wrapped });
         let answer = self.space().must("POST", "transit/decrypt/wrap", Some(&body)).json();
         let text = answer["data"]["plaintext"].as_str().unwrap();
-        String::from_utf8(BASE64_STANDARD.decode(text).unwrap()).unwrap()
+        String::from_utf8(BASE64.decode_to_vec(text).unwrap()).unwrap()
     }
 
     /// All that stands where keys do, by name.

@@ -184,8 +184,7 @@ impl<'de> Visitor<'de> for Slot<'_> {
     fn visit_bytes<E: de::Error>(self, value: &[u8]) -> Result<(), E> {
         match self {
             Self::Bytes(bytes) => {
-                *bytes = SecretBytes::from_base64(value)
-                    .map_err(|_| E::custom("a byte string is not standard base64"))?;
+                *bytes = SecretBytes::from_base64(value).map_err(E::custom)?;
                 Ok(())
             }
             text @ Self::Text(_) => Err(E::invalid_type(de::Unexpected::Bytes(value), &text)),

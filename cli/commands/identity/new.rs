@@ -5,7 +5,6 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 use kes_api::Timestamp;
 use kes_client::{ApiKey, SelfSigned, Usage, certificate_to_pem};
-use zeroize::Zeroizing;
 
 use crate::args::NewIdentity;
 use crate::error::usage;
@@ -43,7 +42,7 @@ pub(super) fn api_key() -> Result<()> {
     if output.is_terminal() {
         return print(&key);
     }
-    output.secret(Zeroizing::new(format!("{}\n", *key.expose())).as_bytes())
+    output.secret(&[key.expose().as_bytes(), b"\n"])
 }
 
 /// Checks the arguments before anything is written.
@@ -91,7 +90,7 @@ fn write_files(args: &NewIdentity, key: &ApiKey) -> Result<Option<SystemTime>> {
 fn print(key: &ApiKey) -> Result<()> {
     let mut output = Output::new();
     output.print("Your API key:\n\n")?;
-    output.secret(Zeroizing::new(format!("   {}\n", *key.expose())).as_bytes())?;
+    output.secret(&[b"   ", key.expose().as_bytes(), b"\n"])?;
     output.print(&format!(
         "
 This is the only time it is shown. Keep it secret.

@@ -1,15 +1,15 @@
 //! The credentials of a dev server, and the settings that its user pastes.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
+use kes_api::SecretBytes;
 use kes_client::{ApiKey, certificate_to_pem, dev_server};
 use kes_server::Source;
 use rustls::sign::CertifiedKey;
-use zeroize::Zeroizing;
 
 use crate::file::{self, Access};
 use crate::output::Output;
@@ -44,10 +44,9 @@ impl Credentials {
 
     /// Prints the API key as a line of the start-up message, and the settings to paste.
     pub(super) fn announce(&self, address: SocketAddr) -> Result<()> {
-        const INVARIANT: &str = "a String takes all text";
+        const INVARIANT: &str = "memory takes all text";
         let api_key = self.api_key.expose();
-        // The text is secret and must not grow, which would leave an unwiped copy behind.
-        let mut text = Zeroizing::new(String::with_capacity(4096));
+        let mut text = SecretBytes::default();
         write!(
             text,
             "API Key     {key}
@@ -85,7 +84,7 @@ The settings of MinIO:
         if let Some(file) = &self.file {
             writeln!(text, "   export MINIO_KMS_KES_CAPATH={}", file.display()).expect(INVARIANT);
         }
-        Output::new().secret(text.as_bytes())
+        Output::new().secret(&[text.expose()])
     }
 }
 

@@ -1,18 +1,14 @@
-//! Bodies of requests and answers. They contain keys and tokens, so every buffer here is wiped, also
-//! when it grows. The copies that the HTTP and TLS libraries make are not wiped.
+//! Bodies of requests and answers. They contain keys and tokens, so every buffer is wiped. The copies
+//! that the HTTP and TLS libraries make are not.
 
 use std::fmt;
-use std::io;
 use std::marker::PhantomData;
 
 use bytes::Bytes;
+use kes_api::SecretBytes;
 use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-use zeroize::{Zeroize, Zeroizing};
-
-/// A buffer that leaves no copy behind when it grows.
-#[derive(Default)]
-pub(crate) struct Buffer(Zeroizing<Vec<u8>>);
+use zeroize::Zeroizing;
 
 /// What is wrong with an answer. The text quotes nothing of it, because it may contain a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,57 +23,16 @@ pub(crate) enum BadBody {
     LongText { max_len: usize },
 }
 
-impl Buffer {
-    pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Self(Zeroizing::new(Vec::with_capacity(capacity)))
-    }
-
-    pub(crate) fn extend(&mut self, bytes: &[u8]) {
-        let needed = self.0.len() + bytes.len();
-        if needed > self.0.capacity() {
-            let mut grown = Zeroizing::new(Vec::with_capacity(needed.max(2 * self.0.len())));
-            grown.extend_from_slice(&self.0);
-            // The old one is wiped here.
-            self.0 = grown;
-        }
-        self.0.extend_from_slice(bytes);
-    }
-
-    /// Appends a piece of an answer, and wipes the piece unless it is shared.
-    pub(crate) fn absorb(&mut self, piece: Bytes) {
-        self.extend(&piece);
-        if let Ok(mut piece) = piece.try_into_mut() {
-            piece.zeroize();
-        }
-    }
-
-    pub(crate) fn as_slice(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl io::Write for Buffer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// A request body that is wiped when the last user drops it.
 pub(crate) fn to_json(value: &impl Serialize) -> Bytes {
-    // Large enough for every stored key, so that the buffer hardly ever grows.
-    let mut buffer = Buffer::with_capacity(1024);
-    serde_json::to_writer(&mut buffer, value).expect("texts and numbers are JSON");
-    Bytes::from_owner(buffer.0)
+    let mut body = SecretBytes::with_capacity(1024); // large enough for every stored key
+    serde_json::to_writer(&mut body, value).expect("texts and numbers are JSON");
+    Bytes::from_owner(body)
 }
 
 /// Bytes that are wiped when the last user drops them.
 pub(crate) fn wiped_bytes(bytes: Vec<u8>) -> Bytes {
-    Bytes::from_owner(Zeroizing::new(bytes))
+    Bytes::from_owner(SecretBytes::new(bytes))
 }
 
 /// A JSON object of one field.
@@ -221,15 +176,6 @@ mod tests {
             let body = json!({ "data": { &name: &text, "~": { "x": [1.5, null] } } }).to_string();
             prop_assume!(name != "~");
             prop_assert_eq!(at(&body, &["data", &name]), Ok(Some(text)));
-        }
-
-        #[test]
-        fn a_buffer_keeps_what_it_is_given(pieces in prop::collection::vec(any::<Vec<u8>>(), 0..9)) {
-            let mut buffer = Buffer::default();
-            for piece in &pieces {
-                buffer.absorb(Bytes::copy_from_slice(piece));
-            }
-            prop_assert_eq!(buffer.as_slice(), pieces.concat());
         }
     }
 }

@@ -11,11 +11,11 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderMap, Method, StatusCode};
+use kes_api::SecretBytes;
 use reqwest::Proxy;
 use rustls::ClientConfig;
 use url::Url;
 
-use super::body::Buffer;
 use super::cause::{innermost, is_certificate};
 use super::fault::{Fault, Refusal};
 use super::pool::{build, proxy};
@@ -113,7 +113,7 @@ impl Client {
         &self,
         exchange: &E,
     ) -> Result<Answer, Fault<E::Refusal>> {
-        let mut body = Buffer::default();
+        let mut body = SecretBytes::default();
         let endpoint = self.send_into(exchange, &mut body).await?;
         Ok(Answer { endpoint, body })
     }
@@ -266,9 +266,9 @@ impl Client {
         if status.is_success() {
             return self.receive(at, response, max_len, limit, sink).await;
         }
-        let mut body = Buffer::default();
+        let mut body = SecretBytes::default();
         self.receive::<E::Refusal>(at, response, MAX_ERROR_LEN, limit, &mut body).await?;
-        let refusal = E::Refusal::parse(body.as_slice(), exchange.secret());
+        let refusal = E::Refusal::parse(body.expose(), exchange.secret());
         let endpoint = self.endpoints[at].origin.clone();
         Err(Fault::Refused { endpoint, status, refusal })
     }

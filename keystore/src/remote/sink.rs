@@ -1,9 +1,11 @@
 //! Where the body of an answer goes while it arrives.
 
 use bytes::Bytes;
+use kes_api::SecretBytes;
+use kes_api::bytes::wipe;
 use serde::de::IgnoredAny;
 
-use super::body::{BadBody, Buffer, from_json};
+use super::body::{BadBody, from_json};
 use super::fault::{Fault, Refusal};
 
 /// Receives the body of a 2xx answer, piece by piece.
@@ -19,13 +21,14 @@ pub(crate) trait BodySink: Send {
     fn end(&mut self) -> Result<(), BadBody>;
 }
 
-impl BodySink for Buffer {
+impl BodySink for SecretBytes {
     fn begin(&mut self, announced: usize) {
         *self = Self::with_capacity(announced);
     }
 
     fn write(&mut self, piece: Bytes) -> Result<(), BadBody> {
-        self.absorb(piece);
+        self.extend_from_slice(&piece);
+        wipe(piece);
         Ok(())
     }
 
@@ -37,17 +40,17 @@ impl BodySink for Buffer {
 /// A 2xx answer as a whole.
 pub(crate) struct Answer {
     pub(crate) endpoint: String,
-    pub(crate) body: Buffer,
+    pub(crate) body: SecretBytes,
 }
 
 impl Answer {
     /// Succeeds if the body is empty or JSON, as stores answer a request that returns nothing. The
     /// page of a proxy is neither.
     pub(crate) fn is_empty_or_json<R: Refusal>(&self) -> Result<(), Fault<R>> {
-        if self.body.as_slice().is_empty() {
+        if self.body.expose().is_empty() {
             return Ok(());
         }
-        from_json::<IgnoredAny>(self.body.as_slice())
+        from_json::<IgnoredAny>(self.body.expose())
             .map(drop)
             .map_err(|bad| Fault::bad_answer(&self.endpoint, bad))
     }

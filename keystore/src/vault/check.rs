@@ -255,7 +255,7 @@ async fn ask(client: &Client, endpoint: &Url) -> Result<String, String> {
         };
         format!("{fault}{hint}")
     })?;
-    let health: Health = from_json(answer.body.as_slice())
+    let health: Health = from_json(answer.body.expose())
         .map_err(|bad| format!("{name} is not a Vault server: its answer is {bad}"))?;
     if !health.initialized {
         return Err(format!("{name} is not initialised: `vault operator init`"));

@@ -53,7 +53,7 @@ impl Engine {
     ) -> Result<Option<Zeroizing<String>>, Fault> {
         let call = Call { consistent, ..self.first_version(name) };
         let answer = self.session.call(&call).await?;
-        let answer_body = answer.body.as_slice();
+        let answer_body = answer.body.expose();
         self.learn_from(answer_body);
         let path = match self.version {
             KvVersion::V1 => &["data", name.as_str()][..],
@@ -91,7 +91,7 @@ impl Engine {
         match self.session.call(call).await {
             // A page of a proxy is not a secret.
             Ok(answer) => {
-                let body = answer.body.as_slice();
+                let body = answer.body.expose();
                 self.learn_from(body);
                 from_json::<Secret>(body)
                     .map(|_| true)

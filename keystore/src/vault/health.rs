@@ -95,8 +95,8 @@ async fn ask(client: &Client) -> Result<(), Trouble> {
         return Ok(());
     }
     let answer = client.send(&question("/v1/sys/leader", None), Credentials::default()).await?;
-    let leader: Leader = from_json(answer.body.as_slice())
-        .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
+    let leader: Leader =
+        from_json(answer.body.expose()).map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
     if leader.leader_address.is_empty() {
         let cause = format!("{} has no leader", answer.endpoint);
         return Err(Trouble { is_unreachable: false, cause });
@@ -108,8 +108,8 @@ async fn ask(client: &Client) -> Result<(), Trouble> {
 async fn health(client: &Client, query: &'static str) -> Result<(String, Answer), Fault> {
     let call = question("/v1/sys/health", Some(query));
     let answer = client.send(&call, Credentials::default()).await?;
-    let health = from_json(answer.body.as_slice())
-        .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
+    let health =
+        from_json(answer.body.expose()).map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
     Ok((answer.endpoint, health))
 }
 

@@ -199,7 +199,7 @@ impl CreateLock {
             Err(fault) if fault.is_not_found() => return Ok(true),
             Err(fault) => return Err(fault),
         };
-        let created = text_at(answer.body.as_slice(), &["data", CREATED])
+        let created = text_at(answer.body.expose(), &["data", CREATED])
             .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?
             .and_then(|created| created.parse::<u64>().ok());
         Ok(created.is_some_and(|created| now().saturating_sub(created) > DEAD_BY_CLOCK.as_secs()))

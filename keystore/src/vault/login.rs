@@ -141,9 +141,8 @@ fn grant(answer: &Answer, since: Instant) -> Result<Grant, Fault> {
         endpoint: answer.endpoint.clone(),
         reason: reason.to_owned(),
     };
-    let result: EndpointResult<serde::de::IgnoredAny> =
-        remote::from_json(answer.body.as_slice())
-            .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
+    let result: EndpointResult<serde::de::IgnoredAny> = remote::from_json(answer.body.expose())
+        .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?;
     let AuthInfo { client_token, lease_duration, renewable, .. } =
         result.auth.ok_or_else(|| unusable("it holds no token"))?;
     let mut header = HeaderValue::from_maybe_shared(wiped_bytes(client_token.into_bytes()))

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
+use kes_api::SecretBytes;
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time;
 
@@ -25,7 +26,7 @@ use super::fault::Fault;
 use super::login::{self, Grant};
 use crate::config::Login;
 use crate::jitter::jitter;
-use crate::remote::{Answer, BodySink, Buffer};
+use crate::remote::{Answer, BodySink};
 use crate::store::Logins;
 use crate::wrap::Monitor;
 use crate::wrap::health::patience::Patience;
@@ -158,14 +159,14 @@ impl Session {
 
     /// As [`Session::call_into`], for an answer that fits in memory.
     pub(super) async fn call(&self, call: &Call) -> Result<Answer, Fault> {
-        let mut body = Buffer::default();
+        let mut body = SecretBytes::default();
         let endpoint = self.call_into(call, &mut body).await?;
         Ok(Answer { endpoint, body })
     }
 
     /// As [`Session::try_call_into`], for an answer that fits in memory.
     pub(super) async fn try_call(&self, call: &Call) -> Result<Answer, Fault> {
-        let mut body = Buffer::default();
+        let mut body = SecretBytes::default();
         let endpoint = self.try_call_into(call, &mut body).await?;
         Ok(Answer { endpoint, body })
     }

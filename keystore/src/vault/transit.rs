@@ -62,7 +62,7 @@ impl Transit {
             consistent: false,
         };
         let answer = self.session.call(&call).await?;
-        text_at(answer.body.as_slice(), &["data", wanted])
+        text_at(answer.body.expose(), &["data", wanted])
             .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?
             .ok_or_else(|| bad("it contains no text"))
     }

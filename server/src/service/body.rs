@@ -11,8 +11,8 @@ use http::request::Parts;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use kes_api::SecretBytes;
+use kes_api::bytes::wipe;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
-use zeroize::optimization_barrier;
 
 use super::budget::{self, Reservation};
 use super::context::RequestContext;
@@ -238,9 +238,7 @@ impl RequestBody {
         }
         self.join(piece.len(), most);
         if let Self::Joined(joined) = self {
-            let mut bytes = std::mem::take(joined).into_inner();
-            bytes.extend_from_slice(&piece);
-            *joined = SecretBytes::new(bytes);
+            joined.extend_from_slice(&piece);
         }
         wipe(piece);
     }
@@ -248,19 +246,16 @@ impl RequestBody {
     /// Gives the body memory of its own, with room for a piece. Memory that it had before is wiped.
     fn join(&mut self, piece: usize, most: usize) {
         let needed = self.expose().len() + piece;
-        if let Self::Joined(joined) = self {
-            let bytes = std::mem::take(joined).into_inner();
-            let is_enough = needed <= bytes.capacity();
-            *joined = SecretBytes::new(bytes);
-            if is_enough {
-                return;
-            }
+        if let Self::Joined(joined) = self
+            && needed <= joined.capacity()
+        {
+            return;
         }
         // As bytes arrive: a client that announces much and sends little costs little.
         let capacity = needed.saturating_mul(2).min(most.max(needed));
-        let mut joined = Vec::with_capacity(capacity);
+        let mut joined = SecretBytes::with_capacity(capacity);
         joined.extend_from_slice(self.expose());
-        *self = Self::Joined(SecretBytes::new(joined));
+        *self = Self::Joined(joined);
     }
 
     /// The bytes.
@@ -280,25 +275,13 @@ impl Drop for RequestBody {
     }
 }
 
-/// Wipes a piece that does not share its memory. A piece of the connection's read buffer is
-/// overwritten by later requests.
-fn wipe(piece: Bytes) {
-    if let Ok(mut piece) = piece.try_into_mut() {
-        piece.fill(0);
-        optimization_barrier(piece.as_ref());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn capacity(body: &mut RequestBody) -> usize {
+    fn capacity(body: &RequestBody) -> usize {
         let RequestBody::Joined(joined) = body else { return 0 };
-        let bytes = std::mem::take(joined).into_inner();
-        let capacity = bytes.capacity();
-        *joined = SecretBytes::new(bytes);
-        capacity
+        joined.capacity()
     }
 
     #[test]
@@ -307,12 +290,12 @@ mod tests {
         for piece in [1, 100, 16 * 1024] {
             let mut body = RequestBody::Whole(Bytes::new());
             body.add(vec![1; piece].into(), MOST);
-            assert_eq!(capacity(&mut body), 0, "the first piece is not copied");
+            assert_eq!(capacity(&body), 0, "the first piece is not copied");
             for number in 2..=MOST / piece.max(100) {
                 body.add(vec![1; piece].into(), MOST);
                 let length = body.expose().len();
                 assert_eq!(length, number * piece);
-                assert!(capacity(&mut body) <= (2 * length).min(MOST), "{length}");
+                assert!(capacity(&body) <= (2 * length).min(MOST), "{length}");
             }
             assert!(body.expose().iter().all(|byte| *byte == 1));
         }
@@ -327,6 +310,6 @@ mod tests {
         body.join(0, budget::SMALL);
         assert!(buffer.is_unique());
         assert_eq!(body.expose(), [1; 10]);
-        assert!(capacity(&mut body) <= budget::SMALL);
+        assert!(capacity(&body) <= budget::SMALL);
     }
 }

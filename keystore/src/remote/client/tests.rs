@@ -97,7 +97,7 @@ async fn a_request_carries_what_its_protocol_says_and_each_answer_is_observed() 
         let note = Note { request: request(Method::GET, true), answers: &answers };
         let answer = client.send(&note).await.unwrap();
         assert_eq!(answer.endpoint, node.url());
-        assert_eq!(answer.body.as_slice(), br#"{"note":1}"#);
+        assert_eq!(answer.body.expose(), br#"{"note":1}"#);
         answer.is_empty_or_json::<Text>().unwrap();
     }
     assert_eq!(answers.load(Ordering::Relaxed), 2);

@@ -99,7 +99,7 @@ impl Engine {
             #[serde(rename = "version")]
             _version: u64,
         }
-        if from_json::<Written>(answer.body.as_slice()).is_ok() {
+        if from_json::<Written>(answer.body.expose()).is_ok() {
             self.learn(Form::Versioned);
             return Ok(());
         }

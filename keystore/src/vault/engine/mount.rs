@@ -87,7 +87,7 @@ impl Engine {
     pub(in crate::vault) async fn ask_form(&self) -> Result<Form, Fault> {
         let answer = self.session.call(&read(self.paths.mount())).await?;
         let text = |path: &[&str]| {
-            text_at(answer.body.as_slice(), path)
+            text_at(answer.body.expose(), path)
                 .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))
         };
         // The answer for an engine of version 1 may have no options.
