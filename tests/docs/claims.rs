@@ -133,6 +133,35 @@ fn every_limit_is_the_programs() {
     }
 }
 
+/// A promise about security names what checks it, and each test that it names is there.
+#[test]
+fn every_promise_names_its_tests() {
+    let book = Book::read();
+    let text = &book.documents["SECURITY.md"];
+    let rows: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| asset |"))
+        .filter(|line| !line.starts_with("| --- |"))
+        .collect();
+    assert!(rows.len() > 20, "{rows:#?}");
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        assert!(cells.len() == 4 && cells[3].starts_with('`'), "no check: {row}");
+    }
+    let named = book.codes.iter().filter(|code| code.document == "SECURITY.md");
+    for (file, test) in named.filter_map(|code| code.text.split_once(".rs: ")) {
+        let file = format!("{file}.rs");
+        let source = std::fs::read_to_string(root().join(&file)).unwrap_or_default();
+        let function = format!("{test}(");
+        let is_test = ["#[test]", "#[tokio::test"].into_iter().any(|attribute| {
+            source.split(attribute).skip(1).any(|after| {
+                after.split_once("fn ").is_some_and(|(_, name)| name.starts_with(&function))
+            })
+        });
+        assert!(is_test, "SECURITY.md names {test}, which is no test of {file}");
+    }
+}
+
 /// Every metric that a document names stands in the answer of a server with keys in Vault.
 #[test]
 fn every_metric_is_there() {
