@@ -9,6 +9,9 @@ use crate::harness::{self, Client, Config, Protocol, Server, Who};
 /// The form of a line.
 mod form;
 
+/// Requests that would write much.
+mod long;
+
 /// Lines that cannot be written.
 mod lost;
 

@@ -2,7 +2,9 @@
 //! `config.md`, Logs; contract `api.md`, Streams).
 //!
 //! Logging never waits for a reader. Lines go through bounded queues to a thread that writes them
-//! and to the clients that follow; a line that does not fit is dropped and counted.
+//! and to the clients that follow; a line that does not fit is dropped and counted, and the log
+//! says how many are missing where they are. Lines of changes to keys have a queue of their own,
+//! which nothing else can fill.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -25,6 +27,12 @@ pub(crate) mod rate_limit;
 /// Formats a line as text or as JSON.
 mod line;
 
+/// Counts and tells lost lines.
+mod losses;
+
+/// Queues of lines, bounded in lines and in bytes.
+mod queue;
+
 /// Aggregates events that clients can cause as often as they like.
 pub(crate) mod repeats;
 
@@ -38,7 +46,8 @@ mod writer;
 pub(crate) struct Logs {
     error_level: AtomicI32,
     audit_level: AtomicI32,
-    json: AtomicBool,
+    /// The writers need it as well.
+    json: Arc<AtomicBool>,
     stderr: Writer,
     stdout: Writer,
     /// The stream of `/v1/log/error`.
@@ -59,12 +68,13 @@ pub(crate) struct Settings {
 impl Logs {
     /// Starts both logs, at level INFO until [`Self::set`] is called.
     pub(crate) fn start(metrics: Arc<Metrics>) -> Arc<Self> {
+        let json = Arc::new(AtomicBool::new(false));
         let logs = Arc::new(Self {
             error_level: AtomicI32::new(Level::INFO.number()),
             audit_level: AtomicI32::new(Level::INFO.number()),
-            json: AtomicBool::new(false),
-            stderr: Writer::stderr(metrics.dropped_lines.clone()),
-            stdout: Writer::stdout(metrics.dropped_lines.clone()),
+            stderr: Writer::stderr(&json, &metrics),
+            stdout: Writer::stdout(&json, &metrics),
+            json,
             error_stream: Stream::new(metrics.dropped_lines.clone()),
             audit_stream: Stream::new(metrics.dropped_lines.clone()),
             metrics,

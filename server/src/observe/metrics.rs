@@ -42,6 +42,7 @@ pub(crate) struct Metrics {
     pub(crate) error_events: IntCounter,
     pub(crate) audit_events: IntCounter,
     pub(crate) dropped_lines: IntCounter,
+    pub(crate) lost_changes: IntCounter,
     pub(crate) connections: IntGauge,
     pub(crate) max_connections: IntGauge,
     pub(crate) strangers: IntGauge,
@@ -144,6 +145,10 @@ impl Metrics {
             dropped_lines: register.counter(
                 "kes_log_dropped_lines",
                 "Log lines that could not be written, or were left out because their reader was too slow",
+            ),
+            lost_changes: register.counter(
+                "kes_log_lost_changes",
+                "Lines of the audit log that could not be written although they are about changes to keys",
             ),
             connections: register.gauge("kes_tls_connections", "Open connections"),
             max_connections: register.gauge(

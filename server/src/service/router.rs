@@ -5,6 +5,11 @@ use std::borrow::Cow;
 use kes_api::Route;
 use percent_encoding::percent_decode_str;
 
+/// The most bytes of a decoded path that are kept. The longest valid one has 179: a listing of
+/// identities that continues, with two names of 80 bytes. What a longer path names is too long in
+/// any case; the rest of it would only cost memory, and fill the logs.
+const MAX_PATH: usize = 200;
+
 /// The result of routing a path.
 #[derive(Debug)]
 pub(crate) enum Routed<'a> {
@@ -23,6 +28,8 @@ pub(crate) enum Routed<'a> {
 pub(crate) struct Target<'a> {
     pub(crate) route: &'static Route,
     /// The decoded path. Bytes that are not UTF-8 are replaced: no name, pattern or route has them.
+    /// A path that is too long for any name ends after [`MAX_PATH`] bytes, with the mark `…`, which
+    /// no name or pattern has either.
     pub(crate) path: Cow<'a, str>,
     resource_at: usize,
 }
@@ -46,6 +53,7 @@ pub(crate) fn route<'a>(path: &'a str, query: Option<&str>) -> Routed<'a> {
     let Some(path) = percent_decode(path) else { return Routed::BadEscape };
     if let Some((route, resource)) = Route::find(&path) {
         let resource_at = path.len() - resource.len();
+        let path = if path.len() > MAX_PATH { Cow::Owned(cut(&path)) } else { path };
         return Routed::Found(Target { route, path, resource_at });
     }
     let lacks_slash = kes_api::route::ROUTES
@@ -55,6 +63,11 @@ pub(crate) fn route<'a>(path: &'a str, query: Option<&str>) -> Routed<'a> {
         return Routed::Redirect(with_query(format!("{path}/"), query));
     }
     Routed::NotFound
+}
+
+/// The start of a path that is too long, with a mark that it was cut.
+fn cut(path: &str) -> String {
+    format!("{}…", &path[..path.floor_char_boundary(MAX_PATH)])
 }
 
 /// The clean form of a path with an empty, `.` or `..` segment; `None` if it is clean.
@@ -140,6 +153,25 @@ mod tests {
         assert_eq!(found("/v1/key/create/%ff").unwrap().1, "\u{fffd}");
         assert_eq!(found("/v1/status%3Fx"), None);
         assert_eq!(found("/v1/status%00"), None);
+    }
+
+    /// Whatever it is made of, and however it is escaped.
+    #[test]
+    fn a_path_that_is_too_long_for_any_name_is_cut() {
+        let names = ["a".repeat(80), "b".repeat(80)];
+        let longest = format!("/v1/identity/list/{}*{}", names[0], names[1]);
+        assert_eq!(found(&longest).unwrap().1, longest["/v1/identity/list/".len()..]);
+        let prefix = "/v1/key/create/";
+        for (piece, decoded) in [("a", "a"), ("%00", "\0"), ("%C3%A9", "é"), ("%ff", "\u{fffd}")] {
+            let (route, name) = found(&format!("{prefix}{}", piece.repeat(4000))).unwrap();
+            assert_eq!(route, prefix);
+            let kept = name.strip_suffix('…').unwrap();
+            let most = MAX_PATH - prefix.len();
+            assert!(kept.len() <= most && kept.len() + 3 > most, "{} bytes", kept.len());
+            assert!(kept.split(decoded).all(str::is_empty), "{kept}");
+            assert!(kes_api::KeyName::parse(&name).is_err());
+            assert!(kes_api::ListPattern::parse(&name).is_err());
+        }
     }
 
     #[test]

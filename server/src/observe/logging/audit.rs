@@ -12,6 +12,22 @@ use kes_config::Level;
 use super::Logs;
 use super::line::{Line, go_duration};
 
+// The most bytes of the fields of a line that a client chooses, so that a request of some bytes
+// does not write a line of some kilobytes: HTTP/2 sends a header field again as one byte.
+
+/// Of the path, which has at most 179 bytes if it is valid, and 203 with the mark of one that was
+/// cut.
+const MAX_PATH: usize = 204;
+
+/// Of the method. The longest that has a route is `DELETE`.
+const MAX_METHOD: usize = 16;
+
+/// Of the message, which may hold one of both. A message with the longest name has 141.
+const MAX_MESSAGE: usize = 160;
+
+/// Of the reason, which may hold patterns of the configuration.
+const MAX_REASON: usize = 512;
+
 /// What is recorded of a request that reached a route, and of its answer.
 pub(crate) struct Audited<'a> {
     pub(crate) operation: Operation,
@@ -44,7 +60,12 @@ impl Logs {
         );
         if self.writes_audit(audited.operation, audited.status, audited.is_forged) {
             let level = level(audited.operation, audited.status, audited.is_forged);
-            self.stdout.line(6, audited.line(self.json(), level));
+            let line = audited.line(self.json(), level);
+            if audited.may_have_changed() {
+                self.stdout.change(6, line);
+            } else {
+                self.stdout.line(6, line);
+            }
         }
         if self.audit_stream.is_followed()
             && let Ok(mut line) = serde_json::to_vec(&audited.event(time))
@@ -59,19 +80,30 @@ impl Logs {
     }
 }
 
+/// Whether an operation asks for a change of a key.
+fn is_change(operation: Operation) -> bool {
+    matches!(operation, Operation::CreateKey | Operation::ImportKey | Operation::DeleteKey)
+}
+
 /// INFO for changes of keys, for requests that were refused or failed, and for a ciphertext that is
 /// not authentic, which means that it was changed or damaged. DEBUG for all others, including
 /// malformed requests.
 fn level(operation: Operation, status: u16, is_forged: bool) -> Level {
     match operation {
         _ if is_forged => Level::INFO,
-        Operation::CreateKey | Operation::ImportKey | Operation::DeleteKey => Level::INFO,
+        _ if is_change(operation) => Level::INFO,
         _ if matches!(status, 401 | 403 | 429 | 500..) => Level::INFO,
         _ => Level::DEBUG,
     }
 }
 
 impl Audited<'_> {
+    /// Whether a key was changed, or may have been: a change that failed in the key store may be
+    /// done all the same. Only who may change keys can cause such a line.
+    fn may_have_changed(&self) -> bool {
+        is_change(self.operation) && matches!(self.status, 200..=299 | 500..)
+    }
+
     fn event(&self, time: Timestamp) -> AuditEvent<'_> {
         AuditEvent {
             time,
@@ -91,17 +123,17 @@ impl Audited<'_> {
         let level = if level.number() >= Level::INFO.number() { "INFO" } else { "DEBUG" };
         let mut line = Line::new(json, Timestamp::now(), level);
         match &self.refusal {
-            Some((message, _)) => line.field("msg", message),
+            Some((message, _)) => line.field_within(MAX_MESSAGE, "msg", message),
             None => line.field("msg", self.success()),
         }
-        line.field("req.method", self.method);
-        line.field("req.path", self.path);
+        line.field_within(MAX_METHOD, "req.method", self.method);
+        line.field_within(MAX_PATH, "req.path", self.path);
         line.field("req.ip", self.ip);
         line.field("req.identity", self.identity.map(|id| id.to_string()).unwrap_or_default());
         line.number("res.code", self.status.into());
         line.field("res.time", go_duration(self.took));
         if let Some((_, Some(reason))) = &self.refusal {
-            line.field("reason", reason);
+            line.field_within(MAX_REASON, "reason", reason);
         }
         line.finish()
     }

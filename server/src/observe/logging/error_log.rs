@@ -17,6 +17,10 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use super::Logs;
 use super::line::Line;
 
+/// The most bytes of a field. The longest message of the server itself, an outage of Vault with a
+/// cause for each endpoint, has some 2 KiB.
+const MAX_FIELD: usize = 8 * 1024;
+
 /// Sends the events of the process to these logs. If a process has several servers, as a test may,
 /// the first one gets all events.
 pub(super) fn install(logs: &Arc<Logs>) {
@@ -58,14 +62,15 @@ impl<S: Subscriber> Layer<S> for ErrorLog {
 
         let level = *event.metadata().level();
         let mut line = Line::new(logs.json(), Timestamp::now(), level.as_str());
-        line.field("msg", &fields.message);
+        line.field_within(MAX_FIELD, "msg", &fields.message);
         for (name, value) in &fields.others {
-            line.field(name, value);
+            line.field_within(MAX_FIELD, name, value);
         }
         logs.stderr.line(priority(level), line.finish());
         logs.metrics.error_events.inc();
 
         if logs.error_stream.is_followed() {
+            fields.message.truncate(fields.message.floor_char_boundary(MAX_FIELD));
             let event = ErrorEvent { message: fields.message.into() };
             if let Ok(mut line) = serde_json::to_vec(&event) {
                 line.push(b'\n');

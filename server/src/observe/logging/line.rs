@@ -24,7 +24,21 @@ impl Line {
         line
     }
 
+    /// A field that the server chooses, or whose length is limited elsewhere.
     pub(super) fn field(&mut self, key: &str, value: impl fmt::Display) {
+        self.add(key, &value.to_string());
+    }
+
+    /// A field that a client chooses: at most so many bytes as they are written, which may be six
+    /// for one that is escaped. A longer value ends with the mark `…`.
+    pub(super) fn field_within(&mut self, most: usize, key: &str, value: &str) {
+        match cut(value, most) {
+            None => self.add(key, value),
+            Some(start) => self.add(key, &format!("{start}…")),
+        }
+    }
+
+    fn add(&mut self, key: &str, value: &str) {
         let separator = match (self.text.is_empty(), self.json) {
             (true, true) => "{",
             (true, false) => "",
@@ -32,18 +46,17 @@ impl Line {
             (false, false) => " ",
         };
         self.text.push_str(separator);
-        let value = value.to_string();
         if self.json {
             quote(&mut self.text, key);
             self.text.push(':');
-            quote(&mut self.text, &value);
+            quote(&mut self.text, value);
         } else {
             self.text.push_str(key);
             self.text.push('=');
-            if is_word(&value) {
-                self.text.push_str(&value);
+            if is_word(value) {
+                self.text.push_str(value);
             } else {
-                quote(&mut self.text, &value);
+                quote(&mut self.text, value);
             }
         }
     }
@@ -71,6 +84,25 @@ fn is_word(value: &str) -> bool {
         && value
             .chars()
             .all(|c| !c.is_whitespace() && !is_interpreted(c) && !matches!(c, '"' | '=' | '\\'))
+}
+
+/// The start of a value that takes more than so many bytes when it is written; `None` if it does
+/// not.
+fn cut(value: &str, most: usize) -> Option<&str> {
+    // No character takes more than six times its bytes.
+    if value.len() <= most / 6 {
+        return None;
+    }
+    let mut written = 0;
+    let end = value.char_indices().find_map(|(at, c)| {
+        written += match c {
+            '"' | '\\' => 2,
+            c if is_interpreted(c) => 6,
+            c => c.len_utf8(),
+        };
+        (written > most).then_some(at)
+    });
+    end.map(|end| &value[..end])
 }
 
 /// Quotes a value as a JSON string, in text lines too. Characters that a terminal interprets, which
@@ -162,6 +194,27 @@ mod tests {
         let line = line.finish();
         assert_eq!(line.matches('\n').count(), 1);
         assert!(line.contains(r#"req.path="/a level=ERROR\ntime=now""#), "{line}");
+    }
+
+    #[test]
+    fn a_value_that_is_too_long_is_cut_and_says_so() {
+        for (value, shown) in [
+            ("x".repeat(10), "xxxxxxxxxx".to_owned()),
+            ("x".repeat(11), "xxxxxxxxxx…".to_owned()),
+            ("é".repeat(2000), "ééééé…".to_owned()),
+            ("\0".repeat(2), "\0…".to_owned()),
+            ("\"".repeat(5), "\"".repeat(5)),
+            ("\"".repeat(6), "\"\"\"\"\"…".to_owned()),
+            ("\u{202e}".repeat(6), "\u{202e}…".to_owned()),
+        ] {
+            for json in [true, false] {
+                let mut line = Line::new(json, time(), "INFO");
+                line.field_within(10, "a", &value);
+                let mut expected = Line::new(json, time(), "INFO");
+                expected.field("a", &shown);
+                assert_eq!(line.finish(), expected.finish());
+            }
+        }
     }
 
     #[test]

@@ -8,10 +8,12 @@ use bytes::Bytes;
 use kes_api::Identity;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
-use tokio::sync::mpsc::{self, Receiver, Sender};
 
-/// How many lines may wait for one follower.
-const QUEUE: usize = 1024;
+use super::queue::{Limits, Receiver, Refused, Sender, queue};
+
+/// How much may wait for one follower: an audit line has some 250 bytes. With all followers of both
+/// logs these are 32 MiB.
+const QUEUE: Limits = Limits { lines: 1024, bytes: 256 * 1024 };
 
 /// How many clients may follow one log. For each, a line costs a reference-counted copy.
 const MAX_FOLLOWERS: usize = 64;
@@ -55,7 +57,7 @@ impl Stream {
         if followers.len() >= MAX_FOLLOWERS {
             return None;
         }
-        let (sender, lines) = mpsc::channel(QUEUE);
+        let (sender, lines) = queue(QUEUE);
         followers.push(Follower { reader, lines: sender });
         self.count.store(followers.len(), Ordering::Relaxed);
         Some(Lines(lines))
@@ -69,13 +71,13 @@ impl Stream {
     /// Sends a line to all followers. A follower with a full queue loses it.
     pub(super) fn send(&self, line: &Bytes) {
         let mut followers = self.followers.lock();
-        followers.retain(|follower| match follower.lines.try_send(line.clone()) {
+        followers.retain(|follower| match follower.lines.send(line.clone(), line.len()) {
             Ok(()) => true,
-            Err(mpsc::error::TrySendError::Full(_)) => {
+            Err(Refused::Full(_)) => {
                 self.dropped.inc();
                 true
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
+            Err(Refused::Closed(_)) => false,
         });
         self.count.store(followers.len(), Ordering::Relaxed);
     }
@@ -108,7 +110,7 @@ impl Stream {
 impl Lines {
     /// The next line; `None` when the server ends the stream.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        self.0.poll_recv(cx)
+        self.0.poll_recv(cx).map(|queued| queued.map(|queued| queued.item))
     }
 }
 
@@ -132,18 +134,32 @@ mod tests {
         Arc::new(Somebody(number))
     }
 
-    #[test]
-    fn a_slow_follower_loses_lines_and_stops_nobody() {
+    async fn next(lines: &mut Lines) -> Bytes {
+        std::future::poll_fn(|cx| lines.poll_next(cx)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_slow_follower_loses_lines_and_stops_nobody() {
         let dropped = IntCounter::new("dropped", "dropped").unwrap();
         let stream = Stream::new(dropped.clone());
         let mut slow = stream.follow(reader(0)).unwrap();
         let mut quick = stream.follow(reader(0)).unwrap();
-        for n in 0..QUEUE + 10 {
+        for n in 0..QUEUE.lines + 10 {
             stream.send(&Bytes::from(n.to_string()));
-            assert_eq!(quick.0.try_recv().unwrap(), n.to_string());
+            assert_eq!(next(&mut quick).await, n.to_string());
         }
         assert_eq!(dropped.get(), 10);
-        assert_eq!(slow.0.try_recv().unwrap(), "0");
+        assert_eq!(next(&mut slow).await, "0");
+    }
+
+    #[tokio::test]
+    async fn long_lines_fill_the_queue_by_their_bytes() {
+        let dropped = IntCounter::new("dropped", "dropped").unwrap();
+        let stream = Stream::new(dropped.clone());
+        let _slow = stream.follow(reader(0)).unwrap();
+        let line = Bytes::from(vec![b'x'; 8 * 1024]);
+        (0..QUEUE.bytes / line.len() + 10).for_each(|_| stream.send(&line));
+        assert_eq!(dropped.get(), 10);
     }
 
     #[test]

@@ -1,33 +1,42 @@
 //! Writes lines to a file descriptor in a thread of its own, so that a slow reader delays nothing
-//! else. Lines that cannot be written are counted, and logged where that is possible.
+//! else. Lines that cannot be written are counted, told in the error log, and told in the log
+//! itself at the place where they are missing.
 
 use std::io::{self, Write};
-use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, SyncSender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use prometheus::IntCounter;
+use kes_api::Timestamp;
+use tokio::runtime;
 
-use super::rate_limit::RateLimit;
+use super::line::Line;
+use super::losses::Losses;
+use super::queue::{Limits, Queued, Receiver, Refused, Sender, queue};
+use crate::observe::metrics::Metrics;
 
-/// How many lines may wait to be written: some 4 MiB at 250 bytes each.
-const QUEUE: usize = 16 * 1024;
+/// How much may wait to be written: lines of some 250 bytes. Anybody who can connect can cause
+/// them.
+const LINES: Limits = Limits { lines: 16 * 1024, bytes: 4 * 1024 * 1024 };
 
-/// How often lost lines are logged at most.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// How much of changes to keys may wait beside that. They are written first. Only who may change
+/// keys can cause them, and each takes a call to the key store: these are some minutes of changes.
+const CHANGES: Limits = Limits { lines: 8 * 1024, bytes: 4 * 1024 * 1024 };
 
 /// How long the process waits for lines to be written before it ends.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
-/// A queue of lines and the thread that writes them.
+/// How often a full queue is tried again before the process ends.
+const FLUSH_RETRY: Duration = Duration::from_millis(10);
+
+/// Two queues of lines and the thread that writes them.
 pub(super) struct Writer {
-    queue: SyncSender<Item>,
-    /// The name of the target, for messages.
-    what: &'static str,
-    dropped: IntCounter,
-    /// For messages about a full queue.
-    losses_logged: Mutex<RateLimit>,
+    lines: Sender<Item>,
+    changes: Sender<Item>,
+    losses: Arc<Losses>,
     /// Whether the target is the journal, which takes a priority at the start of a line.
     journal: bool,
 }
@@ -38,96 +47,175 @@ enum Item {
     Flush(SyncSender<()>),
 }
 
+/// What a line is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A change of a key.
+    Change,
+    Other,
+}
+
 impl Writer {
-    pub(super) fn stderr(dropped: IntCounter) -> Self {
-        Self::start("standard error", "log-stderr", io::stderr(), is_journal(io::stderr()), dropped)
+    pub(super) fn stderr(json: &Arc<AtomicBool>, metrics: &Metrics) -> Self {
+        let losses = Losses::new("standard error", metrics);
+        Self::start("log-stderr", io::stderr(), Arc::clone(json), losses)
     }
 
-    pub(super) fn stdout(dropped: IntCounter) -> Self {
-        Self::start(
-            "standard output",
-            "log-stdout",
-            io::stdout(),
-            is_journal(io::stdout()),
-            dropped,
-        )
+    pub(super) fn stdout(json: &Arc<AtomicBool>, metrics: &Metrics) -> Self {
+        let losses = Losses::new("standard output", metrics);
+        Self::start("log-stdout", io::stdout(), Arc::clone(json), losses)
     }
 
     fn start(
-        what: &'static str,
         name: &str,
-        target: impl Write + Send + 'static,
-        journal: bool,
-        dropped: IntCounter,
+        target: impl AsFd + Send + 'static,
+        json: Arc<AtomicBool>,
+        losses: Losses,
     ) -> Self {
-        let (queue, lines) = mpsc::sync_channel(QUEUE);
+        let journal = is_journal(&target);
+        let losses = Arc::new(losses);
+        let (lines, line_items) = queue(LINES);
+        let (changes, change_items) = queue(CHANGES);
         thread::Builder::new()
             .name(name.to_owned())
             .spawn({
-                let target = Target { inner: target, is_broken: false };
-                let losses = Losses::new(what, dropped.clone());
-                move || write(lines, target, losses)
+                let target = Target::new(Unbuffered(target), Gap::new(json, journal));
+                let losses = Arc::clone(&losses);
+                let runtime = runtime::Builder::new_current_thread()
+                    .build()
+                    .expect("a runtime without input and output is made");
+                move || runtime.block_on(write(change_items, line_items, target, &losses))
             })
             .expect("the system starts a thread");
-        Self {
-            queue,
-            what,
-            dropped,
-            losses_logged: Mutex::new(RateLimit::new(LOG_INTERVAL)),
-            journal,
-        }
+        Self { lines, changes, losses, journal }
     }
 
     /// Queues a line. `priority` is that of syslog (RFC 5424, 6.2.1).
     pub(super) fn line(&self, priority: u8, line: String) {
-        let line = if self.journal { format!("<{priority}>{line}") } else { line };
-        match self.queue.try_send(Item::Line(line)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.dropped.inc();
-                // The lock is released first: this message may come here itself.
-                let allowed = self.losses_logged.lock().allows();
-                if allowed {
-                    let what = self.what;
-                    tracing::error!("log lines are lost: the reader of {what} is too slow");
-                }
+        let line = self.for_target(priority, line);
+        let bytes = line.capacity();
+        if self.lines.send(Item::Line(line), bytes).is_err() {
+            self.losses.by_slow_reader();
+        }
+    }
+
+    /// Queues a line about a change of a key, before all others.
+    pub(super) fn change(&self, priority: u8, line: String) {
+        let line = self.for_target(priority, line);
+        let bytes = line.capacity();
+        if let Err(Refused::Full(item) | Refused::Closed(item)) =
+            self.changes.send(Item::Line(line), bytes)
+        {
+            self.losses.by_slow_reader();
+            if let Item::Line(line) = item {
+                self.losses.of_change(&line);
             }
         }
     }
 
+    fn for_target(&self, priority: u8, line: String) -> String {
+        if self.journal { format!("<{priority}>{line}") } else { line }
+    }
+
     /// Waits until all queued lines are written.
     pub(super) fn flush(&self) {
+        let end = Instant::now() + FLUSH_TIME;
         let (done, wait) = mpsc::sync_channel(1);
-        if self.queue.try_send(Item::Flush(done)).is_ok() {
-            let _ = wait.recv_timeout(FLUSH_TIME);
+        // Behind the lines, which come after the changes.
+        while let Err(Refused::Full(_)) = self.lines.try_send(Item::Flush(done.clone()), 0) {
+            if Instant::now() >= end {
+                return;
+            }
+            thread::sleep(FLUSH_RETRY);
         }
+        let _ = wait.recv_timeout(end.saturating_duration_since(Instant::now()));
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the thread owns its end of the queue")]
-fn write(lines: Receiver<Item>, mut target: Target<impl Write>, mut losses: Losses) {
-    for item in lines.iter() {
+/// Writes what the queues hold, changes first, until both are closed.
+async fn write(
+    mut changes: Receiver<Item>,
+    mut lines: Receiver<Item>,
+    mut target: Target<impl Write>,
+    losses: &Losses,
+) {
+    loop {
+        let (kind, queued) = tokio::select! {
+            biased;
+            Some(queued) = changes.recv() => (Kind::Change, queued),
+            Some(queued) = lines.recv() => (Kind::Other, queued),
+            else => return,
+        };
+        let Queued { item, left_out, .. } = queued;
+        target.gap.add(kind, left_out, TOO_SLOW);
         match item {
             Item::Line(line) => match target.write(&line) {
                 Ok(()) => losses.end(),
-                Err(error) => losses.add(error),
+                Err(error) => {
+                    losses.by_failure(&error);
+                    if kind == Kind::Change {
+                        losses.of_change(&line);
+                    }
+                    target.gap.add(kind, 1, &error.to_string());
+                }
             },
             Item::Flush(done) => {
                 let _ = done.send(());
             }
         }
+        // No line may follow that tells them.
+        target.gap.add(Kind::Change, changes.left_out_at_end(), TOO_SLOW);
+        target.gap.add(Kind::Other, lines.left_out_at_end(), TOO_SLOW);
+        if changes.is_empty() && lines.is_empty() {
+            let _ = target.write_gap();
+        }
     }
 }
+
+/// Why lines did not fit into a queue.
+const TOO_SLOW: &str = "they were not read in time";
 
 /// The target that lines are written to.
 struct Target<W> {
     inner: W,
     /// Whether the last line was written only in part.
     is_broken: bool,
+    gap: Gap,
+}
+
+/// Lines that are missing since the last one that was written.
+struct Gap {
+    lines: u64,
+    /// Those of them that are about changes of keys.
+    changes: u64,
+    /// Why the last of them is missing.
+    reason: String,
+    /// The form of the line that tells it.
+    json: Arc<AtomicBool>,
+    journal: bool,
 }
 
 impl<W: Write> Target<W> {
+    fn new(inner: W, gap: Gap) -> Self {
+        Self { inner, is_broken: false, gap }
+    }
+
+    /// Writes a line, and before it how many are missing there.
     fn write(&mut self, line: &str) -> io::Result<()> {
+        self.write_gap()?;
+        self.write_alone(line)
+    }
+
+    fn write_gap(&mut self) -> io::Result<()> {
+        if self.gap.lines > 0 {
+            let line = self.gap.line();
+            self.write_alone(&line)?;
+            (self.gap.lines, self.gap.changes) = (0, 0);
+        }
+        Ok(())
+    }
+
+    fn write_alone(&mut self, line: &str) -> io::Result<()> {
         if self.is_broken {
             // Ends the partial line, which would become the start of this one.
             self.inner.write_all(b"\n")?;
@@ -139,97 +227,51 @@ impl<W: Write> Target<W> {
     }
 }
 
-/// Lines that could not be written.
-struct Losses {
-    /// The name of their target.
-    what: &'static str,
-    dropped: IntCounter,
-    /// Lost lines that were not logged yet.
-    unreported: u64,
-    logged: RateLimit,
+impl Gap {
+    fn new(json: Arc<AtomicBool>, journal: bool) -> Self {
+        Self { lines: 0, changes: 0, reason: String::new(), json, journal }
+    }
+
+    fn add(&mut self, kind: Kind, lines: u64, reason: &str) {
+        if lines > 0 {
+            self.lines += lines;
+            self.changes += if kind == Kind::Change { lines } else { 0 };
+            reason.clone_into(&mut self.reason);
+        }
+    }
+
+    fn line(&self) -> String {
+        let Self { lines, changes, reason, .. } = self;
+        let mut line = Line::new(self.json.load(Ordering::Relaxed), Timestamp::now(), "WARN");
+        let message = format_args!(
+            "log lines are missing here: {lines}, of them about changes to keys: {changes}; {reason}"
+        );
+        line.field("msg", message);
+        let line = line.finish();
+        if self.journal { format!("<4>{line}") } else { line }
+    }
 }
 
-impl Losses {
-    fn new(what: &'static str, dropped: IntCounter) -> Self {
-        Self { what, dropped, unreported: 0, logged: RateLimit::new(LOG_INTERVAL) }
+/// A file descriptor without the buffer of the standard library, which keeps a line that could not
+/// be written, and writes it again before the next one.
+struct Unbuffered<T>(T);
+
+impl<T: AsFd> Write for Unbuffered<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(&self.0, bytes)?)
     }
 
-    /// Counts a lost line, and logs it. If the target is standard error, the clients that follow
-    /// `/v1/log/error` can still read that.
-    #[expect(clippy::needless_pass_by_value, reason = "as the system gives it")]
-    fn add(&mut self, error: io::Error) {
-        self.dropped.inc();
-        self.unreported += 1;
-        if self.logged.allows() {
-            let (what, unreported) = (self.what, self.unreported);
-            tracing::error!(
-                "log lines are lost, {unreported} so far: {what} cannot be written: {error}"
-            );
-            self.unreported = 0;
-        }
-    }
-
-    /// Logs the losses once a line was written again.
-    fn end(&mut self) {
-        if self.unreported > 0 {
-            let (what, unreported) = (self.what, self.unreported);
-            tracing::error!("{what} can be written again; {unreported} more log lines were lost");
-            self.unreported = 0;
-        }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 /// Whether a stream is the one that systemd connected to the journal (systemd.exec(5),
 /// `JOURNAL_STREAM`). Processes whose output goes elsewhere inherit the variable as well.
-fn is_journal(stream: impl std::os::fd::AsFd) -> bool {
+fn is_journal(stream: impl AsFd) -> bool {
     let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
     rustix::fs::fstat(stream).is_ok_and(|stat| named == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Takes `room` bytes, and then fails.
-    #[derive(Default)]
-    struct Disk {
-        room: usize,
-        bytes: Vec<u8>,
-    }
-
-    impl Write for Disk {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let len = bytes.len().min(self.room);
-            if len == 0 {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.room -= len;
-            self.bytes.extend_from_slice(&bytes[..len]);
-            Ok(len)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn lines_that_are_lost_are_counted_and_do_not_spoil_those_after_them() {
-        let dropped = IntCounter::new("dropped", "dropped").unwrap();
-        let mut losses = Losses::new("a disk", dropped.clone());
-        let mut target = Target { inner: Disk { room: 10, ..Disk::default() }, is_broken: false };
-        let mut line = |target: &mut Target<Disk>, text: &str| match target.write(text) {
-            Ok(()) => losses.end(),
-            Err(error) => losses.add(error),
-        };
-        line(&mut target, "first\n");
-        line(&mut target, "second\n");
-        line(&mut target, "third\n");
-        assert_eq!(dropped.get(), 2);
-        target.inner.room = 100;
-        line(&mut target, "fourth\n");
-        line(&mut target, "fifth\n");
-        assert_eq!(String::from_utf8(target.inner.bytes).unwrap(), "first\nseco\nfourth\nfifth\n");
-        assert_eq!(dropped.get(), 2);
-    }
-}
+mod tests;

@@ -1,0 +1,154 @@
+use super::*;
+
+/// Takes `room` bytes, and then fails.
+#[derive(Default)]
+struct Disk {
+    room: usize,
+    bytes: Vec<u8>,
+}
+
+impl Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = bytes.len().min(self.room);
+        if len == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.room -= len;
+        self.bytes.extend_from_slice(&bytes[..len]);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The queues and the end of a writer without its thread.
+struct World {
+    lines: Sender<Item>,
+    changes: Sender<Item>,
+    receivers: (Receiver<Item>, Receiver<Item>),
+    metrics: Metrics,
+}
+
+impl World {
+    fn new(limits: Limits) -> Self {
+        let ((lines, line_items), (changes, change_items)) = (queue(limits), queue(limits));
+        Self { lines, changes, receivers: (change_items, line_items), metrics: Metrics::new() }
+    }
+
+    fn line(&self, text: &str) {
+        let _ = self.lines.send(Item::Line(text.to_owned()), text.len());
+    }
+
+    fn change(&self, text: &str) {
+        let _ = self.changes.send(Item::Line(text.to_owned()), text.len());
+    }
+
+    /// Writes all of it, and returns what the disk holds, without the times.
+    async fn written(self, disk: &mut Disk) -> Vec<String> {
+        let Self { lines, changes, receivers: (change_items, line_items), metrics } = self;
+        drop((lines, changes));
+        let gap = Gap::new(Arc::default(), false);
+        let losses = Losses::new("a disk", &metrics);
+        write(change_items, line_items, Target::new(disk.by_ref(), gap), &losses).await;
+        let text = String::from_utf8(disk.bytes.clone()).unwrap();
+        let without_time =
+            |line: &str| line.split_once(" level").map_or(line, |(_, line)| line).to_owned();
+        text.lines().map(without_time).collect()
+    }
+}
+
+#[test]
+fn lines_that_are_lost_are_counted_and_do_not_spoil_those_after_them() {
+    let metrics = Metrics::new();
+    let losses = Losses::new("a disk", &metrics);
+    let gap = Gap::new(Arc::default(), false);
+    let mut target = Target::new(Disk { room: 10, ..Disk::default() }, gap);
+    let line = |target: &mut Target<Disk>, text: &str| match target.write_alone(text) {
+        Ok(()) => losses.end(),
+        Err(error) => losses.by_failure(&error),
+    };
+    line(&mut target, "first\n");
+    line(&mut target, "second\n");
+    line(&mut target, "third\n");
+    assert_eq!(metrics.dropped_lines.get(), 2);
+    target.inner.room = 100;
+    line(&mut target, "fourth\n");
+    line(&mut target, "fifth\n");
+    assert_eq!(String::from_utf8(target.inner.bytes).unwrap(), "first\nseco\nfourth\nfifth\n");
+    assert_eq!(metrics.dropped_lines.get(), 2);
+}
+
+#[tokio::test]
+async fn changes_are_written_first_and_no_other_line_takes_their_room() {
+    let world = World::new(Limits { lines: 2, bytes: 100 });
+    for number in 0..10 {
+        world.line(&format!("refusal {number}\n"));
+    }
+    world.change("a change\n");
+    let written = world.written(&mut Disk { room: 10_000, ..Disk::default() }).await;
+    assert_eq!(
+        written,
+        [
+            "a change",
+            "refusal 0",
+            "refusal 1",
+            "=WARN msg=\"log lines are missing here: 8, of them about changes to keys: 0; they \
+             were not read in time\"",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_log_says_where_lines_are_missing_and_why() {
+    let world = World::new(Limits { lines: 3, bytes: 100 });
+    for number in 0..5 {
+        world.change(&format!("change {number}\n"));
+    }
+    let World { mut receivers, lines, changes, metrics } = world;
+    assert!(receivers.0.recv().await.is_some());
+    let world = World { receivers, lines, changes, metrics };
+    world.change("the last change\n");
+    let written = world.written(&mut Disk { room: 10_000, ..Disk::default() }).await;
+    assert_eq!(
+        written,
+        [
+            "change 1",
+            "change 2",
+            "=WARN msg=\"log lines are missing here: 2, of them about changes to keys: 2; they \
+             were not read in time\"",
+            "the last change",
+        ]
+    );
+}
+
+/// A disk that is full for a while.
+#[tokio::test]
+async fn lines_that_a_disk_does_not_take_are_told_in_front_of_the_next() {
+    struct Full(Disk, u32);
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1 += 1;
+            if self.1 <= 3 { Err(io::ErrorKind::StorageFull.into()) } else { self.0.write(bytes) }
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let world = World::new(LINES);
+    for text in ["first\n", "second\n", "third\n"] {
+        world.change(text);
+    }
+    let World { lines, changes, receivers: (change_items, line_items), metrics } = world;
+    drop((lines, changes));
+    let losses = Losses::new("a disk", &metrics);
+    let mut disk = Full(Disk { room: 10_000, ..Disk::default() }, 0);
+    let target = Target::new(disk.by_ref(), Gap::new(Arc::default(), false));
+    write(change_items, line_items, target, &losses).await;
+    assert_eq!((metrics.dropped_lines.get(), metrics.lost_changes.get()), (3, 3));
+    let text = String::from_utf8(disk.0.bytes).unwrap();
+    let told = "log lines are missing here: 3, of them about changes to keys: 3; no storage space";
+    assert!(text.contains(told), "{text}");
+    assert_eq!(text.lines().filter(|line| !line.is_empty()).count(), 1, "{text}");
+}
