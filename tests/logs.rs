@@ -9,6 +9,9 @@ use crate::harness::{self, Client, Config, Protocol, Server, Who};
 /// The form of a line.
 mod form;
 
+/// Changes that nobody waits for.
+mod gone;
+
 /// Requests that would write much.
 mod long;
 

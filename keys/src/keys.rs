@@ -58,33 +58,45 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         self.cache.reconfigure(store, expiry);
     }
 
-    /// Creates a key.
+    /// Creates a key. `begin` is called once the change begins, and what it returns is told how the
+    /// change ended, by whoever performs it: the caller may have gone away by then. So it is with
+    /// all changes.
     ///
     /// # Errors
     /// [`Error::Store`]
-    pub async fn create(&self, permit: &Permit<'_>, name: KeyName) -> Result<(), Error> {
+    pub async fn create<E: Ended>(
+        &self,
+        permit: &Permit<'_>,
+        name: KeyName,
+        begin: impl FnOnce() -> E,
+    ) -> Result<(), Error> {
         permit.check(Operation::CreateKey, &name)?;
-        self.store(name, Key::generate(), created_by(permit.identity())).await
+        self.store(name, Key::generate(), created_by(permit.identity()), begin).await
     }
 
     /// Creates a key that the configuration lists, in the name of its author.
     ///
     /// # Errors
     /// [`Error::Store`]
-    pub async fn create_at_startup(&self, permit: &StartupPermit) -> Result<(), Error> {
-        self.store(*permit.name(), Key::generate(), created_by(permit.author())).await
+    pub async fn create_at_startup<E: Ended>(
+        &self,
+        permit: &StartupPermit,
+        begin: impl FnOnce() -> E,
+    ) -> Result<(), Error> {
+        self.store(*permit.name(), Key::generate(), created_by(permit.author()), begin).await
     }
 
     /// Stores a key that the caller brings; it gets a fresh HMAC key.
     ///
     /// # Errors
     /// [`Error::Cipher`], [`Error::KeySize`], [`Error::Store`]
-    pub async fn import(
+    pub async fn import<E: Ended>(
         &self,
         permit: &Permit<'_>,
         name: KeyName,
         cipher: &str,
         key: &[u8],
+        begin: impl FnOnce() -> E,
     ) -> Result<(), Error> {
         permit.check(Operation::ImportKey, &name)?;
         let Some(known) = Cipher::parse(cipher) else {
@@ -93,7 +105,8 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         let Some(secret) = Secret::from_slice(key) else {
             return Err(Error::KeySize { cipher: cipher.to_owned() });
         };
-        self.store(name, Key::import(known, secret), created_by(permit.identity())).await
+        let created_by = created_by(permit.identity());
+        self.store(name, Key::import(known, secret), created_by, begin).await
     }
 
     /// Describes a key. A cached key is described from memory, and this counts as a use: MinIO
@@ -113,18 +126,23 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     ///
     /// # Errors
     /// [`Error::Store`]
-    pub async fn delete(&self, permit: &Permit<'_>, name: KeyName) -> Result<(), Error> {
+    pub async fn delete<E: Ended>(
+        &self,
+        permit: &Permit<'_>,
+        name: KeyName,
+        begin: impl FnOnce() -> E,
+    ) -> Result<(), Error> {
         permit.check(Operation::DeleteKey, &name)?;
         let cache = Arc::clone(&self.cache);
-        run_to_completion(StoreOperation::Delete, async move {
+        let change = async move {
             // Before the call, so that no request uses the key while it is being deleted, and after
             // it, because a request may have read the key in between.
             cache.remove(&name);
             let deleted = cache.records().delete(&name).await;
             cache.remove(&name);
             deleted
-        })
-        .await
+        };
+        run_to_completion(StoreOperation::Delete, change, begin()).await
     }
 
     /// A page of the names that match.
@@ -272,31 +290,42 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         found.map_err(|source| Error::Store { operation: StoreOperation::Read, source })
     }
 
-    async fn store(&self, name: KeyName, key: Key, created_by: String) -> Result<(), Error> {
+    async fn store<E: Ended>(
+        &self,
+        name: KeyName,
+        key: Key,
+        created_by: String,
+        begin: impl FnOnce() -> E,
+    ) -> Result<(), Error> {
         let record = Record { key, created_at: self.clock.date(), created_by };
         let cache = Arc::clone(&self.cache);
-        run_to_completion(StoreOperation::Create, async move {
+        let change = async move {
             cache.records().create(&name, &record).await?;
             cache.insert(name, record);
             Ok(())
-        })
-        .await
+        };
+        run_to_completion(StoreOperation::Create, change, begin()).await
     }
 }
+
+/// Is told how a change ended, before anybody else is. If the change panics, this is dropped.
+pub trait Ended: FnOnce(&Result<(), Error>) + Send + 'static {}
+
+impl<F: FnOnce(&Result<(), Error>) + Send + 'static> Ended for F {}
 
 /// Runs a change of the key store in a task of its own. A request is dropped when its client goes
 /// away or its time is over, wherever it is; a change must not be left half done.
 fn run_to_completion(
     operation: StoreOperation,
     change: impl Future<Output = Result<(), kes_keystore::Error>> + Send + 'static,
+    ended: impl Ended,
 ) -> impl Future<Output = Result<(), Error>> {
-    let task = tokio::spawn(change);
-    async move {
-        match task.await {
-            Ok(changed) => changed.map_err(|source| Error::Store { operation, source }),
-            Err(_) => Err(Error::Panicked),
-        }
-    }
+    let task = tokio::spawn(async move {
+        let changed = change.await.map_err(|source| Error::Store { operation, source });
+        ended(&changed);
+        changed
+    });
+    async move { task.await.unwrap_or(Err(Error::Panicked)) }
 }
 
 fn created_by(identity: Option<Identity>) -> String {

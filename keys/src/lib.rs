@@ -37,5 +37,5 @@ mod testing;
 pub use cache::Expiry;
 pub use clock::{Clock, SystemClock};
 pub use error::Error;
-pub use keys::{DataKey, Description, Keys};
+pub use keys::{DataKey, Description, Ended, Keys};
 pub use observer::Observer;

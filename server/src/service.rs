@@ -5,7 +5,8 @@
 //! 2. find its route (`router`), or answer 404, 307 or 400,
 //! 3. admit it (`admit`) and run its operation (`handlers`) within the route's time limit,
 //! 4. turn an error into the contract's answer and a line of the error log (`error`, `record`),
-//! 5. audit it and count the answer,
+//! 5. audit it and count the answer; a change of a key is audited by the task that performs it
+//!    (`change`),
 //! 6. read the rest of a body that was not used, within limits (`body`).
 //!
 //! What these steps know of the request is in its context (`context`).
@@ -13,7 +14,7 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -21,6 +22,7 @@ use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use kes_api::{Operation, Timestamp, message};
+use tokio::sync::RwLock;
 use tokio::time::timeout_at;
 
 use self::admit::admit;
@@ -65,6 +67,12 @@ mod body;
 /// Why a request was not served.
 pub(crate) mod error;
 
+/// How far a change of a key has come.
+mod progress;
+
+/// The record of a change of a key.
+pub(crate) mod change;
+
 /// What is recorded of a request.
 mod record;
 
@@ -83,6 +91,8 @@ pub(crate) struct ApiService {
     pub(crate) budgets: Budgets,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) logs: Arc<Logs>,
+    /// Held for reading by each change of a key until it is recorded.
+    pub(crate) changing: Arc<RwLock<()>>,
     pub(crate) started: Instant,
     pub(crate) started_at: Timestamp,
     pub(crate) build: BuildInfo,
@@ -162,6 +172,7 @@ fn serve(
                     head: &head,
                     target,
                     arrived,
+                    change: OnceLock::new(),
                 };
                 let result = run(&context, &mut body).await;
                 (Some(context.operation()), record::finish(&context, result))

@@ -35,7 +35,7 @@ impl World {
 
     async fn create(&self, key: &str) -> Result<(), Error> {
         let path = path(Operation::CreateKey, key);
-        self.keys.create(&permit(Operation::CreateKey, &path), name(key)).await
+        self.keys.create(&permit(Operation::CreateKey, &path), name(key), unheard).await
     }
 
     async fn describe(&self, key: &str) -> Result<Description, Error> {
@@ -45,7 +45,7 @@ impl World {
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
         let path = path(Operation::DeleteKey, key);
-        self.keys.delete(&permit(Operation::DeleteKey, &path), name(key)).await
+        self.keys.delete(&permit(Operation::DeleteKey, &path), name(key), unheard).await
     }
 
     /// Starts a delete of `k` in a task of its own, and lets it come as far as it can.
@@ -53,11 +53,16 @@ impl World {
         let keys = Arc::clone(&self.keys);
         let delete = tokio::spawn(async move {
             let path = path(Operation::DeleteKey, "k");
-            keys.delete(&permit(Operation::DeleteKey, &path), name("k")).await
+            keys.delete(&permit(Operation::DeleteKey, &path), name("k"), unheard).await
         });
         settle().await;
         delete
     }
+}
+
+/// Nobody wants to know how a change ended.
+fn unheard() -> impl Ended {
+    |_: &Result<(), Error>| {}
 }
 
 fn admin() -> Identity {
@@ -85,10 +90,10 @@ fn parts(sealed: &Sealed) -> (&[u8], &[u8]) {
 async fn run(keys: &FakeKeys, operation: Operation, permit: &Permit<'_>) -> Result<(), Error> {
     let k = name("k");
     match operation {
-        Operation::CreateKey => keys.create(permit, k).await,
-        Operation::ImportKey => keys.import(permit, k, "AES256", &[0; 32]).await,
+        Operation::CreateKey => keys.create(permit, k, unheard).await,
+        Operation::ImportKey => keys.import(permit, k, "AES256", &[0; 32], unheard).await,
         Operation::DescribeKey => keys.describe(permit, k).await.map(drop),
-        Operation::DeleteKey => keys.delete(permit, k).await,
+        Operation::DeleteKey => keys.delete(permit, k, unheard).await,
         Operation::ListKeys => {
             let pattern = ListPattern::parse("k").unwrap();
             keys.list(permit, &pattern, Limit::names(10)).await.map(drop)
@@ -218,13 +223,13 @@ async fn a_new_key_has_the_date_and_its_author_and_is_not_read() {
 async fn a_key_of_the_configuration_is_created_in_the_name_of_the_admin() {
     let world = World::new().await;
     let (_, permits) = Policies::of_admin(admin()).with_startup_keys([name("new"), name("k")]);
-    world.keys.create_at_startup(&permits[0]).await.unwrap();
+    world.keys.create_at_startup(&permits[0], unheard).await.unwrap();
     assert_eq!(world.describe("new").await.unwrap().created_by, admin().to_string());
-    let exists = world.keys.create_at_startup(&permits[1]).await;
+    let exists = world.keys.create_at_startup(&permits[1], unheard).await;
     assert!(matches!(exists, Err(Error::Store { source: kes_keystore::Error::Exists { .. }, .. })));
     // Without an admin nobody is the author.
     let (_, permits) = Policies::default().with_startup_keys([name("other")]);
-    world.keys.create_at_startup(&permits[0]).await.unwrap();
+    world.keys.create_at_startup(&permits[0], unheard).await.unwrap();
     assert_eq!(world.describe("other").await.unwrap().created_by, "");
 }
 
@@ -233,8 +238,9 @@ async fn what_cannot_be_imported_is_refused() {
     let world = World::new().await;
     let path = path(Operation::ImportKey, "new");
     let permit = permit(Operation::ImportKey, &path);
-    let import =
-        async |cipher: &str, key: &[u8]| world.keys.import(&permit, name("new"), cipher, key).await;
+    let import = async |cipher: &str, key: &[u8]| {
+        world.keys.import(&permit, name("new"), cipher, key, unheard).await
+    };
     assert!(matches!(import("DES", &[0; 32]).await, Err(Error::Cipher { .. })));
     assert!(matches!(import("AES256", &[0; 31]).await, Err(Error::KeySize { .. })));
     assert_eq!(world.store.calls(), 0);
@@ -368,21 +374,40 @@ async fn a_delete_over_a_reload_leaves_no_key_in_memory() {
     assert!(world.describe("k").await.is_err());
 }
 
+/// And its end is told.
 #[tokio::test]
 async fn a_change_goes_on_when_its_caller_goes_away() {
     let world = World::new().await;
     world.store.hold(true);
     let keys = Arc::clone(&world.keys);
+    let (tell, mut told) = tokio::sync::oneshot::channel();
     let create = tokio::spawn(async move {
         let path = path(Operation::CreateKey, "new");
-        keys.create(&permit(Operation::CreateKey, &path), name("new")).await
+        let begin = || move |ended: &Result<(), Error>| tell.send(ended.is_ok()).unwrap();
+        keys.create(&permit(Operation::CreateKey, &path), name("new"), begin).await
     });
     settle().await;
     create.abort();
     assert!(create.await.is_err());
+    assert!(told.try_recv().is_err(), "it has not ended");
     world.store.hold(false);
     eventually("the key is in memory", || world.keys.cached() == 1).await;
     assert!(world.store.has(&name("new")).await);
+    assert_eq!(told.await, Ok(true));
+}
+
+/// Whoever asks for what is refused at once hears it from the call alone.
+#[tokio::test]
+async fn the_end_of_a_change_is_told_before_its_caller_has_the_answer() {
+    let world = World::new().await;
+    let path = path(Operation::CreateKey, "k");
+    let permit = permit(Operation::CreateKey, &path);
+    for (key, begun) in [("k", true), ("other", false)] {
+        let (tell, mut told) = tokio::sync::oneshot::channel();
+        let begin = || move |ended: &Result<(), Error>| tell.send(ended.is_err()).unwrap();
+        assert!(world.keys.create(&permit, name(key), begin).await.is_err());
+        assert_eq!(told.try_recv().ok(), begun.then_some(true), "{key}");
+    }
 }
 
 #[tokio::test]

@@ -158,6 +158,8 @@ impl Server {
             if let Ok(drain) = accepting.await {
                 drain.ended().await;
             }
+            // A change goes on without its client.
+            let _none_goes_on = running.service.changing.write().await;
         };
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
             tracing::warn!("some requests did not finish in time");
@@ -209,6 +211,7 @@ impl Opened {
             budgets: Budgets::new(Arc::clone(&metrics)),
             metrics: Arc::clone(&metrics),
             logs,
+            changing: Arc::default(),
             started: Instant::now(),
             started_at: Timestamp::now(),
             build: options.build,

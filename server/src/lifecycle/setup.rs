@@ -18,6 +18,7 @@ use super::state::Running;
 use crate::observe::logging;
 use crate::observe::metrics::Metrics;
 use crate::service::generation::{ApiSettings, Generation, KeyStore, Keys};
+use crate::service::{ApiService, change};
 use crate::transport::tls;
 
 /// A checked configuration, of which nothing is opened yet.
@@ -150,22 +151,28 @@ impl PendingKeys {
         if self.0.is_empty() {
             return;
         }
+        let service = Arc::downgrade(&running.service);
         let generation = Arc::downgrade(&running.service.generation.load_full());
         tokio::spawn(async move {
             for permit in self.0 {
-                create_until_done(&generation, &permit).await;
+                create_until_done(&service, &generation, &permit).await;
             }
         });
     }
 }
 
-async fn create_until_done(generation: &Weak<Generation>, permit: &StartupPermit) {
+async fn create_until_done(
+    service: &Weak<ApiService>,
+    generation: &Weak<Generation>,
+    permit: &StartupPermit,
+) {
     let name = permit.name();
     let mut is_logged = false;
-    while let Some(generation) = generation.upgrade() {
+    while let (Some(service), Some(generation)) = (service.upgrade(), generation.upgrade()) {
         use kes_keys::Error;
         use kes_keystore::Error as Store;
-        match generation.keys.create_at_startup(permit).await {
+        let begin = || change::begin_at_startup(&service, permit);
+        match generation.keys.create_at_startup(permit, begin).await {
             Ok(()) => return tracing::info!("secret key '{name}' created"),
             Err(Error::Store { source: Store::Exists { .. }, .. }) => return,
             Err(error) if !is_logged => {
@@ -179,7 +186,7 @@ async fn create_until_done(generation: &Weak<Generation>, permit: &StartupPermit
             }
             Err(_) => {}
         }
-        drop(generation);
+        drop((service, generation));
         tokio::time::sleep(PendingKeys::RETRY_INTERVAL).await;
     }
 }

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
@@ -8,6 +8,7 @@ use super::ApiService;
 use super::budget::{Caller, Reservation};
 use super::error::Error;
 use super::generation::{ApiSettings, Generation};
+use super::progress::Progress;
 use super::router::Target;
 use crate::transport::Peer;
 
@@ -22,6 +23,8 @@ pub(crate) struct RequestContext<'r> {
     pub(crate) head: &'r Parts,
     pub(crate) target: Target<'r>,
     pub(crate) arrived: Instant,
+    /// Set once it begins to change a key.
+    pub(crate) change: OnceLock<Arc<Progress>>,
 }
 
 impl RequestContext<'_> {

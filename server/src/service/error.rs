@@ -152,10 +152,10 @@ impl Error {
 }
 
 /// What the log reads of an operation that panicked, in its own task or in that of the request.
-const PANICKED: &str = "a bug of the server: the operation panicked";
+pub(super) const PANICKED: &str = "a bug of the server: the operation panicked";
 
 /// The answer to a failed operation on keys. One arm a variant here as well.
-fn keys_message(error: &kes_keys::Error) -> Message {
+pub(super) fn keys_message(error: &kes_keys::Error) -> Message {
     use kes_keys::Error as Keys;
     match error {
         Keys::Cipher { name } => message::cipher_not_supported(name),
@@ -167,7 +167,7 @@ fn keys_message(error: &kes_keys::Error) -> Message {
     }
 }
 
-fn keys_cause(error: &kes_keys::Error) -> Option<Cause<'_>> {
+pub(super) fn keys_cause(error: &kes_keys::Error) -> Option<Cause<'_>> {
     use kes_keys::Error as Keys;
     match error {
         Keys::NotAuthentic => {

@@ -31,7 +31,10 @@ pub(super) fn finish(context: &RequestContext<'_>, result: Result<Answer, Error>
             (answer, Some((error, message)))
         }
     };
-    audit(context, answer.status.as_u16(), error.as_ref());
+    // A change that has ended is recorded, and its answer is this one.
+    if context.change.get().is_none_or(|change| !change.answered()) {
+        audit(context, answer.status.as_u16(), error.as_ref());
+    }
     answer
 }
 
@@ -44,24 +47,24 @@ fn audit(context: &RequestContext<'_>, status: u16, error: Option<&(Error, Messa
     if !service.logs.wants_audit(operation, status, is_forged) {
         return;
     }
-    let refusal = error.map(|(error, message)| {
-        let reason = error.cause().map(|cause| match (error, peer.remark()) {
+    let reason = error.and_then(|(error, _)| {
+        error.cause().map(|cause| match (error, peer.remark()) {
             (Error::Denied(_), Some(remark)) => format!("{cause}; {remark}"),
             _ => cause.to_string(),
-        });
-        (message.text.as_ref(), reason)
+        })
     });
     service.logs.audit(&Audited {
         operation,
         method: head.method.as_str(),
         path: &target.path,
         resource: target.resource(),
-        ip: peer.address.ip(),
+        ip: Some(peer.address.ip()),
         identity: peer.identity.ok(),
         status,
         is_forged,
         took: context.elapsed(),
-        refusal,
+        refusal: error.map(|(_, message)| message.text.as_ref()),
+        reason,
     });
 }
 
@@ -109,9 +112,13 @@ impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if self.armed {
             let context = self.context;
-            let answer = finish(context, Err(Error::ClientGone));
-            let (operation, status) = (context.operation(), answer.status.as_u16());
-            context.service.metrics.answered(Some(operation), status, context.elapsed());
+            let status = match context.change.get() {
+                // The task that performs the change records it.
+                Some(change) => change.client_gone(),
+                None => finish(context, Err(Error::ClientGone)).status.as_u16(),
+            };
+            let operation = Some(context.operation());
+            context.service.metrics.answered(operation, status, context.elapsed());
         }
     }
 }

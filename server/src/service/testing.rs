@@ -1,7 +1,7 @@
 //! What the unit tests of the service use: a request as it is when its route is found, without a
 //! connection.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -42,6 +42,7 @@ impl ApiService {
             budgets: Budgets::new(Arc::clone(&metrics)),
             logs: Logs::start(Arc::clone(&metrics)),
             metrics,
+            changing: Arc::default(),
             started: Instant::now(),
             started_at: Timestamp::now(),
             build: BuildInfo { version: "1.2.3", commit: "unknown" },
@@ -82,6 +83,7 @@ impl ApiService {
             head: &head,
             target,
             arrived: Instant::now(),
+            change: OnceLock::new(),
         })
     }
 }

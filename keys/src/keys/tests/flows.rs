@@ -33,13 +33,13 @@ impl Server {
 
     async fn create(&self, key: &str) -> Result<(), Error> {
         let path = path(Operation::CreateKey, key);
-        self.keys.create(&permit(Operation::CreateKey, &path), name(key)).await
+        self.keys.create(&permit(Operation::CreateKey, &path), name(key), unheard).await
     }
 
     async fn import(&self, key: &str, secret: &[u8; 32]) -> Result<(), Error> {
         let path = path(Operation::ImportKey, key);
         let permit = permit(Operation::ImportKey, &path);
-        self.keys.import(&permit, name(key), "AES256", secret).await
+        self.keys.import(&permit, name(key), "AES256", secret, unheard).await
     }
 
     async fn describe(&self, key: &str) -> Result<Description, Error> {
@@ -49,7 +49,7 @@ impl Server {
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
         let path = path(Operation::DeleteKey, key);
-        self.keys.delete(&permit(Operation::DeleteKey, &path), name(key)).await
+        self.keys.delete(&permit(Operation::DeleteKey, &path), name(key), unheard).await
     }
 
     /// A data key for the context `object`.

@@ -120,7 +120,8 @@ const POLICY: &str = "policy: {new: {allow: [/v1/status], identities: []}}\n";
 async fn create(generation: &Generation, key: &str) {
     let path = format!("/v1/key/create/{key}");
     let permit = generation.policies.permit(Some(&admin()), Operation::CreateKey, &path).unwrap();
-    generation.keys.create(&permit, KeyName::parse(key).unwrap()).await.unwrap();
+    let begin = || |_: &Result<(), kes_keys::Error>| {};
+    generation.keys.create(&permit, KeyName::parse(key).unwrap(), begin).await.unwrap();
 }
 
 #[tokio::test]

@@ -159,15 +159,23 @@ fn stored(keys: &Path) -> Vec<String> {
     names.map(|name| name.into_string().unwrap()).collect()
 }
 
+/// A service that records what is created.
+fn service() -> (Arc<ApiService>, Weak<ApiService>) {
+    let service = Arc::new(ApiService::in_memory(Policies::of_admin(admin())));
+    let weak = Arc::downgrade(&service);
+    (service, weak)
+}
+
 #[tokio::test]
 async fn a_key_of_the_configuration_is_created_once() {
     let folder = folder();
     let generation = generation(folder.path()).await;
     let [permit] = &permits(["k"])[..] else { unreachable!() };
-    create_until_done(&Arc::downgrade(&generation), permit).await;
+    let (_kept, service) = service();
+    create_until_done(&service, &Arc::downgrade(&generation), permit).await;
     assert_eq!(stored(folder.path()), ["k"]);
     let before = fs::read(folder.path().join("k")).unwrap();
-    create_until_done(&Arc::downgrade(&generation), permit).await;
+    create_until_done(&service, &Arc::downgrade(&generation), permit).await;
     assert_eq!(fs::read(folder.path().join("k")).unwrap(), before);
 }
 
@@ -179,7 +187,10 @@ async fn a_key_of_the_configuration_is_created_when_the_key_store_is_back() {
     fs::remove_dir(&keys).unwrap();
     let weak = Arc::downgrade(&generation);
     let start = tokio::time::Instant::now();
-    let creating = tokio::spawn(async move { create_until_done(&weak, &permits(["k"])[0]).await });
+    let (_kept, service) = service();
+    let creating = tokio::spawn(async move {
+        create_until_done(&service, &weak, &permits(["k"])[0]).await;
+    });
     while start.elapsed() < 10 * PendingKeys::RETRY_INTERVAL {
         assert!(!creating.is_finished(), "it gave up");
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -196,7 +207,10 @@ async fn another_configuration_ends_the_attempts_of_the_one_before() {
     let generation = generation(&keys).await;
     fs::remove_dir(&keys).unwrap();
     let weak = Arc::downgrade(&generation);
-    let creating = tokio::spawn(async move { create_until_done(&weak, &permits(["k"])[0]).await });
+    let (_kept, service) = service();
+    let creating = tokio::spawn(async move {
+        create_until_done(&service, &weak, &permits(["k"])[0]).await;
+    });
     tokio::time::sleep(3 * PendingKeys::RETRY_INTERVAL).await;
     assert!(!creating.is_finished());
     drop(generation);
@@ -209,5 +223,5 @@ async fn without_a_generation_nothing_is_created() {
     let service = ApiService::in_memory(Policies::of_admin(admin()));
     let weak = Arc::downgrade(&service.generation.load_full());
     drop(service);
-    create_until_done(&weak, &permits(["k"])[0]).await;
+    create_until_done(&self::service().1, &weak, &permits(["k"])[0]).await;
 }

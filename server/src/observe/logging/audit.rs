@@ -28,7 +28,8 @@ const MAX_MESSAGE: usize = 160;
 /// Of the reason, which may hold patterns of the configuration.
 const MAX_REASON: usize = 512;
 
-/// What is recorded of a request that reached a route, and of its answer.
+/// What is recorded of a request that reached a route, and of its answer; or of a key that the
+/// server creates without a request, which has no method, no path and no address.
 pub(crate) struct Audited<'a> {
     pub(crate) operation: Operation,
     pub(crate) method: &'a str,
@@ -36,14 +37,16 @@ pub(crate) struct Audited<'a> {
     pub(crate) path: &'a str,
     /// The name or pattern in the path.
     pub(crate) resource: &'a str,
-    pub(crate) ip: IpAddr,
+    pub(crate) ip: Option<IpAddr>,
     pub(crate) identity: Option<Identity>,
     pub(crate) status: u16,
     /// Whether a ciphertext was not authentic.
     pub(crate) is_forged: bool,
     pub(crate) took: Duration,
-    /// Why it was refused or failed: what the client was told, and the cause that only the log has.
-    pub(crate) refusal: Option<(&'a str, Option<String>)>,
+    /// What the client was told if it was refused or failed.
+    pub(crate) refusal: Option<&'a str>,
+    /// What only the log has: why it was refused or failed, or what is unusual about it.
+    pub(crate) reason: Option<String>,
 }
 
 impl Logs {
@@ -107,11 +110,7 @@ impl Audited<'_> {
     fn event(&self, time: Timestamp) -> AuditEvent<'_> {
         AuditEvent {
             time,
-            request: AuditRequest {
-                ip: Some(self.ip),
-                path: self.path.into(),
-                identity: self.identity,
-            },
+            request: AuditRequest { ip: self.ip, path: self.path.into(), identity: self.identity },
             response: AuditResponse {
                 code: self.status,
                 time: u64::try_from(self.took.as_nanos()).unwrap_or(u64::MAX),
@@ -123,16 +122,16 @@ impl Audited<'_> {
         let level = if level.number() >= Level::INFO.number() { "INFO" } else { "DEBUG" };
         let mut line = Line::new(json, Timestamp::now(), level);
         match &self.refusal {
-            Some((message, _)) => line.field_within(MAX_MESSAGE, "msg", message),
+            Some(message) => line.field_within(MAX_MESSAGE, "msg", message),
             None => line.field("msg", self.success()),
         }
         line.field_within(MAX_METHOD, "req.method", self.method);
         line.field_within(MAX_PATH, "req.path", self.path);
-        line.field("req.ip", self.ip);
+        line.field("req.ip", self.ip.map(|ip| ip.to_string()).unwrap_or_default());
         line.field("req.identity", self.identity.map(|id| id.to_string()).unwrap_or_default());
         line.number("res.code", self.status.into());
         line.field("res.time", go_duration(self.took));
-        if let Some((_, Some(reason))) = &self.refusal {
+        if let Some(reason) = &self.reason {
             line.field_within(MAX_REASON, "reason", reason);
         }
         line.finish()

@@ -5,18 +5,21 @@ use zeroize::Zeroizing;
 
 use super::{Call, page};
 use crate::service::answer::Answer;
+use crate::service::change;
 use crate::service::error::Error;
 
 pub(super) async fn create(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    call.keys().create(&call.permit, name).await?;
+    call.keys().create(&call.permit, name, || change::begin(call.context)).await?;
     Ok(Answer::empty())
 }
 
 pub(super) async fn import(mut call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     let request = call.parse(ImportRequest::from_json, Error::ImportBody).await?;
-    call.keys().import(&call.permit, name, &request.cipher, request.key.expose()).await?;
+    let begin = || change::begin(call.context);
+    let (cipher, key) = (&request.cipher, request.key.expose());
+    call.keys().import(&call.permit, name, cipher, key, begin).await?;
     Ok(Answer::empty())
 }
 
@@ -33,7 +36,7 @@ pub(super) async fn describe(call: Call<'_>) -> Result<Answer, Error> {
 
 pub(super) async fn delete(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
-    call.keys().delete(&call.permit, name).await?;
+    call.keys().delete(&call.permit, name, || change::begin(call.context)).await?;
     Ok(Answer::empty())
 }
 

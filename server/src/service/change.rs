@@ -1,0 +1,157 @@
+//! The record of a change of a key: made by the task that performs the change, before it is
+//! answered, and also if its client has gone away or its time is over.
+//!
+//! A request whose change has ended is recorded once, by that task. If the request is answered
+//! before that, because its time was over, the answer is recorded as that of any other request, and
+//! the end of the change again.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::Method;
+use kes_api::message::{self, Message};
+use kes_api::{Identity, Operation};
+use kes_keys::{Ended, Error};
+use kes_policy::StartupPermit;
+use tokio::sync::OwnedRwLockReadGuard;
+
+use super::ApiService;
+use super::context::RequestContext;
+use super::error::{PANICKED, keys_cause, keys_message};
+use super::progress::{ANSWERED, GONE, Progress, WAITS};
+use crate::observe::logging::Logs;
+use crate::observe::logging::audit::Audited;
+use crate::observe::metrics::Metrics;
+
+/// A change of a key.
+struct Change {
+    logs: Arc<Logs>,
+    metrics: Arc<Metrics>,
+    operation: Operation,
+    /// Nothing if no request asks for it; the path is empty then.
+    method: Option<Method>,
+    path: String,
+    key: String,
+    ip: Option<IpAddr>,
+    identity: Option<Identity>,
+    began: Instant,
+    /// Nothing if no request asks for it.
+    progress: Option<Arc<Progress>>,
+    _in_progress: Option<OwnedRwLockReadGuard<()>>,
+}
+
+/// A change that goes on. If its end never comes, that is recorded.
+struct Unended(Option<Change>);
+
+/// Begins the change that a request asks for.
+pub(super) fn begin(context: &RequestContext<'_>) -> impl Ended + use<> {
+    let RequestContext { service, peer, head, target, .. } = context;
+    let progress = context.change.get_or_init(Arc::default);
+    let change = Unended(Some(Change {
+        logs: Arc::clone(&service.logs),
+        metrics: Arc::clone(&service.metrics),
+        operation: context.operation(),
+        method: Some(head.method.clone()),
+        path: target.path.to_string(),
+        key: target.resource().to_owned(),
+        ip: Some(peer.address.ip()),
+        identity: peer.identity.ok(),
+        began: context.arrived,
+        progress: Some(Arc::clone(progress)),
+        _in_progress: Arc::clone(&service.changing).try_read_owned().ok(),
+    }));
+    move |ended: &Result<(), Error>| change.end(ended)
+}
+
+/// Begins to create a key that the configuration lists. A failure is not recorded: the server tries
+/// again until the key exists.
+pub(crate) fn begin_at_startup(service: &ApiService, permit: &StartupPermit) -> impl Ended + use<> {
+    let change = Change {
+        logs: Arc::clone(&service.logs),
+        metrics: Arc::clone(&service.metrics),
+        operation: Operation::CreateKey,
+        method: None,
+        path: String::new(),
+        key: permit.name().to_string(),
+        ip: None,
+        identity: permit.author(),
+        began: Instant::now(),
+        progress: None,
+        _in_progress: Arc::clone(&service.changing).try_read_owned().ok(),
+    };
+    move |ended: &Result<(), Error>| {
+        if ended.is_ok() {
+            let reason = "the configuration lists it under 'keys'";
+            change.record(SUCCESS, None, Some(reason.to_owned()));
+        }
+    }
+}
+
+/// The status of a change that was made.
+const SUCCESS: u16 = 200;
+
+impl Unended {
+    fn end(mut self, ended: &Result<(), Error>) {
+        let Some(change) = self.0.take() else { return };
+        match ended {
+            Ok(()) => change.record(SUCCESS, None, None),
+            Err(error) => {
+                let cause = keys_cause(error).map(|cause| cause.to_string());
+                change.record_failure(&keys_message(error), cause);
+            }
+        }
+    }
+}
+
+impl Drop for Unended {
+    fn drop(&mut self) {
+        if let Some(change) = self.0.take() {
+            let cause = if std::thread::panicking() {
+                PANICKED
+            } else {
+                "the server ended before the change did"
+            };
+            change.record_failure(&message::INTERNAL, Some(cause.to_owned()));
+        }
+    }
+}
+
+impl Change {
+    fn record_failure(&self, message: &Message, cause: Option<String>) {
+        self.record(message.status, Some(&message.text), cause);
+    }
+
+    fn record(&self, status: u16, refusal: Option<&str>, reason: Option<String>) {
+        let request = self.progress.as_ref().map_or(WAITS, |progress| progress.ended());
+        // A request that was answered was counted.
+        if request != ANSWERED {
+            self.metrics.audit_events.inc();
+        }
+        if !self.logs.wants_audit(self.operation, status, false) {
+            return;
+        }
+        let remark = match request {
+            ANSWERED => Some("the request was answered before"),
+            GONE => Some("the client went away before"),
+            _ => None,
+        };
+        let reason = match (reason, remark) {
+            (Some(reason), Some(remark)) => Some(format!("{reason}; {remark}")),
+            (reason, remark) => reason.or_else(|| remark.map(str::to_owned)),
+        };
+        self.logs.audit(&Audited {
+            operation: self.operation,
+            method: self.method.as_ref().map_or("", Method::as_str),
+            path: &self.path,
+            resource: &self.key,
+            ip: self.ip,
+            identity: self.identity,
+            status,
+            is_forged: false,
+            took: self.began.elapsed(),
+            refusal,
+            reason,
+        });
+    }
+}
