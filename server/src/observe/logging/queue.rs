@@ -109,9 +109,11 @@ impl<T> Receiver<T> {
         Poll::Ready(queued)
     }
 
-    /// Whether nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.items.is_empty()
+    /// The next item, if one waits.
+    pub(super) fn try_recv(&mut self) -> Option<Queued<T>> {
+        let queued = self.items.try_recv().ok()?;
+        self.state.held.fetch_sub(queued.bytes, Ordering::Relaxed);
+        Some(queued)
     }
 
     /// How many items were left out, if the queue is empty, so that no item will say so.

@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,8 +22,8 @@ use crate::observe::metrics::Metrics;
 /// them.
 const LINES: Limits = Limits { lines: 16 * 1024, bytes: 4 * 1024 * 1024 };
 
-/// How much of changes to keys may wait beside that. They are written first. Only who may change
-/// keys can cause them, and each takes a call to the key store: these are some minutes of changes.
+/// How much of changes to keys may wait beside that. Only who may change keys can cause them, and
+/// each takes a call to the key store: these are some minutes of changes.
 const CHANGES: Limits = Limits { lines: 8 * 1024, bytes: 4 * 1024 * 1024 };
 
 /// How long the process waits for lines to be written before it ends.
@@ -34,11 +34,20 @@ const FLUSH_RETRY: Duration = Duration::from_millis(10);
 
 /// Two queues of lines and the thread that writes them.
 pub(super) struct Writer {
-    lines: Sender<Item>,
-    changes: Sender<Item>,
+    lines: Sender<Entry>,
+    changes: Sender<Entry>,
+    /// How many entries both queues were given.
+    entries: AtomicU64,
     losses: Arc<Losses>,
     /// Whether the target is the journal, which takes a priority at the start of a line.
     journal: bool,
+}
+
+/// An item of either queue.
+struct Entry {
+    /// Its place among the entries of both queues.
+    order: u64,
+    item: Item,
 }
 
 enum Item {
@@ -87,30 +96,34 @@ impl Writer {
                 move || runtime.block_on(write(change_items, line_items, target, &losses))
             })
             .expect("the system starts a thread");
-        Self { lines, changes, losses, journal }
+        Self { lines, changes, entries: AtomicU64::new(0), losses, journal }
     }
 
     /// Queues a line. `priority` is that of syslog (RFC 5424, 6.2.1).
     pub(super) fn line(&self, priority: u8, line: String) {
         let line = self.for_target(priority, line);
         let bytes = line.capacity();
-        if self.lines.send(Item::Line(line), bytes).is_err() {
+        if self.lines.send(self.entry(Item::Line(line)), bytes).is_err() {
             self.losses.by_slow_reader();
         }
     }
 
-    /// Queues a line about a change of a key, before all others.
+    /// Queues a line about a change of a key, which other lines cannot displace.
     pub(super) fn change(&self, priority: u8, line: String) {
         let line = self.for_target(priority, line);
         let bytes = line.capacity();
-        if let Err(Refused::Full(item) | Refused::Closed(item)) =
-            self.changes.send(Item::Line(line), bytes)
+        if let Err(Refused::Full(entry) | Refused::Closed(entry)) =
+            self.changes.send(self.entry(Item::Line(line)), bytes)
         {
             self.losses.by_slow_reader();
-            if let Item::Line(line) = item {
+            if let Item::Line(line) = entry.item {
                 self.losses.of_change(&line);
             }
         }
+    }
+
+    fn entry(&self, item: Item) -> Entry {
+        Entry { order: self.entries.fetch_add(1, Ordering::Relaxed), item }
     }
 
     fn for_target(&self, priority: u8, line: String) -> String {
@@ -121,8 +134,9 @@ impl Writer {
     pub(super) fn flush(&self) {
         let end = Instant::now() + FLUSH_TIME;
         let (done, wait) = mpsc::sync_channel(1);
-        // Behind the lines, which come after the changes.
-        while let Err(Refused::Full(_)) = self.lines.try_send(Item::Flush(done.clone()), 0) {
+        while let Err(Refused::Full(_)) =
+            self.lines.try_send(self.entry(Item::Flush(done.clone())), 0)
+        {
             if Instant::now() >= end {
                 return;
             }
@@ -132,21 +146,45 @@ impl Writer {
     }
 }
 
-/// Writes what the queues hold, changes first, until both are closed.
+/// Writes what the queues hold, in the order in which it was queued, until both are closed.
 async fn write(
-    mut changes: Receiver<Item>,
-    mut lines: Receiver<Item>,
+    mut changes: Receiver<Entry>,
+    mut lines: Receiver<Entry>,
     mut target: Target<impl Write>,
     losses: &Losses,
 ) {
+    // The next entry of each queue.
+    let (mut change, mut line) = (None, None);
     loop {
-        let (kind, queued) = tokio::select! {
-            biased;
-            Some(queued) = changes.recv() => (Kind::Change, queued),
-            Some(queued) = lines.recv() => (Kind::Other, queued),
-            else => return,
+        change = change.or_else(|| changes.try_recv());
+        line = line.or_else(|| lines.try_recv());
+        // No entry of an empty queue will tell them.
+        if change.is_none() {
+            target.gap.add(Kind::Change, changes.left_out_at_end(), TOO_SLOW);
+        }
+        if line.is_none() {
+            target.gap.add(Kind::Other, lines.left_out_at_end(), TOO_SLOW);
+            if change.is_none() {
+                let _ = target.write_gap();
+            }
+        }
+        let (kind, queued) = match (change.take(), line.take()) {
+            (Some(first), Some(second)) if first.item.order < second.item.order => {
+                line = Some(second);
+                (Kind::Change, first)
+            }
+            (second, Some(first)) => {
+                change = second;
+                (Kind::Other, first)
+            }
+            (Some(first), None) => (Kind::Change, first),
+            (None, None) => tokio::select! {
+                Some(queued) = changes.recv() => (Kind::Change, queued),
+                Some(queued) = lines.recv() => (Kind::Other, queued),
+                else => return,
+            },
         };
-        let Queued { item, left_out, .. } = queued;
+        let Queued { item: Entry { item, .. }, left_out, .. } = queued;
         target.gap.add(kind, left_out, TOO_SLOW);
         match item {
             Item::Line(line) => match target.write(&line) {
@@ -162,12 +200,6 @@ async fn write(
             Item::Flush(done) => {
                 let _ = done.send(());
             }
-        }
-        // No line may follow that tells them.
-        target.gap.add(Kind::Change, changes.left_out_at_end(), TOO_SLOW);
-        target.gap.add(Kind::Other, lines.left_out_at_end(), TOO_SLOW);
-        if changes.is_empty() && lines.is_empty() {
-            let _ = target.write_gap();
         }
     }
 }

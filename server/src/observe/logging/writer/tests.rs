@@ -25,29 +25,36 @@ impl Write for Disk {
 
 /// The queues and the end of a writer without its thread.
 struct World {
-    lines: Sender<Item>,
-    changes: Sender<Item>,
-    receivers: (Receiver<Item>, Receiver<Item>),
+    lines: Sender<Entry>,
+    changes: Sender<Entry>,
+    entries: AtomicU64,
+    receivers: (Receiver<Entry>, Receiver<Entry>),
     metrics: Metrics,
 }
 
 impl World {
     fn new(limits: Limits) -> Self {
         let ((lines, line_items), (changes, change_items)) = (queue(limits), queue(limits));
-        Self { lines, changes, receivers: (change_items, line_items), metrics: Metrics::new() }
+        let receivers = (change_items, line_items);
+        Self { lines, changes, entries: AtomicU64::new(0), receivers, metrics: Metrics::new() }
+    }
+
+    fn entry(&self, text: &str) -> Entry {
+        let order = self.entries.fetch_add(1, Ordering::Relaxed);
+        Entry { order, item: Item::Line(text.to_owned()) }
     }
 
     fn line(&self, text: &str) {
-        let _ = self.lines.send(Item::Line(text.to_owned()), text.len());
+        let _ = self.lines.send(self.entry(text), text.len());
     }
 
     fn change(&self, text: &str) {
-        let _ = self.changes.send(Item::Line(text.to_owned()), text.len());
+        let _ = self.changes.send(self.entry(text), text.len());
     }
 
     /// Writes all of it, and returns what the disk holds, without the times.
     async fn written(self, disk: &mut Disk) -> Vec<String> {
-        let Self { lines, changes, receivers: (change_items, line_items), metrics } = self;
+        let Self { lines, changes, receivers: (change_items, line_items), metrics, .. } = self;
         drop((lines, changes));
         let gap = Gap::new(Arc::default(), false);
         let losses = Losses::new("a disk", &metrics);
@@ -81,34 +88,34 @@ fn lines_that_are_lost_are_counted_and_do_not_spoil_those_after_them() {
 }
 
 #[tokio::test]
-async fn changes_are_written_first_and_no_other_line_takes_their_room() {
+async fn no_other_line_takes_the_room_of_changes_and_all_are_written_in_order() {
     let world = World::new(Limits { lines: 2, bytes: 100 });
     for number in 0..10 {
         world.line(&format!("refusal {number}\n"));
     }
     world.change("a change\n");
+    world.change("another\n");
     let written = world.written(&mut Disk { room: 10_000, ..Disk::default() }).await;
     assert_eq!(
         written,
         [
-            "a change",
             "refusal 0",
             "refusal 1",
             "=WARN msg=\"log lines are missing here: 8, of them about changes to keys: 0; they \
              were not read in time\"",
+            "a change",
+            "another",
         ]
     );
 }
 
 #[tokio::test]
 async fn the_log_says_where_lines_are_missing_and_why() {
-    let world = World::new(Limits { lines: 3, bytes: 100 });
+    let mut world = World::new(Limits { lines: 3, bytes: 100 });
     for number in 0..5 {
         world.change(&format!("change {number}\n"));
     }
-    let World { mut receivers, lines, changes, metrics } = world;
-    assert!(receivers.0.recv().await.is_some());
-    let world = World { receivers, lines, changes, metrics };
+    assert!(world.receivers.0.recv().await.is_some());
     world.change("the last change\n");
     let written = world.written(&mut Disk { room: 10_000, ..Disk::default() }).await;
     assert_eq!(
@@ -140,7 +147,7 @@ async fn lines_that_a_disk_does_not_take_are_told_in_front_of_the_next() {
     for text in ["first\n", "second\n", "third\n"] {
         world.change(text);
     }
-    let World { lines, changes, receivers: (change_items, line_items), metrics } = world;
+    let World { lines, changes, receivers: (change_items, line_items), metrics, .. } = world;
     drop((lines, changes));
     let losses = Losses::new("a disk", &metrics);
     let mut disk = Full(Disk { room: 10_000, ..Disk::default() }, 0);
