@@ -19,7 +19,7 @@ use url::Url;
 use super::cause::{innermost, is_certificate};
 use super::fault::{Fault, Refusal};
 use super::pool::{build, proxy};
-use super::redact::one_line;
+use super::redact::{one_line, without_values};
 use super::sink::{Answer, BodySink};
 use crate::config;
 
@@ -73,6 +73,10 @@ pub(crate) struct Request {
 pub(crate) trait Exchange: Sync {
     /// What the store says in an answer that is not 2xx.
     type Refusal: Refusal;
+
+    /// Fields of the request's JSON whose values are names, which an error may show. No part of any
+    /// other value shows, should the server repeat it.
+    const NAMES: &'static [&'static str];
 
     /// The request.
     fn request(&self) -> &Request;
@@ -268,7 +272,9 @@ impl Client {
         }
         let mut body = SecretBytes::default();
         self.receive::<E::Refusal>(at, response, MAX_ERROR_LEN, limit, &mut body).await?;
-        let refusal = E::Refusal::parse(body.expose(), exchange.secret());
+        let sent = exchange.request().body.as_deref().unwrap_or_default();
+        let answer = without_values(body.expose(), sent, E::NAMES);
+        let refusal = E::Refusal::parse(&answer, exchange.secret());
         let endpoint = self.endpoints[at].origin.clone();
         Err(Fault::Refused { endpoint, status, refusal })
     }

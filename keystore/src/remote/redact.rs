@@ -1,5 +1,7 @@
 use std::borrow::Cow;
 
+use zeroize::Zeroizing;
+
 /// How many characters of one text are shown: enough for all texts that a store itself writes.
 const MAX_TEXT: usize = 300;
 
@@ -7,6 +9,63 @@ const MAX_TEXT: usize = 300;
 /// small set-ups have, is hidden only as a word of its own, because it may be a part of many other
 /// words. The secrets that a store creates are longer.
 const MIN_PART: usize = 8;
+
+/// The answer of a server without what it repeats of the request: each run of at least [`MIN_PART`]
+/// bytes that a value of the request's JSON has as well. Values of the fields `shown` are no
+/// secrets. Answers are redacted before anything is cut, so no part of a value is left.
+pub(super) fn without_values<'a>(
+    answer: &'a [u8],
+    request: &[u8],
+    shown: &[&str],
+) -> Cow<'a, [u8]> {
+    let mut parts: Zeroizing<Vec<[u8; MIN_PART]>> = Zeroizing::default();
+    let values =
+        || values(request).filter(|(field, _)| !shown.iter().any(|name| *field == name.as_bytes()));
+    // At full size: a vector that grows leaves copies.
+    parts.reserve_exact(values().map(|(_, value)| value.len()).sum());
+    for (_, value) in values() {
+        parts.extend(value.array_windows());
+    }
+    parts.sort_unstable();
+    let mut redacted = Vec::new();
+    // Where the bytes begin that are not decided yet.
+    let mut rest = 0;
+    for (at, part) in answer.array_windows::<MIN_PART>().enumerate() {
+        if parts.binary_search(part).is_err() {
+            continue;
+        }
+        if at > rest || rest == 0 {
+            redacted.extend_from_slice(&answer[rest..at]);
+            redacted.extend_from_slice(b"[secret]");
+        }
+        rest = at + MIN_PART;
+    }
+    if rest == 0 {
+        return Cow::Borrowed(answer);
+    }
+    redacted.extend_from_slice(&answer[rest..]);
+    Cow::Owned(redacted)
+}
+
+/// The strings in the JSON of a request, each with the last field name before it.
+fn values(json: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let (mut rest, mut field) = (json, &json[..0]);
+    std::iter::from_fn(move || {
+        loop {
+            let start = rest.iter().position(|byte| *byte == b'"')? + 1;
+            let mut len = 0;
+            while *rest.get(start + len)? != b'"' {
+                len += if rest[start + len] == b'\\' { 2 } else { 1 };
+            }
+            let text = &rest[start..start + len];
+            rest = &rest[start + len + 1..];
+            match rest.first() {
+                Some(b':') => field = text,
+                _ => return Some((field, text)),
+            }
+        }
+    })
+}
 
 /// A text of a server without a secret.
 fn hide<'a>(text: &'a str, secret: Option<&str>) -> Cow<'a, str> {
@@ -76,6 +135,28 @@ mod tests {
             ("correct horse", "is correct\n horse right", "is [secret] right"),
         ] {
             assert_eq!(one_line(text, Some(secret)), shown);
+        }
+    }
+
+    #[test]
+    fn what_a_server_repeats_of_a_request_does_not_show() {
+        let request =
+            br#"{"options":{"cas":0},"data":{"a-long-name":"c2VjcmV0c2VjcmV0Cg==","b":"x\"y\\"}}"#;
+        for (answer, shown) in [
+            ("was: c2VjcmV0c2VjcmV0Cg== not", "was: [secret] not"),
+            ("was: VjcmV0c2 VjcmV0c2 and jcmV0c2", "was: [secret] [secret] and jcmV0c2"),
+            ("c2VjcmV0c2VjcmV0Cg==c2VjcmV0c2VjcmV0Cg==", "[secret]"),
+            ("xc2VjcmV0c", "x[secret]"),
+            ("a-long-name options", "a-long-name options"),
+            ("", ""),
+        ] {
+            assert_eq!(without_values(answer.as_bytes(), request, &[]), shown.as_bytes());
+        }
+        let login = br#"{"role":"kes-server","jwt":"0123456789"}"#;
+        let answer = b"no role kes-server for 123456789";
+        assert_eq!(&*without_values(answer, login, &["role"]), b"no role kes-server for [secret]");
+        for broken in [&b"{\"a\":\""[..], b"\"\\", b"\"a\\"] {
+            assert_eq!(without_values(b"abcdefgh", broken, &[]), b"abcdefgh".as_slice());
         }
     }
 

@@ -66,6 +66,8 @@ struct Outgoing<'a> {
 impl Exchange for Outgoing<'_> {
     type Refusal = Refusal;
 
+    const NAMES: &'static [&'static str] = &["role"];
+
     fn request(&self) -> &Request {
         &self.call.request
     }

@@ -42,6 +42,8 @@ impl Refusal for Text {
 impl Exchange for Note<'_> {
     type Refusal = Text;
 
+    const NAMES: &'static [&'static str] = &[];
+
     fn request(&self) -> &Request {
         &self.request
     }
