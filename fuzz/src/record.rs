@@ -1,8 +1,13 @@
+#[path = "../../keystore/src/record/tests/messages.rs"]
+mod messages;
+
 use base64ct::{Base64, Encoding};
 use kes_crypto::Cipher;
 use kes_keystore::record::{Damage, InvalidRecord};
 use kes_keystore::{Record, Value};
 use prost::Message as _;
+
+use self::messages::{KeyVersion, Secret, Time};
 
 /// The stored key as text: what is accepted is written in the form of today and read back.
 pub(crate) fn record(data: &[u8]) {
@@ -46,34 +51,6 @@ fn check_written(record: &Record) {
         let again = Record::decode(&written).expect("it was written");
         assert_eq!(KeyVersion::of(&again), message);
     }
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct KeyVersion {
-    #[prost(message, optional, tag = "1")]
-    key: Option<Secret>,
-    #[prost(message, optional, tag = "2")]
-    hmac_key: Option<Secret>,
-    #[prost(message, optional, tag = "3")]
-    created_at: Option<Time>,
-    #[prost(string, tag = "4")]
-    created_by: String,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Secret {
-    #[prost(bytes = "vec", tag = "1")]
-    secret: Vec<u8>,
-    #[prost(uint32, tag = "2")]
-    kind: u32,
-}
-
-#[derive(Clone, Copy, PartialEq, prost::Message)]
-struct Time {
-    #[prost(int64, tag = "1")]
-    seconds: i64,
-    #[prost(int32, tag = "2")]
-    nanos: i32,
 }
 
 impl KeyVersion {

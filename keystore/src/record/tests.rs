@@ -1,8 +1,12 @@
+/// The messages as another implementation defines them.
+mod messages;
+
 use base64_simd::STANDARD as BASE64;
 use kes_api::SecretBytes;
 use proptest::prelude::*;
 use serde::Deserialize;
 
+use self::messages::{KeyVersion, Secret, Time};
 use super::protobuf::Fields;
 use super::{Cipher, Damage, InvalidRecord, Record, Timestamp};
 use crate::Value;
@@ -257,36 +261,6 @@ fn a_refusal_has_no_byte_of_the_value() {
         let told = format!("{reason} {reason:?}");
         assert!(!told.contains("c2Vj") && !told.contains("secret"), "{told}");
     }
-}
-
-// The same messages as another implementation defines them.
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct KeyVersion {
-    #[prost(message, optional, tag = "1")]
-    key: Option<Secret>,
-    #[prost(message, optional, tag = "2")]
-    hmac_key: Option<Secret>,
-    #[prost(message, optional, tag = "3")]
-    created_at: Option<Time>,
-    #[prost(string, tag = "4")]
-    created_by: String,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Secret {
-    #[prost(bytes = "vec", tag = "1")]
-    secret: Vec<u8>,
-    #[prost(uint32, tag = "2")]
-    kind: u32,
-}
-
-#[derive(Clone, Copy, PartialEq, prost::Message)]
-struct Time {
-    #[prost(int64, tag = "1")]
-    seconds: i64,
-    #[prost(int32, tag = "2")]
-    nanos: i32,
 }
 
 impl KeyVersion {
