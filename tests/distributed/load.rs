@@ -24,9 +24,10 @@ const CACHED_CLIENTS: usize = 6;
 const COLD_CLIENTS: usize = 2;
 pub(super) const PAIRS: usize = 2;
 
-/// Rest between two requests: the machine is to be busy, not full.
-const CACHED_REST: Duration = Duration::from_millis(10);
-const COLD_REST: Duration = Duration::from_millis(40);
+/// Rest between two requests: less than any gap that is looked for, and the machine has time for
+/// the tests beside this one.
+const CACHED_REST: Duration = Duration::from_millis(40);
+const COLD_REST: Duration = Duration::from_millis(80);
 
 /// A client that failed tries again after this time.
 const RETRY: Duration = Duration::from_millis(20);
@@ -42,7 +43,7 @@ const ANSWER: Duration = Duration::from_secs(20);
 const SETTLED: Duration = Duration::from_secs(60);
 
 /// A connection is given up after as many requests, so that each server gets its part again.
-const REQUESTS_EACH: usize = 50;
+const REQUESTS_EACH: usize = 12;
 
 /// A data key, and the key that it belongs to.
 #[derive(Clone)]

@@ -13,6 +13,25 @@ use tokio::task::JoinSet;
 
 use super::world::{STORED, World, config, create, list, name, open, read, value};
 
+/// How long a create is repeated.
+const REPEATED: Duration = Duration::from_secs(90);
+
+/// The value of a key that exists.
+async fn stands(store: &VaultStore, key: &str) -> String {
+    let start = Instant::now();
+    loop {
+        match read(store, key).await {
+            Ok(text) => break text,
+            Err(Error::Unavailable { .. } | Error::Unreachable { .. })
+                if start.elapsed() < REPEATED =>
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 /// Creates one key with all stores at once, `each` times with each, and returns the value of the
 /// creator that succeeded.
 pub(super) async fn race(stores: &[Arc<VaultStore>], key: &str, each: usize) -> String {
@@ -23,6 +42,7 @@ pub(super) async fn race(stores: &[Arc<VaultStore>], key: &str, each: usize) -> 
             creators.spawn(async move {
                 let text = format!("value {again} of server {at}");
                 let start = Instant::now();
+                let mut unsure = false;
                 loop {
                     match store.create(&key, &value(&text)).await {
                         Ok(()) => break Ok(text),
@@ -31,7 +51,20 @@ pub(super) async fn race(stores: &[Arc<VaultStore>], key: &str, each: usize) -> 
                         // repeated.
                         Err(Error::Unavailable { reason })
                             if reason.contains("another server is creating key")
-                                && start.elapsed() < Duration::from_secs(90) => {}
+                                && start.elapsed() < REPEATED => {}
+                        // Nor does a create that Vault did not complete in time say what became of
+                        // it. Only then may the key that stands be its own.
+                        Err(Error::Unavailable { reason })
+                            if reason.contains("did not complete it")
+                                && start.elapsed() < REPEATED =>
+                        {
+                            unsure = true;
+                        }
+                        Err(Error::Exists { .. })
+                            if unsure && stands(&store, key.as_str()).await == text =>
+                        {
+                            break Ok(text);
+                        }
                         Err(error) => break Err(error),
                     }
                 }

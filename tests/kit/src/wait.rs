@@ -1,7 +1,15 @@
 use std::time::{Duration, Instant};
 
-/// Pause between two looks: short beside every bound that a test asserts.
-const PAUSE: Duration = Duration::from_millis(10);
+/// The first pause between two looks: short beside every bound that a test asserts.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+/// The longest one. A look may cost a request or a process, which many tests pay at once.
+const LONGEST: Duration = Duration::from_millis(60);
+
+/// The pause after this much waiting: a small part of it.
+fn pause(waited: Duration) -> Duration {
+    (waited / 16).clamp(SHORTEST, LONGEST)
+}
 
 /// Waits until `condition` holds and returns how long that took.
 ///
@@ -11,7 +19,7 @@ pub fn eventually(limit: Duration, what: &str, mut condition: impl FnMut() -> bo
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause(start.elapsed()));
     }
     start.elapsed()
 }
@@ -28,7 +36,7 @@ pub async fn eventually_async(
     let start = Instant::now();
     while !condition().await {
         assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause(start.elapsed())).await;
     }
     start.elapsed()
 }
