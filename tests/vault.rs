@@ -6,6 +6,7 @@ mod environment;
 mod job;
 mod outage;
 mod rights;
+mod soak;
 mod start;
 mod stored;
 mod work;
