@@ -1,5 +1,7 @@
 //! The environment of the process.
 
+use std::net::IpAddr;
+
 /// The source of `${NAME}` and of variables that replace missing fields. A closure that looks up
 /// names is an environment, too, which cannot list its names.
 pub trait Environment {
@@ -8,6 +10,9 @@ pub trait Environment {
 
     /// The names of all variables that are set.
     fn names(&self) -> Vec<String>;
+
+    /// Whether an address is one of this machine, beside the loopback addresses.
+    fn is_own_address(&self, address: IpAddr) -> bool;
 }
 
 impl<F: Fn(&str) -> Option<String>> Environment for F {
@@ -17,6 +22,10 @@ impl<F: Fn(&str) -> Option<String>> Environment for F {
 
     fn names(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    fn is_own_address(&self, _: IpAddr) -> bool {
+        false
     }
 }
 
@@ -31,5 +40,10 @@ impl Environment for ProcessEnvironment {
 
     fn names(&self) -> Vec<String> {
         std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
+    }
+
+    fn is_own_address(&self, address: IpAddr) -> bool {
+        let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+        interfaces.iter().any(|interface| interface.ip() == address)
     }
 }

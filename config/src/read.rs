@@ -1,3 +1,6 @@
+/// What a file opens to people who were hardly meant.
+mod exposure;
+
 /// Identities and their roles.
 mod identity;
 

@@ -10,6 +10,9 @@ mod warnings;
 /// Single sections.
 mod sections;
 
+/// What is open to people who were hardly meant.
+mod exposure;
+
 /// Secrets show up in no message.
 mod secrets;
 
@@ -47,6 +50,7 @@ fn env(name: &str) -> Option<String> {
         "YES" => Some("yes".to_owned()),
         "DOLLAR" => Some("a${B}".to_owned()),
         "BLANK" => Some("/v1/status\n".to_owned()),
+        "HTTP" => Some("http://vault".to_owned()),
         "MARKED" => Some("marked-value".to_owned()),
         _ => None,
     }

@@ -3,6 +3,7 @@ use std::collections::hash_map::Entry;
 
 use kes_api::Identity;
 
+use super::exposure;
 use crate::value::{AlreadyReported, Text, Value};
 
 /// The prefix of an API key, which people write instead of its identity.
@@ -27,6 +28,7 @@ pub(super) fn admin(
         return Ok(None);
     };
     roles.assign(identity, &text, "the admin".to_owned())?;
+    exposure::warn_of_published(identity, &text);
     Ok(Some(identity))
 }
 
@@ -52,7 +54,10 @@ pub(super) fn list(
         };
         match text.as_str().parse() {
             Ok(identity) => match roles.assign(identity, &text, role.to_owned()) {
-                Ok(()) => identities.push(identity),
+                Ok(()) => {
+                    exposure::warn_of_published(identity, &text);
+                    identities.push(identity);
+                }
                 Err(noted) => result = Err(noted),
             },
             Err(_) => item.warn(format!("{}; ignored", not_an_identity(&text))),

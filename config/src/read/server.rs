@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use kes_api::KeyName;
 use kes_api::route::{Operation, ROUTES, Route};
 
+use super::exposure;
 use crate::value::{AlreadyReported, Value};
 use crate::{ApiOverride, ApiOverrides, Cache, ConfiguredAddress, Level, Log, LogFormat, fields};
 
@@ -48,7 +49,7 @@ pub(super) fn api(value: &Value<'_>) -> Result<ApiOverrides, AlreadyReported> {
             result = Err(value.mistake(format!("named twice, first in line {line}")));
             continue;
         }
-        match single_api(&value) {
+        match single_api(&value, operation) {
             Ok(api) => overrides.set(operation, api),
             Err(noted) => result = Err(noted),
         }
@@ -74,9 +75,16 @@ fn meant(path: &str) -> Option<&'static str> {
     })
 }
 
-fn single_api(value: &Value<'_>) -> Result<ApiOverride, AlreadyReported> {
+fn single_api(value: &Value<'_>, operation: Operation) -> Result<ApiOverride, AlreadyReported> {
     let mut section = value.section("api.*")?;
-    let skip_auth = section.take("skip_auth").boolean();
+    let field = section.take("skip_auth");
+    let skip_auth = field.boolean();
+    if let (Ok(true), Some(power)) = (skip_auth, exposure::of_skip_auth(operation)) {
+        field.warn(format!(
+            "anybody who can connect may {power}, without a certificate and whatever the policies \
+             say; remove it, and allow the API in the policies of those who need it"
+        ));
+    }
     let timeout = section.take("timeout").duration();
     section.end();
     // Zero means the route's own timeout, as in the reference server.

@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use zeroize::Zeroizing;
 
 use super::{AlreadyReported, Value};
@@ -93,6 +95,11 @@ impl Value<'_> {
     fn look_up(&self, name: &str) -> Option<String> {
         self.context.referred.borrow_mut().insert(name.to_owned());
         self.context.env.get(name)
+    }
+
+    /// Whether an address is one of this machine.
+    pub(crate) fn is_own_address(&self, address: IpAddr) -> bool {
+        self.context.env.is_own_address(address)
     }
 
     /// The value of a variable that replaces this field if the file does not set it; `None` if it

@@ -13,7 +13,7 @@ use kes_keystore::config::{
     AppRoleSecret, Jwt, KvVersion, Login, TlsName, Transit, Vault, VaultTls,
 };
 
-use super::super::{path, secret};
+use super::super::{exposure, path, secret};
 use crate::value::{AlreadyReported, Section, Text, Value};
 
 /// The default interval of Vault's health check (contract `vault.md`, Settings).
@@ -21,7 +21,8 @@ const PING: Duration = Duration::from_secs(15);
 
 pub(super) fn read(value: &Value<'_>) -> Result<Vault, AlreadyReported> {
     let mut section = value.section("keystore.vault")?;
-    let endpoints = endpoint::read(&section.take("endpoint"));
+    let endpoint = section.take("endpoint");
+    let endpoints = endpoint::read(&endpoint);
     let engine_field = section.take("engine");
     let engine = engine(&engine_field, "kv");
     let version = kv_version(&section.take("version"));
@@ -39,6 +40,11 @@ pub(super) fn read(value: &Value<'_>) -> Result<Vault, AlreadyReported> {
     let tls = vault_tls(&section.take("tls"), is_encrypted);
     let proxy = section.take("proxy");
     let proxies = endpoints.as_ref().map_or(Ok(Vec::new()), |urls| proxy::read(&proxy, urls));
+    if let (Ok(urls), Ok(proxies)) = (&endpoints, &proxies)
+        && let Ok(Some(text)) = endpoint.text()
+    {
+        exposure::warn_of_plain_http(&text, urls, proxies);
+    }
     let ping = status(&section.take("status"));
     environment::warn_of_others(section.value(), is_encrypted);
     section.end();

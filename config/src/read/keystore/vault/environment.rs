@@ -103,6 +103,8 @@ const MAX_NAMES: usize = 40;
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use kes_keystore::config::{Config, Vault};
 
     use crate::{Environment, Loaded, parse};
@@ -117,6 +119,10 @@ mod tests {
 
         fn names(&self) -> Vec<String> {
             self.0.iter().map(|(name, _)| (*name).to_owned()).collect()
+        }
+
+        fn is_own_address(&self, _: IpAddr) -> bool {
+            false
         }
     }
 
