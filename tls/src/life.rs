@@ -9,12 +9,16 @@ use crate::Validity;
 /// `kes identity new`, causes no warning on its first day.
 const SOON: Duration = Duration::from_secs(29 * 24 * 60 * 60);
 
+/// Certificates for less than 30 days are renewed by a program. One that was just made causes no
+/// warning either: it should be renewed in the last nine tenths of its life.
+const SHORT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// Whether a certificate is valid, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     /// It is not valid yet.
     NotYet,
-    /// It is valid, for 30 days or more.
+    /// It is valid, for 30 days or more; or for less, and it was just made.
     Long,
     /// It is valid, and expires after this time.
     Soon(Duration),
@@ -28,8 +32,16 @@ impl Validity {
         match self.until.duration_since(now) {
             Err(_) => Life::Over,
             Ok(_) if self.from > now => Life::NotYet,
-            Ok(left) if left <= SOON => Life::Soon(left),
+            Ok(left) if left <= self.soon() => Life::Soon(left),
             Ok(_) => Life::Long,
+        }
+    }
+
+    /// In how much of its life, at the end, a certificate expires soon.
+    fn soon(&self) -> Duration {
+        match self.until.duration_since(self.from) {
+            Ok(whole) if whole < SHORT => whole / 10 * 9,
+            _ => SOON,
         }
     }
 }
@@ -48,6 +60,10 @@ mod tests {
         // Just made for 30 days.
         let second = Duration::from_secs(1);
         assert_eq!(life(now - second, now + DAY * 30 - second), Life::Long);
+        let hour = DAY / 24;
+        assert_eq!(life(now - second * 300, now + hour), Life::Long);
+        assert_eq!(life(now, now + DAY * 7), Life::Long);
+        assert_eq!(life(now - DAY, now + DAY * 6), Life::Soon(DAY * 6));
         assert_eq!(life(now, now), Life::Soon(Duration::ZERO));
         assert_eq!(life(now - DAY * 2, now - DAY), Life::Over);
         assert_eq!(life(now + DAY, now + DAY * 2), Life::NotYet);

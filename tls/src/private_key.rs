@@ -56,10 +56,12 @@ pub fn parse_private_key(pem: &[u8], password: Option<&str>) -> Result<PrivateKe
 }
 
 /// Whether the first private key of a PEM text is encrypted, so that a password is needed. False if
-/// there is no private key.
+/// there is no private key, or one of a form that no password helps to read.
 pub fn is_encrypted(pem: &[u8]) -> bool {
-    find(pem).ok().flatten().is_some_and(|section| {
-        matches!(Kind::of(&section), Kind::EncryptedPkcs8) || rfc1423::is_encrypted(&section)
+    find(pem).ok().flatten().is_some_and(|section| match Kind::of(&section) {
+        Kind::EncryptedPkcs8 => true,
+        Kind::Pkcs8 | Kind::Pkcs1 | Kind::Sec1 => rfc1423::is_encrypted(&section),
+        Kind::Other => false,
     })
 }
 

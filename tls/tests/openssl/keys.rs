@@ -198,6 +198,22 @@ fn unknown_ciphers_and_forms_are_named() {
     }
 }
 
+/// Nobody is asked for a password that would not help.
+#[test]
+fn a_form_that_is_not_supported_is_not_encrypted_either() {
+    for label in ["DSA PRIVATE KEY", "OPENSSH PRIVATE KEY"] {
+        let pem = format!(
+            "-----BEGIN {label}-----\nProc-Type: 4,ENCRYPTED\n\
+             DEK-Info: AES-128-CBC,000102030405060708090A0B0C0D0E0F\n\nAAAA\n-----END {label}-----\n"
+        );
+        assert!(!is_encrypted(pem.as_bytes()), "{label}");
+        for password in [None, Some(PASSWORD)] {
+            let fault = parse_private_key(pem.as_bytes(), password).err().unwrap();
+            assert!(matches!(fault, Fault::UnsupportedKey { .. }), "{label}: {fault}");
+        }
+    }
+}
+
 #[test]
 fn key_and_certificates_may_share_a_file() {
     let folder = Folder::new();
