@@ -155,19 +155,34 @@ fn json(bytes: &[u8]) -> Option<Ciphertext<'_>> {
         "ChaCha20Poly1305" => Cipher::ChaCha20,
         _ => return None,
     };
-    // A ciphertext is not secret, so the faster decoder can be used, which is not constant-time.
-    let decode = |text: &str| STANDARD.decode_to_vec(text).ok();
-    let mut body = decode(&shape.bytes)?;
+    let mut body = base64(&shape.bytes)?;
     let (_, tag) = body.split_last_chunk()?;
     let tag = *tag;
     body.truncate(body.len() - TAG_LEN);
     Some(Ciphertext {
         claim: Claim::Cipher(cipher),
-        iv: decode(&shape.iv)?.try_into().ok()?,
-        nonce: decode(&shape.nonce)?.try_into().ok()?,
+        iv: base64(&shape.iv)?.try_into().ok()?,
+        nonce: base64(&shape.nonce)?.try_into().ok()?,
         body: Cow::Owned(body),
         tag,
     })
+}
+
+/// Standard base64 with padding, as Go reads it: line breaks are skipped, and the unused bits of the
+/// last digit need not be zero. A ciphertext is not secret, so that the faster decoder can be used,
+/// which is not constant-time.
+fn base64(text: &str) -> Option<Vec<u8>> {
+    if let Ok(bytes) = STANDARD.decode_to_vec(text) {
+        return Some(bytes); // what encoders write
+    }
+    let mut digits: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    let padding = digits.iter().rev().take(2).take_while(|digit| **digit == b'=').count();
+    let end = digits.len() - padding;
+    // With digits in place of the padding, the unused bits become a byte that is cut off.
+    digits[end..].fill(b'A');
+    let mut bytes = STANDARD.decode_to_vec(&digits).ok()?;
+    bytes.truncate(bytes.len().checked_sub(padding)?);
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -271,6 +286,28 @@ mod tests {
             "{\"other\":".repeat(100_000),
         ] {
             assert_eq!(claim(current.as_bytes()), Claim::Any);
+        }
+    }
+
+    #[test]
+    fn base64_is_read_as_go_reads_it() {
+        for (text, bytes) in [
+            ("", &b""[..]),
+            ("aGVsbG8=", b"hello"),
+            ("aGVsbG9=", b"hello"),
+            ("aGk=", b"hi"),
+            ("aGl=", b"hi"),
+            ("aA==", b"h"),
+            ("aP==", b"h"),
+            ("aG\r\nl=\n", b"hi"),
+            ("aP=\n=", b"h"),
+        ] {
+            assert_eq!(base64(text).as_deref(), Some(bytes), "{text:?}");
+        }
+        for bad in
+            ["=", "==", "====", "a===", "aGk", "aGk==", "aG=k", "aG k", "aGk=aGk=", "a", "-_8="]
+        {
+            assert_eq!(base64(bad), None, "{bad:?}");
         }
     }
 

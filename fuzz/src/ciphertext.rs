@@ -4,6 +4,7 @@ use aws_lc_rs::hmac;
 use base64_simd::STANDARD;
 use chacha20::{R20, hchacha};
 use chacha20poly1305::ChaCha20Poly1305;
+use kes_api::SecretBytes;
 use kes_crypto::{Cipher, Key, Secret};
 use serde_json::Value;
 
@@ -176,7 +177,10 @@ fn json(data: &[u8]) -> Option<Parts> {
         "ChaCha20Poly1305" => Cipher::ChaCha20,
         _ => return None,
     };
-    let bytes = |name: &str| STANDARD.decode_to_vec(object[name].as_str()?).ok();
+    let bytes = |name: &str| {
+        let decoded = SecretBytes::from_base64(object[name].as_str()?.as_bytes());
+        Some(decoded.ok()?.into_inner())
+    };
     let sealed = bytes("bytes")?;
     let body_len = sealed.len().checked_sub(16)?;
     Some(Parts {
