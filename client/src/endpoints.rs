@@ -89,6 +89,10 @@ impl FromStr for Endpoints {
 
     /// Parses one server, or several separated by commas.
     fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
+        // First of all: a comma in a password would make a server of each half of it.
+        if let Some((_, rest)) = text.rsplit_once('@') {
+            return Err(InvalidEndpoint { text: shown(rest), reason: CREDENTIALS });
+        }
         let list = text
             .split(',')
             .map(str::trim)
@@ -108,9 +112,7 @@ impl FromStr for Endpoint {
     /// Parses `host`, `host:port` or a URL. `https://` is added if it is missing, so the port of a
     /// bare host is that of https.
     fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
-        // The part before `@` may be a password.
-        let shown = text.rsplit('@').next().unwrap_or_default().to_owned();
-        let invalid = |reason| InvalidEndpoint { text: shown.clone(), reason };
+        let invalid = |reason| InvalidEndpoint { text: shown(text), reason };
         let full = match text.split_once("://") {
             Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => text.to_owned(),
             Some(_) => return Err(invalid("only https is spoken")),
@@ -121,7 +123,7 @@ impl FromStr for Endpoint {
         }
         let url = Url::parse(&full).map_err(|_| invalid("it is not a host, host:port or URL"))?;
         if text.contains('@') {
-            return Err(invalid("it must not contain a user or password"));
+            return Err(invalid(CREDENTIALS));
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(invalid("it must not contain a query or fragment"));
@@ -135,6 +137,31 @@ impl FromStr for Endpoint {
         let base = format!("https://{name}{}", url.path().trim_end_matches('/'));
         let is_port_implied = url.port().is_none() && !names_port(&full);
         Ok(Self { base, name, is_port_implied })
+    }
+}
+
+const CREDENTIALS: &str = "it must not contain a user or password";
+
+/// A text without anything that could be a password: what stands before an `@`, in the place of a
+/// port, or in a query.
+fn shown(text: &str) -> String {
+    let text = text.rsplit('@').next().unwrap_or_default();
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text),
+    };
+    let (rest, query) = match rest.find(['?', '#']) {
+        Some(at) => (&rest[..at], "…"),
+        None => (rest, ""),
+    };
+    // An IPv6 address has more of them.
+    let is_port =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit() || b":.]/".contains(&byte));
+    match rest.split_once(':') {
+        Some((host, port)) if !is_port(port.split('/').next().unwrap_or_default()) => {
+            format!("{scheme}{host}:…")
+        }
+        _ => format!("{scheme}{rest}{query}"),
     }
 }
 
@@ -217,6 +244,13 @@ mod tests {
             ("https://", "not a host"),
             ("https://u:secret@a:7373", "user or password"),
             ("u:secret@a:7373", "user or password"),
+            ("https://u:se,secret@a:7373", "user or password"),
+            ("https://u:secret,@a:7373", "user or password"),
+            ("https://u:,secret,x@a:7373,b:1", "user or password"),
+            ("a:1,https://u:s@secret,@b", "user or password"),
+            ("https://u:secret", "not a host, host:port or URL"),
+            ("https://a:7373?token=secret", "query"),
+            ("https://a:7373#secret", "query"),
             ("a:port", "not a host, host:port or URL"),
             ("a b", "not a host, host:port or URL"),
             ("\"a:7373\"", "quotes around it"),
@@ -226,6 +260,23 @@ mod tests {
             let error = text.parse::<Endpoints>().unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");
             assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_of_a_text_tells_which_server_is_meant() {
+        for (text, expected) in [
+            ("a:port", "a:…"),
+            ("https://user:pa", "https://user:…"),
+            ("user:pass@host:7373", "host:7373"),
+            ("https://::1:7373/", "https://::1:7373/"),
+            ("https://[::1]:7373/v1", "https://[::1]:7373/v1"),
+            ("http://kes.example:7373", "http://kes.example:7373"),
+            ("a:7373/v1/status?x=y", "a:7373/v1/status…"),
+            ("a b", "a b"),
+            ("", ""),
+        ] {
+            assert_eq!(shown(text), expected, "{text}");
         }
     }
 
