@@ -1,5 +1,6 @@
 //! `kes check`: what an operator reads before the server is started, and what it leaves behind.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::harness::{Credentials, program};
 
 mod beside;
+mod exposure;
 mod files;
 mod guide;
 
@@ -42,7 +44,7 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let tls = Credentials::new(&["127.0.0.1"]);
         let secret = tls.key_pem.lines().nth(1).unwrap().to_owned();
-        std::fs::write(folder.path().join("server.key"), &tls.key_pem).unwrap();
+        private(&folder.path().join("server.key"), &tls.key_pem);
         std::fs::write(folder.path().join("server.crt"), &tls.certificate_pem).unwrap();
         let place = Self { folder, env: Vec::new(), secrets: vec![secret] };
         place.write(sections);
@@ -51,7 +53,7 @@ impl Place {
 
     /// Replaces the configuration.
     fn write(&self, sections: &str) {
-        std::fs::write(self.path().join("config.yml"), sections).unwrap();
+        private(&self.path().join("config.yml"), sections);
     }
 
     fn path(&self) -> &Path {
@@ -96,6 +98,12 @@ impl Place {
         assert!(is_told, "{ran:#?}");
         ran
     }
+}
+
+/// Writes a file that its owner alone can read.
+fn private(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
 }
 
 impl Ran {

@@ -15,6 +15,12 @@ use crate::args::CheckArgs;
 use crate::error::usage;
 use crate::output::{BAD, GOOD, Output, WARN, clean};
 
+/// Rights beside those of a file's mode.
+mod acl;
+
+/// Who can read and change the files.
+mod files;
+
 /// Checks a configuration.
 pub(super) fn run(args: CheckArgs) -> Result<()> {
     let Some(path) = args.config else {
@@ -27,6 +33,14 @@ pub(super) fn run(args: CheckArgs) -> Result<()> {
     report.line(Verdict::Ok, &format!("{}: can be read", path.display()));
     for warning in &warnings {
         report.line(Verdict::Warning, &warning.in_file(&path).to_string());
+    }
+    let exposed = files::findings(&path, &config);
+    if exposed.is_empty() {
+        let text = "files: nobody else can read the secrets, or change what the server trusts";
+        report.line(Verdict::Ok, text);
+    }
+    for finding in exposed {
+        report.line(Verdict::Warning, &finding);
     }
     check_tls(config.tls, &mut report);
     check_keystore(config.keystore, &mut report)?;

@@ -2,8 +2,8 @@
 
 use std::process::Output;
 
-use super::Place;
 use super::world::HEAD;
+use super::{Place, private};
 use crate::harness::Openssl;
 
 const FS: &str = "keystore: { fs: { path: keys } }\n";
@@ -17,7 +17,7 @@ fn a_folder_is_proved_and_stays_as_it_was() {
     let place = place();
     let keys = place.path().join("keys");
     std::fs::create_dir(&keys).unwrap();
-    std::fs::write(keys.join("mine"), "text").unwrap();
+    private(&keys.join("mine"), "text");
     let ran = place.check();
     ran.is_good();
     ran.tells("keystore: open: folder 'keys' is there");

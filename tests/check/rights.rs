@@ -29,7 +29,7 @@ fn all_is_good_on_kv_version_1() {
     ] {
         ran.tells(text);
     }
-    assert_eq!(ran.lines.len(), 12, "{ran:#?}");
+    assert_eq!(ran.lines.len(), 13, "{ran:#?}");
     assert_eq!(world.names(), ["mine"]);
 }
 

@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -69,7 +70,7 @@ impl Authority {
         let key = KeyPair::generate().expect("a key pair can be made");
         let own = params.signed_by(&key, &self.issuer).expect("the CA can sign");
         let pair = Pair::of(self.folder.path(), name);
-        write(&pair.key, &key.serialize_pem());
+        write_private(&pair.key, &key.serialize_pem());
         write(&pair.certificate, &own.pem());
         pair
     }
@@ -125,7 +126,7 @@ impl SelfSigned {
     /// If they cannot be written.
     pub fn write(&self, folder: &Path, name: &str) -> Pair {
         let pair = Pair::of(folder, name);
-        write(&pair.key, &self.key_pem);
+        write_private(&pair.key, &self.key_pem);
         write(&pair.certificate, &self.certificate_pem);
         pair
     }
@@ -172,6 +173,12 @@ fn params(name: &str, names: &[&str]) -> CertificateParams {
     let mut params = CertificateParams::new(names).expect("the names are valid");
     params.distinguished_name.push(DnType::CommonName, name);
     params
+}
+
+/// Writes a file that its owner alone can read.
+fn write_private(path: &Path, text: &str) {
+    write(path, text);
+    fs::set_permissions(path, PermissionsExt::from_mode(0o600)).expect("it is the owner's");
 }
 
 fn write(path: &Path, text: &str) {
