@@ -29,6 +29,8 @@ use zeroizing_alloc::ZeroAlloc;
 static ALLOCATOR: ZeroAlloc<Jemalloc> = ZeroAlloc(Jemalloc);
 
 fn main() -> ExitCode {
+    // Before anything else: API keys and keys to import are in the environment and the arguments.
+    kes_server::forbid_dumps();
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     match parse::parse(&args).and_then(|cli| commands::run(cli).map_err(Failure::Wrong)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -25,7 +25,7 @@ mod observe;
 mod lifecycle;
 
 pub use lifecycle::error::{Error, SetupError};
-pub use lifecycle::process::{check_files, harden};
+pub use lifecycle::process::{check_files, forbid_dumps, harden};
 pub use lifecycle::server::{Info, Options, Server, Source};
 pub use service::BuildInfo;
 pub use transport::tls::{Error as TlsError, check as check_tls};

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::process::{Command, Stdio};
 
@@ -51,26 +52,13 @@ fn no_core_is_dumped() {
     }
 }
 
-/// A process that is dumpable has its files in `/proc` owned by its user; one that is not has
-/// them owned by root, so that a debugger of the same user is refused.
 #[test]
 fn others_of_the_same_user_cannot_look_into_the_process() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let binary = folder.path().join("kes");
-    install(&harness::program(), &binary);
-    // Somebody else than root, for whom nothing would show.
-    let mut command = if rustix::process::getuid().is_root() {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&binary);
-        command
-    } else {
-        Command::new(&binary)
-    };
-    let out = folder.path().join("out");
+    let folder = Folder::new();
+    let mut command = folder.command();
+    let out = folder.0.path().join("out");
     command
         .args(["server", "--dev", "--addr", "127.0.0.1:0"])
-        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(File::create(&out).unwrap())
         .stderr(Stdio::null());
@@ -79,13 +67,87 @@ fn others_of_the_same_user_cannot_look_into_the_process() {
         assert!(process.is_running(), "the server ended");
         std::fs::read_to_string(&out).unwrap().contains("https://")
     });
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-    let user = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap();
-    assert!(!user.split_whitespace().any(|user| user == "0"), "{user}");
-    for file in ["mem", "maps", "environ"] {
-        let owner = std::fs::metadata(format!("/proc/{}/{file}", process.id())).unwrap().uid();
-        assert_eq!(owner, 0, "{file} is its user's");
+    assert!(is_guarded(&process));
+}
+
+/// Commands have API keys, private keys and plaintexts in memory.
+#[test]
+fn nor_into_a_command_that_asks_a_server() {
+    // It accepts connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let folder = Folder::new();
+    for args in [
+        "log",
+        "log --error",
+        "key dek k",
+        "key create k",
+        "key import k -",
+        "key decrypt k AAAA",
+        "key ls",
+        "policy show minio",
+        "identity info",
+        "identity of -",
+        "ls",
+        "status",
+        "metric",
+    ] {
+        let mut command = folder.command();
+        command
+            .args(args.split(' '))
+            .env("KES_SERVER", &address)
+            .env("KES_API_KEY", "kes:v1:ABFH5GCLy7NnPiYT4bJK5RZdCWbTuNHOCGQsZfoBPSqT")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut process = Process::start(command);
+        wait::eventually(PATIENCE, &format!("kes {args} guards its memory"), || {
+            assert!(process.is_running(), "kes {args} ended");
+            is_guarded(&process)
+        });
     }
+}
+
+/// A folder with the program, for a user to whom something would show.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        install(&harness::program(), &folder.path().join("kes"));
+        Self(folder)
+    }
+
+    /// The program as somebody else than root, for whom nothing would show.
+    fn command(&self) -> Command {
+        let binary = self.0.path().join("kes");
+        let mut command = if rustix::process::getuid().is_root() {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&binary);
+            command
+        } else {
+            Command::new(&binary)
+        };
+        command.current_dir("/");
+        command
+    }
+}
+
+/// Whether a process of somebody else than root writes no core file and shows its memory to nobody
+/// of the same user. One that is dumpable has its files in `/proc` owned by its user; one that is
+/// not has them owned by root, so that a debugger of the same user is refused.
+fn is_guarded(process: &Process) -> bool {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", process.id()));
+    let (status, limits) = (read("status").unwrap(), read("limits").unwrap());
+    let user = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap();
+    let is_root = user.split_whitespace().any(|user| user == "0");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    let is_dumped = core.split_whitespace().filter(|word| *word == "0").count() != 2;
+    let is_owned_by_root = |file: &&str| {
+        std::fs::metadata(format!("/proc/{}/{file}", process.id())).unwrap().uid() == 0
+    };
+    !is_root && !is_dumped && ["mem", "maps", "environ"].iter().all(is_owned_by_root)
 }
 
 #[test]

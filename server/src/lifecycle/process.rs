@@ -14,14 +14,19 @@ const OWN_MEMORY: u64 = 2 << 30;
 /// Memory that a connection may map: 11 KiB when idle, more with a request.
 const CONNECTION_MEMORY: u64 = 64 << 10;
 
-/// Protects key material from core dumps and from debuggers of the same user, raises the limit of
-/// open files to what the system allows, and locks memory. Returns whether memory could be locked.
-pub fn harden() -> bool {
+/// Keeps what the process holds from core dumps and from debuggers of the same user. A program that
+/// handles keys or API keys calls it first of all.
+pub fn forbid_dumps() {
     // No system refuses this; if one does, the rest still helps.
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let _ = rustix::process::setrlimit(Resource::Core, none);
+}
 
+/// Prepares the process for a server: as [`forbid_dumps`]; and raises the limit of open files to
+/// what the system allows, and locks memory. Returns whether memory could be locked.
+pub fn harden() -> bool {
+    forbid_dumps();
     let files = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: files.maximum, maximum: files.maximum };
     let _ = rustix::process::setrlimit(Resource::Nofile, raised);
