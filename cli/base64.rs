@@ -7,9 +7,10 @@ use kes_api::SecretBytes;
 /// # Errors
 /// Go's message, which scripts know: `illegal base64 data at input byte 0`. The text is not quoted,
 /// since it may be a secret.
-pub(crate) fn decode(text: &str) -> Result<SecretBytes, String> {
-    SecretBytes::from_base64(text.as_bytes())
-        .map_err(|_| format!("illegal base64 data at input byte {}", fault(text.as_bytes())))
+pub(crate) fn decode(text: impl AsRef<[u8]>) -> Result<SecretBytes, String> {
+    let text = text.as_ref();
+    SecretBytes::from_base64(text)
+        .map_err(|_| format!("illegal base64 data at input byte {}", fault(text)))
 }
 
 /// The position that Go's decoder reports: the first invalid byte; the start of a group of four

@@ -6,6 +6,7 @@ mod commands;
 mod env;
 mod error;
 mod file;
+mod input;
 mod insiders;
 mod obsolete;
 mod output;

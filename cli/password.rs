@@ -1,4 +1,4 @@
-//! Passwords of private keys: read from the terminal without echo, and wiped after use.
+//! Passwords of private keys, and other secrets that a person types: read from the terminal without echo, and wiped after use.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read, Write as _};
@@ -17,7 +17,7 @@ use crate::output::clean;
 /// # Errors
 /// If there is no terminal.
 pub(crate) fn of(file: &Path) -> Result<Zeroizing<String>> {
-    Terminal::open(file)?.ask("Enter the password of", file)
+    Terminal::open(file)?.ask_for("Enter the password of", file)
 }
 
 /// Asks twice for the password of a private key to be written.
@@ -26,14 +26,25 @@ pub(crate) fn of(file: &Path) -> Result<Zeroizing<String>> {
 /// If there is no terminal, if the password is empty, and if the second one differs.
 pub(crate) fn new_for(file: &Path) -> Result<Zeroizing<String>> {
     let terminal = Terminal::open(file)?;
-    let password = terminal.ask("Enter a password for", file)?;
+    let password = terminal.ask_for("Enter a password for", file)?;
     if password.is_empty() {
         bail!("the password is empty");
     }
-    if password != terminal.ask("Enter it again for", file)? {
+    if password != terminal.ask_for("Enter it again for", file)? {
         bail!("the two passwords differ");
     }
     Ok(password)
+}
+
+/// Asks for a value, such as `key in base64`, that the terminal does not show.
+///
+/// # Errors
+/// If there is no terminal.
+pub(crate) fn hidden(what: &str) -> Result<Zeroizing<Vec<u8>>> {
+    let terminal = Terminal::quiet().context("failed to open the terminal")?;
+    let text = terminal.ask(&format!("Enter the {what}"));
+    let text = text.with_context(|| format!("failed to read the {what}"))?;
+    Ok(Zeroizing::new(text.as_bytes().to_vec()))
 }
 
 /// The terminal with echo turned off until this is dropped. Echo is off before the first prompt, so
@@ -68,18 +79,21 @@ impl Terminal {
         Ok(Self { tty, before })
     }
 
-    fn ask(&self, what: &str, file: &Path) -> Result<Zeroizing<String>> {
+    /// Asks for the password of a file.
+    fn ask_for(&self, what: &str, file: &Path) -> Result<Zeroizing<String>> {
         let file = clean(&file.display().to_string()).into_owned();
-        let read = || {
-            let mut screen = &self.tty;
-            write!(screen, "{what} {file}: ")?;
-            let keys = Keys { tty: self.tty.try_clone()?, before: self.before.clone() };
-            let config = ConfigBuilder::new().input_reader(keys).output_discard().build();
-            let password = rpassword::read_password_with_config(config).map(Zeroizing::new);
-            screen.write_all(b"\r\n")?;
-            password
-        };
-        read().with_context(|| format!("failed to read the password of {file}"))
+        self.ask(&format!("{what} {file}"))
+            .with_context(|| format!("failed to read the password of {file}"))
+    }
+
+    fn ask(&self, prompt: &str) -> io::Result<Zeroizing<String>> {
+        let mut screen = &self.tty;
+        write!(screen, "{prompt}: ")?;
+        let keys = Keys { tty: self.tty.try_clone()?, before: self.before.clone() };
+        let config = ConfigBuilder::new().input_reader(keys).output_discard().build();
+        let password = rpassword::read_password_with_config(config).map(Zeroizing::new);
+        screen.write_all(b"\r\n")?;
+        password
     }
 }
 

@@ -7,16 +7,28 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("kes server", &["kes server --config /etc/kes/config.yml", "kes server --dev"]),
     ("kes check", &["kes check --config /etc/kes/config.yml --strict"]),
     ("kes key create", &["kes key create my-key", "kes key create key-1 key-2"]),
-    ("kes key import", &["kes key import my-key \"$(head -c 32 /dev/urandom | base64)\""]),
+    (
+        "kes key import",
+        &["kes key import my-key - < my-key.txt", "kes key import --file my-key.txt my-key"],
+    ),
     ("kes key info", &["kes key info my-key", "kes key info my-key --json"]),
     ("kes key ls", &["kes key ls", "kes key ls 'my-*'"]),
     ("kes key rm", &["kes key rm my-key", "kes key rm key-1 key-2"]),
-    ("kes key encrypt", &["kes key encrypt my-key 'Hello World'"]),
+    (
+        "kes key encrypt",
+        &[
+            "kes key encrypt my-key 'Hello World'",
+            "kes key encrypt my-key - < message.txt",
+            "kes key encrypt --file message.txt my-key",
+        ],
+    ),
     (
         "kes key decrypt",
         &[
             "kes key decrypt my-key \"$CIPHERTEXT\"",
             "kes key decrypt my-key \"$CIPHERTEXT\" \"$CONTEXT\"",
+            "kes key decrypt my-key - < ciphertext.txt",
+            "kes key decrypt --file ciphertext.txt my-key \"$CONTEXT\"",
         ],
     ),
     (
@@ -38,7 +50,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "kes identity new --key server.key --cert server.crt --ip 127.0.0.1,10.1.2.3 --dns kes.example.com",
         ],
     ),
-    ("kes identity of", &["kes identity of \"$KES_API_KEY\"", "kes identity of client.crt"]),
+    ("kes identity of", &["kes identity of client.crt", "kes identity of - < api-key.txt"]),
     (
         "kes identity info",
         &["kes identity info", "kes identity info \"$(kes identity of client.crt)\""],
@@ -154,7 +166,7 @@ mod tests {
         }
         for (command, examples) in EXAMPLES {
             for example in *examples {
-                let line = example.split(" | jq").next().unwrap();
+                let line = example.split(['|', '<']).next().unwrap().trim_end();
                 assert!(line.starts_with("kes "), "{command}: {line}");
                 assert_eq!(parse::published::outcome(line), "parsed", "{line}");
             }

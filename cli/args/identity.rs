@@ -15,14 +15,15 @@ const DEFAULT_EXPIRY: Duration = Duration::from_hours(720);
 /// The arguments of `kes identity`: a command, or one argument, or none.
 #[derive(Args)]
 #[command(
-    override_usage = "kes identity <command>\n       kes identity [<api key | certificate file | private key file>]",
+    override_usage = "kes identity <command>\n       kes identity [<api key | certificate file | private key file | ->]",
     args_conflicts_with_subcommands = true
 )]
 pub(crate) struct IdentityArgs {
     #[command(subcommand)]
     pub command: Option<IdentityCommand>,
 
-    /// An API key, or the file of a certificate or an Ed25519 private key
+    /// An API key, or the file of a certificate or an Ed25519 private key; `-` reads any of them from
+    /// standard input
     #[arg(value_name = "key | file")]
     pub source: Option<String>,
 }
@@ -35,9 +36,9 @@ pub(crate) enum IdentityCommand {
     New(NewIdentity),
 
     /// Print the identity of an API key or of a certificate
-    #[command(override_usage = "kes identity of <api key | certificate file>")]
+    #[command(override_usage = "kes identity of <api key | certificate file | ->")]
     Of {
-        /// An API key, or the file of a certificate
+        /// An API key, or the file of a certificate; `-` reads either from standard input
         #[arg(value_name = "key | file")]
         source: Option<String>,
     },

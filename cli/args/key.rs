@@ -1,5 +1,7 @@
 //! `kes key`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use super::{Connect, Format};
@@ -12,14 +14,20 @@ pub(crate) enum KeyCommand {
     Create(Names),
 
     /// Import a key
-    #[command(override_usage = "kes key import [options] <name> <base64>")]
+    #[command(
+        override_usage = "kes key import [options] <name> <base64 | ->\n       kes key import [options] --file <file> <name>"
+    )]
     Import {
         /// The key's name
         #[arg(value_name = "name")]
         name: Option<String>,
-        /// The key: 32 bytes in base64, for AES-256
-        #[arg(value_name = "base64")]
+        /// The key: 32 bytes in base64, for AES-256; `-` reads it from standard input. Everybody on
+        /// the machine sees the arguments of a process
+        #[arg(value_name = "base64 | -")]
         key: Option<String>,
+        /// Read the key, in base64, from this file
+        #[arg(long, value_name = "file")]
+        file: Option<PathBuf>,
         #[command(flatten)]
         connect: Connect,
     },
@@ -53,27 +61,38 @@ pub(crate) enum KeyCommand {
     Rm(Names),
 
     /// Encrypt a message
-    #[command(override_usage = "kes key encrypt [options] <name> <message>")]
+    #[command(
+        override_usage = "kes key encrypt [options] <name> <message | ->\n       kes key encrypt [options] --file <file> <name>"
+    )]
     Encrypt {
         /// The key's name
         #[arg(value_name = "name")]
         name: Option<String>,
-        /// The message, as text
-        #[arg(value_name = "message")]
+        /// The message; `-` reads it from standard input. Everybody on the machine sees the
+        /// arguments of a process
+        #[arg(value_name = "message | -")]
         message: Option<String>,
+        /// Read the message from this file
+        #[arg(long, value_name = "file")]
+        file: Option<PathBuf>,
         #[command(flatten)]
         connect: Connect,
     },
 
     /// Decrypt a message or an encrypted data key
-    #[command(override_usage = "kes key decrypt [options] <name> <ciphertext> [<context>]")]
+    #[command(
+        override_usage = "kes key decrypt [options] <name> <ciphertext | -> [<context>]\n       kes key decrypt [options] --file <file> <name> [<context>]"
+    )]
     Decrypt {
         /// The key's name
         #[arg(value_name = "name")]
         name: Option<String>,
-        /// The ciphertext, in base64
-        #[arg(value_name = "ciphertext")]
+        /// The ciphertext, in base64; `-` reads it from standard input
+        #[arg(value_name = "ciphertext | -")]
         ciphertext: Option<String>,
+        /// Read the ciphertext, in base64, from this file
+        #[arg(long, value_name = "file")]
+        file: Option<PathBuf>,
         /// The context it was made with, in base64
         #[arg(value_name = "context")]
         context: Option<String>,

@@ -17,6 +17,7 @@ use super::{list, policy};
 use crate::args::{Connect, Format, IdentityArgs, IdentityCommand};
 use crate::error::usage;
 use crate::file;
+use crate::input::{STDIN, Secrecy, Source};
 use crate::output::{self, Output};
 use crate::parse::near;
 use crate::password;
@@ -137,9 +138,9 @@ fn of(source: Option<String>) -> Result<()> {
         .map(Zeroizing::new)
         .filter(|source| !source.is_empty())
         .ok_or_else(|| usage("no API key or certificate specified", COMMAND))?;
-    match api_key(&source)? {
-        Some(key) => print_identity(key.identity()),
-        None => print_identity(of_certificates(&read(&source)?, &source)?),
+    match given(&source)? {
+        Given::ApiKey(key) => print_identity(key.identity()),
+        Given::Pem { bytes, name } => print_identity(of_certificates(&bytes, &name)?),
     }
 }
 
@@ -149,25 +150,52 @@ fn convert(source: Option<String>) -> Result<()> {
     if source.is_empty() {
         return Err(usage("no API key or file specified: the argument is empty", "kes identity"));
     }
-    if let Some(key) = api_key(&source)? {
-        return print_identity(key.identity());
-    }
-    let path = Path::new(&*source);
-    let pem = read(&source).map_err(|error| match near::meant(&source, "kes identity") {
-        Some(meant) if !path.exists() => {
+    let given = given(&source).map_err(|error| match near::meant(&source, "kes identity") {
+        Some(meant) if !Path::new(&*source).exists() => {
             usage(format!("{error:#}; is 'kes identity {meant}' meant?"), "kes identity")
         }
         _ => error,
     })?;
+    let (pem, name) = match given {
+        Given::ApiKey(key) => return print_identity(key.identity()),
+        Given::Pem { bytes, name } => (bytes, name),
+    };
     // A certificate first: if a file has both, only the public half may be shown.
     if kes_tls::parse_certificates(&pem).is_ok() {
-        return print_identity(of_certificates(&pem, &source)?);
+        return print_identity(of_certificates(&pem, &name)?);
     }
-    let password = if kes_tls::is_encrypted(&pem) { Some(password::of(path)?) } else { None };
+    let is_encrypted = kes_tls::is_encrypted(&pem);
+    let password = if is_encrypted { Some(password::of(Path::new(&name))?) } else { None };
     let key = kes_tls::parse_private_key(&pem, password.as_ref().map(|text| text.as_str()))
-        .with_context(|| source.to_string())?;
-    let key = ApiKey::from_pkcs8(&key).with_context(|| source.to_string())?;
+        .with_context(|| name.clone())?;
+    let key = ApiKey::from_pkcs8(&key).context(name)?;
     Output::new().secret(&[key.expose().as_bytes(), b"\n"])
+}
+
+/// What an argument stands for.
+enum Given {
+    ApiKey(ApiKey),
+    /// The content of a file or of standard input, and its name.
+    Pem {
+        bytes: Zeroizing<Vec<u8>>,
+        name: String,
+    },
+}
+
+/// What an argument stands for: itself, a file, or standard input.
+fn given(source: &str) -> Result<Given> {
+    if source != STDIN {
+        return Ok(match api_key(source)? {
+            Some(key) => Given::ApiKey(key),
+            None => Given::Pem { bytes: read(source)?, name: source.to_owned() },
+        });
+    }
+    let bytes = Source::Stdin.read("API key", Secrecy::Secret)?;
+    let key = str::from_utf8(&bytes).ok().map(api_key).transpose()?.flatten();
+    Ok(match key {
+        Some(key) => Given::ApiKey(key),
+        None => Given::Pem { bytes, name: "standard input".to_owned() },
+    })
 }
 
 /// The argument as an API key; `None` if it must be the name of a file.

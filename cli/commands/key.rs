@@ -1,12 +1,13 @@
 //! `kes key`.
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result};
 use kes_api::SecretBytes;
 use kes_api::body::{
     DecryptRequest, EncryptRequest, GenerateRequest, ImportRequest, ciphertext_json, generate_json,
     plaintext_json,
 };
-use zeroize::Zeroizing;
 
 use super::connect::client;
 use super::explain::Subject::{Import, Key};
@@ -14,20 +15,28 @@ use super::list;
 use crate::args::{Connect, Format, KeyCommand, Names};
 use crate::base64;
 use crate::error::usage;
+use crate::input::{Secrecy, Source};
 use crate::output::Output;
 
 pub(super) async fn run(command: KeyCommand) -> Result<()> {
     match command {
         KeyCommand::Create(names) => create(names).await,
-        KeyCommand::Import { name, key, connect } => import(name, key, &connect).await,
+        KeyCommand::Import { name, key, file, connect } => import(name, key, file, &connect).await,
         KeyCommand::Info { name, connect, format } => info(name, &connect, &format).await,
         KeyCommand::Ls { pattern, connect, format } => {
             list::keys(&client(&connect)?, pattern.as_deref(), &format).await
         }
         KeyCommand::Rm(names) => rm(names).await,
-        KeyCommand::Encrypt { name, message, connect } => encrypt(name, message, &connect).await,
-        KeyCommand::Decrypt { name, ciphertext, context, connect } => {
-            decrypt(name, ciphertext, context, &connect).await
+        KeyCommand::Encrypt { name, message, file, connect } => {
+            encrypt(name, message, file, &connect).await
+        }
+        KeyCommand::Decrypt { name, ciphertext, context, file, connect } => {
+            // With the file, the first argument after the name is the context.
+            let (ciphertext, context) = match (&file, ciphertext, context) {
+                (Some(_), context, None) => (None, context),
+                (_, ciphertext, context) => (ciphertext, context),
+            };
+            decrypt(name, (ciphertext, file), context, &connect).await
         }
         KeyCommand::Dek { name, context, connect } => dek(name, context, &connect).await,
     }
@@ -46,12 +55,19 @@ async fn create(Names { names, connect }: Names) -> Result<()> {
     Ok(())
 }
 
-async fn import(name: Option<String>, key: Option<String>, connect: &Connect) -> Result<()> {
+async fn import(
+    name: Option<String>,
+    key: Option<String>,
+    file: Option<PathBuf>,
+    connect: &Connect,
+) -> Result<()> {
     const COMMAND: &str = "kes key import";
     let name = one(name, COMMAND)?;
-    let key = key.map(Zeroizing::new).ok_or_else(|| usage("no crypto key specified", COMMAND))?;
-    let key =
-        base64::decode(&key).map_err(|fault| usage(format!("invalid key: {fault}"), COMMAND))?;
+    let source = Source::of(key, file, COMMAND)?;
+    let source = source.ok_or_else(|| usage("no crypto key specified", COMMAND))?;
+    let key = source.read("key in base64", Secrecy::Secret)?;
+    let key = base64::decode(&*key);
+    let key = key.map_err(|fault| usage(format!("invalid key: {fault}"), COMMAND))?;
     let client = client(connect)?;
     let len = key.expose().len();
     client
@@ -94,14 +110,19 @@ async fn rm(Names { names, connect }: Names) -> Result<()> {
     Ok(())
 }
 
-async fn encrypt(name: Option<String>, message: Option<String>, connect: &Connect) -> Result<()> {
+async fn encrypt(
+    name: Option<String>,
+    message: Option<String>,
+    file: Option<PathBuf>,
+    connect: &Connect,
+) -> Result<()> {
     const COMMAND: &str = "kes key encrypt";
     let name = one(name, COMMAND)?;
-    let message = message.ok_or_else(|| usage("no message specified", COMMAND))?;
-    let request = EncryptRequest {
-        plaintext: SecretBytes::new(message.into_bytes()),
-        context: SecretBytes::default(),
-    };
+    let source = Source::of(message, file, COMMAND)?;
+    let source = source.ok_or_else(|| usage("no message specified", COMMAND))?;
+    let mut message = source.read("message", Secrecy::Secret)?;
+    let plaintext = SecretBytes::new(std::mem::take(&mut *message));
+    let request = EncryptRequest { plaintext, context: SecretBytes::default() };
     let client = client(connect)?;
     let answer = client
         .encrypt(&name, &request)
@@ -117,14 +138,16 @@ async fn encrypt(name: Option<String>, message: Option<String>, connect: &Connec
 
 async fn decrypt(
     name: Option<String>,
-    ciphertext: Option<String>,
+    (ciphertext, file): (Option<String>, Option<PathBuf>),
     context: Option<String>,
     connect: &Connect,
 ) -> Result<()> {
     const COMMAND: &str = "kes key decrypt";
     let name = one(name, COMMAND)?;
-    let ciphertext = ciphertext.ok_or_else(|| usage("no ciphertext specified", COMMAND))?;
-    let ciphertext = base64::decode(&ciphertext)
+    let source = Source::of(ciphertext, file, COMMAND)?;
+    let source = source.ok_or_else(|| usage("no ciphertext specified", COMMAND))?;
+    let ciphertext = source.read("ciphertext in base64", Secrecy::Public)?;
+    let ciphertext = base64::decode(&*ciphertext)
         .map_err(|fault| usage(format!("invalid ciphertext: {fault}"), COMMAND))?;
     let context = decode_context(context, COMMAND)?;
     let client = client(connect)?;

@@ -7,6 +7,7 @@
 //! as minio                             the API key of that identity, or admin, or nobody
 //! env KES_SERVER=127.0.0.1:1           a variable for the lines that follow; without = it goes
 //! file c.yml| text                     a line of a file in the working folder
+//! in| text                             a line of the next command's standard input
 //! $ kes key create 'a name' ${kept}    runs a command; quotes as in a shell
 //! out| a line of standard output       each line must stand here, in order
 //! err| a line of standard error
@@ -20,7 +21,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -60,6 +61,8 @@ struct Session {
     server: Option<Server>,
     variables: BTreeMap<String, String>,
     kept: BTreeMap<String, String>,
+    /// Standard input of the next command.
+    input: String,
 }
 
 /// Runs the transcript in a file.
@@ -73,6 +76,7 @@ pub(super) fn run(path: &str) {
         server: None,
         variables: BTreeMap::new(),
         kept: BTreeMap::new(),
+        input: String::new(),
     };
     let mut lines = text.lines().enumerate();
     while let Some((number, line)) = lines.next() {
@@ -84,6 +88,7 @@ pub(super) fn run(path: &str) {
             "as" => session.become_(rest),
             "env" => session.set(rest),
             "file" => session.append(rest),
+            "in|" => session.input += &(session.expand(rest) + "\n"),
             "$" => {
                 let mut expected = Vec::new();
                 let status = loop {
@@ -146,7 +151,8 @@ impl Session {
     fn check(&mut self, at: &str, line: &str, expected: &[&str], status: i32) {
         let mut words = words(&self.expand(line)).into_iter();
         assert_eq!(words.next().as_deref(), Some("kes"), "{at}: only kes can be run");
-        let ran = kes(self.folder.path(), &self.variables, words);
+        let input = std::mem::take(&mut self.input);
+        let ran = kes_reading(self.folder.path(), &self.variables, words, &input);
         let fits = ran.status == status
             && self.fits("out|", &ran.out, expected)
             && self.fits("err|", &ran.err, expected);
@@ -210,16 +216,30 @@ pub(super) fn kes(
     variables: &BTreeMap<String, String>,
     args: impl IntoIterator<Item = String>,
 ) -> Ran {
+    kes_reading(folder, variables, args, "")
+}
+
+/// The same, with a text as standard input.
+pub(super) fn kes_reading(
+    folder: &Path,
+    variables: &BTreeMap<String, String>,
+    args: impl IntoIterator<Item = String>,
+    input: &str,
+) -> Ran {
     let mut child = Command::new(env!("CARGO_BIN_EXE_kes"))
         .args(args)
         .env_clear()
         .envs(variables)
         .current_dir(folder)
-        .stdin(Stdio::null())
+        .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    if let Some(mut stdin) = child.stdin.take() {
+        // It fits into the pipe; a command may end without reading it.
+        let _ = stdin.write_all(input.as_bytes());
+    }
     let out = collect(child.stdout.take().unwrap());
     let err = collect(child.stderr.take().unwrap());
     let start = Instant::now();

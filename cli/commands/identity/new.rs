@@ -54,7 +54,9 @@ fn check(args: &NewIdentity) -> Result<()> {
     if args.cert.is_none() && !(args.ips().is_empty() && args.domains().is_empty()) {
         return Err(usage("no certificate file specified: --cert", COMMAND));
     }
-    if args.key.is_some() && args.key == args.cert {
+    if let (Some(key), Some(cert)) = (&args.key, &args.cert)
+        && file::is_same(key, cert)
+    {
         return Err(usage("--key and --cert name the same file", COMMAND));
     }
     for path in [&args.key, &args.cert].into_iter().flatten() {
@@ -65,7 +67,7 @@ fn check(args: &NewIdentity) -> Result<()> {
     Ok(())
 }
 
-/// Writes the requested files. Returns when the certificate expires.
+/// Writes the requested files, or none of them. Returns when the certificate expires.
 fn write_files(args: &NewIdentity, key: &ApiKey) -> Result<Option<SystemTime>> {
     let identity = key.identity().to_string();
     let (certificate, private) = key.certificate_with(&SelfSigned {
@@ -75,14 +77,19 @@ fn write_files(args: &NewIdentity, key: &ApiKey) -> Result<Option<SystemTime>> {
         validity: args.expiry(),
         usage: Usage::ServerAndClient,
     })?;
+    let mut staged = Vec::new();
     if let Some(path) = &args.key {
         let password = if args.encrypt { Some(password::new_for(path)?) } else { None };
         let pem = private.to_pem(password.as_ref().map(|password| password.as_str()))?;
-        file::write(path, pem.as_bytes(), Access::Private, args.force)?;
+        staged.push(file::stage(path, pem.as_bytes(), Access::Private, args.force)?);
     }
     if let Some(path) = &args.cert {
         let pem = certificate_to_pem(&certificate);
-        file::write(path, pem.as_bytes(), Access::Public, args.force)?;
+        staged.push(file::stage(path, pem.as_bytes(), Access::Public, args.force)?);
+    }
+    // The private key last: an old one is lost only when nothing can fail any more.
+    while let Some(file) = staged.pop() {
+        file.commit()?;
     }
     Ok(kes_tls::validity(&certificate).ok().map(|validity| validity.until))
 }

@@ -32,7 +32,8 @@ impl Credentials {
         // Named after the identity, so that no two servers write the same file.
         let name = format!("kes-dev-{}.crt", &api_key.identity().to_hex().as_str()[..16]);
         let path = folder().join(name);
-        let written = file::write(&path, pem.as_bytes(), Access::Public, false).is_ok();
+        let written = file::stage(&path, pem.as_bytes(), Access::Public, false)
+            .is_ok_and(|file| file.commit().is_ok());
         let certificate = kes_tls::match_key(&[certificate], &key)?;
         Ok(Self { api_key, certificate, file: written.then_some(path) })
     }
