@@ -28,6 +28,9 @@ mod signals;
 /// Work that may block.
 mod blocking;
 
+/// Work beside the requests.
+mod background;
+
 /// Notifications for systemd.
 mod systemd;
 

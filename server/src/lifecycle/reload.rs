@@ -1,6 +1,7 @@
 //! A new configuration, or new certificates, for a server that goes on serving: all of it is
 //! applied, or nothing.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -135,7 +136,10 @@ fn warn_of_another_store(old: &Generation, new: &Generation) {
 }
 
 /// Applies the certificate files whenever they differ from what was `seen`. Never returns.
-pub(crate) async fn follow_certificates(running: Arc<Running>, mut seen: Fingerprint) {
+pub(crate) async fn follow_certificates(
+    running: Arc<Running>,
+    mut seen: Fingerprint,
+) -> Infallible {
     let files = || running.endpoint.tls.load().settings.files();
     loop {
         let now = changed(files, &seen).await;
@@ -149,7 +153,7 @@ pub(crate) async fn follow_certificates(running: Arc<Running>, mut seen: Fingerp
 }
 
 /// Logs when a certificate expires, and daily in its last 30 days. Never returns.
-pub(crate) async fn follow_expiry(running: Arc<Running>) {
+pub(crate) async fn follow_expiry(running: Arc<Running>) -> Infallible {
     loop {
         let tls = running.endpoint.tls.load_full();
         tokio::time::sleep(expiry::next_check(&tls.certificates, SystemTime::now())).await;

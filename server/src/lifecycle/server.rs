@@ -1,5 +1,6 @@
 //! What starts, what stops, and in which order.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +11,9 @@ use kes_api::{Identity, Timestamp};
 use kes_config::{ConfiguredAddress, Level};
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
+use super::background::endless;
 use super::blocking::blocking;
 use super::error::{Error, SetupError};
 use super::process::max_connections;
@@ -125,12 +128,7 @@ impl Server {
         let Opened { running, listener, source, pending, certificates, .. } = opened;
         let (shutdown, is_set) = watch::channel(false);
         let accepting = tokio::spawn(listener.serve(Arc::clone(&running.endpoint), is_set));
-        let following = reload::follow_certificates(Arc::clone(&running), certificates);
-        let background = [
-            tokio::spawn(following),
-            tokio::spawn(reload::follow_expiry(Arc::clone(&running))),
-            tokio::spawn(log_repeats(Arc::clone(&running.endpoint.repeats))),
-        ];
+        let background = background(&running, certificates);
         pending.create(&running);
         systemd::ready();
 
@@ -234,8 +232,25 @@ impl Opened {
     }
 }
 
+/// Starts the work beside the requests.
+fn background(running: &Arc<Running>, seen: Fingerprint) -> [JoinHandle<()>; 3] {
+    let [certificates, expiry] = [running, running].map(Arc::clone);
+    let repeats = Arc::clone(&running.endpoint.repeats);
+    [
+        tokio::spawn(endless("the watch of the certificate files", move || {
+            reload::follow_certificates(Arc::clone(&certificates), seen.clone())
+        })),
+        tokio::spawn(endless("the watch of the certificates' expiry", move || {
+            reload::follow_expiry(Arc::clone(&expiry))
+        })),
+        tokio::spawn(endless("the log of repeated events", move || {
+            log_repeats(Arc::clone(&repeats))
+        })),
+    ]
+}
+
 /// Logs the events that were collected. Never returns.
-async fn log_repeats(repeats: Arc<Repeats>) {
+async fn log_repeats(repeats: Arc<Repeats>) -> Infallible {
     let mut ticks = tokio::time::interval(repeats::CHECK_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -10,6 +10,10 @@ use percent_encoding::percent_decode_str;
 /// any case; the rest of it would only cost memory, and fill the logs.
 const MAX_PATH: usize = 200;
 
+/// The most bytes of a path and its query that a redirect repeats: a path of [`MAX_PATH`] bytes with
+/// each of them escaped, and a query.
+const MAX_LOCATION: usize = 1_000;
+
 /// The result of routing a path.
 #[derive(Debug)]
 pub(crate) enum Routed<'a> {
@@ -48,7 +52,7 @@ pub(crate) fn route<'a>(path: &'a str, query: Option<&str>) -> Routed<'a> {
         if clean.contains('\\') {
             return Routed::NotFound;
         }
-        return Routed::Redirect(with_query(clean, query));
+        return redirect(clean, query);
     }
     let Some(path) = percent_decode(path) else { return Routed::BadEscape };
     if let Some((route, resource)) = Route::find(&path) {
@@ -60,7 +64,7 @@ pub(crate) fn route<'a>(path: &'a str, query: Option<&str>) -> Routed<'a> {
         .iter()
         .any(|route| route.takes_name() && route.path.strip_suffix('/') == Some(&*path));
     if lacks_slash {
-        return Routed::Redirect(with_query(format!("{path}/"), query));
+        return redirect(format!("{path}/"), query);
     }
     Routed::NotFound
 }
@@ -103,10 +107,13 @@ fn clean(path: &str) -> Option<String> {
     Some(clean)
 }
 
-fn with_query(path: String, query: Option<&str>) -> String {
+/// Leads to a path, with the query. Where that is longer than anything that leads somewhere, it is
+/// not repeated in the answer.
+fn redirect(path: String, query: Option<&str>) -> Routed<'static> {
     match query {
-        Some(query) => format!("{path}?{query}"),
-        None => path,
+        _ if path.len() + query.map_or(0, str::len) > MAX_LOCATION => Routed::NotFound,
+        Some(query) => Routed::Redirect(format!("{path}?{query}")),
+        None => Routed::Redirect(path),
     }
 }
 
@@ -195,6 +202,22 @@ mod tests {
     fn a_redirect_leads_to_no_other_server() {
         for path in [r"//\evil.example", r"/./\evil.example/", r"/v1//a\b"] {
             assert!(matches!(route(path, None), Routed::NotFound), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_repeats_no_long_path() {
+        let at_most = "a".repeat(MAX_LOCATION - "/".len());
+        for (path, query, is_repeated) in [
+            (format!("//{at_most}"), None, true),
+            (format!("//{at_most}a"), None, false),
+            (format!("//{}", "%41".repeat(4000)), None, false),
+            ("//version".to_owned(), Some("a".repeat(MAX_LOCATION)), false),
+            ("/v1/key/create".to_owned(), Some("a".repeat(MAX_LOCATION)), false),
+            (format!("/{}version", "x/../".repeat(1000)), None, true),
+        ] {
+            let is_redirect = matches!(route(&path, query.as_deref()), Routed::Redirect(_));
+            assert_eq!(is_redirect, is_repeated, "{} bytes", path.len());
         }
     }
 
