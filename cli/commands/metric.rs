@@ -2,15 +2,16 @@
 //! otherwise.
 //!
 //! If the first reading fails, the command ends with the error. After that the table stays: it
-//! shows since when the server is away, and new readings once it is back. JSON lines end at any
-//! reading that fails, so that a script notices.
+//! shows since when the server is away or does not answer, and new readings once it is back. JSON
+//! lines end at any reading that fails, so that a script notices.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Result;
 use kes_api::Timestamp;
 use tokio::signal::ctrl_c;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::connect::{Session, client};
 use super::explain::Subject;
@@ -22,6 +23,10 @@ use sample::Sample;
 
 mod sample;
 mod view;
+
+/// A reading takes milliseconds. After this time, or when the next one is due, the table says that
+/// there is no answer yet.
+const LATE: Duration = Duration::from_secs(2);
 
 /// Reads the metrics at each tick, until Ctrl-C or until the reader closes the pipe.
 pub(super) async fn run(args: MetricArgs) -> Result<()> {
@@ -46,7 +51,20 @@ async fn watch(client: &Session, rate: Duration) -> Result<()> {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let text = match (client.metrics().await, &before) {
+        let mut reading = pin!(client.metrics());
+        // It may take 30 s to fail, and another server may be asked within that time.
+        let reading = loop {
+            let Some(last) = &before else { break reading.await };
+            tokio::select! {
+                reading = &mut reading => break reading,
+                () = sleep(rate.max(LATE)) => {
+                    let since = *away.get_or_insert_with(Timestamp::now);
+                    let state = format!("no answer since {} UTC", since.to_table());
+                    output.refresh(&view::render_failure(&servers, &state, "", last))?;
+                }
+            }
+        };
+        let text = match (reading, &before) {
             (Ok(text), _) => text,
             (Err(error), Some(last)) => {
                 let since = *away.get_or_insert_with(Timestamp::now);

@@ -186,6 +186,12 @@ fn a_server_that_restarts_is_shown_as_away_until_it_is_back() {
         server.restart();
         view.wait_for(&format!("{address}  20"));
     }
+    // It is there and says nothing, which takes 30 s to be an error.
+    server.signal(Signal::STOP);
+    view.wait_for(&format!("{address}  no answer since 20"));
+    view.wait_for("Last reading");
+    server.signal(Signal::CONT);
+    view.wait_for(&format!("{address}  20"));
     view.type_in("\u{3}");
     let (text, status) = view.end();
     assert_eq!(status, 0, "{text}");
