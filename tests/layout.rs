@@ -15,6 +15,9 @@ use serde::Deserialize;
 /// Modules that use each other.
 mod circles;
 
+/// The bill of materials.
+mod sbom;
+
 /// Which crates of ours a crate may use.
 const MAY_USE: [(&str, &[&str]); 12] = [
     ("kes-api", &[]),

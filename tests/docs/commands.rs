@@ -21,7 +21,7 @@ const ELSEWHERE: [(&str, &str); 7] = [
 ];
 
 /// What a piece of code starts with if it is a command.
-const PROGRAMS: [&str; 12] = [
+const PROGRAMS: [&str; 13] = [
     "bao",
     "bash",
     "cargo",
@@ -30,6 +30,7 @@ const PROGRAMS: [&str; 12] = [
     "kes",
     "mc",
     "openssl",
+    "python3",
     "sudo",
     "systemctl",
     "systemd-run",
@@ -84,7 +85,7 @@ fn check(code: &Code, program: &str, arguments: &[&str]) -> Result<(), String> {
         ("cargo", ["build", "--release"]) => Ok(()),
         ("cargo", ["test", arguments @ ..]) => cargo_test(arguments),
         ("cargo", ["bench", arguments @ ..]) => cargo_bench(arguments),
-        ("bash", [script]) if root().join(script).is_file() => Ok(()),
+        ("bash" | "python3", [script]) if root().join(script).is_file() => Ok(()),
         ("bash", ["fuzz/run", seconds, targets @ ..]) => fuzz(seconds, targets),
         _ => {
             let known = ELSEWHERE.iter().find(|(command, _)| *command == code.text);
