@@ -21,7 +21,7 @@ const VAULT: &str = "docs/vault.md";
 
 const BUDGETS: &str = "Budgets { reads: 1024, changes: 1024, listings: 4 }";
 
-const LIMITS: [Limits; 7] = [
+const LIMITS: [Limits; 8] = [
     Limits {
         document: "SECURITY.md",
         crate_folder: "server",
@@ -29,12 +29,33 @@ const LIMITS: [Limits; 7] = [
             ("64 KiB for a request's head", "MAX_HEAD", "64 * 1024"),
             ("5 s for a handshake", "HANDSHAKE", "Duration::from_secs(5)"),
             ("256 requests at a time", "MAX_STREAMS", "256"),
+            ("48 MiB in large pieces", "LARGE_BODIES", "48 << 20"),
+            ("8 MiB in small ones", "SMALL_BODIES", "8 << 20"),
+            ("twice that for all but the admin", "SERVER", "2"),
+            ("within 15 s, by a stranger", "ANSWER_TIMEOUT", "Duration::from_secs(15)"),
+            ("a stranger within 5 s", "STRANGER_ANSWER_TIMEOUT", "Duration::from_secs(5)"),
+            ("An idle one is closed after 5 s", "STRANGER_IDLE_TIMEOUT", "Duration::from_secs(5)"),
+            ("A chain has at most 16 KiB", "MAX_CHAIN", "16 * 1024"),
+            ("of TLS 1.2 together 8 MiB", "MAX_BYTES", "8 << 20"),
+            ("8,192 lines or 4 MiB", "CHANGES", "lines: 8 * 1024, bytes: 4 * 1024 * 1024"),
         ],
     },
     Limits {
         document: "SECURITY.md",
         crate_folder: "api",
         limits: &[("1 MB for its body", "MAX_BODY", "1_000_000")],
+    },
+    Limits {
+        document: "SECURITY.md",
+        crate_folder: "keystore",
+        limits: &[
+            (
+                "64 reads, 64 changes and 4 listings at a folder",
+                "BUDGETS",
+                "Budgets { reads: 64, changes: 64, listings: 4 }",
+            ),
+            ("1,024, 1,024 and 4 at Vault", "BUDGETS", BUDGETS),
+        ],
     },
     Limits {
         document: "docs/differences.md",
