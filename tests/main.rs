@@ -13,6 +13,7 @@ mod cli;
 mod config;
 mod distributed;
 mod docs;
+mod folder;
 mod keys_at_rest;
 mod layout;
 mod lifecycle;

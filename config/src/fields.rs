@@ -27,6 +27,7 @@ const FIELDS: &[&str] = &[
     "log.format",
     "keys.*.name",
     "keystore.fs.path",
+    "keystore.fs.id",
     "keystore.vault.endpoint",
     "keystore.vault.engine",
     "keystore.vault.version",

@@ -6,9 +6,13 @@ use std::time::Duration;
 use url::Url;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+/// The ID of a key folder.
+mod folder_id;
+
 /// Paths that know where the configuration names them.
 mod place;
 
+pub use folder_id::FolderId;
 pub use place::{ConfiguredPath, Place};
 
 /// The one key store of a configuration.
@@ -25,7 +29,7 @@ impl Config {
     /// location have the same keys. For comparison, not for display.
     pub fn location(&self) -> String {
         match self {
-            Self::Fs(Fs { path }) => format!("fs {}", path.display()),
+            Self::Fs(Fs { path, id: _ }) => format!("fs {}", path.display()),
             Self::Vault(vault) => {
                 let Vault { endpoints, engine, version, namespace, prefix, transit, .. } = &**vault;
                 let endpoints: Vec<_> = endpoints.iter().map(Url::as_str).collect();
@@ -38,8 +42,10 @@ impl Config {
 /// `keystore.fs`
 #[derive(Debug)]
 pub struct Fs {
-    /// The folder; created when missing.
+    /// The folder; created when missing, unless `id` demands one that exists.
     pub path: ConfiguredPath,
+    /// The ID that the folder must have.
+    pub id: Option<FolderId>,
 }
 
 /// `keystore.vault`. Engines, namespaces and prefixes have no `/` at either end; an empty

@@ -11,6 +11,9 @@ pub(crate) mod check;
 /// The blocking calls on the folder.
 mod folder;
 
+/// The folders that a server has opened.
+mod known;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,8 +23,10 @@ use kes_api::{KeyName, ListPattern};
 use tokio::task::{self, JoinHandle};
 use tokio::time;
 
-use self::folder::{Entries, Folder, Opened};
-use crate::config::ConfiguredPath;
+pub use self::folder::MARKER;
+use self::folder::{Demands, Entries, Folder, Opened};
+pub use self::known::KnownFolders;
+use crate::config::{self, ConfiguredPath};
 use crate::wrap::{Budgets, Check, ConcurrencyLimit, Deadline, Health, Monitor, Slot};
 use crate::{Error, KeyStore, Kind, Limit, OpenError, Page, State, Value};
 
@@ -58,45 +63,92 @@ pub struct FsBackend {
 }
 
 impl Deadline<ConcurrencyLimit<Health<FsBackend>>> {
-    /// Opens a folder; creates it for this user alone if it is missing. A background task removes
-    /// unfinished files that a crashed server left over an hour ago. Must be called within a tokio
-    /// runtime.
+    /// Opens a folder; creates it for this user alone if it is missing, unless it was opened before
+    /// or the configuration demands an ID. A background task removes unfinished files that a crashed
+    /// server left over an hour ago. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`OpenError::Folder`] if it cannot be created or read, or does not answer.
-    pub async fn open(path: impl Into<ConfiguredPath>) -> Result<Self, OpenError> {
-        let path = path.into();
-        let opened = task::spawn_blocking({
-            let path = path.to_path_buf();
-            move || Folder::open(path)
-        });
-        let opened = match time::timeout(DEADLINE, opened).await {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(ended)) => Err(io::Error::other(ended)),
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        };
-        let Opened { folder, state, entries, is_new } = match opened {
-            Ok(opened) => opened,
-            Err(reason) => return Err(OpenError::Folder { path, reason }),
-        };
-        if is_new {
-            // A mistyped path looks the same as a new key store.
-            tracing::warn!(
-                "{}",
-                path.blame(format_args!(
-                    "folder '{}' did not exist and was made; it is empty, so the key store has no \
-                     keys: correct the path if it has a mistake",
-                    path.display()
-                ))
-            );
-        }
+    /// [`OpenError::Folder`] if it cannot be created or read, does not answer, or is another one than
+    /// the configuration demands or was opened before.
+    pub async fn open(fs: config::Fs, known: &KnownFolders) -> Result<Self, OpenError> {
+        let config::Fs { path, id } = fs;
+        let demands = Demands { id, known: known.get(&path), untouched: false };
+        let is_demanded = demands.id.is_some() || demands.known.is_some();
+        let opened = open_folder(&path, demands).await?;
+        known.insert(&path, opened.known);
+        tell(&path, &opened, is_demanded);
+        Ok(Self::of(&path, opened))
+    }
+
+    /// Opens a folder as a server would at its start, to check it: it gets no marker.
+    async fn open_untouched(fs: &config::Fs) -> Result<(Self, Found), OpenError> {
+        let demands = Demands { id: fs.id, known: None, untouched: true };
+        let opened = open_folder(&fs.path, demands).await?;
+        let found = Found { id: opened.folder.id(), is_empty: opened.is_empty };
+        Ok((Self::of(&fs.path, opened), found))
+    }
+
+    fn of(path: &Path, opened: Opened) -> Self {
+        let Opened { folder, state, entries, .. } = opened;
         let backend =
             FsBackend { folder: Arc::new(folder), state, sweeper: task::spawn(sweep(entries)) };
         let name = format!("folder '{}'", path.display());
         let late = format!("{name} did not answer");
         let monitor = Arc::new(Monitor::opened(KIND, &name, state));
         let store = ConcurrencyLimit::new(Health::new(backend, monitor), BUDGETS);
-        Ok(Self::new(store, DEADLINE, late))
+        Self::new(store, DEADLINE, late)
+    }
+}
+
+/// What a check finds in a folder.
+struct Found {
+    id: Option<config::FolderId>,
+    is_empty: bool,
+}
+
+async fn open_folder(path: &ConfiguredPath, demands: Demands) -> Result<Opened, OpenError> {
+    let opened = task::spawn_blocking({
+        let path = path.to_path_buf();
+        move || Folder::open(&path, &demands)
+    });
+    let opened = match time::timeout(DEADLINE, opened).await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(ended)) => Err(io::Error::other(ended)),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    opened.map_err(|reason| OpenError::Folder { path: path.clone(), reason })
+}
+
+/// Logs what an operator has to know of a folder that was opened.
+fn tell(path: &ConfiguredPath, opened: &Opened, is_demanded: bool) {
+    let name = path.display();
+    // A mistyped path, or a file system that is not mounted, looks the same as a new key store.
+    if opened.is_new {
+        let text = format_args!(
+            "folder '{name}' did not exist and was made; it is empty, so the key store has no keys: \
+             correct the path if it has a mistake"
+        );
+        tracing::warn!("{}", path.blame(text));
+    } else if opened.is_empty && !is_demanded {
+        let text = format_args!(
+            "folder '{name}' has no keys; if keys are expected, stop the server, and mount or \
+             restore the folder"
+        );
+        tracing::warn!("{}", path.blame(text));
+    }
+    match (&opened.marked, opened.folder.id()) {
+        (Some(Ok(())), Some(id)) => tracing::info!(
+            "key store: {KIND}: folder '{name}' has the marker '{MARKER}' now, with the ID {id}; \
+             `keystore.fs.id: {id}` makes the server refuse any other folder"
+        ),
+        (Some(Err(error)), _) => {
+            let text = format_args!(
+                "cannot write the marker '{MARKER}' into folder '{name}': {error}; if the folder is \
+                 mounted again while the server runs, the server has to be restarted"
+            );
+            tracing::warn!("{}", path.blame(text));
+        }
+        _ => {}
     }
 }
 

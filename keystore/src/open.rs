@@ -4,7 +4,7 @@ use kes_api::{KeyName, ListPattern};
 
 use crate::check::{Finding, Report};
 use crate::config::Config;
-use crate::fs::FsStore;
+use crate::fs::{FsStore, KnownFolders};
 use crate::memory::MemoryStore;
 use crate::vault::VaultStore;
 use crate::{Error, KeyStore, Kind, Limit, Logins, OpenError, Page, State, Value};
@@ -33,13 +33,14 @@ macro_rules! with_backend {
 
 impl Store {
     /// Opens the key store of a configuration. Must be called within a tokio runtime: a store
-    /// that can fail is watched by a task of its own.
+    /// that can fail is watched by a task of its own. `known` has the folders that the process has
+    /// opened before; it is told of this one.
     ///
     /// # Errors
     /// [`OpenError`] if the store cannot be used as configured.
-    pub async fn open(config: Config) -> Result<Self, OpenError> {
+    pub async fn open(config: Config, known: &KnownFolders) -> Result<Self, OpenError> {
         Ok(match config {
-            Config::Fs(fs) => Self::Fs(FsStore::open(fs.path).await?),
+            Config::Fs(fs) => Self::Fs(FsStore::open(fs, known).await?),
             Config::Vault(vault) => Self::Vault(VaultStore::open(*vault).await?),
         })
     }
@@ -113,8 +114,8 @@ mod tests {
     async fn a_store_is_opened_by_its_configuration_and_says_what_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");
-        let fs = Config::Fs(crate::config::Fs { path: (&path).into() });
-        let store = Store::open(fs).await.unwrap();
+        let fs = Config::Fs(crate::config::Fs { path: (&path).into(), id: None });
+        let store = Store::open(fs, &KnownFolders::default()).await.unwrap();
         assert_eq!(store.description(), format!("filesystem: {}", path.display()));
         let (name, value) = (KeyName::parse("key").unwrap(), Value::new("value".to_owned()));
         store.create(&name, &value).await.unwrap();

@@ -56,6 +56,13 @@ fn files_that_others_can_read_or_change_are_told() {
     // A key in a folder that others may enter.
     place.mode("keys", 0o755);
     place.check_with(&["--strict"]).is_good();
+    // The marker of the folder is no secret.
+    super::private(&place.path().join("keys/.kes-folder"), &"0".repeat(32));
+    place.mode("keys/.kes-folder", 0o644);
+    place.check_with(&["--strict"]).is_good();
+    place.mode("keys/.kes-folder", 0o666);
+    place.warns_of(&["keystore.fs.path: keys/.kes-folder can be changed by everybody"]);
+    place.mode("keys/.kes-folder", 0o644);
     place.mode("keys/k", 0o644);
     place.warns_of(&["keystore.fs.path: keys/k can be read by everybody"]);
 }

@@ -20,10 +20,39 @@ fn a_folder_is_proved_and_stays_as_it_was() {
     private(&keys.join("mine"), "text");
     let ran = place.check();
     ran.is_good();
-    ran.tells("keystore: open: folder 'keys' is there");
+    ran.tells(
+        "keystore: open: folder 'keys' is there and has no marker yet: the server will write one",
+    );
     ran.tells("keystore: scratch key: created, read, listed and deleted");
     let names: Vec<_> = keys.read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["mine"]);
+}
+
+/// The marker tells the folder from others.
+#[test]
+fn the_id_of_a_folder_is_told_and_proved() {
+    let place = place();
+    let (keys, id) = (place.path().join("keys"), "0123456789abcdef".repeat(2));
+    std::fs::create_dir(&keys).unwrap();
+    std::fs::write(keys.join(".kes-folder"), format!("{id}\n")).unwrap();
+    let ran = place.check();
+    ran.is_good();
+    ran.tells(&format!("folder 'keys' is there, has no keys, and has the ID {id}"));
+
+    let demands = |id: &str| {
+        place.write(&format!("{HEAD}keystore: {{ fs: {{ path: keys, id: \"{id}\" }} }}\n"));
+        place.check()
+    };
+    demands(&id).is_good();
+    let other = "f".repeat(32);
+    let opening = ": keystore.fs.path: cannot open folder 'keys' as key store: ";
+    demands(&other)
+        .fails(&[&[opening, &format!("it has the ID {id}, and keystore.fs.id demands")]]);
+    std::fs::write(keys.join(".kes-folder"), "damaged").unwrap();
+    demands(&id).fails(&[&[opening, "its marker '.kes-folder' is damaged", "restore it"]]);
+    std::fs::remove_dir_all(&keys).unwrap();
+    demands(&id).fails(&[&[opening, "it held keys before: mount it or restore it"]]);
+    assert!(!keys.exists());
 }
 
 /// Whoever checks may be root, and the server is not: it could not use a folder of root's.

@@ -12,7 +12,17 @@ use super::stand_ins;
 /// The directives that our unit and the documentation use, each known to systemd 247 (Debian 11)
 /// and newer. systemd ignores one that it does not know, with a line in the journal.
 const KNOWN: [(&str, &[&str]); 3] = [
-    ("Unit", &["After", "AssertFileIsExecutable", "Description", "Documentation", "Wants"]),
+    (
+        "Unit",
+        &[
+            "After",
+            "AssertFileIsExecutable",
+            "Description",
+            "Documentation",
+            "RequiresMountsFor",
+            "Wants",
+        ],
+    ),
     (
         "Service",
         &[

@@ -169,7 +169,7 @@ fn a_folder_of_keys_that_goes_away_is_told_with_its_cause() {
         assert_eq!(admin.send("GET", "/v1/ready", "").await.status, 504);
     });
     server.wait_for_stderr(
-        "not reachable: key store: fs: folder 'keys' is not available: it is no folder\" req.method=GET",
+        "not reachable: key store: fs: folder 'keys' is not available: it is no folder; put the folder back\" req.method=GET",
     );
     fs::remove_file(server.file("keys")).unwrap();
     fs::rename(server.file("moved"), server.file("keys")).unwrap();

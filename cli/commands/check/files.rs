@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use kes_config::{Config, ConfiguredPath};
 use kes_keystore::Config as KeyStore;
 use kes_keystore::config::{AppRoleSecret, Fs, Jwt, Login, Vault};
+use kes_keystore::fs::MARKER;
 
 use super::acl::{self, Who};
 use crate::insiders::Insiders;
@@ -43,7 +44,7 @@ pub(super) fn findings(file: &Path, config: &Config) -> Vec<String> {
     search.named(&config.tls.cert, Rule::Unchanged);
     search.folder_of_cas(config.tls.ca.as_ref());
     match &config.keystore {
-        KeyStore::Fs(Fs { path }) => {
+        KeyStore::Fs(Fs { path, id: _ }) => {
             search.named(path, Rule::Unchanged);
             search.contents(path, Rule::Secret);
         }
@@ -280,7 +281,9 @@ impl Search {
             if !found.is_file() {
                 continue;
             }
-            match self.fault(&found, rule, &file) {
+            // The marker of a key folder is no secret, but decides whether a server starts.
+            let is_marker = entry.file_name() == MARKER;
+            match self.fault(&found, if is_marker { Rule::Unchanged } else { rule }, &file) {
                 Some(_) if first.is_some() => more += 1,
                 Some(fault) => first = Some((file, fault)),
                 None => {}

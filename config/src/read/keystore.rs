@@ -2,7 +2,7 @@
 mod vault;
 
 use kes_keystore::Config;
-use kes_keystore::config::Fs;
+use kes_keystore::config::{FolderId, Fs};
 
 use super::path;
 use crate::value::{AlreadyReported, Section, Value};
@@ -76,6 +76,20 @@ fn unsupported<'a>(section: &mut Section<'a>) -> Result<Vec<(String, Value<'a>)>
 fn read_fs(value: &Value<'_>) -> Result<Fs, AlreadyReported> {
     let mut section = value.section("keystore.fs")?;
     let folder = section.take("path").required();
+    let id = section.take("id");
+    let id = id.is_given().then(|| folder_id(&id)).transpose();
     section.end();
-    Ok(Fs { path: path(&folder?) })
+    Ok(Fs { path: path(&folder?), id: id? })
+}
+
+/// An ID that is empty is a mistake: a variable that was to demand one may have no value.
+fn folder_id(value: &Value<'_>) -> Result<FolderId, AlreadyReported> {
+    let text = value.required_or("is empty; leave it out to accept any folder")?;
+    FolderId::parse(text.as_str()).ok_or_else(|| {
+        value.mistake(format!(
+            "not the ID of a folder, which has {} hexadecimal digits and stands in the folder's \
+             file '.kes-folder'",
+            FolderId::DIGITS
+        ))
+    })
 }

@@ -288,6 +288,25 @@ fn what_people_write_for_an_identity() {
 }
 
 #[test]
+fn the_id_of_a_folder_is_read() {
+    let with = |id: &str| HEAD.replace("path: keys", &format!("path: keys, id: {id}"));
+    let id = "00000000000000000000000000000001";
+    let kes_keystore::Config::Fs(fs) = loaded(&with(id)).config.keystore else { panic!("not fs") };
+    assert_eq!(fs.id.unwrap().to_string(), id);
+    let told = "line 3: keystore.fs.id: is empty; leave it out to accept any folder";
+    assert_eq!(refused(&with("''")), told);
+    let told = "line 3: keystore.fs.id: not the ID of a folder, which has 32 hexadecimal digits and \
+                stands in the folder's file '.kes-folder'";
+    for wrong in ["1", "[]", &id[1..], &format!("{id}0"), &id.replace('1', "g")] {
+        let refused = refused(&with(wrong));
+        assert!(
+            refused == told || wrong == "[]" && refused.contains("keystore.fs.id"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
 fn paths_are_not_expanded_and_know_their_place() {
     let loaded = loaded(&HEAD.replace("path: keys", "path: ~/keys"));
     assert_eq!(
@@ -296,6 +315,7 @@ fn paths_are_not_expanded_and_know_their_place() {
     );
     let kes_keystore::Config::Fs(fs) = loaded.config.keystore else { panic!("not fs") };
     assert_eq!(fs.path.place().unwrap().to_string(), "line 3: keystore.fs.path");
+    assert_eq!(fs.id, None);
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("c.yml");

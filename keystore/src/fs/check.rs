@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::check::{Report, clean, remove, scratch_name, use_scratch_key, within};
 use crate::config;
-use crate::fs::FsStore;
+use crate::fs::{Found, FsStore};
 
 /// Opens the folder and uses a scratch key in it. Folders that did not exist before are removed.
 pub(crate) async fn check(
@@ -15,10 +15,9 @@ pub(crate) async fn check(
     // A folder that a check creates would belong to the user who checks, and not to the server's.
     let missing = missing_folders(&fs.path);
     let mut store = None;
-    within(stop, report, async |report| match FsStore::open(fs.path.clone()).await {
-        Ok(opened) => {
-            let found = if missing.is_empty() { "is there" } else { "can be made" };
-            report.ok(format!("folder '{}' {found}", fs.path.display()));
+    within(stop, report, async |report| match FsStore::open_untouched(fs).await {
+        Ok((opened, found)) => {
+            report.ok(format!("folder '{}' {}", fs.path.display(), text(&found, &missing)));
             store = Some(opened);
         }
         Err(error) => report.failed(error.to_string()),
@@ -34,6 +33,17 @@ pub(crate) async fn check(
     for folder in &missing {
         // This fails for a folder that somebody has put something into by now, and it stays.
         let _ = std::fs::remove_dir(folder);
+    }
+}
+
+/// What was found of a folder.
+fn text(found: &Found, missing: &[PathBuf]) -> String {
+    let Found { id, is_empty } = found;
+    let keys = if *is_empty { ", has no keys," } else { "" };
+    match id {
+        _ if !missing.is_empty() => "can be made".to_owned(),
+        Some(id) => format!("is there{keys} and has the ID {id}"),
+        None => format!("is there{keys} and has no marker yet: the server will write one"),
     }
 }
 

@@ -3,112 +3,143 @@
 //! A key is written in two steps: first whole and synced under a name that no key can have, then
 //! renamed to the name of the key in one step that fails if the key exists. So a file with the name
 //! of a key is never empty or torn, whenever the process or the machine stops.
+//!
+//! All calls act on the folder that was opened. If its path leads to another folder, or to none, the
+//! store is not available: an empty mount point must not become an empty key store. A change is
+//! acknowledged only if the path still leads to the folder after it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
 
+use arc_swap::{ArcSwap, Guard};
 use kes_api::{KeyName, ListPattern};
-use rustix::fs::{CWD, OFlags, RenameFlags};
+use rustix::fs::{CWD, FileType};
 use rustix::io::Errno;
 use zeroize::{Zeroize, Zeroizing};
 
+use self::bound::Bound;
+use self::temporary::Temporary;
+use crate::config::FolderId;
 use crate::page::PageBuilder;
 use crate::{Error, Limit, Page, State, Value, files_hint};
 
-/// The names of unfinished files start with this. The name of a key has no `.`.
-const TEMPORARY: &str = ".new-";
+/// The folder that is open.
+mod bound;
 
-/// An unfinished file that is older than this was left by a server that crashed. Well above the time
-/// that a create waits for a slow disk, and the difference between the clocks of two machines.
-const STALE: Duration = Duration::from_secs(60 * 60);
+/// The file that tells the folder from others.
+mod marker;
+
+/// How a folder is opened.
+mod opening;
+
+/// Files that are not keys yet.
+mod temporary;
+
+/// The system calls.
+mod sys;
+
+/// System calls that fail, for tests.
+#[cfg(test)]
+pub(super) mod faults;
+
+pub use self::marker::MARKER;
+pub(super) use self::opening::{Demands, Known, Opened};
+pub(super) use self::temporary::Entries;
 
 pub(super) struct Folder {
-    path: PathBuf,
+    path: Arc<Path>,
+    /// Replaced by the same folder if its file system is mounted again.
+    bound: ArcSwap<Bound>,
 }
 
-/// A folder that was just opened.
-pub(super) struct Opened {
-    pub(super) folder: Folder,
-    pub(super) state: State,
-    /// The entries to search for unfinished files.
-    pub(super) entries: Entries,
-    /// Whether it did not exist before.
-    pub(super) is_new: bool,
+/// Why the folder is not available.
+struct Away {
+    state: State,
+    cause: String,
 }
 
 impl Folder {
-    /// Opens the folder; creates it if it is missing.
-    pub(super) fn open(path: PathBuf) -> io::Result<Opened> {
-        let start = Instant::now();
-        let is_new = make_folder(&path)?;
-        let entries = Entries(fs::read_dir(&path)?);
-        let state = State::Reachable { latency: start.elapsed() };
-        Ok(Opened { folder: Self { path }, state, entries, is_new })
-    }
-
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Checks the folder with one cheap call. Also returns the cause if it is not available.
+    /// The ID in its marker.
+    pub(super) fn id(&self) -> Option<FolderId> {
+        self.bound.load().marker.map(|marker| marker.id)
+    }
+
+    /// Checks the folder with cheap calls. Also returns the cause if it is not available.
     pub(super) fn check(&self) -> (State, Option<String>) {
         let start = Instant::now();
-        let (state, cause) = match fs::metadata(&self.path) {
-            Ok(folder) if folder.is_dir() => {
-                return (State::Reachable { latency: start.elapsed() }, None);
-            }
-            Ok(_) => (State::Unreachable, "it is no folder".to_owned()),
-            Err(error) if is_away(&error) => (State::Unreachable, error.to_string()),
-            Err(error) => (State::Unavailable, format!("{error}{}", files_hint(&error))),
-        };
-        (state, Some(cause))
+        let found = self.bound().and_then(|bound| match sys::stat_open(&bound.handle) {
+            Ok(_) => Ok(()),
+            // A network file system came back, and knows the old handle no more.
+            Err(_) => self.rebind(),
+        });
+        match found {
+            Ok(()) => (State::Reachable { latency: start.elapsed() }, None),
+            Err(Away { state, cause }) => (state, Some(cause)),
+        }
     }
 
     pub(super) fn create(&self, name: KeyName, value: &Value) -> Result<(), Error> {
-        let target = self.path.join(name.as_str());
-        // Only to give the right answer on a full disk as well: the rename decides.
-        if fs::symlink_metadata(&target).is_ok() {
-            return Err(Error::Exists { name });
-        }
-        let result = Temporary::write(&self.path, value.expose().as_bytes())
-            .and_then(|temporary| temporary.publish(&target))
-            .and_then(|()| self.sync());
-        result.map_err(|error| match error.kind() {
+        let create = |folder: &Bound| {
+            // Only to give the right answer on a full disk as well: the rename decides.
+            if sys::stat_entry(&folder.handle, name.as_str()).is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            Temporary::write(folder, value.expose().as_bytes(), sys::PRIVATE)?
+                .publish(name.as_str())?;
+            sys::sync_folder(&folder.handle)
+        };
+        self.change(create, |error| match error.kind() {
             io::ErrorKind::AlreadyExists => Error::Exists { name },
-            _ => failed("create", &target, &error),
+            _ => self.failed("create", name, &error),
+        })
+    }
+
+    pub(super) fn delete(&self, name: KeyName) -> Result<(), Error> {
+        let delete = |folder: &Bound| {
+            sys::unlink(&folder.handle, name.as_str())?;
+            sys::sync_folder(&folder.handle)
+        };
+        self.change(delete, |error| match error.kind() {
+            io::ErrorKind::NotFound => Error::NotFound { name },
+            _ => self.failed("remove", name, &error),
         })
     }
 
     pub(super) fn read(&self, name: KeyName) -> Result<Value, Error> {
-        let path = self.path.join(name.as_str());
         let corrupt =
             |reason: &str| Error::Corrupt { store: super::KIND, name, reason: reason.into() };
-        let mut file = OpenOptions::new()
-            .read(true)
-            // Keeps a named pipe from blocking.
-            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-            .open(&path)
-            .map_err(|error| self.missing_or_failed("open", name, &error))?;
-        let metadata = file.metadata().map_err(|error| failed("look at", &path, &error))?;
-        if !metadata.is_file() {
+        let folder = self.bound().map_err(|away| self.away(&away))?;
+        let file = match sys::open_file(&folder.handle, name.as_str()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.verify(&folder)?;
+                return Err(Error::NotFound { name });
+            }
+            Err(error) => return Err(self.failed("open", name, &error)),
+        };
+        let stat = sys::stat_open(&file).map_err(|error| self.failed("look at", name, &error))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(corrupt("it is not a regular file"));
         }
-        let size = match usize::try_from(metadata.len()) {
+        let size = match usize::try_from(stat.st_size) {
             Ok(size) if size <= Value::MAX_LEN => size,
             _ => return Err(corrupt("its file is too big for a stored key")),
         };
-        // One byte more, to see the end. It never grows, because that would leave a copy behind.
+        // One byte more, to see if the file has grown. It never grows itself, because that would
+        // leave a copy behind.
         let mut bytes = Zeroizing::new(vec![0; size + 1]);
         let mut len = 0;
-        while len < bytes.len() {
-            match file.read(&mut bytes[len..]) {
-                Ok(0) => break,
+        while len < size {
+            match sys::read(&file, &mut bytes[len..]) {
+                Ok(0) => return Err(corrupt("its file became shorter while it was read")),
                 Ok(read) => len += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed("read", &path, &error)),
+                Err(error) => return Err(self.failed("read", name, &error)),
             }
         }
         if len > size {
@@ -121,185 +152,112 @@ impl Folder {
         })
     }
 
-    pub(super) fn delete(&self, name: KeyName) -> Result<(), Error> {
-        let path = self.path.join(name.as_str());
-        fs::remove_file(&path).map_err(|error| self.missing_or_failed("remove", name, &error))?;
-        self.sync().map_err(|error| failed("remove", &path, &error))
-    }
-
     pub(super) fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
+        let folder = self.bound().map_err(|away| self.away(&away))?;
         let mut page = PageBuilder::new(limit);
-        let entries =
-            fs::read_dir(&self.path).map_err(|error| failed("list", &self.path, &error))?;
-        for entry in entries {
-            let entry = entry.map_err(|error| failed("list", &self.path, &error))?;
-            let name = entry.file_name();
+        let listed = folder.entries(|name, kind| {
             // The cheapest test first: most entries of a large folder are of other pages.
-            let wanted = |name: &&str| pattern.matches(name) && page.wants(name);
-            let Some(name) = name.to_str().filter(wanted) else { continue };
-            if let Ok(name) = KeyName::parse(name)
-                && is_file(&entry)
+            if pattern.matches(name)
+                && page.wants(name)
+                && let Ok(key) = KeyName::parse(name)
+                && is_file(&folder, name, kind)?
             {
-                page.add(name);
+                page.add(key);
             }
-        }
+            Ok(true)
+        });
+        self.verify(&folder)?;
+        listed.map_err(|error| failed("list", &self.path, &error))?;
         Ok(page.finish())
     }
 
-    /// Makes the last rename or removal durable.
-    fn sync(&self) -> io::Result<()> {
-        sync_folder(&self.path)
+    /// Makes a change, and verifies that it was made where the path leads to.
+    fn change(
+        &self,
+        work: impl FnOnce(&Bound) -> io::Result<()>,
+        failure: impl FnOnce(io::Error) -> Error,
+    ) -> Result<(), Error> {
+        let folder = self.bound().map_err(|away| self.away(&away))?;
+        let result = work(&folder);
+        self.verify(&folder)?;
+        result.map_err(failure)
     }
 
-    /// The error of a call on a file. A missing file is a missing key, unless the whole folder is
-    /// missing.
-    fn missing_or_failed(&self, action: &str, name: KeyName, error: &io::Error) -> Error {
-        if error.kind() == io::ErrorKind::NotFound {
-            match fs::metadata(&self.path) {
-                Ok(_) => Error::NotFound { name },
-                Err(error) => failed("look at", &self.path, &error),
-            }
-        } else {
-            failed(action, &self.path.join(name.as_str()), error)
+    /// The folder, if the path leads to it.
+    fn bound(&self) -> Result<Guard<Arc<Bound>>, Away> {
+        let bound = self.bound.load();
+        if !sys::stat(CWD, &*self.path).is_ok_and(|found| bound.is(&found)) {
+            self.rebind()?;
+            return Ok(self.bound.load());
+        }
+        Ok(bound)
+    }
+
+    /// Fails if the path does not lead to a folder any more that a call has used.
+    fn verify(&self, used: &Bound) -> Result<(), Error> {
+        match sys::stat(CWD, &*self.path) {
+            Ok(found) if used.is(&found) => Ok(()),
+            _ => self.rebind().map_err(|away| self.away(&away)),
         }
     }
-}
 
-/// The entries of a folder that were not searched yet. An unfinished file holds key material.
-pub(super) struct Entries(fs::ReadDir);
-
-impl Entries {
-    /// Removes unfinished and stale files among the next `count` entries. Returns the entries that
-    /// remain, if any.
-    pub(super) fn remove_stale(mut self, count: usize) -> Option<Self> {
-        for _ in 0..count {
-            let entry = match self.0.next()? {
-                Ok(entry) => entry,
-                Err(error) => {
-                    tracing::warn!(
-                        "cannot look for unfinished files, which hold key material: {error}"
-                    );
-                    return None;
-                }
+    /// Opens the folder again. It must be the same one, whose file system may have been mounted
+    /// again.
+    fn rebind(&self) -> Result<(), Away> {
+        let found = Bound::open(&self.path).map_err(|error| Away {
+            state: if is_away(&error) { State::Unreachable } else { State::Unavailable },
+            cause: match error.kind() {
+                io::ErrorKind::NotADirectory => "it is no folder; put the folder back".to_owned(),
+                io::ErrorKind::NotFound => format!("{error}; mount it again or put it back"),
+                _ => format!("{error}{}", files_hint(&error)),
+            },
+        })?;
+        let bound = self.bound.load();
+        if !bound.is_same(&found) {
+            let is_copy = bound
+                .marker
+                .is_some_and(|ours| found.marker.is_some_and(|theirs| theirs.id == ours.id));
+            let cause = if is_copy {
+                "a copy of it is in its place; put the folder back, or reload the server (SIGHUP) \
+                 to use the copy"
+            } else {
+                "another folder is in its place; mount the folder again or put it back, or restart \
+                 the server to use the other one"
             };
-            let unfinished = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes());
-            if unfinished && is_stale(&entry) {
-                remove_unfinished(&entry.path());
-            }
+            return Err(Away { state: State::Unreachable, cause: cause.to_owned() });
         }
-        Some(self)
-    }
-}
-
-/// A file that is to become a key; removed when dropped.
-struct Temporary {
-    path: PathBuf,
-    renamed: bool,
-}
-
-impl Temporary {
-    /// Writes a file under a name that no key can have, and syncs it.
-    fn write(folder: &Path, bytes: &[u8]) -> io::Result<Self> {
-        // Random, because servers on several machines may share the folder and a process ID.
-        let mut random = [0; 16];
-        kes_crypto::random::fill(&mut random);
-        let path = folder.join(format!("{TEMPORARY}{:032x}", u128::from_ne_bytes(random)));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        let temporary = Self { path, renamed: false };
-        file.write_all(bytes)?;
-        sync(&file, &temporary.path)?;
-        Ok(temporary)
+        self.bound.store(Arc::new(found));
+        tracing::info!("key store: {}: opened folder '{}' again", super::KIND, self.path.display());
+        Ok(())
     }
 
-    /// Gives the file the key's name, unless that is taken.
-    fn publish(mut self, target: &Path) -> io::Result<()> {
-        let renamed = rustix::io::retry_on_intr(|| {
-            rustix::fs::renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE)
-        });
-        match renamed {
-            Ok(()) => {
-                self.renamed = true;
-                Ok(())
-            }
-            // Some file systems do not support it, such as NFS.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.link(target),
-            Err(error) => Err(error.into()),
+    fn away(&self, away: &Away) -> Error {
+        let Away { state, cause } = away;
+        let reason = format!("folder '{}' is not available: {cause}", self.path.display());
+        match state {
+            State::Unavailable => Error::Unavailable { reason },
+            State::Unreachable | State::Reachable { .. } => Error::Unreachable { reason },
         }
     }
 
-    /// The same in two steps: with either name alone, or with both, the file is whole.
-    fn link(self, target: &Path) -> io::Result<()> {
-        fs::hard_link(&self.path, target)
+    fn failed(&self, action: &str, name: KeyName, error: &io::Error) -> Error {
+        failed(action, &self.path.join(name.as_str()), error)
     }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if !self.renamed {
-            remove_unfinished(&self.path);
-        }
-    }
-}
-
-fn remove_unfinished(path: &Path) {
-    if let Err(error) = fs::remove_file(path) {
-        tracing::warn!(
-            "cannot remove unfinished file '{}', which holds key material: {error}",
-            path.display()
-        );
-    }
-}
-
-fn is_stale(entry: &fs::DirEntry) -> bool {
-    // This is not the metadata of a link's target. A time in the future comes from another clock.
-    let Ok(metadata) = entry.metadata() else { return false };
-    let age = metadata.modified().ok().and_then(|time| time.elapsed().ok());
-    metadata.is_file() && age.is_some_and(|age| age > STALE)
 }
 
 /// Whether an entry is a file, or a link to one: mounted secrets are links.
-fn is_file(entry: &fs::DirEntry) -> bool {
-    match entry.file_type() {
-        Ok(kind) if kind.is_symlink() => {
-            fs::metadata(entry.path()).is_ok_and(|target| target.is_file())
-        }
-        Ok(kind) => kind.is_file(),
-        Err(_) => false,
+fn is_file(folder: &Bound, name: &str, kind: FileType) -> io::Result<bool> {
+    match kind {
+        FileType::RegularFile => Ok(true),
+        FileType::Symlink | FileType::Unknown => match sys::stat(&folder.handle, name) {
+            Ok(found) => Ok(FileType::from_raw_mode(found.st_mode) == FileType::RegularFile),
+            // A link to nothing or in a circle, or a file that was deleted meanwhile.
+            Err(error) if is_away(&error) => Ok(false),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::LOOP) => Ok(false),
+            Err(error) => Err(error),
+        },
+        _ => Ok(false),
     }
-}
-
-/// Creates a folder and those above it, as far as they are missing, for this user alone. Returns
-/// whether it was missing.
-fn make_folder(path: &Path) -> io::Result<bool> {
-    let missing: Vec<&Path> =
-        path.ancestors().take_while(|path| matches!(path.try_exists(), Ok(false))).collect();
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    let is_new = !missing.is_empty();
-    for made in missing {
-        // The folder above a relative path of one part is the current one.
-        match made.parent() {
-            Some(above) if above.as_os_str().is_empty() => sync_folder(Path::new("."))?,
-            Some(above) => sync_folder(above)?,
-            None => {}
-        }
-    }
-    Ok(is_new)
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    match sync(&File::open(path)?, path) {
-        // The answer of a file system that does not support the call on folders.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        result => result,
-    }
-}
-
-/// Makes the content of a file, or the entries of a folder, durable.
-#[cfg_attr(not(test), expect(unused_variables, reason = "tests note the path"))]
-fn sync(file: &File, path: &Path) -> io::Result<()> {
-    #[cfg(test)]
-    syncs::note(path)?;
-    file.sync_all()
 }
 
 fn failed(action: &str, path: &Path, error: &io::Error) -> Error {
@@ -322,159 +280,5 @@ fn is_away(error: &io::Error) -> bool {
     )
 }
 
-/// What was made durable, for tests.
 #[cfg(test)]
-mod syncs;
-
-#[cfg(test)]
-mod tests {
-    use super::syncs::Synced;
-    use super::*;
-
-    #[test]
-    fn a_file_system_without_exclusive_renaming_is_served_by_links() {
-        let folder = tempfile::tempdir().unwrap();
-        let target = folder.path().join("key");
-        let write = |bytes| Temporary::write(folder.path(), bytes).unwrap();
-        write(b"first").link(&target).unwrap();
-        let second = write(b"second").link(&target).unwrap_err();
-        assert_eq!(second.kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(fs::read(&target).unwrap(), b"first");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no unfinished file is left");
-    }
-
-    #[test]
-    fn an_unfinished_file_is_for_this_user_alone_and_goes_with_its_creator() {
-        use std::os::unix::fs::PermissionsExt;
-
-        let folder = tempfile::tempdir().unwrap();
-        let temporary = Temporary::write(folder.path(), b"value").unwrap();
-        let path = temporary.path.clone();
-        assert!(KeyName::parse(path.file_name().unwrap().to_str().unwrap()).is_err());
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        drop(temporary);
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn a_renaming_does_not_replace() {
-        let folder = tempfile::tempdir().unwrap();
-        let target = folder.path().join("key");
-        let publish = |bytes| Temporary::write(folder.path(), bytes).unwrap().publish(&target);
-        publish(b"first").unwrap();
-        assert_eq!(publish(b"second").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(fs::read(&target).unwrap(), b"first");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn an_error_tells_the_path_and_the_systems_words() {
-        let of = |errno: Errno| failed("create", Path::new("/keys/key"), &errno.into());
-        for errno in [Errno::NOSPC, Errno::IO, Errno::ACCESS, Errno::ROFS] {
-            let Error::Unavailable { reason } = of(errno) else { panic!("{errno:?}") };
-            let said = io::Error::from(errno).to_string();
-            assert_eq!(reason, format!("cannot create '/keys/key': {said}"));
-        }
-        let Error::Unavailable { reason } = of(Errno::MFILE) else { panic!() };
-        assert!(reason.ends_with("; raise LimitNOFILE (systemd) or `ulimit -n`"), "{reason}");
-        for errno in [Errno::NOENT, Errno::NOTDIR, Errno::STALE, Errno::TIMEDOUT] {
-            assert!(matches!(of(errno), Error::Unreachable { .. }), "{errno:?}");
-        }
-    }
-
-    fn name(text: &str) -> KeyName {
-        KeyName::parse(text).unwrap()
-    }
-
-    fn open(path: &Path) -> Folder {
-        Folder::open(path.to_owned()).unwrap().folder
-    }
-
-    /// A file or folder at the moment of its sync.
-    fn file(content: &str) -> Synced {
-        Synced::File(content.to_owned())
-    }
-
-    fn folder(path: &Path, names: &[&str]) -> Synced {
-        let names = names.iter().map(|&name| name.to_owned()).collect();
-        Synced::Folder(path.to_owned(), names)
-    }
-
-    #[test]
-    fn a_create_is_durable_when_it_returns() {
-        let temporary = tempfile::tempdir().unwrap();
-        let (path, value) = (temporary.path(), Value::new("value".to_owned()));
-        let keys = open(path);
-        syncs::take();
-        keys.create(name("key"), &value).unwrap();
-        // First the whole content, then the name that leads to it.
-        assert_eq!(syncs::take(), [file("value"), folder(path, &["key"])]);
-        assert!(keys.create(name("key"), &value).is_err());
-        assert_eq!(syncs::take(), []);
-    }
-
-    #[test]
-    fn a_create_by_links_is_durable_when_it_returns() {
-        let temporary = tempfile::tempdir().unwrap();
-        let path = temporary.path();
-        Temporary::write(path, b"value").unwrap().link(&path.join("key")).unwrap();
-        assert_eq!(syncs::take(), [file("value")]);
-    }
-
-    #[test]
-    fn a_delete_is_durable_when_it_returns() {
-        let temporary = tempfile::tempdir().unwrap();
-        let path = temporary.path();
-        fs::write(path.join("key"), "value").unwrap();
-        let keys = open(path);
-        syncs::take();
-        keys.delete(name("key")).unwrap();
-        assert_eq!(syncs::take(), [folder(path, &[])]);
-        assert!(keys.delete(name("key")).is_err());
-        assert_eq!(syncs::take(), []);
-    }
-
-    #[test]
-    fn a_folder_that_is_made_is_durable_with_all_above_it() {
-        let temporary = tempfile::tempdir().unwrap();
-        let path = temporary.path();
-        syncs::take();
-        open(&path.join("a/b"));
-        assert_eq!(syncs::take(), [folder(&path.join("a"), &["b"]), folder(path, &["a"])]);
-        open(&path.join("a/b"));
-        assert_eq!(syncs::take(), []);
-    }
-
-    #[test]
-    fn what_cannot_be_made_durable_is_an_error() {
-        let temporary = tempfile::tempdir().unwrap();
-        let (path, value) = (temporary.path(), Value::new("value".to_owned()));
-        let keys = open(path);
-        let left = || fs::read_dir(path).unwrap().count();
-        let broken = |result: Result<(), Error>| {
-            let Err(Error::Unavailable { reason }) = result else { panic!("{result:?}") };
-            assert!(reason.ends_with(&io::Error::from(Errno::IO).to_string()), "{reason}");
-        };
-        // Without its content on the disk a file gets no name.
-        syncs::fail_after(0);
-        broken(keys.create(name("key"), &value));
-        assert_eq!(left(), 0);
-        syncs::fail_after(1);
-        broken(keys.create(name("key"), &value));
-        keys.delete(name("key")).unwrap();
-
-        keys.create(name("key"), &value).unwrap();
-        syncs::fail_after(0);
-        broken(keys.delete(name("key")));
-        syncs::fail_after(0);
-        let made = Folder::open(path.join("a")).err().unwrap();
-        assert_eq!(made.raw_os_error(), Some(Errno::IO.raw_os_error()));
-    }
-
-    #[test]
-    fn a_file_system_that_syncs_no_folders_is_served() {
-        let temporary = tempfile::tempdir().unwrap();
-        syncs::fail_after_with(0, Errno::INVAL);
-        sync_folder(temporary.path()).unwrap();
-    }
-}
+mod tests;

@@ -101,11 +101,12 @@ impl Setup {
         metrics: &Arc<Metrics>,
         old: Option<&Generation>,
     ) -> Result<Prepared, SetupError> {
+        let folders = old.map(|old| Arc::clone(&old.folders)).unwrap_or_default();
         let (location, store) = match self.store {
             StoreSetup::Memory => ("memory".to_owned(), Store::Memory(MemoryStore::new())),
             StoreSetup::Configured(config) => {
                 let location = config.location();
-                (location, Store::open(config).await.map_err(SetupError::Store)?)
+                (location, Store::open(config, &folders).await.map_err(SetupError::Store)?)
             }
         };
         let store = KeyStore::new(store, Arc::clone(metrics));
@@ -116,7 +117,8 @@ impl Setup {
                 (Arc::new(keys), None)
             }
         };
-        let generation = Generation { keys, policies: self.policies, apis: self.apis, location };
+        let (policies, apis) = (self.policies, self.apis);
+        let generation = Generation { keys, policies, apis, location, folders };
         Ok(Prepared { generation, reopened, pending: PendingKeys(self.keys) })
     }
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use kes_api::{Identity, Operation};
 use kes_keystore::Store;
+use kes_keystore::fs::KnownFolders;
 use kes_keystore::wrap::Metered;
 use kes_policy::Policies;
 
@@ -25,6 +26,8 @@ pub(crate) struct Generation {
     pub(crate) apis: [ApiSettings; Operation::COUNT],
     /// Where the keys live (see [`kes_keystore::Config::location`]).
     pub(crate) location: String,
+    /// The key folders that the server has opened since its start. All generations share them.
+    pub(crate) folders: Arc<KnownFolders>,
 }
 
 /// The configuration of one API.

@@ -36,6 +36,7 @@ impl ApiService {
             keys: Arc::new(Keys::new(store, expiry, Arc::clone(&metrics), SystemClock)),
             apis: ROUTES.map(|route| ApiSettings { timeout: route.timeout }),
             location: "memory".to_owned(),
+            folders: Arc::default(),
         };
         Self {
             generation: ArcSwap::from_pointee(generation),

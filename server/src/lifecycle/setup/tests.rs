@@ -147,6 +147,16 @@ async fn keys_in_the_same_place_are_kept_with_their_cache_and_others_are_new() {
     assert!(!Arc::ptr_eq(&other.generation.keys, &old.keys));
     assert_ne!(other.generation.location, old.location);
     assert!(other.reopened.is_none());
+
+    // What was opened before is known, also after a generation with another key store.
+    fs::rename(here.path(), here.path().with_extension("away")).unwrap();
+    let Err(SetupError::Store(error)) = open(here.path(), Some(&other.generation)).await else {
+        panic!("an empty folder was opened")
+    };
+    assert!(error.to_string().contains("it held keys before"), "{error}");
+    assert!(!here.path().exists());
+    fs::rename(here.path().with_extension("away"), here.path()).unwrap();
+    assert!(open(here.path(), Some(&other.generation)).await.is_ok());
 }
 
 /// What the keys of the configuration are created in.
@@ -156,7 +166,8 @@ async fn generation(keys: &Path) -> Arc<Generation> {
 
 fn stored(keys: &Path) -> Vec<String> {
     let names = fs::read_dir(keys).unwrap().map(|entry| entry.unwrap().file_name());
-    names.map(|name| name.into_string().unwrap()).collect()
+    let names = names.map(|name| name.into_string().unwrap());
+    names.filter(|name| !name.starts_with('.')).collect()
 }
 
 /// A service that records what is created.
@@ -184,7 +195,7 @@ async fn a_key_of_the_configuration_is_created_when_the_key_store_is_back() {
     let above = folder();
     let keys = above.path().join("keys");
     let generation = generation(&keys).await;
-    fs::remove_dir(&keys).unwrap();
+    fs::rename(&keys, above.path().join("away")).unwrap();
     let weak = Arc::downgrade(&generation);
     let start = tokio::time::Instant::now();
     let (_kept, service) = service();
@@ -195,7 +206,7 @@ async fn a_key_of_the_configuration_is_created_when_the_key_store_is_back() {
         assert!(!creating.is_finished(), "it gave up");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    fs::create_dir(&keys).unwrap();
+    fs::rename(above.path().join("away"), &keys).unwrap();
     creating.await.unwrap();
     assert_eq!(stored(&keys), ["k"]);
 }
@@ -205,7 +216,7 @@ async fn another_configuration_ends_the_attempts_of_the_one_before() {
     let above = folder();
     let keys = above.path().join("keys");
     let generation = generation(&keys).await;
-    fs::remove_dir(&keys).unwrap();
+    fs::remove_dir_all(&keys).unwrap();
     let weak = Arc::downgrade(&generation);
     let (_kept, service) = service();
     let creating = tokio::spawn(async move {
