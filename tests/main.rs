@@ -15,6 +15,7 @@ mod distributed;
 mod docs;
 mod folder;
 mod keys_at_rest;
+mod kills;
 mod layout;
 mod lifecycle;
 mod logs;
