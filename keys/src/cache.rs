@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use kes_api::KeyName;
 use kes_crypto::Key;
+use kes_keystore::wrap::Order;
 use kes_keystore::{Error, KeyStore, Record};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -74,6 +75,7 @@ pub(crate) struct Cache<S, O, C> {
     /// Replaced by a reload of the configuration; the refresher waits for that.
     expiry: watch::Sender<Expiry>,
     records: Records<S, O>,
+    order: Order,
     observer: Arc<O>,
     clock: C,
 }
@@ -118,6 +120,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
             negative: NegativeCache::default(),
             expiry: watch::Sender::new(expiry),
             records: Records::new(store, Arc::clone(&observer)),
+            order: Order::default(),
             observer,
             clock,
         })
@@ -126,6 +129,11 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
     /// The key store behind the cache.
     pub(crate) fn records(&self) -> &Records<S, O> {
         &self.records
+    }
+
+    /// The order of all changes. It stays when the key store is replaced.
+    pub(crate) const fn order(&self) -> &Order {
+        &self.order
     }
 
     /// A key that is in memory.

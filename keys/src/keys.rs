@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use kes_api::{Identity, KeyName, ListPattern, Operation, Timestamp};
 use kes_crypto::{Cipher, Key, Plaintext, Secret};
+use kes_keystore::wrap::Change;
 use kes_keystore::{KeyStore, Limit, Logins, Page, Record, State, StoreOperation};
 use kes_policy::{Permit, StartupPermit};
 use zeroize::Zeroizing;
@@ -138,9 +139,14 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
             // Before the call, so that no request uses the key while it is being deleted, and after
             // it, because a request may have read the key in between.
             cache.remove(&name);
-            let deleted = cache.records().delete(&name).await;
-            cache.remove(&name);
-            deleted
+            let turn = cache.order().turn(&name, Change::Delete).await?;
+            turn.run(async {
+                cache.remove(&name);
+                let deleted = cache.records().delete(&name).await;
+                cache.remove(&name);
+                deleted
+            })
+            .await
         };
         run_to_completion(StoreOperation::Delete, change, begin()).await
     }
@@ -300,9 +306,21 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         let record = Record { key, created_at: self.clock.date(), created_by };
         let cache = Arc::clone(&self.cache);
         let change = async move {
-            cache.records().create(&name, &record).await?;
-            cache.insert(name, record);
-            Ok(())
+            let turn = match cache.order().try_turn(&name, Change::Create) {
+                Some(turn) => turn,
+                // A key that exists is not created, whatever waits in the line: a cluster that
+                // starts need not wait for it.
+                None if cache.records().read(&name).await.is_ok() => {
+                    return Err(kes_keystore::Error::Exists { name });
+                }
+                None => cache.order().turn(&name, Change::Create).await?,
+            };
+            turn.run(async {
+                cache.records().create(&name, &record).await?;
+                cache.insert(name, record);
+                Ok(())
+            })
+            .await
         };
         run_to_completion(StoreOperation::Create, change, begin()).await
     }

@@ -27,7 +27,7 @@ pub use self::folder::MARKER;
 use self::folder::{Demands, Entries, Folder, Opened};
 pub use self::known::KnownFolders;
 use crate::config::{self, ConfiguredPath};
-use crate::wrap::{Budgets, Check, ConcurrencyLimit, Deadline, Health, Monitor, Slot};
+use crate::wrap::{Budgets, Check, ConcurrencyLimit, Deadline, Health, Monitor, Slot, Unsettled};
 use crate::{Error, KeyStore, Kind, Limit, OpenError, Page, State, Value};
 
 /// How long a caller waits for the disk: less than the 15 s of its route, so that its client gets
@@ -159,16 +159,17 @@ impl FsBackend {
     }
 
     /// Does blocking work on a thread for it. Work that has begun completes, also when its caller
-    /// has gone, and keeps the slot of the call until then.
+    /// has gone, and keeps the slot of the call until then. So does a change of a key its place in
+    /// the line of the key.
     async fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Folder) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let slot = Slot::current();
+        let kept = (Slot::current(), Unsettled::current());
         let folder = Arc::clone(&self.folder);
         let work = task::spawn_blocking(move || {
             let result = work(&folder);
-            drop(slot);
+            drop(kept);
             result
         });
         work.await.unwrap_or_else(|ended| {

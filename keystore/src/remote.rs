@@ -14,6 +14,9 @@ mod cause;
 /// Requests to the endpoints of one store.
 mod client;
 
+/// A request, and what the protocol of a store adds to it.
+mod exchange;
+
 /// What can go wrong with a request.
 mod fault;
 
@@ -23,6 +26,9 @@ mod pool;
 /// Texts of others, made fit for a log.
 mod redact;
 
+/// The requests of one change that may still be carried out.
+mod sends;
+
 /// Where the bodies of answers go.
 mod sink;
 
@@ -30,7 +36,9 @@ mod sink;
 pub(crate) mod tls;
 
 pub(crate) use body::{BadBody, Field, from_json, text_at, to_json, wiped_bytes};
-pub(crate) use client::{ANSWER_LIMIT, Client, Exchange, Request};
+pub(crate) use client::{ANSWER_LIMIT, Client};
+pub(crate) use exchange::{Exchange, Request};
 pub(crate) use fault::{Fault, Refusal};
 pub(crate) use redact::one_line;
+pub(crate) use sends::Sends;
 pub(crate) use sink::{Answer, BodySink};

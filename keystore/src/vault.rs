@@ -84,6 +84,7 @@ use self::paths::Paths;
 use self::session::Session;
 use self::transit::{Transit, is_wrapped};
 use crate::config::{self, Login};
+use crate::remote::Sends;
 use crate::wrap::{Budgets, Check, ConcurrencyLimit, Deadline, Health, Monitor, Slot};
 use crate::{Error, KeyStore, Kind, Limit, Logins, OpenError, Page, State, Value};
 
@@ -210,10 +211,10 @@ impl KeyStore for VaultBackend {
     async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
         // In a task of its own: a client that disconnects must not leave the create lock behind.
         let (creator, name, value) = (Arc::clone(&self.creator), *name, value.copy());
-        let slot = Slot::current();
+        let (slot, sends) = (Slot::current(), Sends::new());
         let task = tokio::spawn(async move {
-            let created = creator.create(&name, &value).await;
-            drop(slot);
+            let created = creator.create(&name, &value, &sends).await;
+            drop((sends, slot));
             created
         });
         task.await.unwrap_or_else(|_| {
@@ -252,8 +253,18 @@ impl KeyStore for VaultBackend {
     }
 
     async fn delete(&self, name: &KeyName) -> Result<(), Error> {
-        let _change = self.prefetch.change();
-        self.engine.delete(name).await
+        // In a task of its own: nobody else may change the key before its requests have ended.
+        let (engine, prefetch) = (Arc::clone(&self.engine), Arc::clone(&self.prefetch));
+        let (name, slot, sends) = (*name, Slot::current(), Sends::new());
+        let task = tokio::spawn(async move {
+            let _change = prefetch.change();
+            let deleted = engine.delete(&name, &sends).await;
+            drop((sends, slot));
+            deleted
+        });
+        task.await.unwrap_or_else(|_| {
+            Err(Error::Unavailable { reason: "deleting the key was cut short".to_owned() })
+        })
     }
 
     async fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {

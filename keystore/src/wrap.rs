@@ -26,8 +26,12 @@ mod limit;
 /// Calls counted and timed.
 mod metrics;
 
+/// The order of the changes of each key.
+mod order;
+
 pub use deadline::Deadline;
 pub use health::monitor::Monitor;
 pub use health::{Check, Health};
 pub use limit::{Budgets, ConcurrencyLimit, Slot};
 pub use metrics::{Meter, Metered};
+pub use order::{Change, Order, Turn, Unsettled};

@@ -2,24 +2,26 @@
 //! repeat of what is safe to repeat, several endpoints in turn, redirects to endpoints of the
 //! configuration, and answers of bounded size.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use http::header::LOCATION;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use kes_api::SecretBytes;
 use reqwest::Proxy;
 use rustls::ClientConfig;
+use tokio::sync::Semaphore;
+use tokio::time;
 use url::Url;
 
 use super::cause::{innermost, is_certificate};
+use super::exchange::{Exchange, Request};
 use super::fault::{Fault, Refusal};
 use super::pool::{build, proxy};
 use super::redact::{one_line, without_values};
+use super::sends::{MAX_LINGERING, Sent, send};
 use super::sink::{Answer, BodySink};
 use crate::config;
 
@@ -45,50 +47,14 @@ pub(crate) struct Client {
     fresh: reqwest::Client,
     tls: ClientConfig,
     proxy: Option<Proxy>,
+    /// Bounds the requests that go on after their time limit.
+    lingering: Arc<Semaphore>,
 }
 
 struct Endpoint {
     url: Url,
     /// Scheme, host and port: for texts, and to know where a redirect may lead.
     origin: String,
-}
-
-/// One request.
-#[derive(Clone)]
-pub(crate) struct Request {
-    pub(crate) method: Method,
-    /// Below the endpoint, percent-encoded.
-    pub(crate) path: String,
-    pub(crate) query: Option<Cow<'static, str>>,
-    pub(crate) body: Option<Bytes>,
-    /// Whether doing it twice is the same as doing it once.
-    pub(crate) repeatable: bool,
-    /// The longest answer that is accepted, in bytes.
-    pub(crate) max_len: usize,
-    /// From sending to the last byte of the answer.
-    pub(crate) limit: Duration,
-}
-
-/// A request, and what the protocol of the store adds to it.
-pub(crate) trait Exchange: Sync {
-    /// What the store says in an answer that is not 2xx.
-    type Refusal: Refusal;
-
-    /// Fields of the request's JSON whose values are names, which an error may show. No part of any
-    /// other value shows, should the server repeat it.
-    const NAMES: &'static [&'static str];
-
-    /// The request.
-    fn request(&self) -> &Request;
-
-    /// The headers of the request, with the credentials.
-    fn headers(&self) -> HeaderMap;
-
-    /// Looks at the headers of an answer, of whatever status.
-    fn observe(&self, headers: &HeaderMap);
-
-    /// The secret in the request. It shows in no text, should the server repeat it.
-    fn secret(&self) -> Option<&str>;
 }
 
 impl Client {
@@ -109,6 +75,7 @@ impl Client {
             fresh: build(tls.clone(), proxy.clone(), 0)?,
             tls,
             proxy,
+            lingering: Arc::new(Semaphore::new(MAX_LINGERING)),
         })
     }
 
@@ -178,14 +145,20 @@ impl Client {
         sink: &mut impl BodySink,
     ) -> Result<usize, Fault<E::Refusal>> {
         let url = self.endpoints[at].url(exchange.request());
-        let response = self.send_once(at, pool, &url, exchange).await?;
+        let (response, sent) = self.send_once(at, pool, &url, exchange).await?;
         if !response.status().is_redirection() {
-            self.take(at, response, exchange, sink).await?;
+            self.take(at, response, sent, exchange, sink).await?;
             return Ok(at);
         }
+        if let Some(sent) = sent {
+            sent.answered();
+        }
         let (at, url) = self.follow(at, &url, &response, exchange)?;
-        let response = self.send_once(at, pool, &url, exchange).await?;
+        let (response, sent) = self.send_once(at, pool, &url, exchange).await?;
         if response.status().is_redirection() {
+            if let Some(sent) = sent {
+                sent.answered();
+            }
             let endpoint = self.endpoints[at].origin.clone();
             let target = location(&response).unwrap_or_default();
             return Err(Fault::Redirected {
@@ -194,7 +167,7 @@ impl Client {
                 reason: "it is the second in a row",
             });
         }
-        self.take(at, response, exchange, sink).await?;
+        self.take(at, response, sent, exchange, sink).await?;
         Ok(at)
     }
 
@@ -205,19 +178,36 @@ impl Client {
         pool: Pool,
         url: &Url,
         exchange: &E,
-    ) -> Result<reqwest::Response, Fault<E::Refusal>> {
+    ) -> Result<(reqwest::Response, Option<Sent>), Fault<E::Refusal>> {
         let kept = self.pooled.load_full();
         let client = match pool {
             Pool::Kept => &*kept,
             Pool::Fresh => &self.fresh,
         };
-        let Request { method, body, limit, .. } = exchange.request();
-        let mut request =
-            client.request(method.clone(), url.clone()).timeout(*limit).headers(exchange.headers());
+        let Request { method, body, limit, sends, .. } = exchange.request();
+        let mut request = client.request(method.clone(), url.clone()).headers(exchange.headers());
         if let Some(body) = body {
             request = request.body(body.clone());
         }
-        request.send().await.map_err(|error| self.fault(at, &error, *limit, &kept))
+        let Some(sends) = sends else {
+            let response = request.timeout(*limit).send().await;
+            let response = response.map_err(|error| self.fault(at, &error, *limit, &kept))?;
+            return Ok((response, None));
+        };
+        match send(request, sends, *limit, &self.lingering).await {
+            Some((Ok(response), sent)) => Ok((response, Some(sent))),
+            Some((Err(error), sent)) => {
+                let fault = self.fault(at, &error, *limit, &kept);
+                if !fault.is_unsure() {
+                    sent.answered();
+                }
+                Err(fault)
+            }
+            None => {
+                self.drop_connections(&kept);
+                Err(self.no_data(at, *limit))
+            }
+        }
     }
 
     /// Where a redirect leads. It is followed to another endpoint of the configuration, and to no
@@ -255,9 +245,27 @@ impl Client {
         }
     }
 
-    /// Receives an answer: writes the body of a 2xx answer to the sink, and makes a fault of any
-    /// other.
+    /// Receives an answer, and notes whether it tells the outcome of its request.
     async fn take<E: Exchange>(
+        &self,
+        at: usize,
+        response: reqwest::Response,
+        sent: Option<Sent>,
+        exchange: &E,
+        sink: &mut impl BodySink,
+    ) -> Result<(), Fault<E::Refusal>> {
+        let Some(sent) = sent else { return self.parse(at, response, exchange, sink).await };
+        let limit = exchange.request().limit;
+        let taken = time::timeout(limit, self.parse(at, response, exchange, sink)).await;
+        let taken = taken.unwrap_or_else(|_| Err(self.no_data(at, limit)));
+        if !taken.as_ref().is_err_and(Fault::is_unsure) {
+            sent.answered();
+        }
+        taken
+    }
+
+    /// Writes the body of a 2xx answer to the sink, and makes a fault of any other answer.
+    async fn parse<E: Exchange>(
         &self,
         at: usize,
         response: reqwest::Response,
@@ -328,13 +336,16 @@ impl Client {
         if error.is_connect() {
             return Fault::NoConnection { endpoint, reason: innermost(error) };
         }
-        let reason = if error.is_timeout() {
+        if error.is_timeout() {
             self.drop_connections(used);
-            format!("no data arrived within {} s", limit.as_secs())
-        } else {
-            innermost(error)
-        };
-        Fault::NoAnswer { endpoint, reason }
+            return self.no_data(at, limit);
+        }
+        Fault::NoAnswer { endpoint, reason: innermost(error) }
+    }
+
+    fn no_data<R: Refusal>(&self, at: usize, limit: Duration) -> Fault<R> {
+        let reason = format!("no data arrived within {} s", limit.as_secs());
+        Fault::NoAnswer { endpoint: self.endpoints[at].origin.clone(), reason }
     }
 
     /// Drops the kept connections, unless another call has done so since `used` was taken.

@@ -1,12 +1,13 @@
 //! A call of Vault: an HTTP request, and what the session has to know of it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::Method;
 use serde::Serialize;
 
 use crate::Value;
-use crate::remote::{ANSWER_LIMIT, Request, to_json};
+use crate::remote::{ANSWER_LIMIT, Request, Sends, to_json};
 
 /// An answer that holds a value: the longest value, with room for what JSON escapes and for the
 /// metadata beside it.
@@ -23,6 +24,19 @@ pub(super) struct Call {
     pub(super) judges_denial: bool,
     /// Whether it must see the latest state, also at a node that lags behind.
     pub(super) consistent: bool,
+}
+
+impl Call {
+    /// The same as one of the requests that make a change of a key.
+    pub(super) fn of_change(mut self, sends: &Arc<Sends>) -> Self {
+        self.request.sends = Some(Arc::clone(sends));
+        self
+    }
+
+    /// Whether one of the requests was carried out, as its late answer says.
+    pub(super) fn is_done(&self) -> bool {
+        self.request.sends.as_ref().is_some_and(|sends| sends.are_done())
+    }
 }
 
 /// A right, by its word in the policies of Vault.
@@ -62,6 +76,7 @@ pub(super) fn read(path: String) -> Call {
             repeatable: true,
             max_len: MAX_VALUE_ANSWER,
             limit: ANSWER_LIMIT,
+            sends: None,
         },
         right: Capability::Read,
         judges_denial: false,
@@ -87,6 +102,7 @@ pub(super) fn write(path: String, secret: &impl Serialize) -> Call {
             repeatable: false,
             max_len: MAX_VALUE_ANSWER,
             limit: ANSWER_LIMIT,
+            sends: None,
         },
         right: Capability::Create,
         judges_denial: false,

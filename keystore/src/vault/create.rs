@@ -15,7 +15,7 @@ use kes_api::KeyName;
 use tokio::time;
 
 use super::call::Call;
-use super::engine::{Engine, Guard};
+use super::engine::{Engine, Guard, Outcome};
 use super::fault::Fault;
 use super::listing::prefetch::Prefetch;
 use super::lock::{Claim, CreateLock, DEAD, MAX_HOLD};
@@ -23,6 +23,7 @@ use super::paths::Form;
 use super::transit::Transit;
 use crate::config::KvVersion;
 use crate::jitter::jitter;
+use crate::remote::Sends;
 use crate::{Error, Value};
 
 /// How long a create tries to get the create lock.
@@ -40,14 +41,6 @@ pub(super) struct Creator {
     prefetch: Arc<Prefetch>,
 }
 
-/// How a write ended.
-enum Outcome {
-    /// The write was carried out or never will be.
-    Known(Result<(), Error>),
-    /// The write may yet be carried out.
-    Unknown(Error),
-}
-
 impl Creator {
     pub(super) fn new(
         engine: Arc<Engine>,
@@ -58,10 +51,13 @@ impl Creator {
         Self { engine, lock, transit, prefetch }
     }
 
+    /// Creates a key by some requests. No other change of the key is made on this server as long
+    /// as one of them may be carried out (`Order`).
     pub(super) async fn create(
         self: &Arc<Self>,
         name: &KeyName,
         value: &Value,
+        sends: &Arc<Sends>,
     ) -> Result<(), Error> {
         let engine = &*self.engine;
         // Most often the key exists: clients create their key at each start.
@@ -94,9 +90,18 @@ impl Creator {
             // An engine of version 2 takes some paths for settings of its own.
             (KvVersion::V1, Some(Form::Versioned)) => Err(engine.is_versioned()),
             (KvVersion::V1, _) | (KvVersion::V2, Some(Form::Plain)) => {
-                self.create_under_lock(name, stored).await
+                self.create_under_lock(name, stored, sends).await
             }
-            (KvVersion::V2, _) => engine.insert(name, stored, Guard::CompareAndSet).await,
+            (KvVersion::V2, _) => {
+                if form == Some(Form::Versioned) {
+                    sends.overwrite_nothing();
+                }
+                let call = engine.write_new(name, stored, sends);
+                match engine.insert(name, stored, &call, Guard::CompareAndSet).await {
+                    Outcome::Known(result) => result,
+                    Outcome::Unknown(error) => Err(error),
+                }
+            }
         }
     }
 
@@ -105,6 +110,7 @@ impl Creator {
         self: &Arc<Self>,
         name: &KeyName,
         stored: &str,
+        sends: &Arc<Sends>,
     ) -> Result<(), Error> {
         let queue = self.lock.queue(name);
         let (_turn, mut outdated) = match queue.try_lock() {
@@ -121,10 +127,12 @@ impl Creator {
             }
             outdated = true;
             if !self.lock.is_permitted(name).await.map_err(Fault::into_error)? {
-                return self.engine.insert(name, stored, Guard::Look).await;
+                return self.create_without_lock(name, stored, sends).await;
             }
             match self.lock.acquire(name).await {
-                Ok(Some(claim)) => return self.create_as_holder(name, stored, claim).await,
+                Ok(Some(claim)) => {
+                    return self.create_as_holder(name, stored, claim, sends).await;
+                }
                 Ok(None) => {}
                 // A right that was granted before is missing now.
                 Err(fault) if fault.is_forbidden() => {
@@ -144,6 +152,23 @@ impl Creator {
         })
     }
 
+    /// Writes the key where the policy does not allow the lock.
+    async fn create_without_lock(
+        self: &Arc<Self>,
+        name: &KeyName,
+        stored: &str,
+        sends: &Arc<Sends>,
+    ) -> Result<(), Error> {
+        let call = self.engine.write_new(name, stored, sends);
+        match self.engine.insert(name, stored, &call, Guard::Look).await {
+            Outcome::Known(result) => result,
+            Outcome::Unknown(error) => {
+                self.reconcile(*name, stored, call, None);
+                Err(error)
+            }
+        }
+    }
+
     /// Writes the key and releases the lock. A lock whose write may yet be carried out is released
     /// in the background, when that is known.
     async fn create_as_holder(
@@ -151,15 +176,20 @@ impl Creator {
         name: &KeyName,
         stored: &str,
         claim: Claim,
+        sends: &Arc<Sends>,
     ) -> Result<(), Error> {
-        let call = self.engine.write_new(name, stored);
+        let call = self.engine.write_new(name, stored, sends);
         match self.write_as_holder(name, stored, &call, &claim).await {
-            Outcome::Known(result) => {
+            Outcome::Known(result) if sends.are_settled() => {
                 self.lock.release(claim).await;
                 result
             }
+            Outcome::Known(result) => {
+                self.release_when_settled(claim, sends);
+                result
+            }
             Outcome::Unknown(error) => {
-                self.reconcile(*name, stored, call, claim);
+                self.reconcile(*name, stored, call, Some(claim));
                 Err(error)
             }
         }
@@ -188,20 +218,15 @@ impl Creator {
             }
             match engine.session.try_call(call).await {
                 Ok(_) => break,
+                Err(_) if call.is_done() => break,
                 Err(fault) if fault.is_unsure() && !unsure => unsure = true,
                 Err(fault) if patience.outlasts(fault.may_pass()).await => {
                     unsure |= fault.is_unsure()
                 }
-                Err(fault) if unsure => {
-                    return match engine.refused(name, stored, call, true, fault).await {
-                        Ok(()) => Outcome::Known(Ok(())),
-                        Err(error @ Error::Exists { .. }) => Outcome::Known(Err(error)),
-                        Err(error) => Outcome::Unknown(error),
-                    };
-                }
                 Err(fault) => {
+                    unsure |= fault.is_unsure();
                     let result = engine.refused(name, stored, call, repeated, fault).await;
-                    return Outcome::Known(result);
+                    return Outcome::of(result, unsure);
                 }
             }
             repeated = true;

@@ -21,9 +21,9 @@ use super::paths::{Form, Paths};
 use super::session::Session;
 use crate::Error;
 use crate::config::KvVersion;
-use crate::remote::{from_json, text_at};
+use crate::remote::{Sends, from_json, text_at};
 
-pub(super) use self::insert::{Guard, LOOK, MAX_LAG};
+pub(super) use self::insert::{Guard, LOOK, MAX_LAG, Outcome};
 
 /// The KV engine that holds the keys.
 pub(super) struct Engine {
@@ -127,7 +127,7 @@ impl Engine {
 
     /// Deletes a key with all its versions. Vault answers the deletion of a missing secret with
     /// success.
-    pub(super) async fn delete(&self, name: &KeyName) -> Result<(), Error> {
+    pub(super) async fn delete(&self, name: &KeyName, sends: &Arc<Sends>) -> Result<(), Error> {
         // Below `data/` an engine of version 2 would delete no more than one version.
         if self.is_misread().await {
             return Err(self.is_versioned());
@@ -138,9 +138,11 @@ impl Engine {
             Some(form) => form,
             None => self.form_of(name).await.map_err(Fault::into_error)?,
         };
-        match self.session.call(&delete(self.paths.whole(name, form))).await {
+        let call = delete(self.paths.whole(name, form)).of_change(sends);
+        match self.session.call(&call).await {
             Ok(answer) => answer.is_empty_or_json().map_err(Fault::into_error),
             Err(fault) if fault.is_not_found() => Ok(()),
+            Err(_) if call.is_done() => Ok(()),
             Err(fault) => Err(self.failed(fault).await),
         }
     }

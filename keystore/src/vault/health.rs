@@ -140,6 +140,7 @@ fn question(path: &str, query: Option<&'static str>) -> Call {
             repeatable: true,
             max_len: MAX_LEN,
             limit: PING_LIMIT,
+            sends: None,
         },
         right: Capability::Read,
         judges_denial: false,

@@ -17,9 +17,9 @@
 //! 4. The claim of a server that died would block the key. Another server removes it after it has
 //!    seen it for `DEAD`: by then nothing that the dead server sent can still be carried out.
 //!
-//! A write without an answer may yet be carried out: the claim stays until the outcome is known
-//! (`create/reconcile`). Where the policy does not grant the rights that this needs, keys are
-//! created without the lock (`permission`).
+//! A write without an answer may yet be carried out: the claim stays until no request can be carried
+//! out any more (`create/reconcile`). Where the policy does not grant the rights that this needs,
+//! keys are created without the lock (`permission`).
 //!
 //! Two cases remain in which two keys can be created: a server whose machine is stopped for minutes
 //! between its last look at the clock and its write, and another program that writes without a
@@ -43,7 +43,7 @@ use tokio::sync::Semaphore;
 use tokio::time;
 
 use self::permission::Permission;
-pub(super) use self::release::{AGAIN, warn_of_leftover};
+pub(super) use self::release::AGAIN;
 use super::call::{delete, read, write};
 use super::engine::{Engine, LOOK, MAX_LAG};
 use super::fault::Fault;
@@ -69,7 +69,8 @@ const MAX_SEEN: usize = 4096;
 const CREATED: &str = "created";
 
 /// Creates of one name on this server wait for each other in a queue, so that they do not compete
-/// for the lock. This many queues are shared by all names.
+/// for the lock, also if their callers do not keep the order of changes. This many queues are shared
+/// by all names.
 const QUEUES: usize = 64;
 
 /// The create locks of all keys, as this server sees them.

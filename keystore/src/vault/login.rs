@@ -128,6 +128,7 @@ fn call(path: String, body: Option<Bytes>) -> Call {
             repeatable: false,
             max_len: MAX_LEN,
             limit: ANSWER_LIMIT,
+            sends: None,
         },
         right: Capability::Update,
         judges_denial: false,

@@ -56,6 +56,7 @@ impl Transit {
                 repeatable: true,
                 max_len: MAX_VALUE_ANSWER,
                 limit: ANSWER_LIMIT,
+                sends: None,
             },
             right: Capability::Update,
             judges_denial: false,

@@ -10,6 +10,7 @@ mod content;
 mod creators;
 mod listing;
 mod mount;
+mod order;
 mod outage;
 mod rights;
 mod token;

@@ -366,3 +366,53 @@ async fn requests_that_all_miss_at_once_cause_one_read() {
     }
     assert_eq!(store.reads(), 1);
 }
+
+/// A change waits for the one before it, also when the configuration is read again in between.
+#[tokio::test(start_paused = true)]
+async fn the_changes_of_a_key_are_made_one_after_the_other() {
+    let store = FakeStore::new();
+    let server = Server::on(&store, usual());
+    server.create("k").await.unwrap();
+    store.hold(true);
+    let reload = async {
+        settle().await;
+        assert!(!store.has(&name("k")).await, "the delete is at work");
+        let metered = Metered::new(store.another_login(), Arc::clone(&server.notes));
+        server.keys.reconfigure(metered, usual());
+    };
+    let create = async {
+        settle().await;
+        settle().await;
+        server.create("k").await
+    };
+    let rest = async {
+        for _ in 0..5 {
+            settle().await;
+        }
+        assert!(!store.has(&name("k")).await, "the create waits");
+        store.hold(false);
+    };
+    let (deleted, (), created, ()) = tokio::join!(server.delete("k"), reload, create, rest);
+    deleted.unwrap();
+    created.unwrap();
+    server.describe("k").await.unwrap();
+    assert_eq!(server.calls(StoreOperation::Read), 1, "the key is in memory; a look came before");
+}
+
+/// A cluster that starts while a change is not completed need not wait for it.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_exists_is_not_created_whatever_waits() {
+    let store = FakeStore::with(&name("k")).await;
+    let server = Server::on(&store, usual());
+    let order = server.keys.cache.order();
+    let turn = order.try_turn(&name("k"), Change::Create).unwrap();
+    let start = tokio::time::Instant::now();
+    let exists = server.create("k").await;
+    assert!(matches!(exists, Err(Error::Store { source: kes_keystore::Error::Exists { .. }, .. })));
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    // A delete fails if its turn does not come, and has not touched the key.
+    assert!(server.delete("k").await.is_err());
+    assert!(store.has(&name("k")).await);
+    drop(turn);
+    server.delete("k").await.unwrap();
+}

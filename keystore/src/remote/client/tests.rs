@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use kes_testkit::faulty::{Faulty, Reply, Request as Received};
 use rustls::RootCertStore;
 use serde_json::json;
@@ -70,6 +70,7 @@ fn request(method: Method, repeatable: bool) -> Request {
         repeatable,
         max_len: 100,
         limit: Duration::from_secs(10),
+        sends: None,
     }
 }
 

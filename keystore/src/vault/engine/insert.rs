@@ -1,5 +1,6 @@
 //! Writes that do not overwrite, and what becomes of a write without an answer.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
@@ -14,7 +15,7 @@ use super::Engine;
 use crate::Error;
 use crate::config::KvVersion;
 use crate::jitter::jitter;
-use crate::remote::{Answer, Field, from_json};
+use crate::remote::{Answer, Field, Sends, from_json};
 
 /// How long a read looks for what was just written. Nodes lag by some 100 ms.
 pub(in crate::vault) const MAX_LAG: Duration = Duration::from_secs(2);
@@ -37,42 +38,91 @@ pub(in crate::vault) enum Guard {
     Look,
 }
 
+/// How a write ended.
+pub(in crate::vault) enum Outcome {
+    /// The write was carried out or never will be.
+    Known(Result<(), Error>),
+    /// The write may yet be carried out.
+    Unknown(Error),
+}
+
+impl Outcome {
+    /// The outcome of a write that may have been carried out by a request without an answer, if
+    /// one was sent.
+    pub(in crate::vault) fn of(result: Result<(), Error>, is_unsure: bool) -> Self {
+        match result {
+            Err(error) if is_unsure && !matches!(error, Error::Exists { .. }) => {
+                Self::Unknown(error)
+            }
+            known => Self::Known(known),
+        }
+    }
+}
+
 impl Engine {
-    /// Writes a key for which there is no entry; with [`Guard::Look`] the caller has just made
-    /// sure of that.
+    /// Writes a key for which there is no entry, by a call of [`Engine::write_new`]; with
+    /// [`Guard::Look`] the caller has just made sure of that.
     pub(in crate::vault) async fn insert(
         &self,
         name: &KeyName,
         stored: &str,
+        call: &Call,
         guard: Guard,
-    ) -> Result<(), Error> {
-        let call = self.write_new(name, stored);
+    ) -> Outcome {
         let mut patience = self.session.patience();
-        let mut repeated = false;
+        let (mut unsure, mut repeated) = (false, false);
         loop {
-            match self.session.try_call(&call).await {
-                Ok(answer) => return self.written(name, stored, &answer).await,
-                // It is not known whether a write without an answer was carried out. A repeat is
-                // harmless and finds out.
-                Err(fault) if fault.is_unsure() && !repeated => {}
-                Err(fault) if patience.outlasts(fault.may_pass()).await => {}
-                Err(fault) => return self.refused(name, stored, &call, repeated, fault).await,
+            let fault = match self.session.try_call(call).await {
+                Ok(answer) => return Outcome::Known(self.written(name, stored, &answer).await),
+                Err(fault) => fault,
+            };
+            unsure |= fault.is_unsure();
+            if call.is_done() {
+                return Outcome::Known(self.read_back(name, stored).await);
+            }
+            // It is not known whether a write without an answer was carried out. A repeat is
+            // harmless and finds out.
+            let repeats = fault.is_unsure() && !repeated;
+            if !repeats && !patience.outlasts(fault.may_pass()).await {
+                let result = self.refused(name, stored, call, repeated, fault).await;
+                return Outcome::of(result, unsure);
             }
             repeated = true;
-            if guard == Guard::Look {
-                // The write may have been carried out, or another server has written since.
-                match self.matches(name, stored).await.map_err(Fault::into_error)? {
-                    Some(true) => return self.read_back(name, stored).await,
-                    Some(false) => return Err(Error::Exists { name: *name }),
-                    None => {}
-                }
+            if guard == Guard::Look
+                && let Some(result) = self.look(name, stored, call).await
+            {
+                return Outcome::of(result, unsure);
             }
+        }
+    }
+
+    /// Looks for a key that was written without an answer; `None` if it is not there. The write may
+    /// have been carried out, or another server has written since.
+    pub(in crate::vault) async fn look(
+        &self,
+        name: &KeyName,
+        stored: &str,
+        call: &Call,
+    ) -> Option<Result<(), Error>> {
+        match self.matches(name, stored).await {
+            Ok(Some(true)) => {
+                note_found(call);
+                Some(self.read_back(name, stored).await)
+            }
+            Ok(Some(false)) => Some(Err(Error::Exists { name: *name })),
+            Ok(None) => None,
+            Err(fault) => Some(Err(fault.into_error())),
         }
     }
 
     /// A request that writes a key for which there is no entry. Its caller judges a 403: without
     /// the right to `update` it may mean that there is one.
-    pub(in crate::vault) fn write_new(&self, name: &KeyName, stored: &str) -> Call {
+    pub(in crate::vault) fn write_new(
+        &self,
+        name: &KeyName,
+        stored: &str,
+        sends: &Arc<Sends>,
+    ) -> Call {
         #[derive(Serialize)]
         struct Secret<'a> {
             options: Field<'a, u32>,
@@ -83,7 +133,7 @@ impl Engine {
             KvVersion::V1 => write(path, &field),
             KvVersion::V2 => write(path, &Secret { options: Field("cas", 0), data: field }),
         };
-        Call { judges_denial: true, ..call }
+        Call { judges_denial: true, ..call.of_change(sends) }
     }
 
     /// Makes sure that a write has created the key. An engine of version 2 answers with the
@@ -152,8 +202,11 @@ impl Engine {
         match self.exists_in_any_version(name).await {
             Ok(true) if repeated => {
                 let found = self.matches(name, stored).await.map_err(Fault::into_error)?;
-                let is_ours = found == Some(true);
-                return if is_ours { Ok(()) } else { Err(Error::Exists { name: *name }) };
+                if found != Some(true) {
+                    return Err(Error::Exists { name: *name });
+                }
+                note_found(call);
+                return Ok(());
             }
             Ok(true) => return Err(Error::Exists { name: *name }),
             Ok(false) => {}
@@ -188,5 +241,12 @@ impl Engine {
             }
         }
         fault.into_error()
+    }
+}
+
+/// Notes that the key of a write exists, though no answer said that it was written.
+fn note_found(call: &Call) {
+    if let Some(sends) = &call.request.sends {
+        sends.found_one();
     }
 }

@@ -25,7 +25,7 @@ impl CreateLock {
         if self.has_removed(&claim).await {
             return;
         }
-        let Some(permit) = self.background_permit(&claim) else { return };
+        let Some(permit) = self.background_permit(Some(&claim)) else { return };
         let lock = Arc::clone(self);
         tokio::spawn(async move { lock.release_eventually(&claim, permit).await });
     }
@@ -63,13 +63,16 @@ impl CreateLock {
         }
     }
 
-    /// A place among the claims that are removed in the background; `None` if there are too many.
+    /// A place among the claims that are removed, and the keys that are written again, in the
+    /// background; `None` if there are too many.
     pub(in crate::vault) fn background_permit(
         &self,
-        claim: &Claim,
+        claim: Option<&Claim>,
     ) -> Option<OwnedSemaphorePermit> {
         let permit = Arc::clone(&self.background).try_acquire_owned().ok();
-        if permit.is_none() {
+        if permit.is_none()
+            && let Some(claim) = claim
+        {
             warn_of_leftover(claim);
         }
         permit
@@ -77,7 +80,7 @@ impl CreateLock {
 }
 
 /// Logs that a claim was not removed.
-pub(in crate::vault) fn warn_of_leftover(claim: &Claim) {
+fn warn_of_leftover(claim: &Claim) {
     tracing::warn!(
         "key store: vault: claim '{}' stays behind: nobody can create its key for {} minutes",
         claim.path,
