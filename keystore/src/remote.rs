@@ -39,6 +39,6 @@ pub(crate) use body::{BadBody, Field, from_json, text_at, to_json, wiped_bytes};
 pub(crate) use client::{ANSWER_LIMIT, Client};
 pub(crate) use exchange::{Exchange, Request};
 pub(crate) use fault::{Fault, Refusal};
-pub(crate) use redact::one_line;
+pub(crate) use redact::known_words;
 pub(crate) use sends::Sends;
 pub(crate) use sink::{Answer, BodySink};

@@ -20,7 +20,7 @@ use super::cause::{innermost, is_certificate};
 use super::exchange::{Exchange, Request};
 use super::fault::{Fault, Refusal};
 use super::pool::{build, proxy};
-use super::redact::{one_line, without_values};
+use super::redact;
 use super::sends::{MAX_LINGERING, Sent, send};
 use super::sink::{Answer, BodySink};
 use crate::config;
@@ -159,13 +159,13 @@ impl Client {
             if let Some(sent) = sent {
                 sent.answered();
             }
+            let target = match location(&response).and_then(|target| url.join(&target).ok()) {
+                Some(target) => origin(&target, exchange),
+                None => NO_URL.to_owned(),
+            };
             let endpoint = self.endpoints[at].origin.clone();
-            let target = location(&response).unwrap_or_default();
-            return Err(Fault::Redirected {
-                endpoint,
-                target: one_line(&target, exchange.secret()),
-                reason: "it is the second in a row",
-            });
+            let reason = "it is the second in a row";
+            return Err(Fault::Redirected { endpoint, target, reason });
         }
         self.take(at, response, sent, exchange, sink).await?;
         Ok(at)
@@ -220,28 +220,29 @@ impl Client {
         exchange: &E,
     ) -> Result<(usize, Url), Fault<E::Refusal>> {
         let endpoint = self.endpoints[at].origin.clone();
-        let target = location(response).unwrap_or_default();
-        let refuse = |target: &str, reason| {
-            let target = one_line(target, exchange.secret());
-            Fault::Redirected { endpoint, target, reason }
+        let target = location(response).and_then(|target| url.join(&target).ok());
+        let refuse = |reason| {
+            let target =
+                target.as_ref().map_or_else(|| NO_URL.to_owned(), |url| origin(url, exchange));
+            Err(Fault::Redirected { endpoint, target, reason })
         };
         let keeps_method = matches!(
             response.status(),
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
         );
         if !keeps_method && exchange.request().method != Method::GET {
-            return Err(refuse(&target, "it would change the method"));
+            return refuse("it would change the method");
         }
-        let Ok(next) = url.join(&target) else {
-            return Err(refuse(&target, "that is no URL"));
+        let Some(next) = &target else {
+            return refuse("that is not followed");
         };
-        let origin = next.origin().ascii_serialization();
         if next.scheme() != url.scheme() {
-            return Err(refuse(&origin, "the scheme differs"));
+            return refuse("the scheme differs");
         }
+        let origin = next.origin().ascii_serialization();
         match self.endpoints.iter().position(|endpoint| endpoint.origin == origin) {
-            Some(at) => Ok((at, next)),
-            None => Err(refuse(&origin, "that is not an endpoint of the configuration")),
+            Some(at) => Ok((at, next.clone())),
+            None => refuse("that is not an endpoint of the configuration"),
         }
     }
 
@@ -280,9 +281,7 @@ impl Client {
         }
         let mut body = SecretBytes::default();
         self.receive::<E::Refusal>(at, response, MAX_ERROR_LEN, limit, &mut body).await?;
-        let sent = exchange.request().body.as_deref().unwrap_or_default();
-        let answer = without_values(body.expose(), sent, E::NAMES);
-        let refusal = E::Refusal::parse(&answer, exchange.secret());
+        let refusal = E::Refusal::parse(body.expose(), exchange.name());
         let endpoint = self.endpoints[at].origin.clone();
         Err(Fault::Refused { endpoint, status, refusal })
     }
@@ -370,6 +369,15 @@ impl Endpoint {
         url.set_query(request.query.as_deref());
         url
     }
+}
+
+/// What a redirect leads to whose target is missing or no URL.
+const NO_URL: &str = "something that is no URL";
+
+/// Where a redirect leads, for the log.
+fn origin(target: &Url, exchange: &impl Exchange) -> String {
+    let secret = exchange.secret().unwrap_or_default().as_bytes();
+    redact::origin(target, &[secret, exchange.request().body.as_deref().unwrap_or_default()])
 }
 
 fn location(response: &reqwest::Response) -> Option<String> {

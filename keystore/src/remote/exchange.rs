@@ -31,10 +31,6 @@ pub(crate) trait Exchange: Sync {
     /// What the store says in an answer that is not 2xx.
     type Refusal: Refusal;
 
-    /// Fields of the request's JSON whose values are names, which an error may show. No part of any
-    /// other value shows, should the server repeat it.
-    const NAMES: &'static [&'static str];
-
     /// The request.
     fn request(&self) -> &Request;
 
@@ -44,6 +40,9 @@ pub(crate) trait Exchange: Sync {
     /// Looks at the headers of an answer, of whatever status.
     fn observe(&self, headers: &HeaderMap);
 
-    /// The secret in the request. It shows in no text, should the server repeat it.
+    /// The secret in the headers of the request. No part of it shows, should the server repeat it.
     fn secret(&self) -> Option<&str>;
+
+    /// A name in the request that is no secret, which an error may show if the server repeats it.
+    fn name(&self) -> Option<&str>;
 }

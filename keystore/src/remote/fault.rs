@@ -8,9 +8,9 @@ use crate::wrap::Monitor;
 
 /// What a store says in an answer that is not 2xx.
 pub(crate) trait Refusal: Clone + fmt::Debug + Send + Sync {
-    /// Parses the body of such an answer. No text of the result may show `secret`, should the
-    /// server repeat it.
-    fn parse(body: &[u8], secret: Option<&str>) -> Self;
+    /// Parses the body of such an answer. No text of the result may show anything of it but words
+    /// that are known, because the server may repeat a secret of the request, and `name`.
+    fn parse(body: &[u8], name: Option<&str>) -> Self;
 
     /// The text of the error, for the log.
     fn describe(&self, endpoint: &str, status: StatusCode) -> String;

@@ -1,116 +1,80 @@
-use std::borrow::Cow;
+//! What is shown of texts of a server.
+//!
+//! Whatever stands at the address of a store, such as a gateway before it, may repeat the request in
+//! its answer: a stored key, a secret ID, a token, the whole of it or a part, in any encoding. So
+//! nothing of a text of a server is shown but words that the store is known to use.
 
-use zeroize::Zeroizing;
+use url::Url;
 
-/// How many characters of one text are shown: enough for all texts that a store itself writes.
-const MAX_TEXT: usize = 300;
+/// The longest run of characters that a shown host may have in common with a secret, and one more.
+const RUN: usize = 8;
 
-/// A secret of at least this many bytes is hidden wherever it occurs. A shorter one, as tests and
-/// small set-ups have, is hidden only as a word of its own, because it may be a part of many other
-/// words. The secrets that a store creates are longer.
-const MIN_PART: usize = 8;
-
-/// The answer of a server without what it repeats of the request: each run of at least [`MIN_PART`]
-/// bytes that a value of the request's JSON has as well. Values of the fields `shown` are no
-/// secrets. Answers are redacted before anything is cut, so no part of a value is left.
-pub(super) fn without_values<'a>(
-    answer: &'a [u8],
-    request: &[u8],
-    shown: &[&str],
-) -> Cow<'a, [u8]> {
-    let mut parts: Zeroizing<Vec<[u8; MIN_PART]>> = Zeroizing::default();
-    let values =
-        || values(request).filter(|(field, _)| !shown.iter().any(|name| *field == name.as_bytes()));
-    // At full size: a vector that grows leaves copies.
-    parts.reserve_exact(values().map(|(_, value)| value.len()).sum());
-    for (_, value) in values() {
-        parts.extend(value.array_windows());
-    }
-    parts.sort_unstable();
-    let mut redacted = Vec::new();
-    // Where the bytes begin that are not decided yet.
+/// The known words in a text, in their order; `...` stands for the rest. `None` if there are none.
+/// After words that end in `name` the text may have that name in quotes, if it is `name`: a name in
+/// our request that is no secret.
+pub(crate) fn known_words(text: &str, known: &[&str], name: Option<&str>) -> Option<String> {
+    let text = text.split(|c: char| c.is_whitespace() || c.is_control());
+    let text: Vec<&str> = text.filter(|word| !word.is_empty()).collect();
+    let text = text.join(" ");
+    let mut spans: Vec<_> = known
+        .iter()
+        .filter_map(|words| text.find(words).map(|start| (start, start + words.len())))
+        .collect();
+    // Of two that overlap, the one that begins first, and of those the longest.
+    spans.sort_unstable_by_key(|&(start, end)| (start, usize::MAX - end));
+    let mut shown = String::new();
     let mut rest = 0;
-    for (at, part) in answer.array_windows::<MIN_PART>().enumerate() {
-        if parts.binary_search(part).is_err() {
+    for (start, end) in spans {
+        if start < rest {
             continue;
         }
-        if at > rest || rest == 0 {
-            redacted.extend_from_slice(&answer[rest..at]);
-            redacted.extend_from_slice(b"[secret]");
+        // A blank between two known words is no rest.
+        if !text[rest..start].trim().is_empty() {
+            add(&mut shown, "...");
         }
-        rest = at + MIN_PART;
+        let words = &text[start..end];
+        add(&mut shown, words);
+        rest = end;
+        let quoted = name.map(|name| format!(" \"{name}\"")).unwrap_or_default();
+        if words.ends_with("name") && !quoted.is_empty() && text[end..].starts_with(&quoted) {
+            shown.push_str(&quoted);
+            rest += quoted.len();
+        }
     }
-    if rest == 0 {
-        return Cow::Borrowed(answer);
+    if shown.is_empty() {
+        return None;
     }
-    redacted.extend_from_slice(&answer[rest..]);
-    Cow::Owned(redacted)
+    if rest < text.len() {
+        add(&mut shown, "...");
+    }
+    Some(shown)
 }
 
-/// The strings in the JSON of a request, each with the last field name before it.
-fn values(json: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let (mut rest, mut field) = (json, &json[..0]);
-    std::iter::from_fn(move || {
-        loop {
-            let start = rest.iter().position(|byte| *byte == b'"')? + 1;
-            let mut len = 0;
-            while *rest.get(start + len)? != b'"' {
-                len += if rest[start + len] == b'\\' { 2 } else { 1 };
-            }
-            let text = &rest[start..start + len];
-            rest = &rest[start + len + 1..];
-            match rest.first() {
-                Some(b':') => field = text,
-                _ => return Some((field, text)),
-            }
-        }
-    })
+fn add(shown: &mut String, words: &str) {
+    if !shown.is_empty() {
+        shown.push(' ');
+    }
+    shown.push_str(words);
 }
 
-/// A text of a server without a secret.
-fn hide<'a>(text: &'a str, secret: Option<&str>) -> Cow<'a, str> {
-    let Some(secret) = secret.filter(|secret| !secret.is_empty() && text.contains(secret)) else {
-        return Cow::Borrowed(text);
+/// Scheme, host and port of a URL that a server sent, unless a part of a secret may be in it.
+pub(super) fn origin(url: &Url, secrets: &[&[u8]]) -> String {
+    let origin = url.origin().ascii_serialization();
+    let letters = letters(url.host_str().unwrap_or_default().as_bytes());
+    let shares = |secret: &[u8]| {
+        letters.windows(RUN).any(|run| secret.windows(RUN).any(|other| run == other))
     };
-    // Whether the end of one text and the start of the next are parts of one word.
-    let joins = |one: &str, next: &str| {
-        one.ends_with(char::is_alphanumeric) && next.starts_with(char::is_alphanumeric)
-    };
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = 0;
-    for (at, _) in text.match_indices(secret) {
-        let end = at + secret.len();
-        let is_word = !joins(&text[..at], secret) && !joins(secret, &text[end..]);
-        if secret.len() >= MIN_PART || is_word {
-            shown.push_str(&text[rest..at]);
-            shown.push_str("[secret]");
-            rest = end;
-        }
-    }
-    shown.push_str(&text[rest..]);
-    Cow::Owned(shown)
+    let is_shown = secrets.iter().all(|secret| {
+        let digits: Vec<u8> =
+            secret.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect();
+        !shares(&self::letters(secret)) && !shares(&digits)
+    });
+    if is_shown { origin } else { "a host that is not shown".to_owned() }
 }
 
-/// A text of a server as one line of bounded length, without a secret.
-pub(crate) fn one_line(text: &str, secret: Option<&str>) -> String {
-    let shown = hide(text, secret);
-    let words: Vec<&str> = shown.split(|c: char| c.is_whitespace() || c.is_control()).collect();
-    let mut line = String::new();
-    for word in words.into_iter().filter(|word| !word.is_empty()) {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    // The words of a secret of several may have been on several lines.
-    if secret.is_some_and(|secret| secret.contains(char::is_whitespace)) {
-        line = hide(&line, secret).into_owned();
-    }
-    if let Some((cut, _)) = line.char_indices().nth(MAX_TEXT) {
-        line.truncate(cut);
-        line.push_str("...");
-    }
-    line
+/// Letters and digits. A host has no capital letters.
+fn letters(text: &[u8]) -> Vec<u8> {
+    text.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect()
 }
 
 #[cfg(test)]
@@ -119,53 +83,54 @@ mod tests {
 
     use super::*;
 
+    const KNOWN: &[&str] = &["permission denied", "denied by", "invalid role name", "1 error: *"];
+
     #[test]
-    fn a_secret_does_not_show() {
-        for (secret, text, shown) in [
-            (
-                "b",
-                "role b: unavailable, 'b' (b)",
-                "role [secret]: unavailable, '[secret]' ([secret])",
-            ),
-            ("é", "é éa aé", "[secret] éa aé"),
-            ("-b", "a-b -b", "a[secret] [secret]"),
-            ("1234567", "a1234567 1234567", "a1234567 [secret]"),
-            ("12345678", "a12345678b 12345678", "a[secret]b [secret]"),
-            ("", "a b", "a b"),
-            ("correct horse", "is correct\n horse right", "is [secret] right"),
+    fn nothing_but_known_words_is_shown() {
+        for (text, shown) in [
+            ("permission denied", Some("permission denied")),
+            ("permission\n\t denied\n", Some("permission denied")),
+            ("1 error:\n\t* permission denied\n\n", Some("1 error: * permission denied")),
+            ("permission denied by s.abc", Some("permission denied ...")),
+            ("s.abc: permission denied", Some("... permission denied")),
+            ("permission denied s.abc 1 error: *", Some("permission denied ... 1 error: *")),
+            ("invalid role name \"kes\"", Some("invalid role name \"kes\"")),
+            ("invalid role name \"kes\" \"kes\"", Some("invalid role name \"kes\" ...")),
+            ("invalid role name \"other\"", Some("invalid role name ...")),
+            ("s.abc", None),
+            ("permission  s.abc denied", None),
+            ("", None),
         ] {
-            assert_eq!(one_line(text, Some(secret)), shown);
+            assert_eq!(known_words(text, KNOWN, Some("kes")).as_deref(), shown, "{text}");
         }
+        let shown = known_words("invalid role name \"\"", KNOWN, None);
+        assert_eq!(shown.as_deref(), Some("invalid role name ..."));
     }
 
     #[test]
-    fn what_a_server_repeats_of_a_request_does_not_show() {
-        let request =
-            br#"{"options":{"cas":0},"data":{"a-long-name":"c2VjcmV0c2VjcmV0Cg==","b":"x\"y\\"}}"#;
-        for (answer, shown) in [
-            ("was: c2VjcmV0c2VjcmV0Cg== not", "was: [secret] not"),
-            ("was: VjcmV0c2 VjcmV0c2 and jcmV0c2", "was: [secret] [secret] and jcmV0c2"),
-            ("c2VjcmV0c2VjcmV0Cg==c2VjcmV0c2VjcmV0Cg==", "[secret]"),
-            ("xc2VjcmV0c", "x[secret]"),
-            ("a-long-name options", "a-long-name options"),
-            ("", ""),
+    fn an_origin_shows_no_part_of_a_secret() {
+        let secrets: &[&[u8]] = &[b"s.Abcdefghijkl", b"{\"k\":\"CANARY-sings\"}"];
+        for (url, is_shown) in [
+            ("https://vault.example.com:8200/a?s.Abcdefghijkl", true),
+            ("http://127.0.0.1:8200/", true),
+            ("https://abcdefg.example.com", true),
+            ("https://abcdefgh.example.com", false),
+            ("https://a.bcd.efg-hijkl.example.com", false),
+            ("https://canary-sings.example.com", false),
+            ("https://43414e4152592d73.example.com", false),
         ] {
-            assert_eq!(without_values(answer.as_bytes(), request, &[]), shown.as_bytes());
-        }
-        let login = br#"{"role":"kes-server","jwt":"0123456789"}"#;
-        let answer = b"no role kes-server for 123456789";
-        assert_eq!(&*without_values(answer, login, &["role"]), b"no role kes-server for [secret]");
-        for broken in [&b"{\"a\":\""[..], b"\"\\", b"\"a\\"] {
-            assert_eq!(without_values(b"abcdefgh", broken, &[]), b"abcdefgh".as_slice());
+            let origin = origin(&url.parse().unwrap(), secrets);
+            assert_eq!(origin != "a host that is not shown", is_shown, "{origin}");
+            assert!(!origin.contains("ijkl"), "{origin}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_text_becomes_one_line(text in any::<String>()) {
-            let line = one_line(&text, Some("se"));
-            prop_assert!(!line.chars().any(char::is_control));
-            prop_assert!(line.chars().count() <= MAX_TEXT + 3);
+        fn any_text_becomes_one_line_of_known_words(text in any::<String>()) {
+            if let Some(line) = known_words(&text, &["a", "b c", " "], Some("x")) {
+                prop_assert!(line.chars().all(|c| "ab c.".contains(c)), "{}", line);
+            }
         }
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Credentials<'a> {
     pub(super) namespace: Option<&'a HeaderValue>,
     /// The secret of a login.
     pub(super) secret: Option<&'a str>,
+    /// The name of a role in a login, which is no secret.
+    pub(super) role: Option<&'a str>,
 }
 
 impl Client {
@@ -66,8 +68,6 @@ struct Outgoing<'a> {
 impl Exchange for Outgoing<'_> {
     type Refusal = Refusal;
 
-    const NAMES: &'static [&'static str] = &["role"];
-
     fn request(&self) -> &Request {
         &self.call.request
     }
@@ -96,5 +96,9 @@ impl Exchange for Outgoing<'_> {
 
     fn secret(&self) -> Option<&str> {
         self.who.secret.or_else(|| self.who.token?.to_str().ok())
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.who.role
     }
 }

@@ -1,9 +1,14 @@
 /// What Vault says of an error.
 mod detail;
 
+/// What Vault is known to say.
+mod known;
+
 use http::StatusCode;
 
 use self::detail::{Condition, Detail};
+#[cfg(feature = "fuzzing")]
+pub(super) use self::known::KNOWN;
 use super::asked::{Asked, Space};
 use super::call::{Call, Capability};
 use crate::remote;
@@ -20,8 +25,8 @@ pub(super) struct Refusal {
 }
 
 impl remote::Refusal for Refusal {
-    fn parse(body: &[u8], secret: Option<&str>) -> Self {
-        Self { asked: Asked::default(), detail: Detail::parse(body, secret) }
+    fn parse(body: &[u8], name: Option<&str>) -> Self {
+        Self { asked: Asked::default(), detail: Detail::parse(body, name) }
     }
 
     fn describe(&self, endpoint: &str, status: StatusCode) -> String {
@@ -141,7 +146,7 @@ mod tests {
             (
                 400,
                 r#"{"errors": ["x is sealed"]}"#,
-                "http://vault answers 400 Bad Request: x is sealed",
+                "http://vault answers 400 Bad Request: an unknown text of 11 bytes, which is not shown",
             ),
         ] {
             let fault = Fault::Refused {

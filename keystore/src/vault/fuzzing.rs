@@ -6,14 +6,14 @@ use super::fault::Refusal;
 pub use super::listing::fuzzing::names;
 use crate::remote::{self, Refusal as _};
 
-/// The log's text of a refusal with this body, without the secret of the request.
-pub fn refusal(body: &[u8], secret: &str) -> String {
-    Refusal::parse(body, Some(secret)).describe("https://vault.example:8200", StatusCode::FORBIDDEN)
+/// The log's text of a refusal with this body, to a request with a role of this name.
+pub fn refusal(body: &[u8], role: Option<&str>) -> String {
+    Refusal::parse(body, role).describe("https://vault.example:8200", StatusCode::FORBIDDEN)
 }
 
-/// A text of a server as one line for the log, without the secret of the request.
-pub fn one_line(text: &str, secret: &str) -> String {
-    remote::one_line(text, Some(secret))
+/// Whether a text is a part of what Vault is known to say.
+pub fn is_known(text: &str) -> bool {
+    super::fault::KNOWN.iter().any(|words| words.contains(text))
 }
 
 /// The text at a path of field names, if there is one; `None` if the body is refused.

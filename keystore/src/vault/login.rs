@@ -51,7 +51,11 @@ pub(super) async fn log_in(
     let (path, body, secret) = request(login).await?;
     let call = call(path, Some(body));
     let start = Instant::now();
-    let who = Credentials { token: None, namespace, secret: Some(&secret) };
+    let role = match login {
+        Login::Kubernetes { role, .. } => Some(role.as_str()),
+        Login::AppRole { .. } => None,
+    };
+    let who = Credentials { token: None, namespace, secret: Some(&secret), role };
     match client.send(&call, who).await {
         Ok(answer) => grant(&answer, start),
         Err(fault) => Err(failed(login, &fault, namespace)),

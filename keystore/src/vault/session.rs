@@ -210,6 +210,7 @@ impl Session {
                 token: Some(&token.grant.header),
                 namespace: self.namespace.as_ref(),
                 secret: None,
+                role: None,
             };
             let fault = match self.client.send_into(&call, who, sink).await {
                 // The node may lag behind the active one.
@@ -295,6 +296,7 @@ impl Session {
             token: Some(&token.grant.header),
             namespace: self.login_namespace.as_ref(),
             secret: None,
+            role: None,
         };
         let known = login::knows(&self.client, who).await?;
         gate.last_look = Some((token.number, Instant::now(), known));

@@ -1,6 +1,9 @@
 use std::fmt;
 
-use crate::remote::one_line;
+use zeroize::Zeroizing;
+
+use super::known::KNOWN;
+use crate::remote::known_words;
 
 /// Why a node serves no request, as it says itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +26,12 @@ impl fmt::Display for Condition {
 /// What Vault says of an error, in texts for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Detail {
+    /// The known words of each text that has some.
     pub(super) texts: Vec<String>,
+    /// The length of all texts without known words.
+    unknown: usize,
+    /// Whether the namespace of the request does not exist.
+    lacks_namespace: bool,
     /// Whether there are data beside the texts.
     pub(super) has_data: bool,
     pub(super) condition: Option<Condition>,
@@ -33,9 +41,9 @@ pub(super) struct Detail {
 const MAX_TEXTS: usize = 4;
 
 impl Detail {
-    /// Parses the body of an error: its `errors` and `warnings`. No text shows `secret`, should the
-    /// server repeat it.
-    pub(super) fn parse(body: &[u8], secret: Option<&str>) -> Self {
+    /// Parses the body of an error: its `errors` and `warnings`. Nothing of a text is shown but the
+    /// words that Vault is known to use, and `name` in its place: the server may repeat a secret.
+    pub(super) fn parse(body: &[u8], name: Option<&str>) -> Self {
         #[derive(Default, serde::Deserialize)]
         struct Texts {
             #[serde(default)]
@@ -52,7 +60,7 @@ impl Detail {
         }
         let answer: Texts = serde_json::from_slice(body).unwrap_or_default();
         let all = answer.errors.into_iter().chain(answer.warnings).flatten();
-        let texts: Vec<String> = all.take(MAX_TEXTS).collect();
+        let texts: Zeroizing<Vec<String>> = Zeroizing::new(all.take(MAX_TEXTS).collect());
         let says = |words: &str| texts.iter().any(|text| text.contains(words));
         let condition = if answer.initialized == Some(false) || says("not initialized") {
             Some(Condition::NotInitialised)
@@ -63,17 +71,28 @@ impl Detail {
         } else {
             None
         };
-        let texts = texts.iter().map(|text| one_line(text, secret)).collect();
-        Self { texts, has_data: answer.data.is_some(), condition }
+        let mut detail = Self {
+            lacks_namespace: says("namespace not found"),
+            has_data: answer.data.is_some(),
+            condition,
+            ..Self::default()
+        };
+        for text in texts.iter() {
+            match known_words(text, KNOWN, name) {
+                Some(words) => detail.texts.push(words),
+                None => detail.unknown += text.len(),
+            }
+        }
+        detail
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.texts.is_empty()
+        self.texts.is_empty() && self.unknown == 0
     }
 
     /// Whether the namespace exists, as far as Vault says.
     pub(super) fn has_namespace(&self) -> bool {
-        !self.texts.iter().any(|text| text.contains("namespace not found"))
+        !self.lacks_namespace
     }
 }
 
@@ -81,6 +100,10 @@ impl fmt::Display for Detail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, text) in self.texts.iter().enumerate() {
             write!(f, "{}{text}", if at == 0 { ": " } else { "; " })?;
+        }
+        if self.unknown > 0 {
+            let and = if self.texts.is_empty() { ": " } else { "; " };
+            write!(f, "{and}an unknown text of {} bytes, which is not shown", self.unknown)?;
         }
         Ok(())
     }
@@ -92,24 +115,67 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn what_vault_says_is_one_short_line() {
-        let body =
-            br#"{"errors": ["1 error occurred:\n\t* permission denied\n\n"], "warnings": null}"#;
-        let detail = Detail::parse(body, None);
-        assert_eq!(detail.to_string(), ": 1 error occurred: * permission denied");
-        let body = format!(r#"{{"errors": ["a", "{}"]}}"#, "b".repeat(5000));
-        assert!(Detail::parse(body.as_bytes(), None).to_string().len() < 320);
-        let many = format!(r#"{{"errors": [{}"z"]}}"#, "\"a\",".repeat(100));
-        assert_eq!(Detail::parse(many.as_bytes(), None).to_string(), ": a; a; a; a");
+    fn shown(body: &str) -> String {
+        Detail::parse(body.as_bytes(), Some("kes")).to_string()
     }
 
     #[test]
-    fn a_secret_that_is_repeated_does_not_show() {
-        let detail = Detail::parse(br#"{"errors": ["no token s.abc here"]}"#, Some("s.abc"));
-        assert_eq!(detail.to_string(), ": no token [secret] here");
-        // The condition of a node is recognised although the text is redacted.
-        let detail = Detail::parse(br#"{"errors": ["Vault is sealed"]}"#, Some("sealed"));
+    fn what_vault_says_is_one_short_line_of_known_words() {
+        for (body, expected) in [
+            (
+                r#"{"errors": ["1 error occurred:\n\t* permission denied\n\n"], "warnings": null}"#,
+                ": 1 error occurred: * permission denied",
+            ),
+            (r#"{"errors": ["invalid role name \"kes\""]}"#, ": invalid role name \"kes\""),
+            (
+                r#"{"errors": ["source address \"127.0.0.1\" unauthorized by CIDR restrictions on the secret ID: x"]}"#,
+                ": ... unauthorized by CIDR restrictions on the secret ID ...",
+            ),
+            (
+                r#"{"errors": ["no handler for route \"kv/a\". route entry not found."]}"#,
+                ": no handler for route ... route entry not found.",
+            ),
+            (
+                r#"{"errors": ["permission denied", "s.abc"], "warnings": ["s.abcd"]}"#,
+                ": permission denied; an unknown text of 11 bytes, which is not shown",
+            ),
+            (r#"{"errors": []}"#, ""),
+            (r#"{"errors": [""]}"#, ""),
+            ("s.abc", ""),
+        ] {
+            assert_eq!(shown(body), expected);
+        }
+        let denied = "\"permission denied\",";
+        let body = format!(r#"{{"errors": [{}"z"]}}"#, denied.repeat(100));
+        assert_eq!(shown(&body), format!(": {}", ["permission denied"; 4].join("; ")));
+    }
+
+    /// However a server repeats a secret, not even a part of it is shown.
+    #[test]
+    fn no_part_of_a_secret_that_is_repeated_shows() {
+        let secret = "CANARY-sings";
+        let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let escaped: String =
+            secret.bytes().map(|byte| format!("\\u{:04x}", u32::from(byte))).collect();
+        let percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let split = secret.chars().map(String::from).collect::<Vec<_>>().join("\\n");
+        for form in [secret, &secret[2..9], &hex, &escaped, &percent, &split, "Q0FOQVJZLXNpbmdz"] {
+            for text in ["was: FORM", "permission denied for FORM", "FORM permission denied"] {
+                let text = text.replace("FORM", form);
+                let shown = shown(&format!(r#"{{"errors": ["{text}"]}}"#));
+                let known = [
+                    ":",
+                    "...",
+                    "permission denied",
+                    "an unknown text of",
+                    "bytes, which is not shown",
+                ];
+                let rest = known.iter().fold(shown.clone(), |rest, words| rest.replace(words, ""));
+                assert!(rest.chars().all(|c| c == ' ' || c.is_ascii_digit()), "{shown}");
+            }
+        }
+        // The condition of a node is recognised all the same.
+        let detail = Detail::parse(br#"{"errors": ["CANARY is sealed"]}"#, None);
         assert_eq!(detail.condition, Some(Condition::Sealed));
     }
 

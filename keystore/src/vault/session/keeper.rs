@@ -41,6 +41,7 @@ impl Session {
                 token: Some(&token.grant.header),
                 namespace: self.login_namespace.as_ref(),
                 secret: None,
+                role: None,
             };
             match login::renew(&self.client, who).await {
                 Ok(grant) if grant.ttl >= token.first_ttl / 2 => {
