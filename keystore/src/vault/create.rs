@@ -18,7 +18,7 @@ use super::call::Call;
 use super::engine::{Engine, Guard, Outcome};
 use super::fault::Fault;
 use super::listing::prefetch::Prefetch;
-use super::lock::{Claim, CreateLock, DEAD, MAX_HOLD};
+use super::lock::{Claim, CreateLock, DEAD, DEAD_HARMLESS, MAX_HOLD};
 use super::paths::Form;
 use super::transit::Transit;
 use crate::config::KvVersion;
@@ -146,8 +146,10 @@ impl Creator {
         }
         Err(Error::Unavailable {
             reason: format!(
-                "another server is creating key '{name}', or died while it did; if it died, the name is free again within {} minutes",
-                DEAD.as_secs() / 60
+                "another server is creating key '{name}', or died while it did; if it died, the name \
+                 is free again within {} s, or {} s if the policy of its role grants \"update\"",
+                DEAD_HARMLESS.as_secs(),
+                DEAD.as_secs()
             ),
         })
     }

@@ -15,7 +15,9 @@
 //! 3. Of several servers with a claim, the one with the smallest claim waits until it is alone. The
 //!    others remove theirs and try again a little later. Most often they then find the key.
 //! 4. The claim of a server that died would block the key. Another server removes it after it has
-//!    seen it for `DEAD`: by then nothing that the dead server sent can still be carried out.
+//!    seen it for `DEAD`: by then nothing that the dead server sent can still be carried out. If
+//!    Vault refuses that server to overwrite keys, as the claim then says (`overwriting`), it is
+//!    removed after `DEAD_HARMLESS`: what is carried out later overwrites nothing.
 //!
 //! A write without an answer may yet be carried out: the claim stays until no request can be carried
 //! out any more (`create/reconcile`). Where the policy does not grant the rights that this needs,
@@ -26,13 +28,16 @@
 //! claim, such as the reference server. Where the policy grants no `update`, as the documentation
 //! says, Vault itself refuses both unless they hit the same instant; the window is one round trip.
 
+/// Whether the policy allows to overwrite keys.
+mod overwriting;
+
 /// Whether the policy allows to use locks.
 mod permission;
 
 /// Removal of claims.
 mod release;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -42,6 +47,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time;
 
+use self::overwriting::Overwriting;
 use self::permission::Permission;
 pub(super) use self::release::AGAIN;
 use super::call::{delete, read, write};
@@ -54,6 +60,11 @@ use crate::remote::{Field, text_at};
 /// A claim that has been seen for so long is dead. Its server writes within [`MAX_HOLD`], and
 /// Vault carries nothing out later than 90 s after it was sent (`default_max_request_duration`).
 pub(super) const DEAD: Duration = Duration::from_secs(120);
+
+/// A claim whose server cannot overwrite a key is dead after this time. A server that is alive has
+/// sent its write by then ([`MAX_HOLD`]) and waited for its answer; if it is only slow, Vault refuses
+/// the later one of two writes.
+pub(super) const DEAD_HARMLESS: Duration = Duration::from_secs(15);
 
 /// A claim that is older by its own clock is dead at once: clocks do not differ by that much.
 const DEAD_BY_CLOCK: Duration = Duration::from_secs(3600);
@@ -68,6 +79,9 @@ const MAX_SEEN: usize = 4096;
 /// The field of a claim that says when it was made, in seconds since 1970.
 const CREATED: &str = "created";
 
+/// The field of a claim that says whether its server may overwrite keys: `no`, or there is none.
+const OVERWRITES: &str = "overwrites";
+
 /// Creates of one name on this server wait for each other in a queue, so that they do not compete
 /// for the lock, also if their callers do not keep the order of changes. This many queues are shared
 /// by all names.
@@ -78,11 +92,20 @@ pub(super) struct CreateLock {
     engine: Arc<Engine>,
     queues: [tokio::sync::Mutex<()>; QUEUES],
     hasher: RandomState,
-    /// Claims of other servers, and when each was first seen.
-    seen: Mutex<HashMap<String, Instant>>,
+    /// Claims of other servers.
+    seen: Mutex<HashMap<String, Seen>>,
     permission: Permission,
+    overwriting: Overwriting,
     /// Bounds the claims that are removed in the background.
     background: Arc<Semaphore>,
+}
+
+/// A claim of another server.
+#[derive(Clone, Copy)]
+struct Seen {
+    first: Instant,
+    /// How long after that it is dead.
+    dead: Duration,
 }
 
 /// Our claim to the create lock of a key.
@@ -90,6 +113,8 @@ pub(super) struct Claim {
     id: String,
     path: String,
     pub(super) since: Instant,
+    /// Whether this server may overwrite keys, as far as it knows.
+    overwrites: bool,
 }
 
 impl CreateLock {
@@ -100,6 +125,7 @@ impl CreateLock {
             hasher: RandomState::new(),
             seen: Mutex::default(),
             permission: Permission::default(),
+            overwriting: Overwriting::default(),
             background: Arc::new(Semaphore::new(release::MAX_BACKGROUND)),
         }
     }
@@ -126,10 +152,16 @@ impl CreateLock {
         let session = &self.engine.session;
         let id = unique();
         let path = format!("{}/{id}", self.engine.paths.claims(name));
-        let mut call = write(path.clone(), &Field(CREATED, now().to_string()));
+        let overwrites = self.may_overwrite(name).await;
+        let created = now().to_string();
+        let mut call = if overwrites {
+            write(path.clone(), &Field(CREATED, created))
+        } else {
+            write(path.clone(), &BTreeMap::from([(CREATED, created.as_str()), (OVERWRITES, "no")]))
+        };
         // No other server writes this path, so it may be written twice.
         call.request.repeatable = true;
-        let claim = Claim { id, path, since: Instant::now() };
+        let claim = Claim { id, path, since: Instant::now(), overwrites };
         match session.call(&call).await {
             Ok(_) => Ok(claim),
             // Without `update` Vault refuses the second of two writes, if it has the first.
@@ -179,12 +211,19 @@ impl CreateLock {
         Ok(false)
     }
 
+    /// Whether a claim of ours may still be there.
+    pub(super) async fn is_held(&self, claim: &Claim) -> bool {
+        let found = self.engine.session.try_call(&read(claim.path.clone())).await;
+        !found.is_err_and(|fault| fault.is_not_found())
+    }
+
     /// Removes the claim of another server if it is dead; whether it was.
     async fn remove_dead(&self, folder: &str, id: &str) -> Result<bool, Fault> {
         let path = format!("{folder}/{id}");
-        let dead = match self.first_seen(&path) {
-            Some(first) => first.elapsed() >= DEAD,
-            None => self.is_dead_by_clock(&path).await?,
+        let seen = self.seen.lock().get(&path).copied();
+        let dead = match seen {
+            Some(seen) => seen.first.elapsed() >= seen.dead,
+            None => self.look_at(&path).await?,
         };
         if dead {
             self.engine.session.call(&delete(path.clone())).await?;
@@ -193,33 +232,34 @@ impl CreateLock {
         Ok(dead)
     }
 
-    async fn is_dead_by_clock(&self, path: &str) -> Result<bool, Fault> {
+    /// Looks at a claim that was not seen before. Returns whether it is dead by its clock.
+    async fn look_at(&self, path: &str) -> Result<bool, Fault> {
+        let first = Instant::now();
         let answer = match self.engine.session.call(&read(path.to_owned())).await {
             Ok(answer) => answer,
             // It was removed since the listing.
             Err(fault) if fault.is_not_found() => return Ok(true),
             Err(fault) => return Err(fault),
         };
-        let created = text_at(answer.body.expose(), &["data", CREATED])
-            .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))?
-            .and_then(|created| created.parse::<u64>().ok());
+        let field = |name| {
+            text_at(answer.body.expose(), &["data", name])
+                .map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))
+        };
+        let is_harmless = field(OVERWRITES)?.is_some_and(|overwrites| *overwrites == "no");
+        self.remember(path, Seen { first, dead: if is_harmless { DEAD_HARMLESS } else { DEAD } });
+        let created = field(CREATED)?.and_then(|created| created.parse::<u64>().ok());
         Ok(created.is_some_and(|created| now().saturating_sub(created) > DEAD_BY_CLOCK.as_secs()))
     }
 
-    /// When a claim was seen before; `None` for the first time.
-    fn first_seen(&self, path: &str) -> Option<Instant> {
+    fn remember(&self, path: &str, claim: Seen) {
         let mut seen = self.seen.lock();
-        if let Some(first) = seen.get(path) {
-            return Some(*first);
-        }
         if seen.len() >= MAX_SEEN {
-            seen.retain(|_, at| at.elapsed() < 2 * DEAD);
+            seen.retain(|_, seen| seen.first.elapsed() < 2 * DEAD);
         }
         if seen.len() >= MAX_SEEN {
             seen.clear();
         }
-        seen.insert(path.to_owned(), Instant::now());
-        None
+        seen.insert(path.to_owned(), claim);
     }
 }
 

@@ -178,6 +178,59 @@ async fn a_claim_that_may_live_is_respected() {
     assert_eq!(world.bao.root().read("kv/l"), None);
 }
 
+/// A claim says whether its server may overwrite keys, where Vault can be asked for that.
+#[tokio::test]
+async fn a_claim_says_whether_its_server_may_overwrite_keys() {
+    let world = World::new(KvVersion::V1);
+    let server = world.bao.admin_address();
+    let node = Faulty::start(move |_: &Request| Reply::Forward(server));
+    let root = world.bao.root();
+    let said = |key: &str| {
+        let path = format!("/v1/kv/.kes-claims/{key}/");
+        let requests = node.requests();
+        let claim = requests.iter().find(|asked| {
+            asked.method == "POST" && asked.path().starts_with(&path) && asked.body.len() > 2
+        });
+        let claim: serde_json::Value = serde_json::from_slice(&claim.unwrap().body).unwrap();
+        claim["overwrites"].as_str().map(str::to_owned)
+    };
+    let store = open(config(&node.url(), KvVersion::V1, &world.role)).await;
+    create(&store, "k").await.unwrap();
+    assert_eq!(said("k").as_deref(), Some("no"));
+    let rights = |all: &str| format!("path \"kv/*\" {{ capabilities = [{all}] }}");
+    root.write_policy("kes", &rights(r#""create", "update", "read", "delete", "list""#));
+    create(&store, "l").await.unwrap();
+    assert_eq!(said("l"), None);
+    root.write_policy("kes", &rights(r#""create", "read", "delete", "list""#));
+    // A token without the policy `default` may not ask.
+    root.change_role("approle", "kes", &json!({ "token_no_default_policy": true }));
+    let store = open(config(&node.url(), KvVersion::V1, &world.role)).await;
+    create(&store, "m").await.unwrap();
+    assert_eq!(said("m"), None);
+}
+
+/// A server died in the middle of a create. If it may not overwrite keys, its claim counts for a
+/// shorter time.
+#[tokio::test]
+async fn the_claim_of_a_server_that_may_not_overwrite_is_soon_dead() {
+    let world = World::new(KvVersion::V1);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let claim = "kv/.kes-claims/k/0000";
+    let made = json!({ "created": now.as_secs().to_string(), "overwrites": "no" });
+    world.bao.root().write(claim, &made);
+    let store = world.open().await;
+    let start = Instant::now();
+    let mut refused = 0;
+    while let Err(error) = create(&store, "k").await {
+        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+        refused += 1;
+        assert!(start.elapsed() < Duration::from_secs(90), "{error:?}");
+    }
+    assert!(refused > 0 && start.elapsed() > Duration::from_secs(14), "{:?}", start.elapsed());
+    assert_eq!(read(&store, "k").await.unwrap(), STORED);
+    assert_eq!(world.bao.root().read(claim), None);
+}
+
 /// Vault carries the write out, and the answer is lost.
 #[tokio::test]
 async fn a_create_whose_answer_is_lost_knows_that_it_won() {

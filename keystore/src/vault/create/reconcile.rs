@@ -12,7 +12,7 @@ use tokio::time;
 use zeroize::Zeroizing;
 
 use super::super::call::Call;
-use super::super::lock::{AGAIN, Claim};
+use super::super::lock::{AGAIN, Claim, MAX_HOLD};
 use super::Creator;
 use crate::Error;
 use crate::jitter::jitter;
@@ -43,6 +43,16 @@ impl Creator {
             let mut is_known = false;
             while !is_known && since.elapsed() < MAX_UNSURE {
                 time::sleep(jitter(AGAIN)).await;
+                // Others may have taken the claim for dead by then.
+                let is_held = match &claim {
+                    Some(claim) if claim.since.elapsed() > MAX_HOLD => {
+                        creator.lock.is_held(claim).await
+                    }
+                    _ => true,
+                };
+                if !is_held {
+                    break;
+                }
                 is_known = creator.is_written(&name, &stored, &call, claim.is_some()).await;
             }
             let settled = call.request.sends.as_ref().map(|sends| sends.settled());

@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time;
 
 use super::super::call::delete;
-use super::{Claim, CreateLock, DEAD};
+use super::{Claim, CreateLock, DEAD, DEAD_HARMLESS};
 use crate::jitter::jitter;
 
 /// Pause between two tries.
@@ -82,8 +82,8 @@ impl CreateLock {
 /// Logs that a claim was not removed.
 fn warn_of_leftover(claim: &Claim) {
     tracing::warn!(
-        "key store: vault: claim '{}' stays behind: nobody can create its key for {} minutes",
+        "key store: vault: claim '{}' stays behind: nobody can create its key for {} s",
         claim.path,
-        DEAD.as_secs() / 60
+        if claim.overwrites { DEAD } else { DEAD_HARMLESS }.as_secs()
     );
 }
