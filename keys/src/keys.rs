@@ -151,6 +151,14 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         run_to_completion(StoreOperation::Delete, change, begin()).await
     }
 
+    /// Checks the permit of a listing that is answered with the page of another one.
+    ///
+    /// # Errors
+    /// [`Error::WrongPermit`]
+    pub fn check_list(&self, permit: &Permit<'_>, pattern: &ListPattern<'_>) -> Result<(), Error> {
+        Ok(permit.check_pattern(Operation::ListKeys, pattern)?)
+    }
+
     /// A page of the names that match.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -12,7 +13,6 @@ use kes_api::SecretBytes;
 use kes_api::body::ErrorBody;
 use kes_api::message::Message;
 use serde::Serialize;
-use tokio::sync::SemaphorePermit;
 
 use super::budget::Reservation;
 use crate::observe::logging::stream::Lines;
@@ -29,8 +29,6 @@ pub(crate) struct Answer {
     /// Whether the connection is closed after it; of HTTP/1.1 alone.
     closes: bool,
     payload: Payload,
-    /// The place among large answers, free again when the client has taken this one.
-    place: Option<SemaphorePermit<'static>>,
 }
 
 /// What an answer says.
@@ -38,6 +36,8 @@ enum Payload {
     Empty,
     Static(&'static [u8]),
     Text(Vec<u8>),
+    /// A text that other answers may have as well.
+    Shared(Arc<dyn AsRef<[u8]> + Send + Sync>),
     Secret(SecretBytes),
     Lines(Lines),
 }
@@ -64,7 +64,6 @@ const PIECE: usize = 64 * 1024;
 /// The bytes of an answer until the client has taken them, or gone away.
 struct Sending {
     payload: Payload,
-    _place: Option<SemaphorePermit<'static>>,
     _reservation: Option<Reservation>,
     /// `None` for a large answer, whose pieces have their own.
     _untaken: Option<UntakenAnswer>,
@@ -78,8 +77,8 @@ struct Piece {
 
 impl Answer {
     fn new(status: StatusCode, content_type: Option<HeaderValue>, payload: Payload) -> Self {
-        let (location, allow, closes, place) = (None, None, false, None);
-        Self { status, content_type, location, allow, closes, payload, place }
+        let (location, allow, closes) = (None, None, false);
+        Self { status, content_type, location, allow, closes, payload }
     }
 
     fn ok(content_type: HeaderValue, payload: Payload) -> Self {
@@ -108,6 +107,11 @@ impl Answer {
     /// 200 with encoded JSON.
     pub(crate) fn json_text(text: Vec<u8>) -> Self {
         Self::ok(JSON, Payload::Text(text))
+    }
+
+    /// 200 with encoded JSON that other answers may have as well.
+    pub(crate) fn shared_json(text: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Self {
+        Self::ok(JSON, Payload::Shared(text))
     }
 
     /// 200 with encoded JSON that may hold a plaintext. It is wiped after it was sent.
@@ -161,11 +165,6 @@ impl Answer {
         Self::new(StatusCode::NOT_FOUND, Some(text), body)
     }
 
-    /// The same, in a place among large answers.
-    pub(crate) fn with_place(self, place: SemaphorePermit<'static>) -> Self {
-        Self { place: Some(place), ..self }
-    }
-
     /// How many bytes it has.
     pub(crate) fn len(&self) -> usize {
         self.payload.as_ref().len()
@@ -205,7 +204,7 @@ impl Answer {
             Payload::Lines(lines) => Content::Lines { lines, _request: request },
             Payload::Empty => Content::Whole(Bytes::new()),
             // The answer is complete: a client that does not take it is idle.
-            payload => Content::of(payload, self.place, &request, reservation),
+            payload => Content::of(payload, &request, reservation),
         };
         let mut response = Response::new(content);
         *response.status_mut() = self.status;
@@ -215,19 +214,14 @@ impl Answer {
 }
 
 impl Content {
-    fn of(
-        payload: Payload,
-        place: Option<SemaphorePermit<'static>>,
-        request: &ActiveRequest,
-        reservation: Option<Reservation>,
-    ) -> Self {
+    fn of(payload: Payload, request: &ActiveRequest, reservation: Option<Reservation>) -> Self {
         let untaken = request.begin_answer();
         if payload.as_ref().len() <= PIECE {
             let _untaken = Some(untaken);
-            let sending = Sending { payload, _place: place, _reservation: reservation, _untaken };
+            let sending = Sending { payload, _reservation: reservation, _untaken };
             return Self::Whole(Bytes::from_owner(sending));
         }
-        let sending = Sending { payload, _place: place, _reservation: reservation, _untaken: None };
+        let sending = Sending { payload, _reservation: reservation, _untaken: None };
         Self::Pieces { rest: Bytes::from_owner(sending), untaken }
     }
 }
@@ -238,6 +232,7 @@ impl AsRef<[u8]> for Payload {
             Self::Empty | Self::Lines(_) => &[],
             Self::Static(bytes) => bytes,
             Self::Text(bytes) => bytes,
+            Self::Shared(text) => (**text).as_ref(),
             Self::Secret(bytes) => bytes.expose(),
         }
     }

@@ -1,3 +1,5 @@
+use std::pin::Pin;
+
 use kes_api::body::{
     self, DecryptRequest, DescribeKey, EncryptRequest, GenerateRequest, HmacRequest, ImportRequest,
 };
@@ -43,10 +45,15 @@ pub(super) async fn delete(call: Call<'_>) -> Result<Answer, Error> {
 pub(super) async fn list(call: Call<'_>) -> Result<Answer, Error> {
     let pattern = call.pattern()?;
     let keys = call.keys();
-    let make = async |limit| Ok(keys.list(&call.permit, &pattern, limit).await?);
+    keys.check_list(&call.permit, &pattern)?;
     // Boxed, as all futures that wait for the key store: the future of a request is as large as the
     // largest of its branches, and is moved several times.
-    Box::pin(page::answer(&page::KEYS, &pattern, make)).await
+    let make = async |limit| {
+        let page: Pin<Box<dyn Future<Output = _> + Send + '_>> =
+            Box::pin(keys.list(&call.permit, &pattern, limit));
+        Ok(page.await?)
+    };
+    Box::pin(page::shared_answer(&pattern, make)).await
 }
 
 pub(super) async fn generate(mut call: Call<'_>) -> Result<Answer, Error> {

@@ -1,8 +1,18 @@
 //! Pages of names, as JSON (contract `api.md`, Paging).
 
+/// One page for many requests.
+mod shared;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use kes_api::ListPattern;
-use kes_keystore::{Limit, Page};
-use tokio::sync::Semaphore;
+use kes_keystore::{Limit, Page, StoreOperation};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time;
+
+use self::shared::{Role, SharedPages};
 
 use crate::service::answer::Answer;
 use crate::service::error::Error;
@@ -18,6 +28,11 @@ const LARGE_ANSWERS: usize = 32;
 /// The size of a large answer in bytes. Smaller ones are limited as all other answers.
 const LARGE: usize = 64 * 1024;
 
+/// How long a listing waits until one of so many large answers has been read: longer than a client
+/// takes that reads. Then it is answered with a smaller page, because clients that do not read must
+/// not keep others from listing.
+const PLACE_WAIT: Duration = Duration::from_secs(1);
+
 /// How many pages of a kind are made at one time. Each goes through all names, and holds two to
 /// three times its own size of them; a few keep the machine busy.
 const MAKING: usize = 4;
@@ -31,12 +46,37 @@ pub(super) struct Form {
     making: Semaphore,
 }
 
-pub(super) static KEYS: Form = Form::new("{\"names\":[", "]}\n");
+/// A page that was made for several requests, or why it was not.
+type Made = Result<Arc<PageJson>, Failed>;
+
+/// A page as JSON, and its place among large answers, which is free again when all have been sent.
+struct PageJson {
+    json: Vec<u8>,
+    _place: Option<SemaphorePermit<'static>>,
+}
+
+impl AsRef<[u8]> for PageJson {
+    fn as_ref(&self) -> &[u8] {
+        &self.json
+    }
+}
+
+/// Places for large answers.
+struct Places {
+    free: Semaphore,
+    /// Whether a listing has waited for a place in vain. The next ones do not wait, as long as no
+    /// place is free: each that waits keeps others from being made.
+    are_held: AtomicBool,
+}
+
+static KEYS: Form = Form::new("{\"names\":[", "]}\n");
 pub(super) static POLICIES: Form = Form::new("{\"names\":[", "],\"continue_at\":\"\"}\n");
 pub(super) static IDENTITIES: Form = Form::new("{\"identities\":[", "],\"continue_at\":\"\"}\n");
 
 /// The JSON around the pattern of the next page.
 const CONTINUE: [&str; 2] = ["],\"continue_at\":\"", "\"}\n"];
+
+static PLACES: Places = Places::new(LARGE_ANSWERS);
 
 /// Answers with the page that `make` returns.
 pub(super) async fn answer(
@@ -44,17 +84,53 @@ pub(super) async fn answer(
     pattern: &ListPattern<'_>,
     make: impl AsyncFnOnce(Limit) -> Result<Page, Error>,
 ) -> Result<Answer, Error> {
-    static ANSWERS: Semaphore = Semaphore::const_new(LARGE_ANSWERS);
+    let own = SharedPages::new();
+    let page = form.page(&own, pattern, &PLACES, PLACE_WAIT, make).await?;
+    Ok(Answer::shared_json(page))
+}
 
-    // Neither is ever closed. A request that waits for too long ends by its time limit.
-    let making = form.making.acquire().await.map_err(|_| Error::Timeout)?;
-    let place = ANSWERS.acquire().await.map_err(|_| Error::Timeout)?;
-    let page = make(form.limit(pattern)).await?;
-    let json = form.json(&page, pattern);
-    drop((page, making));
-    let is_large = json.len() >= LARGE;
-    let answer = Answer::json_text(json);
-    Ok(if is_large { answer.with_place(place) } else { answer })
+/// Answers with a page of keys: the one that `make` returns, or the one that it returns for another
+/// request for the same pattern which came before the page was begun.
+pub(super) async fn shared_answer(
+    pattern: &ListPattern<'_>,
+    make: impl AsyncFnOnce(Limit) -> Result<Page, Error>,
+) -> Result<Answer, Error> {
+    static PAGES: SharedPages<Made> = SharedPages::new();
+
+    let page = KEYS.page(&PAGES, pattern, &PLACES, PLACE_WAIT, make).await?;
+    Ok(Answer::shared_json(page))
+}
+
+/// Why a page was not made, for those who have waited for it.
+#[derive(Clone)]
+enum Failed {
+    /// The key store failed.
+    Store(kes_keystore::Error),
+    /// The request that was to make it could not.
+    Own,
+}
+
+impl Failed {
+    fn of(error: &Error) -> Self {
+        match error {
+            Error::Keys(kes_keys::Error::Store { source, .. }) => Self::Store(source.clone()),
+            _ => Self::Own,
+        }
+    }
+}
+
+impl Places {
+    const fn new(count: usize) -> Self {
+        Self { free: Semaphore::const_new(count), are_held: AtomicBool::new(false) }
+    }
+
+    /// A place, if one is free or becomes free in time.
+    async fn take(&self, wait: Duration) -> Option<SemaphorePermit<'_>> {
+        let wait = if self.are_held.load(Ordering::Relaxed) { Duration::ZERO } else { wait };
+        let place = time::timeout(wait, self.free.acquire()).await.ok().and_then(Result::ok);
+        self.are_held.store(place.is_none(), Ordering::Relaxed);
+        place
+    }
 }
 
 impl Form {
@@ -62,9 +138,50 @@ impl Form {
         Self { start, end, making: Semaphore::const_new(MAKING) }
     }
 
-    fn limit(&self, pattern: &ListPattern<'_>) -> Limit {
+    /// A page of its own or of another request.
+    async fn page(
+        &self,
+        pages: &SharedPages<Made>,
+        pattern: &ListPattern<'_>,
+        places: &'static Places,
+        wait: Duration,
+        make: impl AsyncFnOnce(Limit) -> Result<Page, Error>,
+    ) -> Result<Arc<PageJson>, Error> {
+        let text = pattern.continue_at(pattern.from());
+        let mut leader = loop {
+            match pages.join(&text) {
+                Role::Leader(leader) => break leader,
+                Role::Follower(follower) => match follower.page().await {
+                    Some(Ok(page)) => return Ok(page),
+                    Some(Err(Failed::Store(source))) => {
+                        let operation = StoreOperation::List;
+                        return Err(kes_keys::Error::Store { operation, source }.into());
+                    }
+                    Some(Err(Failed::Own)) | None => {}
+                },
+            }
+        };
+        // It is never closed. A request that waits for too long ends by its time limit.
+        let resources = async {
+            let making = self.making.acquire().await;
+            (making, places.take(wait).await)
+        };
+        let (_turn, (making, place)) = leader.begin(resources).await;
+        let _making = making.map_err(|_| Error::Timeout)?;
+        let size = if place.is_some() { PAGE } else { LARGE - 1 };
+        let made = make(self.limit(pattern, size)).await.map(|page| {
+            let json = self.json(&page, pattern);
+            let place = place.filter(|_| json.len() >= LARGE);
+            Arc::new(PageJson { json, _place: place })
+        });
+        leader.complete(made.as_ref().map(Arc::clone).map_err(Failed::of));
+        made
+    }
+
+    /// What a page of some bytes of JSON may hold.
+    fn limit(&self, pattern: &ListPattern<'_>, size: usize) -> Limit {
         // A page has one comma less than it has names.
-        let room = PAGE - self.start.len() + 1;
+        let room = size - self.start.len() + 1;
         let [before, after] = CONTINUE;
         let more = before.len() + pattern.continue_at("").len() + after.len();
         Limit::bytes(room - self.end.len(), room - more)
@@ -96,6 +213,8 @@ impl Form {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use kes_api::KeyName;
     use kes_api::body::{IdentityPage, NamePage};
 
@@ -108,7 +227,7 @@ mod tests {
 
     fn json(form: &Form, pattern: &str, names: &[KeyName]) -> (Vec<u8>, Page) {
         let pattern = ListPattern::parse(pattern).unwrap();
-        let page = Page::first(names.iter().copied(), form.limit(&pattern));
+        let page = Page::first(names.iter().copied(), form.limit(&pattern, PAGE));
         (form.json(&page, &pattern), page)
     }
 
@@ -159,12 +278,99 @@ mod tests {
         }
     }
 
+    /// Clients that do not read their large answers hold up no listing, large or small.
+    #[tokio::test]
+    async fn without_a_place_for_a_large_answer_a_page_is_smaller() {
+        static PLACES: Places = Places::new(2);
+        let all = names(20_000, 20);
+        let list = async |count: usize, from: &str| {
+            let pattern = format!("*{from}");
+            let pattern = ListPattern::parse(&pattern).unwrap();
+            let make = async |limit| {
+                let rest = all[..count].iter().copied().filter(|name| name.as_str() >= from);
+                Ok(Page::first(rest, limit))
+            };
+            let own = SharedPages::new();
+            let page = KEYS.page(&own, &pattern, &PLACES, Duration::ZERO, make).await.ok().unwrap();
+            let names: NamePage = serde_json::from_slice(&page.json).unwrap();
+            (page, names.names.len(), names.continue_at.unwrap_or_default())
+        };
+        let unread = [list(20_000, "").await, list(20_000, "").await];
+        assert!(unread.iter().all(|(page, ..)| page.json.len() > LARGE && page.json.len() <= PAGE));
+        for _ in 0..2 * MAKING {
+            let (page, count, next) = list(20_000, "").await;
+            assert!(page.json.len() < LARGE && page.json.len() > LARGE - 100);
+            assert_eq!(next, format!("*{}", all[count]));
+            assert_eq!(list(3, "").await.1, 3);
+        }
+        // The listing is complete all the same.
+        let (mut found, mut from) = (0, String::new());
+        loop {
+            let (_, count, next) = list(20_000, &from).await;
+            found += count;
+            let Some(next) = next.strip_prefix('*') else { break };
+            from = next.to_owned();
+        }
+        assert_eq!(found, all.len());
+        // A place is free again when an answer has been read.
+        drop(unread);
+        assert!(list(20_000, "").await.0.json.len() > LARGE);
+    }
+
+    /// Many requests for one pattern cost two pages: one for those who came first, and one for those
+    /// who came while it was made. They share its memory, its place and its failure.
+    #[tokio::test]
+    async fn requests_for_the_same_page_share_it() {
+        static PLACES: Places = Places::new(2);
+        let shared = SharedPages::new();
+        let (all, made) = (names(20_000, 20), AtomicUsize::new(0));
+        let pattern = ListPattern::parse("0").unwrap();
+        let list = async |fails: bool| {
+            let make = async |limit| {
+                made.fetch_add(1, Ordering::Relaxed);
+                // Others run meanwhile.
+                time::sleep(Duration::from_millis(20)).await;
+                if fails {
+                    let reason = "away".to_owned();
+                    let source = kes_keystore::Error::Unavailable { reason };
+                    let operation = StoreOperation::List;
+                    return Err(kes_keys::Error::Store { operation, source }.into());
+                }
+                Ok(Page::first(all.iter().copied(), limit))
+            };
+            KEYS.page(&shared, &pattern, &PLACES, Duration::from_secs(60), make).await
+        };
+        for fails in [false, true] {
+            made.store(0, Ordering::Relaxed);
+            let lists: Vec<_> = (0..100).map(|_| Box::pin(list(fails))).collect();
+            let mut pages = Vec::new();
+            let mut lists = lists;
+            std::future::poll_fn(|context| {
+                lists.retain_mut(|list| match list.as_mut().poll(context) {
+                    std::task::Poll::Ready(page) => {
+                        pages.push(page);
+                        false
+                    }
+                    std::task::Poll::Pending => true,
+                });
+                if lists.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            })
+            .await;
+            assert_eq!(made.load(Ordering::Relaxed), 2);
+            assert!(pages.iter().all(|page| page.is_err() == fails));
+            let mut places: Vec<_> = pages.iter().flatten().map(Arc::as_ptr).collect();
+            places.sort_unstable();
+            places.dedup();
+            assert_eq!(places.len(), if fails { 0 } else { 2 });
+        }
+    }
+
     #[test]
     fn the_longest_pattern_leaves_room_for_names() {
         let prefix = "0".repeat(80);
         let pattern = ListPattern::parse(&prefix).unwrap();
         let all = names(15_000, 80);
-        let page = Page::first(all, KEYS.limit(&pattern));
+        let page = Page::first(all, KEYS.limit(&pattern, PAGE));
         assert!(page.names.len() > 9_000 && page.next.is_some());
         assert!(KEYS.json(&page, &pattern).len() <= PAGE);
     }
