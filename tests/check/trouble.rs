@@ -133,12 +133,15 @@ fn a_scratch_key_goes_when_it_cannot_be_read() {
             Reply::Forward(address)
         }
         "GET" if is_written.load(Ordering::Relaxed) && request.target.contains("version=1") => {
-            Reply::json(500, json!({ "errors": ["disk on fire"] }))
+            Reply::json(500, json!({ "errors": ["no space left on device"] }))
         }
         _ => Reply::Forward(address),
     });
     world.place.write(&format!("{HEAD}{}", keystore(&relay.url(), 2, "")));
-    world.place.check().fails(&[&["keystore: scratch key: cannot read it", "disk on fire"]]);
+    world
+        .place
+        .check()
+        .fails(&[&["keystore: scratch key: cannot read it", "no space left on device"]]);
     let wrote = relay.requests().iter().any(|request| {
         request.method == "POST" && request.path().starts_with("/v1/kv/data/kes-check-")
     });
