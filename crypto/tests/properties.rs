@@ -86,6 +86,18 @@ fn json_name(cipher: Cipher) -> &'static str {
     }
 }
 
+/// Whether a change of one byte leaves a value in base64 as it was: the byte is the last digit before
+/// the padding, and only its unused bits differ, which are ignored as in Go.
+fn is_same_base64(old: &[u8], changed: &[u8], at: usize) -> bool {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let padding = old[at + 1..].iter().take_while(|byte| **byte == b'=').count();
+    let used = |byte: u8| {
+        let digit = DIGITS.iter().position(|digit| *digit == byte)?;
+        Some(digit >> (2 * padding))
+    };
+    matches!(padding, 1 | 2) && used(old[at]).is_some_and(|bits| used(changed[at]) == Some(bits))
+}
+
 fn other(cipher: Cipher) -> Cipher {
     match cipher {
         Cipher::Aes256 => Cipher::ChaCha20,
@@ -206,7 +218,8 @@ proptest! {
             let opened = open(&key, &changed, b"");
             prop_assert!(opened.is_none() || opened.as_deref() == Some(&plaintext[..]));
             let id_at = old.windows(32).position(|window| window == id.as_bytes()).unwrap();
-            if !(id_at - 6..id_at + 34).contains(&at.index(old.len())) {
+            let at = at.index(old.len());
+            if !(id_at - 6..id_at + 34).contains(&at) && !is_same_base64(&old, &changed, at) {
                 prop_assert_eq!(opened, None);
             }
         }
