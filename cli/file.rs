@@ -16,16 +16,25 @@ pub(crate) use staged::{Access, is_same, stage};
 /// # Errors
 /// As `open nope: no such file or directory`.
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    let file = open(path)?;
-    // Allocated at full size, because a buffer that grows leaves an unwiped copy behind; one byte
-    // above the limit, to detect a larger file.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(kes_tls::MAX_FILE_LEN + 1));
-    file.take(u64::try_from(kes_tls::MAX_FILE_LEN + 1)?)
-        .read_to_end(&mut bytes)
-        .map_err(|error| anyhow!(fault("read", path, &error)))?;
+    let bytes = read_bounded(open(path)?, path, kes_tls::MAX_FILE_LEN)?;
     if bytes.len() > kes_tls::MAX_FILE_LEN {
         bail!("read {}: file is too large", path.display());
     }
+    Ok(bytes)
+}
+
+/// Reads what may be secret from a file or stream: at most `max` bytes, and one more if there are
+/// more, by which its caller finds that it is too large. `path` is its name in errors.
+///
+/// # Errors
+/// As `read nope: is a directory`.
+pub(crate) fn read_bounded(opened: File, path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>> {
+    // Allocated at full size, because a buffer that grows leaves an unwiped copy behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(max + 1));
+    opened
+        .take(u64::try_from(max + 1)?)
+        .read_to_end(&mut bytes)
+        .map_err(|error| anyhow!(fault("read", path, &error)))?;
     Ok(bytes)
 }
 

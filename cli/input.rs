@@ -2,12 +2,12 @@
 //! that a value may also come from standard input (`-`) or from a file (`--file`).
 
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Read};
+use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use zeroize::Zeroizing;
 
 use crate::error::usage;
@@ -91,13 +91,7 @@ impl Source {
 }
 
 fn bounded(opened: File, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    // Allocated at full size, because a buffer that grows leaves an unwiped copy behind; one byte
-    // above the limit, to detect a longer value.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_LEN + 1));
-    opened
-        .take(u64::try_from(MAX_LEN + 1)?)
-        .read_to_end(&mut bytes)
-        .map_err(|error| anyhow!(file::fault("read", path, &error)))?;
+    let mut bytes = file::read_bounded(opened, path, MAX_LEN)?;
     // A line break may follow the last byte.
     let end = match bytes.as_slice() {
         [.., b'\r', b'\n'] => bytes.len() - 2,

@@ -66,8 +66,7 @@ impl Insiders {
     /// Whether all members of a group are insiders. A group that is neither root's, nor the
     /// service's, nor one of this process is somebody else's.
     pub(crate) fn has_group(&self, id: u32) -> bool {
-        let known = self.known_groups.iter().find(|group| group.id == id);
-        if id == 0 || known.is_some_and(|group| group.name == SERVICE) {
+        if id == 0 || self.group(id).is_some_and(|group| group.name == SERVICE) {
             return true;
         }
         self.groups.contains(&id) && self.outsiders_of(id).next().is_none()
@@ -83,7 +82,7 @@ impl Insiders {
 
     /// `group 'staff'`, or `group 1234` if it has no name.
     pub(crate) fn group_name(&self, id: u32) -> String {
-        match self.known_groups.iter().find(|group| group.id == id) {
+        match self.group(id) {
             Some(group) => format!("group '{}'", group.name),
             None => format!("group {id}"),
         }
@@ -91,6 +90,10 @@ impl Insiders {
 
     fn account(&self, id: u32) -> Option<&Account> {
         self.accounts.iter().find(|account| account.id == id)
+    }
+
+    fn group(&self, id: u32) -> Option<&Group> {
+        self.known_groups.iter().find(|group| group.id == id)
     }
 
     /// The members of a group that are no insiders.
