@@ -16,15 +16,15 @@ use super::*;
 use crate::wrap::health::CHECK_INTERVAL;
 use crate::{StoreOperation, battery};
 
-fn temporary() -> TempDir {
+pub(super) fn temporary() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-fn name(text: &str) -> KeyName {
+pub(super) fn name(text: &str) -> KeyName {
     KeyName::parse(text).unwrap()
 }
 
-fn value(text: &str) -> Value {
+pub(super) fn value(text: &str) -> Value {
     Value::new(text.to_owned())
 }
 
@@ -43,7 +43,7 @@ async fn names(store: &FsStore) -> Vec<KeyName> {
 }
 
 /// All entries of a folder, hidden ones too.
-fn entries(folder: &Path) -> BTreeSet<String> {
+pub(super) fn entries(folder: &Path) -> BTreeSet<String> {
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
     names.map(|name| name.into_string().unwrap()).collect()
 }

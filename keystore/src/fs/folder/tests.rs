@@ -4,26 +4,14 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use rustix::io::Errno;
-use tempfile::TempDir;
 
 use super::faults::{Call, Synced};
 use super::marker::Marker;
 use super::*;
+use crate::fs::tests::{entries, name, temporary, value};
 
 /// Each operation with each system call failing.
 mod faults_of_calls;
-
-fn temporary() -> TempDir {
-    tempfile::tempdir().unwrap()
-}
-
-fn name(text: &str) -> KeyName {
-    KeyName::parse(text).unwrap()
-}
-
-fn value(text: &str) -> Value {
-    Value::new(text.to_owned())
-}
 
 fn try_open(path: &Path, demands: &Demands) -> io::Result<Opened> {
     Folder::open(path, demands)
@@ -39,11 +27,6 @@ fn refusal(path: &Path, demands: &Demands) -> String {
 
 fn bound(path: &Path) -> Bound {
     Bound::open(&Arc::from(path)).unwrap()
-}
-
-fn names(path: &Path) -> BTreeSet<String> {
-    let entries = fs::read_dir(path).unwrap();
-    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 fn read(folder: &Folder, key: &str) -> Result<String, Error> {
@@ -80,7 +63,7 @@ fn a_file_system_without_exclusive_renaming_is_served_by_links() {
     let second = write(b"second").link("key").unwrap_err();
     assert_eq!(second.kind(), io::ErrorKind::AlreadyExists);
     assert_eq!(fs::read(folder.path().join("key")).unwrap(), b"first");
-    assert_eq!(names(folder.path()).len(), 1, "no unfinished file is left");
+    assert_eq!(entries(folder.path()).len(), 1, "no unfinished file is left");
 
     for errno in [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP] {
         let keys = open(folder.path());
@@ -113,7 +96,7 @@ fn a_renaming_does_not_replace() {
     publish(b"first").unwrap();
     assert_eq!(publish(b"second").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     assert_eq!(fs::read(folder.path().join("key")).unwrap(), b"first");
-    assert_eq!(names(folder.path()).len(), 1);
+    assert_eq!(entries(folder.path()).len(), 1);
 }
 
 #[test]
@@ -241,14 +224,14 @@ fn without_its_folder_a_store_is_away_until_it_is_back() {
         assert_eq!(page.names, ["key"].into_iter().collect());
     };
     is_back();
-    let before = names(&path);
+    let before = entries(&path);
     fs::rename(&path, &away).unwrap();
     assert!(trouble(&keys).starts_with("No such file or directory"), "{}", trouble(&keys));
 
     let other = "another folder is in its place; mount the folder again";
     fs::create_dir(&path).unwrap();
     assert!(trouble(&keys).starts_with(other), "{}", trouble(&keys));
-    assert_eq!(names(&path), BTreeSet::new(), "nothing is made in an empty mount point");
+    assert_eq!(entries(&path), BTreeSet::new(), "nothing is made in an empty mount point");
     // Nor in the folder of another server.
     let second = open(&path);
     assert!(trouble(&keys).starts_with(other), "{}", trouble(&keys));
@@ -268,7 +251,7 @@ fn without_its_folder_a_store_is_away_until_it_is_back() {
         fs::copy(away.join(name), path.join(name)).unwrap();
     }
     assert!(trouble(&keys).starts_with("a copy of it is in its place"), "{}", trouble(&keys));
-    assert_eq!(names(&path), before);
+    assert_eq!(entries(&path), before);
     fs::remove_dir_all(&path).unwrap();
 
     // By another way, and by its own.
@@ -277,7 +260,7 @@ fn without_its_folder_a_store_is_away_until_it_is_back() {
     fs::remove_file(&path).unwrap();
     fs::rename(&away, &path).unwrap();
     is_back();
-    assert_eq!(names(&path), before);
+    assert_eq!(entries(&path), before);
 }
 
 #[test]
@@ -371,7 +354,7 @@ fn a_folder_of_the_reference_gets_a_marker_and_keeps_its_keys() {
     let untouched = Demands { untouched: true, ..Demands::default() };
     let opened = try_open(path, &untouched).unwrap();
     assert!(opened.marked.is_none() && !opened.is_empty && opened.folder.id().is_none());
-    assert_eq!(names(path), ["key".to_owned()].into());
+    assert_eq!(entries(path), ["key".to_owned()].into());
 
     let opened = try_open(path, &Demands::default()).unwrap();
     assert!(opened.marked.unwrap().is_ok() && !opened.is_empty && !opened.is_new);
@@ -391,7 +374,7 @@ fn of_many_servers_one_writes_the_marker() {
         servers.into_iter().map(|server| server.join().unwrap()).collect()
     });
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-    assert_eq!(names(path), [MARKER.to_owned()].into(), "no unfinished file is left");
+    assert_eq!(entries(path), [MARKER.to_owned()].into(), "no unfinished file is left");
 }
 
 #[test]
@@ -452,7 +435,7 @@ fn the_id_of_the_configuration_is_demanded() {
     let said = refusal(&path, &demands);
     let what_to_do = format!("keystore.fs.id demands the ID {id}; mount or restore the folder");
     assert!(said.starts_with("it has no marker") && said.contains(&what_to_do), "{said}");
-    assert_eq!(names(&path), BTreeSet::new());
+    assert_eq!(entries(&path), BTreeSet::new());
     let other = open(&path).id().unwrap();
     let said = refusal(&path, &demands);
     assert!(said.starts_with(&format!("it has the ID {other}, and {what_to_do}")), "{said}");
@@ -477,7 +460,7 @@ fn a_folder_that_was_opened_before_must_be_the_same_or_a_copy() {
     fs::create_dir(&path).unwrap();
     let other = "another folder is there than the one that this server has opened before";
     assert!(refusal(&path, &demands).starts_with(other));
-    assert_eq!(names(&path), BTreeSet::new());
+    assert_eq!(entries(&path), BTreeSet::new());
     drop(open(&path));
     assert!(refusal(&path, &demands).starts_with(other));
     fs::copy(away.join(MARKER), path.join(MARKER)).unwrap();

@@ -70,7 +70,7 @@ fn is_told(errno: Errno, error: &Error, path: &Path, what: &str) {
 
 /// After a fault all keys are whole, the one that nobody touched is there, and the store works.
 fn assert_sound(keys: &Folder, what: &str) {
-    for name in names(keys.path()) {
+    for name in entries(keys.path()) {
         let text = fs::read_to_string(keys.path().join(&name)).unwrap();
         if !name.starts_with('.') {
             assert_eq!(text, TEXT, "{name}: {what}");
@@ -83,7 +83,7 @@ fn assert_sound(keys: &Folder, what: &str) {
 }
 
 fn unfinished(keys: &Folder) -> usize {
-    names(keys.path()).iter().filter(|name| name.starts_with(".new-")).count()
+    entries(keys.path()).iter().filter(|name| name.starts_with(".new-")).count()
 }
 
 #[test]
