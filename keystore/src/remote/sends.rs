@@ -28,7 +28,7 @@ pub(super) const MAX_LINGERING: usize = 128;
 /// The requests of one change. The change stays in the line of its key until this is dropped: each
 /// request that may still be carried out keeps it.
 pub(crate) struct Sends {
-    _unsettled: Option<Unsettled>,
+    unsettled: Option<Unsettled>,
     counts: Mutex<Counts>,
     /// Whether a request was answered by success after its time limit.
     is_done: AtomicBool,
@@ -55,7 +55,7 @@ impl Sends {
     /// The requests of the change that is being performed.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            _unsettled: Unsettled::current(),
+            unsettled: Unsettled::current(),
             counts: Mutex::default(),
             is_done: AtomicBool::new(false),
             found: Semaphore::new(0),
@@ -65,7 +65,7 @@ impl Sends {
 
     /// Declares that no request overwrites a key.
     pub(crate) fn overwrite_nothing(&self) {
-        if let Some(unsettled) = &self._unsettled {
+        if let Some(unsettled) = &self.unsettled {
             unsettled.overwrites_nothing();
         }
     }

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kes_api::KeyName;
@@ -75,7 +76,7 @@ pub struct Unsettled(Arc<PendingChange>);
 
 struct PendingChange {
     change: Change,
-    may_overwrite: Mutex<bool>,
+    may_overwrite: AtomicBool,
     place: Place,
 }
 
@@ -166,7 +167,7 @@ impl Turn {
             }
             Change::Delete => pending.deletes += 1,
         });
-        let may_overwrite = Mutex::new(change == Change::Create);
+        let may_overwrite = AtomicBool::new(change == Change::Create);
         let unsettled = Unsettled(Arc::new(PendingChange { change, may_overwrite, place }));
         Self { _guard: guard, unsettled }
     }
@@ -193,7 +194,7 @@ impl Unsettled {
 
 impl PendingChange {
     fn end_overwriting(&self) {
-        if std::mem::take(&mut *self.may_overwrite.lock()) {
+        if self.may_overwrite.swap(false, Ordering::Relaxed) {
             self.place.line.pending.send_modify(|pending| pending.overwriting -= 1);
         }
     }
