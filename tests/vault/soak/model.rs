@@ -30,8 +30,9 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// A name that nobody has used.
     pub(super) fn new(name: String) -> Self {
-        Self { name, state: State::MayCome, made: Vec::new(), lost: Vec::new() }
+        Self { name, state: State::Absent, made: Vec::new(), lost: Vec::new() }
     }
 
     /// The key that was there is gone for good.

@@ -168,7 +168,6 @@ impl Worker {
         let count = self.model.keys.len();
         if count < KEYS {
             self.model.keys.push(Key::new(format!("w{}-{count}", self.number)));
-            self.model.keys[count].state = State::Absent;
             self.create(count).await;
         }
     }
