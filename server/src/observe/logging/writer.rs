@@ -158,6 +158,10 @@ async fn write(
     loop {
         change = change.or_else(|| changes.try_recv());
         line = line.or_else(|| lines.try_recv());
+        if line.is_some() {
+            // A change that was queued before this line may have come after the look above.
+            change = change.or_else(|| changes.try_recv());
+        }
         // No entry of an empty queue will tell them.
         if change.is_none() {
             target.gap.add(Kind::Change, changes.left_out_at_end(), TOO_SLOW);
@@ -178,11 +182,15 @@ async fn write(
                 (Kind::Other, first)
             }
             (Some(first), None) => (Kind::Change, first),
-            (None, None) => tokio::select! {
-                Some(queued) = changes.recv() => (Kind::Change, queued),
-                Some(queued) = lines.recv() => (Kind::Other, queued),
-                else => return,
-            },
+            (None, None) => {
+                // The other queue may have an earlier one by now: both are looked at again.
+                tokio::select! {
+                    Some(queued) = changes.recv() => change = Some(queued),
+                    Some(queued) = lines.recv() => line = Some(queued),
+                    else => return,
+                }
+                continue;
+            }
         };
         let Queued { item: Entry { item, .. }, left_out, .. } = queued;
         target.gap.add(kind, left_out, TOO_SLOW);

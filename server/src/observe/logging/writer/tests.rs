@@ -109,6 +109,33 @@ async fn no_other_line_takes_the_room_of_changes_and_all_are_written_in_order() 
     );
 }
 
+/// What one thread says is written in the order in which it says it, whatever the queues hold at
+/// the moment at which the writer looks.
+#[tokio::test]
+async fn a_line_is_not_written_before_a_change_that_came_before_it() {
+    const ENTRIES: usize = 10_000;
+    let world = World::new(Limits { lines: ENTRIES, bytes: usize::MAX });
+    let World { lines, changes, receivers: (change_items, line_items), metrics, entries } = world;
+    let teller = thread::spawn(move || {
+        for number in 0..ENTRIES {
+            let order = entries.fetch_add(1, Ordering::Relaxed);
+            let entry = Entry { order, item: Item::Line(format!("{number}\n")) };
+            let queue = if number % 2 == 0 { &changes } else { &lines };
+            assert!(queue.send(entry, 0).is_ok());
+            // Gives the writer the time to wait for more.
+            if number % 5 == 0 {
+                thread::yield_now();
+            }
+        }
+    });
+    let mut disk = Disk { room: usize::MAX, ..Disk::default() };
+    let target = Target::new(disk.by_ref(), Gap::new(Arc::default(), false));
+    write(change_items, line_items, target, &Losses::new("a disk", &metrics)).await;
+    teller.join().unwrap();
+    let written = String::from_utf8(disk.bytes).unwrap();
+    assert!(written.lines().eq((0..ENTRIES).map(|number| number.to_string())));
+}
+
 #[tokio::test]
 async fn the_log_says_where_lines_are_missing_and_why() {
     let mut world = World::new(Limits { lines: 3, bytes: 100 });
