@@ -22,7 +22,10 @@ fn paths(route: &Route, resource: &str) -> Vec<String> {
         Operation::ListKeys | Operation::ListPolicies | Operation::ListIdentities => {
             spellings.extend(resource.split('*').next().map(str::to_owned));
         }
-        Operation::DescribeIdentity => spellings.push(resource.to_lowercase()),
+        // Another text is no identity, and has no other spelling.
+        Operation::DescribeIdentity if resource.parse::<Identity>().is_ok() => {
+            spellings.push(resource.to_lowercase());
+        }
         _ => {}
     }
     let routes = operations.into_iter().map(|operation| operation.route().path);
