@@ -10,7 +10,7 @@ pub use request::{
     bulk_decrypt_from_json,
 };
 pub use response::{
-    Api, DescribeIdentity, DescribeKey, DescribePolicy, ErrorBody, IdentityPage, NamePage,
+    Api, DescribeIdentity, DescribeKey, DescribePolicy, ErrorBody, IdentityPage, Limits, NamePage,
     PolicyPatterns, ReadPolicy, SelfDescribe, SelfPolicy, Status, Version, ciphertext_json,
     generate_json, hmac_json, plaintext_json, plaintexts_json,
 };

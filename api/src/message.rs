@@ -54,6 +54,12 @@ pub const TIMEOUT: Message = message(503, "request timed out");
 pub const TOO_MANY_STREAMS: Message = message(429, "too many clients follow the log");
 /// The bodies of one caller, or of all of them, take as much memory as the server gives them.
 pub const TOO_MANY_BODIES: Message = message(429, "too many request bodies at a time");
+/// The caller's limit of requests a second is reached.
+pub const TOO_MANY_REQUESTS_PER_SECOND: Message = message(429, "too many requests per second");
+/// The caller's limit of requests at one time is reached.
+pub const TOO_MANY_REQUESTS_AT_ONCE: Message = message(429, "too many requests at a time");
+/// The caller's limit of calls to the key store a second is reached.
+pub const TOO_MANY_STORE_CALLS: Message = message(429, "too many key store calls per second");
 /// The client went away before it was answered. Only the audit log has this; the status is
 /// nginx's.
 pub const CLIENT_GONE: Message = message(499, "client closed the connection");

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::str::FromStr as _;
 
 use anyhow::{Context as _, Result, bail};
-use kes_api::body::{DescribeIdentity, PolicyPatterns, SelfDescribe, SelfPolicy};
+use kes_api::body::{DescribeIdentity, Limits, PolicyPatterns, SelfDescribe, SelfPolicy};
 use kes_api::certificate::Certificate;
 use kes_api::{Identity, Timestamp};
 use kes_client::{ApiKey, InvalidApiKey};
@@ -54,6 +54,8 @@ struct Info {
     allow: Option<PolicyPatterns>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deny: Option<PolicyPatterns>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Limits>,
 }
 
 impl Info {
@@ -66,6 +68,7 @@ impl Info {
             created_by: answer.created_by,
             allow: None,
             deny: None,
+            limits: answer.limits,
         }
     }
 
@@ -90,6 +93,7 @@ impl Info {
             created_by: answer.created_by,
             allow,
             deny,
+            limits: answer.limits,
         }
     }
 
@@ -101,6 +105,7 @@ impl Info {
         rows.extend(self.created_by.clone().map(|by| ("Created By", by)));
         rows.extend(self.allow.as_ref().map(|allow| ("Allow", policy::patterns(allow))));
         rows.extend(self.deny.as_ref().map(|deny| ("Deny", policy::patterns(deny))));
+        rows.extend(self.limits.as_ref().map(|limits| ("Limits", policy::limits(limits))));
         rows
     }
 }

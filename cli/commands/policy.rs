@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
-use kes_api::body::{PolicyPatterns, ReadPolicy};
+use kes_api::body::{Limits, PolicyPatterns, ReadPolicy};
 
 use super::connect::client;
 use super::explain::Subject::Policy;
@@ -54,13 +54,12 @@ async fn show(NamedPolicy { name, connect, format }: NamedPolicy) -> Result<()> 
     if format.json || !output.is_terminal() {
         return output.json(&ReadPolicy { name: String::new(), ..policy });
     }
-    output.table(&[
-        ("Name", name),
-        ("Allow", patterns(&policy.allow)),
-        ("Deny", patterns(&policy.deny)),
-        ("Date", policy.created_at.to_table()),
-        ("Created by", policy.created_by),
-    ])
+    let mut rows =
+        vec![("Name", name), ("Allow", patterns(&policy.allow)), ("Deny", patterns(&policy.deny))];
+    rows.extend(policy.limits.map(|policy| ("Limits", limits(&policy))));
+    rows.push(("Date", policy.created_at.to_table()));
+    rows.push(("Created by", policy.created_by));
+    output.table(&rows)
 }
 
 fn given(name: Option<String>, command: &str) -> Result<String> {
@@ -76,4 +75,14 @@ pub(super) fn patterns(patterns: &PolicyPatterns) -> String {
         let _ = writeln!(text, "{pattern}");
         text
     })
+}
+
+/// A limit a line.
+pub(super) fn limits(limits: &Limits) -> String {
+    let rows = [
+        (limits.requests_per_second, "requests per second"),
+        (limits.requests_at_once, "requests at once"),
+        (limits.store_calls_per_second, "key store calls per second"),
+    ];
+    rows.into_iter().filter_map(|(most, what)| Some(format!("{} {what}\n", most?))).collect()
 }

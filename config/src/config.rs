@@ -16,7 +16,7 @@ pub struct Config {
     pub admin: Option<Identity>,
     /// `tls`
     pub tls: Tls,
-    /// `policy`, the admin, and the APIs that skip authentication.
+    /// `policy` and `limits`, the admin, and the APIs that skip authentication.
     pub policies: Policies,
     /// `cache.expiry`
     pub cache: Cache,

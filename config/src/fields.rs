@@ -17,6 +17,16 @@ const FIELDS: &[&str] = &[
     "policy.*.allow",
     "policy.*.deny",
     "policy.*.identities",
+    "policy.*.limits.requests_per_second",
+    "policy.*.limits.requests_at_once",
+    "policy.*.limits.store_calls_per_second",
+    "policy.*.limits.overrides.*.identities",
+    "policy.*.limits.overrides.*.requests_per_second",
+    "policy.*.limits.overrides.*.requests_at_once",
+    "policy.*.limits.overrides.*.store_calls_per_second",
+    "limits.requests_per_second",
+    "limits.requests_at_once",
+    "limits.store_calls_per_second",
     "cache.expiry.any",
     "cache.expiry.unused",
     "cache.expiry.offline",
@@ -279,6 +289,6 @@ mod tests {
             assert!(!below(section).is_empty() && !below(section).contains(name), "{section}");
         }
         assert_eq!(below("tls.proxy"), ["identities", "header"]);
-        assert_eq!(below("policy.*"), ["allow", "deny", "identities"]);
+        assert_eq!(below("policy.*"), ["allow", "deny", "identities", "limits"]);
     }
 }

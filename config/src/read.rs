@@ -7,6 +7,9 @@ mod identity;
 /// `keystore`
 mod keystore;
 
+/// `limits`
+mod limits;
+
 /// `policy`
 mod policy;
 
@@ -61,6 +64,7 @@ fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
     let admin = identity::admin(&file.take("admin"), &mut roles);
     let tls = tls::read(&file.take("tls"), &mut roles);
     let policies = policy::read(&file.take("policy"), &mut roles);
+    let limits = limits::general(&file.take("limits"));
 
     let cache = server::cache(&file.take("cache"));
     let api = server::api(&file.take("api"));
@@ -73,8 +77,10 @@ fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
 
     version?;
     let admin = admin?;
+    let policy::Section { policies, own_limits } = policies?;
     let policies =
-        Policies::new(admin, policies?).map_err(|conflict| place.mistake(conflict.to_string()))?;
+        Policies::new(admin, policies).map_err(|conflict| place.mistake(conflict.to_string()))?;
+    let policies = policies.limiting(limits?, own_limits);
     let api = api?;
     let operations = ROUTES.iter().map(|route| route.operation);
     let policies = policies.exempting(operations.filter(|operation| api.of(*operation).skip_auth));

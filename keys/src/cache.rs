@@ -19,6 +19,7 @@ use kes_api::KeyName;
 use kes_crypto::Key;
 use kes_keystore::wrap::Order;
 use kes_keystore::{Error, KeyStore, Record};
+use kes_policy::StorePlace;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -136,9 +137,9 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         &self.order
     }
 
-    /// A key that is in memory.
+    /// A key that is in memory. The request counts as a hit or a miss.
     pub(crate) fn lookup(&self, name: &KeyName) -> Option<Arc<Entry>> {
-        let entry = self.shard(name).read().get(name).map(Arc::clone);
+        let entry = self.get(name);
         match &entry {
             Some(entry) => {
                 entry.mark_used();
@@ -149,9 +150,24 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         entry
     }
 
+    /// A key that is in memory.
+    pub(crate) fn get(&self, name: &KeyName) -> Option<Arc<Entry>> {
+        self.shard(name).read().get(name).map(Arc::clone)
+    }
+
+    /// Whether reading a key calls the key store now: the name is not known to be missing, and
+    /// nobody else is reading it.
+    pub(crate) fn would_call_store(&self, name: &KeyName) -> bool {
+        !self.negative.contains(name, self.clock.now()) && !self.reads.is_in_flight(name)
+    }
+
     /// Reads a key from the key store into memory. Callers of the same key share one read, which
-    /// goes on when the caller that started it goes away.
-    pub(crate) async fn read(self: &Arc<Self>, name: KeyName) -> ReadResult {
+    /// goes on when the caller that started it goes away, and keeps the `place` of that caller.
+    pub(crate) async fn read(
+        self: &Arc<Self>,
+        name: KeyName,
+        place: Option<StorePlace>,
+    ) -> ReadResult {
         if self.negative.contains(&name, self.clock.now()) {
             return Err(Error::NotFound { name });
         }
@@ -159,7 +175,10 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
             Role::Follower(follower) => follower,
             Role::Leader(leader, follower) => {
                 let cache = Arc::clone(self);
-                tokio::spawn(async move { cache.perform(leader).await });
+                tokio::spawn(async move {
+                    let _place = place;
+                    cache.perform(leader).await;
+                });
                 follower
             }
         };

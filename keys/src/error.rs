@@ -1,5 +1,5 @@
 use kes_keystore::StoreOperation;
-use kes_policy::WrongPermit;
+use kes_policy::{StoreLimited, WrongPermit};
 
 /// Why an operation on keys failed. The texts are for the log; none of them holds a secret.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,10 @@ pub enum Error {
         /// Why it did not.
         source: kes_keystore::Error,
     },
+
+    /// The caller makes more calls to the key store than it may. Nothing was done.
+    #[error(transparent)]
+    StoreLimited(#[from] StoreLimited),
 
     /// A bug: the task that changes the key store panicked.
     #[error("the operation panicked")]

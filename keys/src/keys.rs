@@ -5,7 +5,7 @@ use kes_api::{Identity, KeyName, ListPattern, Operation, Timestamp};
 use kes_crypto::{Cipher, Key, Plaintext, Secret};
 use kes_keystore::wrap::Change;
 use kes_keystore::{KeyStore, Limit, Logins, Page, Record, State, StoreOperation};
-use kes_policy::{Permit, StartupPermit};
+use kes_policy::{Permit, StartupPermit, StorePlace};
 use zeroize::Zeroizing;
 
 use crate::cache::{Cache, Entry, Expiry, refresh};
@@ -17,7 +17,9 @@ const OPEN_AT_ONCE: usize = 32;
 
 /// The keys of a server: a key store behind a cache. Every operation takes a [`Permit`], so that
 /// none compiles without a decision, and checks that the permit is for that operation on that key:
-/// with another one it does nothing and fails with [`Error::WrongPermit`].
+/// with another one it does nothing and fails with [`Error::WrongPermit`]. An operation that calls
+/// the key store passes the gate of its permit first, and fails with [`Error::StoreLimited`] if
+/// that does not let it through; one whose key is in memory does not.
 ///
 /// `S` is the key store, `O` counts what happens, and `C` tells the time.
 pub struct Keys<S, O, C = SystemClock> {
@@ -72,7 +74,8 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         begin: impl FnOnce() -> E,
     ) -> Result<(), Error> {
         permit.check(Operation::CreateKey, &name)?;
-        self.store(name, Key::generate(), created_by(permit.identity()), begin).await
+        let place = permit.enter_store().await?;
+        self.store(name, Key::generate(), created_by(permit.identity()), place, begin).await
     }
 
     /// Creates a key that the configuration lists, in the name of its author.
@@ -84,7 +87,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         permit: &StartupPermit,
         begin: impl FnOnce() -> E,
     ) -> Result<(), Error> {
-        self.store(*permit.name(), Key::generate(), created_by(permit.author()), begin).await
+        self.store(*permit.name(), Key::generate(), created_by(permit.author()), None, begin).await
     }
 
     /// Stores a key that the caller brings; it gets a fresh HMAC key.
@@ -107,7 +110,8 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
             return Err(Error::KeySize { cipher: cipher.to_owned() });
         };
         let created_by = created_by(permit.identity());
-        self.store(name, Key::import(known, secret), created_by, begin).await
+        let place = permit.enter_store().await?;
+        self.store(name, Key::import(known, secret), created_by, place, begin).await
     }
 
     /// Describes a key. A cached key is described from memory, and this counts as a use: MinIO
@@ -117,7 +121,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     /// [`Error::Store`]
     pub async fn describe(&self, permit: &Permit<'_>, name: KeyName) -> Result<Description, Error> {
         permit.check(Operation::DescribeKey, &name)?;
-        let entry = self.key(name).await?;
+        let entry = self.key(permit, &name).await?;
         let Record { key, created_at, created_by } = entry.record();
         let created_by = created_by.clone();
         Ok(Description { cipher: key.cipher(), created_at: *created_at, created_by })
@@ -134,8 +138,10 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         begin: impl FnOnce() -> E,
     ) -> Result<(), Error> {
         permit.check(Operation::DeleteKey, &name)?;
+        let place = permit.enter_store().await?;
         let cache = Arc::clone(&self.cache);
         let change = async move {
+            let _place = place;
             // Before the call, so that no request uses the key while it is being deleted, and after
             // it, because a request may have read the key in between.
             cache.remove(&name);
@@ -159,7 +165,9 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         Ok(permit.check_pattern(Operation::ListKeys, pattern)?)
     }
 
-    /// A page of the names that match.
+    /// A page of the names that match. The caller passes the gate of its permit itself
+    /// ([`Permit::enter_store`]), before it takes what others wait for as well, such as one of the
+    /// few places in which pages are made.
     ///
     /// # Errors
     /// [`Error::Store`]
@@ -185,7 +193,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         context: &[u8],
     ) -> Result<DataKey, Error> {
         permit.check(Operation::GenerateKey, &name)?;
-        let (plaintext, ciphertext) = self.key(name).await?.key().data_key(context);
+        let (plaintext, ciphertext) = self.key(permit, &name).await?.key().data_key(context);
         Ok(DataKey { plaintext, ciphertext })
     }
 
@@ -201,7 +209,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         context: &[u8],
     ) -> Result<Vec<u8>, Error> {
         permit.check(Operation::EncryptKey, &name)?;
-        let entry = self.key(name).await?;
+        let entry = self.key(permit, &name).await?;
         let mut body = std::mem::take(&mut *plaintext);
         entry.key().seal_in_place(&mut body, context);
         Ok(body)
@@ -219,7 +227,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         context: &[u8],
     ) -> Result<Plaintext, Error> {
         permit.check(Operation::DecryptKey, &name)?;
-        let entry = self.key(name).await?;
+        let entry = self.key(permit, &name).await?;
         entry.key().open(ciphertext, context).map_err(|_| Error::NotAuthentic)
     }
 
@@ -236,7 +244,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         parts: fn(&R) -> (&[u8], &[u8]),
     ) -> Result<Vec<Plaintext>, Error> {
         permit.check(Operation::BulkDecrypt, &name)?;
-        let entry = self.key(name).await?;
+        let entry = self.key(permit, &name).await?;
         let mut plaintexts = Vec::with_capacity(requests.len());
         for some in requests.chunks(OPEN_AT_ONCE) {
             for (ciphertext, context) in some.iter().map(parts) {
@@ -261,7 +269,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         message: &[u8],
     ) -> Result<[u8; 32], Error> {
         permit.check(Operation::Hmac, &name)?;
-        self.key(name).await?.key().hmac(message).ok_or(Error::NoHmac)
+        self.key(permit, &name).await?.key().hmac(message).ok_or(Error::NoHmac)
     }
 
     /// What is known of the key store's health; costs nothing.
@@ -295,13 +303,25 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     }
 
     /// The key of a name: from memory, or else from the key store.
-    async fn key(&self, name: KeyName) -> Result<Arc<Entry>, Error> {
-        let found = match self.cache.lookup(&name) {
-            Some(entry) => return Ok(entry),
+    async fn key(&self, permit: &Permit<'_>, name: &KeyName) -> Result<Arc<Entry>, Error> {
+        match self.cache.lookup(name) {
+            Some(entry) => Ok(entry),
             // Boxed: the future of a request has room for it, and is moved several times.
-            None => Box::pin(self.cache.read(name)).await,
-        };
-        found.map_err(|source| Error::Store { operation: StoreOperation::Read, source })
+            None => Box::pin(self.read(permit, *name)).await,
+        }
+    }
+
+    async fn read(&self, permit: &Permit<'_>, name: KeyName) -> Result<Arc<Entry>, Error> {
+        let mut place = None;
+        if self.cache.would_call_store(&name) {
+            place = permit.enter_store().await?;
+            // Another request may have read it while this one waited.
+            if let Some(entry) = self.cache.get(&name) {
+                return Ok(entry);
+            }
+        }
+        let read = self.cache.read(name, place).await;
+        read.map_err(|source| Error::Store { operation: StoreOperation::Read, source })
     }
 
     async fn store<E: Ended>(
@@ -309,11 +329,13 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         name: KeyName,
         key: Key,
         created_by: String,
+        place: Option<StorePlace>,
         begin: impl FnOnce() -> E,
     ) -> Result<(), Error> {
         let record = Record { key, created_at: self.clock.date(), created_by };
         let cache = Arc::clone(&self.cache);
         let change = async move {
+            let _place = place;
             let turn = match cache.order().try_turn(&name, Change::Create) {
                 Some(turn) => turn,
                 // A key that exists is not created, whatever waits in the line: a cluster that

@@ -84,6 +84,12 @@ impl<T: Clone> SingleFlight<T> {
         also();
     }
 
+    /// Whether a caller would be a follower now.
+    pub(crate) fn is_in_flight(&self, name: &KeyName) -> bool {
+        let in_flight = self.in_flight.lock();
+        in_flight.get(name).is_some_and(|read| read.result.has_changed().is_ok())
+    }
+
     /// Cancels all reads.
     pub(crate) fn cancel_all(&self) {
         self.in_flight.lock().clear();

@@ -6,6 +6,9 @@
 //! other operations that give the same on the same resource. The result is a [`Permit`] for one operation on one resource,
 //! which all operations on keys require and check, or a [`Denied`], whose text is only for the log:
 //! the client gets the same answer whatever the reason.
+//!
+//! A policy may also state [`Limits`] for each of its identities. The numbers are here; who keeps to
+//! them is the server.
 
 /// What a path is compared with.
 mod pattern;
@@ -25,12 +28,16 @@ mod policies;
 /// The proof that an operation was allowed.
 mod permit;
 
+/// How much one identity may ask for.
+mod limits;
+
 /// Patterns and policies that their author surely did not mean.
 mod lint;
 
 pub use denied::Denied;
+pub use limits::{Limit, LimitSettings, Limits, StoreLimited};
 pub use lint::{Lint, Place, lint};
 pub use pattern::Pattern;
-pub use permit::{Permit, StartupPermit, WrongPermit};
+pub use permit::{Permit, StartupPermit, StoreGate, StorePlace, WrongPermit};
 pub use policies::{Conflict, Policies};
 pub use policy::Policy;

@@ -1,16 +1,37 @@
+use std::fmt;
+use std::pin::Pin;
+
 use kes_api::{Identity, KeyName, ListPattern, Operation};
+
+use crate::StoreLimited;
 
 /// The permission to run one operation on one resource. It is neither `Clone` nor `Copy`, and
 /// [`Policies::permit`](crate::Policies::permit) alone makes one.
 ///
-/// Who acts on a resource checks that the permit is for that: [`Permit::check`].
-#[derive(Debug)]
+/// Who acts on a resource checks that the permit is for that: [`Permit::check`]. Who calls the key
+/// store for it passes the gate first: [`Permit::enter_store`].
 #[must_use]
 pub struct Permit<'a> {
     identity: Option<Identity>,
     operation: Operation,
     resource: &'a str,
+    is_limited: bool,
+    gate: Option<&'a dyn StoreGate>,
 }
+
+/// What stands between permitted requests and the key store: the budgets of calls of those who ask.
+pub trait StoreGate: Send + Sync {
+    /// Waits until the caller may make one more call.
+    fn enter(&self) -> Entering<'_>;
+}
+
+/// The future of [`StoreGate::enter`].
+type Entering<'a> = Pin<Box<dyn Future<Output = Result<StorePlace, StoreLimited>> + Send + 'a>>;
+
+/// The place of a call to the key store in the budget of its caller. It is free again when this is
+/// dropped: whoever makes the call keeps it until the call has ended.
+#[must_use]
+pub struct StorePlace(#[expect(dead_code, reason = "kept until it is dropped")] Box<dyn Send>);
 
 /// The permission to create one key that the configuration lists, in the name of the admin. No
 /// request can get one: [`Policies::with_startup_keys`](crate::Policies::with_startup_keys)
@@ -45,8 +66,31 @@ impl<'a> Permit<'a> {
         identity: Option<Identity>,
         operation: Operation,
         resource: &'a str,
+        is_limited: bool,
     ) -> Self {
-        Self { identity, operation, resource }
+        Self { identity, operation, resource, is_limited, gate: None }
+    }
+
+    /// The same permit, whose calls to the key store pass a gate.
+    pub fn through(self, gate: &'a dyn StoreGate) -> Self {
+        Self { gate: Some(gate), ..self }
+    }
+
+    /// Whether the request counts against the limits of its caller.
+    pub const fn is_limited(&self) -> bool {
+        self.is_limited
+    }
+
+    /// Waits until a call to the key store may be made; without a gate that is at once. The place is
+    /// to be kept until the call has ended.
+    ///
+    /// # Errors
+    /// [`StoreLimited`] if the caller has to wait for longer than its request can.
+    pub async fn enter_store(&self) -> Result<Option<StorePlace>, StoreLimited> {
+        match self.gate {
+            None => Ok(None),
+            Some(gate) => gate.enter().await.map(Some),
+        }
     }
 
     /// Who asked; `None` for a caller without a certificate, which only an operation that needs no
@@ -95,6 +139,23 @@ impl<'a> Permit<'a> {
     }
 }
 
+impl fmt::Debug for Permit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit")
+            .field("identity", &self.identity)
+            .field("operation", &self.operation)
+            .field("resource", &self.resource)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StorePlace {
+    /// A place that is free again when `held` is dropped.
+    pub fn new(held: impl Send + 'static) -> Self {
+        Self(Box::new(held))
+    }
+}
+
 impl StartupPermit {
     pub(crate) const fn new(name: KeyName, author: Option<Identity>) -> Self {
         Self { name, author }
@@ -121,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_permit_is_for_one_operation_on_one_key() {
-        let permit = Permit::new(None, Operation::DecryptKey, "k");
+        let permit = Permit::new(None, Operation::DecryptKey, "k", false);
         assert_eq!(permit.check(Operation::DecryptKey, &name("k")), Ok(()));
         for operation in kes_api::route::ROUTES.map(|route| route.operation) {
             let is_its = operation == Operation::DecryptKey;
@@ -139,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_permit_to_list_is_for_one_pattern_in_any_spelling() {
-        let permit = Permit::new(None, Operation::ListKeys, "k*");
+        let permit = Permit::new(None, Operation::ListKeys, "k*", false);
         let check = |text: &str| {
             permit.check_pattern(Operation::ListKeys, &ListPattern::parse(text).unwrap())
         };

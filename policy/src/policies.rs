@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use kes_api::{Auth, Identity, KeyName, Operation};
 
-use crate::{Denied, Permit, Policy, StartupPermit};
+use crate::limits::is_limited;
+use crate::{Denied, LimitSettings, Limits, Permit, Policy, StartupPermit};
 
 /// The policies of a server. The cost of a decision does not depend on their number.
 #[derive(Debug, Default)]
@@ -12,12 +13,24 @@ pub struct Policies {
     admin: Option<Identity>,
     /// Sorted by name.
     policies: Vec<Policy>,
-    /// Positions in `policies`. The admin is never among them.
-    assigned: HashMap<Identity, usize>,
+    /// The admin is never among them.
+    assigned: HashMap<Identity, Assigned>,
+    /// The limits of those identities that have any.
+    limits: HashMap<Identity, Limits>,
+    /// The limits for all policies.
+    general: LimitSettings,
     /// Sorted; the admin included.
     identities: Vec<Identity>,
     /// Whether an operation needs neither a certificate nor a policy, by [`Operation::index`].
     exempt: [bool; Operation::COUNT],
+}
+
+/// What a policy is for an identity.
+#[derive(Clone, Copy, Debug)]
+struct Assigned {
+    /// Its position in `policies`.
+    policy: usize,
+    is_limited: bool,
 }
 
 /// Why a set of policies is contradictory.
@@ -66,7 +79,8 @@ impl Policies {
             return Err(Conflict::SameName { name: pair[0].0.shared_name() });
         }
 
-        let mut assigned = HashMap::new();
+        let mut assigned: HashMap<_, Assigned> = HashMap::new();
+        let mut limits = HashMap::new();
         for (position, (policy, identities)) in policies.iter().enumerate() {
             for &identity in identities {
                 if Some(identity) == admin {
@@ -74,11 +88,13 @@ impl Policies {
                 }
                 match assigned.entry(identity) {
                     Entry::Vacant(entry) => {
-                        entry.insert(position);
+                        let own = policy.limits().resolve();
+                        limits.extend(own.map(|own| (identity, own)));
+                        entry.insert(Assigned { policy: position, is_limited: own.is_some() });
                     }
-                    Entry::Occupied(entry) if *entry.get() == position => {}
+                    Entry::Occupied(entry) if entry.get().policy == position => {}
                     Entry::Occupied(entry) => {
-                        let first = policies[*entry.get()].0.shared_name();
+                        let first = policies[entry.get().policy].0.shared_name();
                         let second = policy.shared_name();
                         return Err(Conflict::TwoPolicies { identity, first, second });
                     }
@@ -89,7 +105,8 @@ impl Policies {
         let mut identities: Vec<_> = assigned.keys().copied().chain(admin).collect();
         identities.sort_unstable();
         let policies = policies.into_iter().map(|(policy, _)| policy).collect();
-        Ok(Self { admin, policies, assigned, identities, exempt: [false; Operation::COUNT] })
+        let (general, exempt) = (LimitSettings::default(), [false; Operation::COUNT]);
+        Ok(Self { admin, policies, assigned, limits, general, identities, exempt })
     }
 
     /// The policies of a server that has an admin and nobody else.
@@ -104,6 +121,28 @@ impl Policies {
     pub fn exempting(mut self, operations: impl IntoIterator<Item = Operation>) -> Self {
         for operation in operations {
             self.exempt[operation.index()] = true;
+        }
+        self
+    }
+
+    /// The same policies, with limits for the identities of all of them, and others for some of
+    /// these identities. Of a limit that is stated more than once the most specific setting counts:
+    /// the identity's own, then its policy's, then the one for all. The admin has no limits.
+    #[must_use]
+    pub fn limiting(
+        mut self,
+        general: LimitSettings,
+        own: impl IntoIterator<Item = (Identity, LimitSettings)>,
+    ) -> Self {
+        let own: HashMap<_, _> = own.into_iter().collect();
+        self.general = general;
+        self.limits.clear();
+        for (identity, assigned) in &mut self.assigned {
+            let of_policy = self.policies[assigned.policy].limits();
+            let own = own.get(identity).copied().unwrap_or_default();
+            let limits = own.or(of_policy).or(general).resolve();
+            assigned.is_limited = limits.is_some();
+            self.limits.extend(limits.map(|limits| (*identity, limits)));
         }
         self
     }
@@ -133,21 +172,43 @@ impl Policies {
     ) -> Result<Permit<'a>, Denied> {
         let route = operation.route();
         let resource = route.resource(path).ok_or(Denied::OtherPath { operation })?;
+        let mut has_limits = false;
         match route.auth {
             Auth::None => {}
-            Auth::Policy if self.exempt[operation.index()] => {}
+            Auth::Policy if self.exempt[operation.index()] => {
+                // Whoever has limits has them here as well; most servers limit nobody.
+                has_limits = !self.limits.is_empty()
+                    && identity.is_some_and(|identity| self.limits.contains_key(identity));
+            }
             Auth::Certificate => {
                 identity.ok_or(Denied::NoIdentity)?;
             }
             Auth::Policy => {
                 let identity = identity.ok_or(Denied::NoIdentity)?;
                 if !self.is_admin(identity) {
-                    let policy = self.policy_of(identity).ok_or(Denied::UnknownIdentity)?;
-                    policy.check(operation, path, resource)?;
+                    let assigned = self.assigned.get(identity).ok_or(Denied::UnknownIdentity)?;
+                    self.policies[assigned.policy].check(operation, path, resource)?;
+                    has_limits = assigned.is_limited;
                 }
             }
         }
-        Ok(Permit::new(identity.copied(), operation, resource))
+        let is_limited = has_limits && is_limited(operation);
+        Ok(Permit::new(identity.copied(), operation, resource, is_limited))
+    }
+
+    /// The identities that have limits, with these.
+    pub fn limited(&self) -> impl ExactSizeIterator<Item = (&Identity, &Limits)> {
+        self.limits.iter()
+    }
+
+    /// The limits of an identity, if it has any.
+    pub fn limits_of(&self, identity: &Identity) -> Option<&Limits> {
+        self.limits.get(identity)
+    }
+
+    /// The limits of those identities of a policy that have none of their own.
+    pub fn limits_of_policy(&self, policy: &Policy) -> Option<Limits> {
+        policy.limits().or(self.general).resolve()
     }
 
     /// Who may do everything; `None` if nobody may.
@@ -168,7 +229,7 @@ impl Policies {
 
     /// The policy of an identity; the admin has none.
     pub fn policy_of(&self, identity: &Identity) -> Option<&Policy> {
-        self.policies.get(*self.assigned.get(identity)?)
+        self.policies.get(self.assigned.get(identity)?.policy)
     }
 
     /// All policies, sorted by name.
@@ -262,6 +323,54 @@ mod tests {
             assert_eq!(permit(Some(&stranger), operation), unknown, "{operation:?}");
             assert_eq!(permit(Some(&who(0)), operation), Ok(Some(who(0))), "{operation:?}");
         }
+    }
+
+    fn at_most(requests_at_once: u32) -> LimitSettings {
+        let limit = std::num::NonZeroU32::new(requests_at_once).map(crate::Limit::AtMost);
+        LimitSettings { requests_at_once: limit, ..LimitSettings::default() }
+    }
+
+    fn most(policies: &Policies, identity: &Identity) -> Option<u32> {
+        policies.limits_of(identity)?.requests_at_once.map(std::num::NonZeroU32::get)
+    }
+
+    #[test]
+    fn the_most_specific_limit_counts_and_the_admin_has_none() {
+        let limited = Policy::new("a", ["/v1/*"], []).limiting(at_most(20));
+        let policies = || {
+            let list = vec![(limited.clone(), vec![who(1), who(2)]), (minio(), vec![who(3)])];
+            Policies::new(Some(who(0)), list).unwrap()
+        };
+        let all = |policies: &Policies| [0, 1, 2, 3, 4].map(|byte| most(policies, &who(byte)));
+        assert_eq!(all(&policies()), [None, Some(20), Some(20), None, None]);
+        // An identity without a policy has no limits, even if somebody states them.
+        let own = [(who(2), at_most(300)), (who(0), at_most(1)), (who(4), at_most(1))];
+        let policies = policies().limiting(at_most(4), own);
+        assert_eq!(all(&policies), [None, Some(20), Some(300), Some(4), None]);
+        assert_eq!(policies.limited().len(), 3);
+        let of_policy = |name| policies.limits_of_policy(policies.policy(name).unwrap());
+        let of_policy = ["a", "minio"].map(|name| of_policy(name).unwrap().requests_at_once);
+        assert_eq!(of_policy.map(|limit| limit.unwrap().get()), [20, 4]);
+    }
+
+    #[test]
+    fn a_permit_tells_whether_its_request_counts() {
+        let policy = Policy::new("a", ["/v1/*"], []).limiting(at_most(1));
+        let list = vec![(policy, vec![who(1)]), (minio(), vec![who(2)])];
+        let policies = Policies::new(Some(who(0)), list).unwrap();
+        let is_limited = |policies: &Policies, byte, operation, path| {
+            policies.permit(Some(&who(byte)), operation, path).unwrap().is_limited()
+        };
+        let decrypt = |policies: &Policies, byte| {
+            is_limited(policies, byte, Operation::DecryptKey, "/v1/key/decrypt/k")
+        };
+        assert_eq!([0, 1, 2].map(|byte| decrypt(&policies, byte)), [false, true, false]);
+        assert!(!is_limited(&policies, 1, Operation::Status, "/v1/status"));
+        // Also where no policy is asked.
+        let policies = policies.exempting([Operation::DecryptKey]);
+        assert_eq!([0, 1, 2, 3].map(|byte| decrypt(&policies, byte)), [false, true, false, false]);
+        let nobody = policies.permit(None, Operation::DecryptKey, "/v1/key/decrypt/k").unwrap();
+        assert!(!nobody.is_limited());
     }
 
     #[test]

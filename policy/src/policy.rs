@@ -3,7 +3,7 @@ use std::sync::Arc;
 use kes_api::Operation;
 
 use crate::power::{others, with_canonical};
-use crate::{Denied, Pattern};
+use crate::{Denied, LimitSettings, Pattern};
 
 /// A named set of patterns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,7 @@ pub struct Policy {
     name: Arc<str>,
     allow: Vec<Pattern>,
     deny: Vec<Pattern>,
+    limits: LimitSettings,
 }
 
 impl Policy {
@@ -25,7 +26,14 @@ impl Policy {
             name: name.into(),
             allow: allow.into_iter().map(Pattern::allow).collect(),
             deny: deny.into_iter().map(Pattern::deny).collect(),
+            limits: LimitSettings::default(),
         }
+    }
+
+    /// The same policy, with limits for each of its identities.
+    #[must_use]
+    pub fn limiting(self, limits: LimitSettings) -> Self {
+        Self { limits, ..self }
     }
 
     /// What the policy is called.
@@ -41,6 +49,11 @@ impl Policy {
     /// The deny patterns as they were written, in that order.
     pub fn deny(&self) -> impl ExactSizeIterator<Item = &str> {
         self.deny.iter().map(Pattern::as_str)
+    }
+
+    /// The limits that the policy states for each of its identities.
+    pub const fn limits(&self) -> LimitSettings {
+        self.limits
     }
 
     /// Allows an operation on a resource if at least one allow pattern matches the path, and no deny

@@ -3,7 +3,8 @@
 //!
 //! 1. count it,
 //! 2. find its route (`router`), or answer 404, 307 or 400,
-//! 3. admit it (`admit`) and run its operation (`handlers`) within the route's time limit,
+//! 3. admit it (`admit`), let it wait for its turn if its identity has limits (`limits`), and run
+//!    its operation (`handlers`), within the route's time limit,
 //! 4. turn an error into the contract's answer and a line of the error log (`error`, `record`),
 //! 5. audit it and count the answer; a change of a key is audited by the task that performs it
 //!    (`change`),
@@ -14,6 +15,7 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -55,6 +57,9 @@ mod admit;
 /// How much memory requests may hold.
 pub(crate) mod budget;
 
+/// How many requests an identity may have.
+pub(crate) mod limits;
+
 /// The operations of the APIs.
 mod handlers;
 
@@ -89,6 +94,8 @@ pub(crate) struct ApiService {
     /// Replaced by a reload; a request loads it once.
     pub(crate) generation: ArcSwap<Generation>,
     pub(crate) budgets: Budgets,
+    /// How many requests wait for a limit of their identity.
+    pub(crate) limited_waiting: AtomicUsize,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) logs: Arc<Logs>,
     /// Held for reading by each change of a key until it is recorded.

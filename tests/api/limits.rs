@@ -14,6 +14,9 @@ mod slow;
 /// Clients that no policy names.
 mod strangers;
 
+/// Identities with limits of their own.
+mod tenants;
+
 /// Memory for bodies that arrive and for answers that are not taken.
 mod budget;
 

@@ -56,9 +56,10 @@ const OWN: [(&str, Kind); 17] = [
 ];
 
 /// Ours with a series for each API, call, or result.
-const LABELLED: [(&str, Kind); 4] = [
+const LABELLED: [(&str, Kind); 5] = [
     ("kes_api_response_time", Kind::Histogram),
     ("kes_config_reloads", Kind::Counter),
+    ("kes_http_limited_requests", Kind::Counter),
     ("kes_keystore_errors", Kind::Counter),
     ("kes_keystore_response_time", Kind::Histogram),
 ];

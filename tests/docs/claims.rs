@@ -21,7 +21,16 @@ const VAULT: &str = "docs/vault.md";
 
 const BUDGETS: &str = "Budgets { reads: 1024, changes: 1024, listings: 4 }";
 
-const LIMITS: [Limits; 8] = [
+const LIMITS: [Limits; 9] = [
+    Limits {
+        document: "docs/limits.md",
+        crate_folder: "server",
+        limits: &[
+            ("waits for its turn, up to 1 s", "WAIT", "Duration::from_secs(1)"),
+            ("Up to 64 requests wait", "WAITING_OF_IDENTITY", "64"),
+            ("and 256 in all", "WAITING", "256"),
+        ],
+    },
     Limits {
         document: "SECURITY.md",
         crate_folder: "server",

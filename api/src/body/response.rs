@@ -102,6 +102,21 @@ pub struct DescribePolicy {
 /// Patterns of a policy, as an object with empty objects for values.
 pub type PolicyPatterns = BTreeMap<String, serde_json::Map<String, serde_json::Value>>;
 
+/// How much one identity may ask for; a limit that is absent does not exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Requests a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<u32>,
+    /// Requests at one time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_at_once: Option<u32>,
+    /// Calls to the key store a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store_calls_per_second: Option<u32>,
+}
+
 /// The answer of a policy read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields are the contract's")]
@@ -112,6 +127,9 @@ pub struct ReadPolicy {
     pub allow: PolicyPatterns,
     #[serde(default)]
     pub deny: PolicyPatterns,
+    /// Of each identity of the policy that has none of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     pub created_at: Timestamp,
     #[serde(default)]
     pub created_by: String,
@@ -125,6 +143,8 @@ pub struct DescribeIdentity {
     pub admin: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     pub created_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<String>,
@@ -151,6 +171,8 @@ pub struct SelfDescribe {
     pub allow: Option<PolicyPatterns>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deny: Option<PolicyPatterns>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// Parsed from other servers, never sent: see above.
     #[serde(default, skip_serializing)]
     pub policy: Option<SelfPolicy>,

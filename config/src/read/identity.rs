@@ -32,11 +32,24 @@ pub(super) fn admin(
     Ok(Some(identity))
 }
 
-/// The identities of a list. Items that are not identities match nobody and are ignored.
+/// The identities of a list, each with the same role.
 pub(super) fn list(
     value: &Value<'_>,
     roles: &mut Roles,
     role: &str,
+) -> Result<Vec<Identity>, AlreadyReported> {
+    each(value, |identity, text| {
+        roles.assign(identity, text, role.to_owned())?;
+        exposure::warn_of_published(identity, text);
+        Ok(())
+    })
+}
+
+/// The identities of a list that `take` accepts. Items that are not identities match nobody and are
+/// ignored.
+pub(super) fn each(
+    value: &Value<'_>,
+    mut take: impl FnMut(Identity, &Text<'_>) -> Result<(), AlreadyReported>,
 ) -> Result<Vec<Identity>, AlreadyReported> {
     let mut identities = Vec::new();
     let mut result = Ok(());
@@ -53,11 +66,8 @@ pub(super) fn list(
             }
         };
         match text.as_str().parse() {
-            Ok(identity) => match roles.assign(identity, &text, role.to_owned()) {
-                Ok(()) => {
-                    exposure::warn_of_published(identity, &text);
-                    identities.push(identity);
-                }
+            Ok(identity) => match take(identity, &text) {
+                Ok(()) => identities.push(identity),
                 Err(noted) => result = Err(noted),
             },
             Err(_) => item.warn(format!("{}; ignored", not_an_identity(&text))),

@@ -2,15 +2,21 @@ use kes_api::{Identity, PolicyName};
 use kes_policy::{Place, Policy};
 
 use super::identity::{self, Roles};
+use super::limits::{self, OfIdentities};
 use crate::fields;
 use crate::value::{AlreadyReported, Text, Value};
 
-/// The policies in the order of the file, each with its identities.
-pub(super) fn read(
-    value: &Value<'_>,
-    roles: &mut Roles,
-) -> Result<Vec<(Policy, Vec<Identity>)>, AlreadyReported> {
-    let mut policies = Vec::new();
+/// The section `policy`.
+#[derive(Default)]
+pub(super) struct Section {
+    /// The policies in the order of the file, each with its identities.
+    pub(super) policies: Vec<(Policy, Vec<Identity>)>,
+    /// The limits of those identities that have their own.
+    pub(super) own_limits: OfIdentities,
+}
+
+pub(super) fn read(value: &Value<'_>, roles: &mut Roles) -> Result<Section, AlreadyReported> {
+    let mut all = Section::default();
     let mut result = Ok(());
     for (name, value) in value.entries("a map with the policies by name")? {
         value.pause(); // a policy of many patterns is a step of its own
@@ -20,29 +26,37 @@ pub(super) fn read(
             result = Err(value.mistake(format!("'{name}' {text}")));
             continue;
         }
-        match policy(name, &value, roles) {
-            Ok(policy) => policies.push(policy),
-            Err(noted) => result = Err(noted),
+        if let Err(noted) = policy(name, &value, roles, &mut all) {
+            result = Err(noted);
         }
     }
-    result.map(|()| policies)
+    result.map(|()| all)
 }
 
 fn policy(
     name: &str,
     value: &Value<'_>,
     roles: &mut Roles,
-) -> Result<(Policy, Vec<Identity>), AlreadyReported> {
+    all: &mut Section,
+) -> Result<(), AlreadyReported> {
     let mut section = value.section("policy.*")?;
     let allow = patterns(&section.take("allow"));
     let deny = patterns(&section.take("deny"));
     let role = format!("in policy '{}'", name.escape_debug());
     let identities = identity::list(&section.take("identities"), roles, &role);
+    let limits = section.take("limits");
+    // Without the identities nothing can be said of those that have limits of their own.
+    let limits = match &identities {
+        Ok(identities) => limits::of_policy(&limits, identities),
+        Err(noted) => Err(*noted),
+    };
     section.end();
 
     let (allow, deny, identities) = (allow?, deny?, identities?);
+    let (limits, own_limits) = limits?;
     let policy =
-        Policy::new(name, allow.iter().map(Pattern::as_str), deny.iter().map(Pattern::as_str));
+        Policy::new(name, allow.iter().map(Pattern::as_str), deny.iter().map(Pattern::as_str))
+            .limiting(limits);
     if PolicyName::parse(name).is_err() {
         value.warn(if name.contains("${") {
             "variables are replaced in values, not in the names of policies"
@@ -54,7 +68,9 @@ fn policy(
         value.warn("allows nothing: it has identities and no allow pattern");
     }
     warn(value, &policy, &allow, &deny);
-    Ok((policy, identities))
+    all.policies.push((policy, identities));
+    all.own_limits.extend(own_limits);
+    Ok(())
 }
 
 /// A pattern of the file, with its place.

@@ -70,7 +70,7 @@ fn wrong_types_name_the_line() {
         ),
         (
             "policy:\n  p: x",
-            "line 6: policy.p: expected a map with allow, deny and identities, but line 6 holds a \
+            "line 6: policy.p: expected a map with allow, deny, identities and limits, but line 6 holds a \
              text",
         ),
         (
@@ -100,7 +100,7 @@ fn wrong_types_name_the_line() {
     ] {
         assert_eq!(refused_with(text), expected);
     }
-    let fields = "version, address, admin, tls, policy, cache, api, log, keys and keystore";
+    let fields = "version, address, admin, tls, policy, limits, cache, api, log, keys and keystore";
     for (text, found) in [("[a]", "list"), ("kes", "text")] {
         let expected = format!("line 1: expected a map with {fields}, but line 1 holds a {found}");
         assert_eq!(refused(text), expected);
@@ -276,4 +276,53 @@ fn a_path_in_vault_has_no_part_that_a_url_drops() {
     for prefix in ["a//b", "...", "a.b/..c", ".hidden"] {
         assert_eq!(vault(&format!("{LOGIN}    prefix: {prefix}\n")).prefix, prefix);
     }
+}
+
+#[test]
+fn limits_that_are_none() {
+    for limit in ["0", "-1", "1.5", "1000001", "18446744073709551617", "+5", "5/s", "none", "yes"] {
+        for (text, place) in [
+            (format!("limits: {{requests_per_second: {limit}}}"), "limits.requests_per_second"),
+            (
+                format!("policy: {{a: {{limits: {{requests_at_once: '{limit}'}}}}}}"),
+                "policy.a.limits.requests_at_once",
+            ),
+        ] {
+            let expected = format!(
+                "line 5: {place}: '{limit}' is not a limit; write a whole number from 1 to \
+                 1000000, or 'unlimited'"
+            );
+            assert_eq!(refused(&format!("{HEAD}{text}")), expected);
+        }
+    }
+    let text = format!(
+        "{HEAD}policy:
+  a:
+    identities: [{ONES}]
+    limits:
+      overrides:
+      - identities: [{ADMIN}, {ONES}]
+        store_calls_per_second: 0
+      - identities: ['${{ONES}}']
+      - requests_at_once: 1
+        request_at_once: 1
+"
+    );
+    let errors = parse(&text, &env).unwrap_err().to_string();
+    assert_eq!(
+        errors.lines().collect::<Vec<_>>(),
+        [
+            &*format!(
+                "line 10: policy.a.limits.overrides[0].identities[0]: identity '{ADMIN}' is not in \
+                 this policy; its limits belong to the policy that has it"
+            ),
+            "line 11: policy.a.limits.overrides[0].store_calls_per_second: '0' is not a limit; write a \
+             whole number from 1 to 1000000, or 'unlimited'",
+            "line 12: policy.a.limits.overrides[1].identities[0]: identity ${ONES} has limits \
+             already (line 10)",
+            "warning: line 13: policy.a.limits.overrides[2]: has no identities, ignored",
+            "warning: line 14: policy.a.limits.overrides[2].request_at_once: unknown field, \
+             ignored; is 'requests_at_once' meant?",
+        ]
+    );
 }

@@ -355,3 +355,36 @@ fn a_second_document_is_told() {
     );
     assert!(refused(&format!("---\n---\n{HEAD}")).starts_with("line 2: the first document of"));
 }
+
+#[test]
+fn the_most_specific_limit_counts() {
+    const TWOS: &str = "2222222222222222222222222222222222222222222222222222222222222222";
+    let policies = with(&format!(
+        "limits: {{requests_per_second: 100, requests_at_once: 10}}
+policy:
+  a:
+    allow: [/v1/status]
+    identities: [{ONES}, {TWOS}]
+    limits:
+      requests_at_once: Unlimited
+      store_calls_per_second: '1000000'
+      overrides:
+      - identities: [\"${{ONES}}\"]
+        requests_per_second: 1
+        store_calls_per_second: unlimited
+"
+    ))
+    .config
+    .policies;
+    let limits = |identity: &str| {
+        let limits = policies.limits_of(&identity.parse().unwrap())?;
+        let per_second = [limits.requests_per_second, limits.store_calls_per_second];
+        Some((limits.requests_at_once, per_second.map(|limit| limit.map(|limit| limit.get()))))
+    };
+    assert_eq!(limits(ONES), Some((None, [Some(1), None])));
+    assert_eq!(limits(TWOS), Some((None, [Some(100), Some(1_000_000)])));
+    assert_eq!(limits(ADMIN), None);
+    let limits = policies.limits_of_policy(policies.policy("a").unwrap()).unwrap();
+    assert_eq!(limits.requests_per_second.unwrap().get(), 100);
+    assert_eq!(with("limits:\npolicy: {a: {limits: }}").config.policies.limited().len(), 0);
+}

@@ -8,6 +8,9 @@ use tokio::task::JoinHandle;
 /// Whole flows.
 mod flows;
 
+/// The gate in front of the key store.
+mod gate;
+
 use super::*;
 use crate::testing::{
     FakeStore, ManualClock, Notes, eventually, name, record, seconds, settle, unreachable,

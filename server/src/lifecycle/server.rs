@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -207,6 +208,7 @@ impl Opened {
         let service = Arc::new(ApiService {
             generation: ArcSwap::from_pointee(generation),
             budgets: Budgets::new(Arc::clone(&metrics)),
+            limited_waiting: AtomicUsize::new(0),
             metrics: Arc::clone(&metrics),
             logs,
             changing: Arc::default(),

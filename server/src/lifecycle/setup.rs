@@ -18,6 +18,7 @@ use super::state::Running;
 use crate::observe::logging;
 use crate::observe::metrics::Metrics;
 use crate::service::generation::{ApiSettings, Generation, KeyStore, Keys};
+use crate::service::limits::Limiters;
 use crate::service::{ApiService, change};
 use crate::transport::tls;
 
@@ -110,15 +111,17 @@ impl Setup {
             }
         };
         let store = KeyStore::new(store, Arc::clone(metrics));
-        let (keys, reopened) = match old.filter(|old| old.location == location) {
+        let before = old.filter(|old| old.location == location);
+        let (keys, reopened) = match before {
             Some(old) => (Arc::clone(&old.keys), Some((store, self.expiry))),
             None => {
                 let keys = Keys::new(store, self.expiry, Arc::clone(metrics), SystemClock);
                 (Arc::new(keys), None)
             }
         };
+        let limiters = Limiters::new(&self.policies, old.map(|old| &old.limiters));
         let (policies, apis) = (self.policies, self.apis);
-        let generation = Generation { keys, policies, apis, location, folders };
+        let generation = Generation { policies, limiters, keys, apis, location, folders };
         Ok(Prepared { generation, reopened, pending: PendingKeys(self.keys) })
     }
 }

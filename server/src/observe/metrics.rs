@@ -12,16 +12,23 @@ use kes_api::route::ROUTES;
 use kes_keystore::{Logins, StoreOperation};
 use parking_lot::Mutex;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    Opts, Registry, TextEncoder,
+    Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
 pub(crate) use self::audience::Audience;
 use self::audience::BY_CODE;
+pub(crate) use self::limited::{LimitKind, Limited};
+use self::register::Register;
 use super::process::Process;
 
 /// Which metrics a client is sent.
 mod audience;
+
+/// Requests that a limit of their caller refused.
+mod limited;
+
+/// How metrics are made.
+mod register;
 
 /// The media type of the text format.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -37,6 +44,7 @@ pub(crate) struct Metrics {
     pub(crate) reserved_bytes: IntGauge,
     pub(crate) reserved_bytes_limit: IntGauge,
     pub(crate) reservations_refused: IntCounter,
+    pub(crate) limited: Limited,
     response_time: Histogram,
     by_api: Box<[Histogram; Operation::COUNT]>,
     pub(crate) error_events: IntCounter,
@@ -117,10 +125,11 @@ impl Metrics {
             latency: store_latency.with_label_values(&[call]),
         });
         let [success, error, failure] = BY_CODE;
+        let by_code = |name, help, first| ByCode::new(register.counters(name, help, "code"), first);
         Self {
-            success: register.by_code(success, "Requests answered with 2xx", 200),
-            error: register.by_code(error, "Requests answered with 3xx or 4xx", 400),
-            failure: register.by_code(failure, "Requests answered with 5xx", 500),
+            success: by_code(success, "Requests answered with 2xx", 200),
+            error: by_code(error, "Requests answered with 3xx or 4xx", 400),
+            failure: by_code(failure, "Requests answered with 5xx", 500),
             active: register.gauge("kes_http_request_active", "Requests that are being served"),
             reserved_bytes: register.gauge(
                 "kes_http_reserved_bytes",
@@ -134,6 +143,7 @@ impl Metrics {
                 "kes_http_reservations_refused",
                 "Requests refused because no bytes were left for their bodies",
             ),
+            limited: Limited::new(&register),
             response_time: register.histogram(
                 "kes_http_response_time",
                 "Time from a request's arrival to its answer, in seconds",
@@ -340,9 +350,16 @@ struct ByCode {
     known: [OnceLock<IntCounter>; KNOWN_CODES.len()],
 }
 
-const KNOWN_CODES: [u16; 8] = [200, 400, 403, 404, 405, 502, 503, 504];
+const KNOWN_CODES: [u16; 9] = [200, 400, 403, 404, 405, 429, 502, 503, 504];
 
 impl ByCode {
+    /// The counter has a line for the status `first` from the start.
+    fn new(counters: IntCounterVec, first: u16) -> Self {
+        let by_code = Self { counters, known: [const { OnceLock::new() }; KNOWN_CODES.len()] };
+        by_code.counter(first);
+        by_code
+    }
+
     fn inc(&self, code: u16) {
         match KNOWN_CODES.iter().position(|known| *known == code) {
             Some(position) => self.known[position].get_or_init(|| self.counter(code)).inc(),
@@ -352,51 +369,5 @@ impl ByCode {
 
     fn counter(&self, code: u16) -> IntCounter {
         self.counters.with_label_values(&[&code.to_string()])
-    }
-}
-
-/// Makes and registers metrics. Their names are constant, so that nothing can fail.
-struct Register(Registry);
-
-impl Register {
-    fn add<M: prometheus::core::Collector + Clone + 'static>(
-        &self,
-        metric: prometheus::Result<M>,
-    ) -> M {
-        let metric = metric.expect("the metric's name is valid");
-        self.0.register(Box::new(metric.clone())).expect("the metric's name is unique");
-        metric
-    }
-
-    fn counter(&self, name: &str, help: &str) -> IntCounter {
-        self.add(IntCounter::new(name, help))
-    }
-
-    fn counters(&self, name: &str, help: &str, label: &str) -> IntCounterVec {
-        self.add(IntCounterVec::new(Opts::new(name, help), &[label]))
-    }
-
-    fn by_code(&self, name: &str, help: &str, first: u16) -> ByCode {
-        let counters = self.counters(name, help, "code");
-        let by_code = ByCode { counters, known: [const { OnceLock::new() }; KNOWN_CODES.len()] };
-        by_code.counter(first);
-        by_code
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> IntGauge {
-        self.add(IntGauge::new(name, help))
-    }
-
-    fn float(&self, name: &str, help: &str) -> Gauge {
-        self.add(Gauge::new(name, help))
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-        self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
-    }
-
-    fn histograms(&self, name: &str, help: &str, label: &str, buckets: &[f64]) -> HistogramVec {
-        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        self.add(HistogramVec::new(options, &[label]))
     }
 }

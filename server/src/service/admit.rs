@@ -7,7 +7,8 @@
 //! 4. The announced length of the body is within the route's limit.
 //!
 //! What comes out is a `Permit` for the operation on what the path names, which every operation on
-//! keys requires. The name in the path (5) and the body (6) are parsed in that order by the handler
+//! keys requires. After that a request waits for its turn, if its identity has limits (5, see
+//! `limits`). The name in the path (6) and the body (7) are parsed in that order by the handler
 //! of the operation. A body of unknown length is found too large while it is read.
 
 use http::Version;
@@ -44,7 +45,7 @@ pub(super) fn admit<'a>(
     if route.max_body > 0 && announced_body.is_some_and(|length| length > route.max_body) {
         return Err(Error::BodyTooLarge);
     }
-    Ok(permit)
+    Ok(if permit.is_limited() { permit.through(context) } else { permit })
 }
 
 #[cfg(test)]

@@ -1,12 +1,16 @@
 //! Answers, and their form on the wire.
 
 use std::convert::Infallible;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::header::{
+    ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER,
+};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use kes_api::SecretBytes;
@@ -15,6 +19,7 @@ use kes_api::message::Message;
 use serde::Serialize;
 
 use super::budget::Reservation;
+use super::limits::Turn;
 use crate::observe::logging::stream::Lines;
 use crate::transport::{ActiveRequest, UntakenAnswer, fairness};
 
@@ -26,9 +31,13 @@ pub(crate) struct Answer {
     location: Option<HeaderValue>,
     /// The method of the route, in the answer to another method.
     allow: Option<&'static str>,
+    /// After how many seconds the client may send the request again.
+    retry_after: Option<NonZeroU32>,
     /// Whether the connection is closed after it; of HTTP/1.1 alone.
     closes: bool,
     payload: Payload,
+    /// The turn of its request, until a stream ends. Boxed: few answers have one.
+    turn: Option<Box<Turn>>,
 }
 
 /// What an answer says.
@@ -54,6 +63,7 @@ pub(crate) enum Content {
     Lines {
         lines: Lines,
         _request: ActiveRequest,
+        _turn: Option<Box<Turn>>,
     },
 }
 
@@ -77,8 +87,8 @@ struct Piece {
 
 impl Answer {
     fn new(status: StatusCode, content_type: Option<HeaderValue>, payload: Payload) -> Self {
-        let (location, allow, closes) = (None, None, false);
-        Self { status, content_type, location, allow, closes, payload }
+        let (location, allow, retry_after, closes) = (None, None, None, false);
+        Self { status, content_type, location, allow, retry_after, closes, payload, turn: None }
     }
 
     fn ok(content_type: HeaderValue, payload: Payload) -> Self {
@@ -141,6 +151,12 @@ impl Answer {
         Self { allow: Some(allow), ..self }
     }
 
+    /// The same, with the time after which the client may try again.
+    pub(crate) fn retry_after(self, retry_after: Option<Duration>) -> Self {
+        let seconds = retry_after.and_then(|time| u32::try_from(time.as_secs()).ok());
+        Self { retry_after: seconds.and_then(NonZeroU32::new), ..self }
+    }
+
     /// The same, and the connection is closed after it.
     pub(crate) fn closing(self) -> Self {
         Self { closes: true, ..self }
@@ -163,6 +179,13 @@ impl Answer {
         let text = HeaderValue::from_static("text/plain; charset=utf-8");
         let body = Payload::Static(b"404 page not found\n");
         Self::new(StatusCode::NOT_FOUND, Some(text), body)
+    }
+
+    /// The same, with the turn of its request: the request goes on as long as a stream does. It ends
+    /// with any other answer.
+    pub(crate) fn keeping(self, turn: Option<Turn>) -> Self {
+        let turn = turn.filter(|_| matches!(self.payload, Payload::Lines(_)));
+        Self { turn: turn.map(Box::new), ..self }
     }
 
     /// How many bytes it has.
@@ -190,6 +213,9 @@ impl Answer {
             headers.insert(ACCEPT, HeaderValue::from_static(allow));
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
+        if let Some(retry_after) = self.retry_after {
+            headers.insert(RETRY_AFTER, retry_after.get().into());
+        }
         if self.closes {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -201,7 +227,7 @@ impl Answer {
                 headers.insert(CONTENT_LENGTH, payload.as_ref().len().into());
                 Content::Whole(Bytes::new())
             }
-            Payload::Lines(lines) => Content::Lines { lines, _request: request },
+            Payload::Lines(lines) => Content::Lines { lines, _request: request, _turn: self.turn },
             Payload::Empty => Content::Whole(Bytes::new()),
             // The answer is complete: a client that does not take it is idle.
             payload => Content::of(payload, &request, reservation),

@@ -206,11 +206,12 @@ async fn take(
     Ok((own, server))
 }
 
-/// A request that waits.
-struct Waiting<'a>(&'a AtomicUsize);
+/// A request that waits, counted among others until this is dropped.
+pub(super) struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize, limit: usize) -> Option<Self> {
+    /// Counts one more; `None` if as many as the limit wait already.
+    pub(super) fn new(count: &'a AtomicUsize, limit: usize) -> Option<Self> {
         let waiting = Self(count);
         (count.fetch_add(1, Ordering::Relaxed) < limit).then_some(waiting)
     }

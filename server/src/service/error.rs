@@ -1,6 +1,7 @@
 //! Why a request was not served: the message for the client, and the cause for the log alone.
 
 use std::fmt;
+use std::time::Duration;
 
 use kes_api::identity::NoIdentity;
 use kes_api::message::{self, Message};
@@ -8,6 +9,8 @@ use kes_keystore::StoreOperation;
 use kes_policy::{Denied, WrongPermit};
 
 use super::budget::Exhausted;
+use super::limits::Limited;
+use crate::observe::metrics::LimitKind;
 
 /// Why a request was not served.
 ///
@@ -49,6 +52,8 @@ pub(crate) enum Error {
     TooManyStreams,
     /// No memory is left for the body or the answer.
     TooManyBodies(Exhausted),
+    /// The caller's identity has reached one of its limits.
+    Limited(Limited),
     /// The operation was not finished in time.
     Timeout,
     /// The client went away before it was answered.
@@ -101,9 +106,23 @@ impl Error {
             Self::TooManyBodies(Exhausted::Server) => {
                 Message { status: 503, ..message::TOO_MANY_BODIES }
             }
+            Self::Limited(limited) => match limited.kind {
+                LimitKind::RequestsPerSecond => message::TOO_MANY_REQUESTS_PER_SECOND,
+                LimitKind::RequestsAtOnce => message::TOO_MANY_REQUESTS_AT_ONCE,
+                LimitKind::StoreCallsPerSecond => message::TOO_MANY_STORE_CALLS,
+            },
             Self::Timeout => message::TIMEOUT,
             Self::ClientGone => message::CLIENT_GONE,
             Self::Panic => message::INTERNAL,
+        }
+    }
+
+    /// When the client may try again, if the server can say.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Limited(limited) => Some(limited.retry_after),
+            Self::Keys(kes_keys::Error::StoreLimited(limited)) => Some(limited.retry_after),
+            _ => None,
         }
     }
 
@@ -146,6 +165,7 @@ impl Error {
             | Self::PolicyNotFound
             | Self::IdentityNotFound
             | Self::TooManyStreams
+            | Self::Limited(_)
             | Self::ClientGone => None,
         }
     }
@@ -163,6 +183,7 @@ pub(super) fn keys_message(error: &kes_keys::Error) -> Message {
         Keys::NotAuthentic => message::NOT_AUTHENTIC,
         Keys::NoHmac => message::NO_HMAC,
         Keys::Store { operation, source } => store_message(*operation, source),
+        Keys::StoreLimited(_) => message::TOO_MANY_STORE_CALLS,
         Keys::WrongPermit(_) | Keys::Panicked => message::INTERNAL,
     }
 }
@@ -176,7 +197,7 @@ pub(super) fn keys_cause(error: &kes_keys::Error) -> Option<Cause<'_>> {
         Keys::Store { source, .. } => Some(Cause::Store(source)),
         Keys::WrongPermit(wrong) => Some(Cause::WrongPermit(wrong)),
         Keys::Panicked => Some(Cause::Text(PANICKED)),
-        Keys::Cipher { .. } | Keys::KeySize { .. } | Keys::NoHmac => None,
+        Keys::Cipher { .. } | Keys::KeySize { .. } | Keys::NoHmac | Keys::StoreLimited(_) => None,
     }
 }
 

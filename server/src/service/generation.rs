@@ -7,6 +7,7 @@ use kes_keystore::fs::KnownFolders;
 use kes_keystore::wrap::Metered;
 use kes_policy::Policies;
 
+use super::limits::Limiters;
 use crate::observe::metrics::Metrics;
 use crate::transport::{Class, Peer};
 
@@ -20,6 +21,8 @@ pub(crate) type KeyStore = Metered<Store, Metrics>;
 /// keeps its own.
 pub(crate) struct Generation {
     pub(crate) policies: Policies,
+    /// Of the identities that the policies limit.
+    pub(crate) limiters: Limiters,
     /// Shared with the generation before, if its keys live in the same place.
     pub(crate) keys: Arc<Keys>,
     /// By [`Operation::index`].

@@ -31,9 +31,10 @@ pub(super) struct Call<'a> {
     pub(super) body: &'a mut Arriving,
 }
 
-/// Runs the operation of a request.
+/// Runs the operation of a request, once the limits of its identity let it run.
 pub(super) async fn run(call: Call<'_>) -> Result<Answer, Error> {
-    match call.context.operation() {
+    let turn = call.context.enter(&call.permit).await?;
+    let answer = match call.context.operation() {
         Operation::Version => Ok(status::version(&call)),
         Operation::Ready => status::ready(&call),
         Operation::Status => Ok(status::status(&call)),
@@ -57,7 +58,8 @@ pub(super) async fn run(call: Call<'_>) -> Result<Answer, Error> {
         Operation::SelfDescribe => identity::self_describe(&call),
         Operation::ErrorLog => log::follow(&call, &call.context.service.logs.error_stream),
         Operation::AuditLog => log::follow(&call, &call.context.service.logs.audit_stream),
-    }
+    };
+    answer.map(|answer| answer.keeping(turn))
 }
 
 impl Call<'_> {

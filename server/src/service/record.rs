@@ -16,7 +16,7 @@ pub(super) fn finish(context: &RequestContext<'_>, result: Result<Answer, Error>
         Ok(answer) => (answer, None),
         Err(error) => {
             let message = error.message();
-            let mut answer = Answer::refusal(&message);
+            let mut answer = Answer::refusal(&message).retry_after(error.retry_after());
             if let Error::Method { expected, .. } = &error {
                 answer = answer.with_method(expected);
             }

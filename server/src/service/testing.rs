@@ -1,6 +1,7 @@
 //! What the unit tests of the service use: a request as it is when its route is found, without a
 //! connection.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use kes_policy::Policies;
 use super::budget::Budgets;
 use super::context::RequestContext;
 use super::generation::{ApiSettings, Generation, KeyStore, Keys};
+use super::limits::Limiters;
 use super::router::{self, Routed};
 use super::{ApiService, BuildInfo};
 use crate::observe::logging::Logs;
@@ -32,6 +34,7 @@ impl ApiService {
         let expiry = Expiry { any: minute, unused: minute, offline: Duration::ZERO };
         let store = KeyStore::new(Store::Memory(MemoryStore::new()), Arc::clone(&metrics));
         let generation = Generation {
+            limiters: Limiters::new(&policies, None),
             policies,
             keys: Arc::new(Keys::new(store, expiry, Arc::clone(&metrics), SystemClock)),
             apis: ROUTES.map(|route| ApiSettings { timeout: route.timeout }),
@@ -41,6 +44,7 @@ impl ApiService {
         Self {
             generation: ArcSwap::from_pointee(generation),
             budgets: Budgets::new(Arc::clone(&metrics)),
+            limited_waiting: AtomicUsize::new(0),
             logs: Logs::start(Arc::clone(&metrics)),
             metrics,
             changing: Arc::default(),

@@ -2,7 +2,7 @@ use kes_api::body::{DescribeIdentity, SelfDescribe};
 use kes_api::{Identity, KeyName};
 use kes_keystore::Page;
 
-use super::policy::patterns;
+use super::policy::{limits, patterns};
 use super::{Call, page};
 use crate::service::answer::Answer;
 use crate::service::error::{Error, NameKind};
@@ -23,6 +23,7 @@ pub(super) fn describe(call: &Call<'_>) -> Result<Answer, Error> {
     Ok(Answer::json(&DescribeIdentity {
         admin,
         policy: policy.map(|policy| policy.name().to_owned()),
+        limits: policies.limits_of(&identity).map(limits),
         created_at: call.context.service.started_at,
         created_by: (!admin).then(|| call.context.generation.author()),
     }))
@@ -54,6 +55,7 @@ pub(super) fn self_describe(call: &Call<'_>) -> Result<Answer, Error> {
         policy_name: policy.map(|policy| policy.name().to_owned()),
         allow: policy.map(|policy| patterns(policy.allow())),
         deny: policy.map(|policy| patterns(policy.deny())),
+        limits: policies.limits_of(&identity).map(limits),
         policy: None,
     }))
 }

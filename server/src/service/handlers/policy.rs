@@ -1,7 +1,9 @@
-use kes_api::body::{DescribePolicy, PolicyPatterns, ReadPolicy};
-use kes_api::{KeyName, PolicyName, Timestamp};
+use std::num::NonZeroU32;
+
+use kes_api::body::{self, DescribePolicy, PolicyPatterns, ReadPolicy};
+use kes_api::{KeyName, PolicyName};
 use kes_keystore::Page;
-use kes_policy::Policy;
+use kes_policy::{Limits, Policy};
 
 use super::{Call, page};
 use crate::service::answer::Answer;
@@ -17,11 +19,16 @@ pub(super) fn describe(call: &Call<'_>) -> Result<Answer, Error> {
 }
 
 pub(super) fn read(call: &Call<'_>) -> Result<Answer, Error> {
-    Ok(Answer::json(&body(
-        find(call)?,
-        call.context.service.started_at,
-        call.context.generation.author(),
-    )))
+    let policy = find(call)?;
+    let generation = &call.context.generation;
+    Ok(Answer::json(&ReadPolicy {
+        name: policy.name().to_owned(),
+        allow: patterns(policy.allow()),
+        deny: patterns(policy.deny()),
+        limits: generation.policies.limits_of_policy(policy).map(|own| limits(&own)),
+        created_at: call.context.service.started_at,
+        created_by: generation.author(),
+    }))
 }
 
 pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Error> {
@@ -35,20 +42,19 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Error> {
     Box::pin(page::answer(&page::POLICIES, &pattern, make)).await
 }
 
-/// The answer to reading a policy.
-fn body(policy: &Policy, created_at: Timestamp, created_by: String) -> ReadPolicy {
-    ReadPolicy {
-        name: policy.name().to_owned(),
-        allow: patterns(policy.allow()),
-        deny: patterns(policy.deny()),
-        created_at,
-        created_by,
-    }
-}
-
 /// Patterns as the keys of a JSON object.
 pub(super) fn patterns<'a>(patterns: impl Iterator<Item = &'a str>) -> PolicyPatterns {
     patterns.map(|pattern| (pattern.to_owned(), serde_json::Map::new())).collect()
+}
+
+/// Limits as the body of an answer.
+pub(super) fn limits(limits: &Limits) -> body::Limits {
+    let number = |limit: Option<NonZeroU32>| limit.map(NonZeroU32::get);
+    body::Limits {
+        requests_per_second: number(limits.requests_per_second),
+        requests_at_once: number(limits.requests_at_once),
+        store_calls_per_second: number(limits.store_calls_per_second),
+    }
 }
 
 fn find<'a>(call: &'a Call<'_>) -> Result<&'a Policy, Error> {
