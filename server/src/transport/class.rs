@@ -36,7 +36,18 @@ const GRACEFUL_SHUTDOWN: Duration = Duration::from_secs(5);
 /// The same for a stranger, which could double its idle time by not answering.
 const STRANGER_GRACEFUL_SHUTDOWN: Duration = Duration::from_millis(500);
 
+/// Requests that one HTTP/2 connection may have open at once.
+const MAX_STREAMS: u32 = 256;
+
+/// The same for a stranger: what it may ask for is answered at once, so that more would only wait
+/// for each other. A connection keeps the number that it began with.
+const STRANGER_MAX_STREAMS: u32 = 32;
+
 impl Class {
+    pub(super) const fn max_streams(self) -> u32 {
+        if self.is_stranger() { STRANGER_MAX_STREAMS } else { MAX_STREAMS }
+    }
+
     pub(super) const fn is_stranger(self) -> bool {
         matches!(self, Self::Stranger)
     }

@@ -38,9 +38,6 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 /// memory is left for it, stays here.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// Requests that one HTTP/2 connection may have open at once.
-const MAX_STREAMS: u32 = 256;
-
 /// Reset streams that the server has not processed yet: a client that causes more is abusive
 /// (CVE-2023-44487), and its connection is closed.
 const MAX_RESETS: usize = 64;
@@ -98,12 +95,16 @@ impl<S: Service> Caller<S> {
         self.admission.service().class(self.admission.peer())
     }
 
-    /// Whether a deadline has passed for a client of the class that it has now. A reload may have
-    /// given it a policy since the deadline was set.
-    fn is_over(&mut self) -> bool {
+    /// Gives the client the class that it has now: a reload may have given or taken a policy.
+    fn update_class(&mut self) {
         let class = self.class();
         self.tracker.set_class(class);
         self.slot.set_class(class, &self.tracker);
+    }
+
+    /// Whether a deadline has passed for a client of the class that it has now.
+    fn is_over(&mut self) -> bool {
+        self.update_class();
         self.tracker.deadline().is_some_and(|deadline| deadline <= idle::now())
     }
 }
@@ -124,7 +125,7 @@ async fn wait_for_first_bytes<S: Service>(
         match termination.await {
             None => return true,
             Some(Termination::Shutdown) => caller.tracker.begin_shutdown(),
-            Some(Termination::TlsReplaced) if caller.admission.holds() => {}
+            Some(Termination::TlsReplaced) if caller.admission.holds() => caller.update_class(),
             // The first request may be on its way already, and is told.
             Some(Termination::TlsReplaced) => caller.tracker.begin_shutdown(),
             Some(Termination::Displaced) => {
@@ -156,7 +157,7 @@ async fn http2<S: Service>(tls: TlsStream<Socket>, caller: Caller<S>, terminatio
     let queue = RequestQueue::default();
     let connection = http2::Builder::new(queue.clone())
         .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(caller.class().max_streams())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_pending_accept_reset_streams(MAX_RESETS)
@@ -218,7 +219,7 @@ async fn drive<C: Future, S: Service>(
         });
         match termination.await {
             None => return,
-            Some(Termination::TlsReplaced) if caller.admission.holds() => {}
+            Some(Termination::TlsReplaced) if caller.admission.holds() => caller.update_class(),
             Some(Termination::Shutdown | Termination::TlsReplaced) => {
                 caller.tracker.begin_shutdown();
                 if let Some(shut_down) = shut_down.take() {

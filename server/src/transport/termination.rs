@@ -24,7 +24,8 @@ pub(super) enum Termination {
     Shutdown,
     /// A new connection needs the slot. Not returned after `Shutdown`.
     Displaced,
-    /// The TLS configuration was replaced: the connection ends if its client is no longer accepted.
+    /// The TLS configuration was replaced, as with every reload: the connection ends if its client is
+    /// no longer accepted, and otherwise gets the class that its client has now.
     TlsReplaced,
 }
 

@@ -191,3 +191,41 @@ fn a_reload_decides_who_is_a_stranger() {
         assert_serves(&mut admin).await;
     });
 }
+
+/// Without waiting for the 90 s that it had before.
+#[test]
+fn who_loses_its_policy_is_a_stranger_at_once() {
+    harness::run(async {
+        let policy = |who: &str| {
+            let policy = format!("{{ p: {{ allow: ['*'], identities: [\"${{{who}}}\"] }} }}");
+            Config::usual().with("policy", &policy)
+        };
+        let server = Server::with(&policy("OTHER"));
+        let mut silent = tls_as(&server, Who::Other, Protocol::H1).await;
+        let mut http1 = tls_as(&server, Who::Other, Protocol::H1).await;
+        http1.write_all(b"GET /version HTTP/1.1\r\nhost: kes\r\n\r\n").await.unwrap();
+        assert!(http1.read(&mut [0; 4096]).await.unwrap() > 0);
+        let mut http2 = tls_as(&server, Who::Other, Protocol::H2).await;
+        http2.write_all(PREFACE).await.unwrap();
+        assert_eq!(Frame::read(&mut http2).await.unwrap().kind, Frame::SETTINGS);
+        server.reload_and_wait(&policy("MINIO"));
+        tokio::join!(read_to_end(&mut silent), read_to_end(&mut http1), read_to_end(&mut http2),);
+    });
+}
+
+#[test]
+fn a_stranger_has_fewer_requests_at_a_time_on_a_connection() {
+    harness::run(async {
+        let server = Server::start();
+        for (who, most) in [(Who::Other, 32), (Who::Minio, 256), (Who::Admin, 256)] {
+            let mut stream = tls_as(&server, who, Protocol::H2).await;
+            stream.write_all(PREFACE).await.unwrap();
+            let settings = Frame::read(&mut stream).await.unwrap();
+            assert_eq!(settings.kind, Frame::SETTINGS);
+            // SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, 6.5.2).
+            let mut settings = settings.payload.chunks(6);
+            let told = settings.find(|setting| setting[..2] == [0, 3]).unwrap();
+            assert_eq!(told[2..], u32::to_be_bytes(most), "{who:?}");
+        }
+    });
+}

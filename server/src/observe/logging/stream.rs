@@ -18,6 +18,20 @@ const QUEUE: Limits = Limits { lines: 1024, bytes: 256 * 1024 };
 /// How many clients may follow one log. For each, a line costs a reference-counted copy.
 const MAX_FOLLOWERS: usize = 64;
 
+/// How many of them may be strangers, who follow a log only if its API has `skip_auth`.
+const STRANGER_FOLLOWERS: usize = 8;
+
+/// How many of them may be others than the admin, so that there is always room for the admin.
+const OTHER_FOLLOWERS: usize = 56;
+
+/// Whose place among the followers a client takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Stranger,
+    Known,
+    Admin,
+}
+
 /// A client that follows a log. Whether it may is decided when it begins to, and anew after each
 /// change of what the decision depends on.
 pub(crate) trait Reader: Send + Sync {
@@ -38,6 +52,7 @@ pub(crate) struct Stream {
 
 struct Follower {
     reader: Arc<dyn Reader>,
+    place: Place,
     lines: Sender<Bytes>,
 }
 
@@ -51,14 +66,22 @@ impl Stream {
     }
 
     /// Adds a follower; `None` if there are too many.
-    pub(crate) fn follow(&self, reader: Arc<dyn Reader>) -> Option<Lines> {
+    pub(crate) fn follow(&self, reader: Arc<dyn Reader>, place: Place) -> Option<Lines> {
         let mut followers = self.followers.lock();
         followers.retain(|follower| !follower.lines.is_closed());
-        if followers.len() >= MAX_FOLLOWERS {
+        let count = |place| followers.iter().filter(|follower| follower.place == place).count();
+        let strangers = count(Place::Stranger);
+        let others = strangers + count(Place::Known);
+        let is_full = match place {
+            Place::Admin => false,
+            Place::Known => others >= OTHER_FOLLOWERS,
+            Place::Stranger => strangers >= STRANGER_FOLLOWERS || others >= OTHER_FOLLOWERS,
+        };
+        if is_full || followers.len() >= MAX_FOLLOWERS {
             return None;
         }
         let (sender, lines) = queue(QUEUE);
-        followers.push(Follower { reader, lines: sender });
+        followers.push(Follower { reader, place, lines: sender });
         self.count.store(followers.len(), Ordering::Relaxed);
         Some(Lines(lines))
     }
@@ -142,8 +165,8 @@ mod tests {
     async fn a_slow_follower_loses_lines_and_stops_nobody() {
         let dropped = IntCounter::new("dropped", "dropped").unwrap();
         let stream = Stream::new(dropped.clone());
-        let mut slow = stream.follow(reader(0)).unwrap();
-        let mut quick = stream.follow(reader(0)).unwrap();
+        let mut slow = stream.follow(reader(0), Place::Admin).unwrap();
+        let mut quick = stream.follow(reader(0), Place::Admin).unwrap();
         for n in 0..QUEUE.lines + 10 {
             stream.send(&Bytes::from(n.to_string()));
             assert_eq!(next(&mut quick).await, n.to_string());
@@ -156,7 +179,7 @@ mod tests {
     async fn long_lines_fill_the_queue_by_their_bytes() {
         let dropped = IntCounter::new("dropped", "dropped").unwrap();
         let stream = Stream::new(dropped.clone());
-        let _slow = stream.follow(reader(0)).unwrap();
+        let _slow = stream.follow(reader(0), Place::Admin).unwrap();
         let line = Bytes::from(vec![b'x'; 8 * 1024]);
         (0..QUEUE.bytes / line.len() + 10).for_each(|_| stream.send(&line));
         assert_eq!(dropped.get(), 10);
@@ -166,17 +189,32 @@ mod tests {
     fn who_leaves_makes_room() {
         let stream = Stream::new(IntCounter::new("dropped", "dropped").unwrap());
         let followers: Vec<_> =
-            (0..MAX_FOLLOWERS).map(|_| stream.follow(reader(0)).unwrap()).collect();
-        assert!(stream.follow(reader(0)).is_none());
+            (0..MAX_FOLLOWERS).map(|_| stream.follow(reader(0), Place::Admin).unwrap()).collect();
+        assert!(stream.follow(reader(0), Place::Admin).is_none());
         drop(followers);
-        assert!(stream.follow(reader(0)).is_some());
+        assert!(stream.follow(reader(0), Place::Admin).is_some());
+    }
+
+    #[test]
+    fn no_class_takes_the_places_of_a_higher_one() {
+        let stream = Stream::new(IntCounter::new("dropped", "dropped").unwrap());
+        let fill = |place| -> Vec<_> {
+            std::iter::from_fn(|| stream.follow(reader(0), place)).take(1000).collect()
+        };
+        let strangers = fill(Place::Stranger);
+        let known = fill(Place::Known);
+        let admin = fill(Place::Admin);
+        let counts = [strangers.len(), known.len(), admin.len()];
+        assert_eq!(counts, [STRANGER_FOLLOWERS, OTHER_FOLLOWERS - STRANGER_FOLLOWERS, 8]);
+        drop(strangers);
+        assert_eq!(fill(Place::Admin).len(), STRANGER_FOLLOWERS);
     }
 
     #[test]
     fn who_may_no_longer_read_gets_what_was_sent_and_no_more() {
         let stream = Stream::new(IntCounter::new("dropped", "dropped").unwrap());
-        let mut kept = stream.follow(reader(1)).unwrap();
-        let mut ended = stream.follow(reader(2)).unwrap();
+        let mut kept = stream.follow(reader(1), Place::Admin).unwrap();
+        let mut ended = stream.follow(reader(2), Place::Admin).unwrap();
         let mut next = || {
             let mut cx = Context::from_waker(std::task::Waker::noop());
             (kept.poll_next(&mut cx), ended.poll_next(&mut cx))
