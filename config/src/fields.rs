@@ -158,6 +158,10 @@ pub(crate) fn unknown(section: &str, name: &str) -> String {
         return "unknown field, ignored; variables are replaced in values, not in names of fields"
             .to_owned();
     }
+    // By convention such a field holds what the rest of the file refers to by aliases.
+    if name.starts_with("x-") {
+        return "unknown field, ignored".to_owned();
+    }
     let written = plain(name);
     let synonym = SYNONYMS.iter().find(|row| (row.0, row.1) == (section, &*written));
     let near = synonym.map(|row| row.2).or_else(|| nearest(&written, &below(section)));
@@ -274,7 +278,9 @@ mod tests {
         }
         // A `name` was the prefix in very old versions: a hint could hide the keys of a server
         // that did not use it.
-        for (section, name) in [("keystore.vault", "name"), ("", "x"), ("keystore.fs", "mode")] {
+        for (section, name) in
+            [("keystore.vault", "name"), ("", "x"), ("", "x-limits"), ("keystore.fs", "mode")]
+        {
             assert_eq!(unknown(section, name), "unknown field, ignored", "{section} {name}");
         }
     }
