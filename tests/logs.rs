@@ -18,6 +18,9 @@ mod long;
 /// Lines that cannot be written.
 mod lost;
 
+/// No change without a line that says so.
+mod required;
+
 /// How long a line may take to be written before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -60,6 +60,14 @@ pub const TOO_MANY_REQUESTS_PER_SECOND: Message = message(429, "too many request
 pub const TOO_MANY_REQUESTS_AT_ONCE: Message = message(429, "too many requests at a time");
 /// The caller's limit of calls to the key store a second is reached.
 pub const TOO_MANY_STORE_CALLS: Message = message(429, "too many key store calls per second");
+/// A change of a key that cannot be recorded, which the configuration demands. The key was not
+/// changed.
+pub const NOT_RECORDED: Message =
+    message(503, "audit log is not available: the key was not changed");
+/// The same for a change that was made before the audit log failed. That it was to be made is
+/// recorded.
+pub const OUTCOME_NOT_RECORDED: Message =
+    message(503, "audit log is not available: the key was changed");
 /// The client went away before it was answered. Only the audit log has this; the status is
 /// nginx's.
 pub const CLIENT_GONE: Message = message(499, "client closed the connection");

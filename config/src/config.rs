@@ -128,6 +128,8 @@ pub struct Log {
     pub audit: Level,
     /// The format of the lines of both logs.
     pub format: LogFormat,
+    /// Whether a key is only changed if the audit log says so; default no.
+    pub audit_required: bool,
 }
 
 /// `log.format`

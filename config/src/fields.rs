@@ -35,6 +35,7 @@ const FIELDS: &[&str] = &[
     "log.error",
     "log.audit",
     "log.format",
+    "log.audit_required",
     "keys.*.name",
     "keystore.fs.path",
     "keystore.fs.id",

@@ -32,7 +32,10 @@ fn a_delete_whose_client_goes_away_is_recorded_as_done() {
             }
         }
         let metrics = Exposition::from(&server).await;
-        assert_eq!(metrics.value(r#"kes_http_request_error{code="499"}"#), 2.0);
+        // Counted with the status that the line has.
+        assert_eq!(metrics.value(r#"kes_http_request_success{code="200"}"#), 2.0);
+        assert_eq!(metrics.value(r#"kes_http_request_error{code="499"}"#), 0.0);
+        assert_eq!(metrics.value("kes_log_audit_events"), 2.0);
         assert_eq!(metrics.value("kes_log_lost_changes"), 0.0);
     });
 }

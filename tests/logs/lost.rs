@@ -10,7 +10,7 @@ fn server(redirection: &str) -> Server {
     server_with(&Config::usual(), redirection)
 }
 
-fn server_with(config: &Config, redirection: &str) -> Server {
+pub(super) fn server_with(config: &Config, redirection: &str) -> Server {
     let script = format!("exec \"$@\" {redirection}");
     Server::with(&config.clone().under(&["bash", "-c", &script, "bash"]))
 }

@@ -96,8 +96,19 @@ pub(super) fn log(value: &Value<'_>) -> Result<Log, AlreadyReported> {
     let error = level(&section.take("error"));
     let audit = level(&section.take("audit"));
     let format = format(&section.take("format"));
+    let required = section.take("audit_required");
+    let audit_required = required.boolean();
     section.end();
-    Ok(Log { error: error?, audit: audit?, format: format? })
+    let log =
+        Log { error: error?, audit: audit?, format: format?, audit_required: audit_required? };
+    if log.audit_required && log.audit.number() > Level::INFO.number() {
+        return Err(required.mistake(format!(
+            "with the level {} of 'log.audit' no change of a key is recorded, so none could be \
+             made; write 'audit: on'",
+            log.audit
+        )));
+    }
+    Ok(log)
 }
 
 fn level(value: &Value<'_>) -> Result<Level, AlreadyReported> {

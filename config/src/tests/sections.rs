@@ -43,6 +43,27 @@ fn api_paths_with_and_without_the_last_slash() {
 }
 
 #[test]
+fn a_required_audit_log_needs_a_level_that_records_changes() {
+    assert!(!with("log: {audit: off}").config.log.audit_required);
+    for level in ["on", "debug", "INFO-1"] {
+        let log = with(&format!("log: {{audit: {level}, audit_required: true}}")).config.log;
+        assert!(log.audit_required, "{level}");
+    }
+    for (level, told) in [("off", "OFF"), ("warn", "WARN"), ("INFO+1", "INFO+1")] {
+        let told = format!(
+            "line 7: log.audit_required: with the level {told} of 'log.audit' no change of a key \
+             is recorded, so none could be made; write 'audit: on'"
+        );
+        let log = format!("log:\n  audit: {level}\n  audit_required: true\n");
+        assert_eq!(refused_with(&log), told);
+    }
+    assert_eq!(
+        refused_with("log: {audit_required: maybe}"),
+        "line 5: log.audit_required: 'maybe' is neither true nor false"
+    );
+}
+
+#[test]
 fn log_formats_and_zero_durations() {
     assert_eq!(with("log: {format: JSON, audit: 4}").config.log.format, LogFormat::Json);
     assert_eq!(with("log: {format: text}").config.log.format, LogFormat::Text);

@@ -17,6 +17,7 @@ use super::error::SetupError;
 use super::state::Running;
 use crate::observe::logging;
 use crate::observe::metrics::Metrics;
+use crate::service::error::Error;
 use crate::service::generation::{ApiSettings, Generation, KeyStore, Keys};
 use crate::service::limits::Limiters;
 use crate::service::{ApiService, change};
@@ -127,7 +128,12 @@ impl Setup {
 }
 
 const fn log_settings(log: kes_config::Log) -> logging::Settings {
-    logging::Settings { error: log.error, audit: log.audit, format: log.format }
+    logging::Settings {
+        error: log.error,
+        audit: log.audit,
+        format: log.format,
+        audit_required: log.audit_required,
+    }
 }
 
 const fn expiry(cache: kes_config::Cache) -> Expiry {
@@ -172,16 +178,23 @@ async fn create_until_done(
     permit: &StartupPermit,
 ) {
     let name = permit.name();
-    let mut is_logged = false;
+    let (mut is_announced, mut is_logged) = (false, false);
     while let (Some(service), Some(generation)) = (service.upgrade(), generation.upgrade()) {
-        use kes_keys::Error;
+        use kes_keys::Error as Keys;
         use kes_keystore::Error as Store;
-        let begin = || change::begin_at_startup(&service, permit);
-        match generation.keys.create_at_startup(permit, begin).await {
+        let created = async {
+            if !is_announced {
+                let announced = change::announce_at_startup(&service, permit).await;
+                announced.map_err(Error::NotRecorded)?;
+                is_announced = true;
+            }
+            let begin = || change::begin_at_startup(&service, permit);
+            Ok(generation.keys.create_at_startup(permit, begin).await?)
+        };
+        match created.await {
             Ok(()) => return tracing::info!("secret key '{name}' created"),
-            Err(Error::Store { source: Store::Exists { .. }, .. }) => return,
+            Err(Error::Keys(Keys::Store { source: Store::Exists { .. }, .. })) => return,
             Err(error) if !is_logged => {
-                let error = crate::service::error::Error::from(error);
                 let cause = error.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
                 tracing::error!(
                     "failed to create key '{name}' of the configuration{cause}; \

@@ -33,6 +33,9 @@ mod losses;
 /// Queues of lines, bounded in lines and in bytes.
 mod queue;
 
+/// Tells whether a line was written.
+pub(crate) mod receipt;
+
 /// Aggregates events that clients can cause as often as they like.
 pub(crate) mod repeats;
 
@@ -46,6 +49,7 @@ mod writer;
 pub(crate) struct Logs {
     error_level: AtomicI32,
     audit_level: AtomicI32,
+    audit_required: AtomicBool,
     /// The writers need it as well.
     json: Arc<AtomicBool>,
     stderr: Writer,
@@ -63,6 +67,8 @@ pub(crate) struct Settings {
     pub(crate) error: Level,
     pub(crate) audit: Level,
     pub(crate) format: LogFormat,
+    /// Whether a key is only changed if the audit log says so.
+    pub(crate) audit_required: bool,
 }
 
 impl Logs {
@@ -72,6 +78,7 @@ impl Logs {
         let logs = Arc::new(Self {
             error_level: AtomicI32::new(Level::INFO.number()),
             audit_level: AtomicI32::new(Level::INFO.number()),
+            audit_required: AtomicBool::new(false),
             stderr: Writer::stderr(&json, &metrics),
             stdout: Writer::stdout(&json, &metrics),
             json,
@@ -88,7 +95,15 @@ impl Logs {
         self.error_level.store(settings.error.number(), Ordering::Relaxed);
         self.audit_level.store(settings.audit.number(), Ordering::Relaxed);
         self.json.store(settings.format == LogFormat::Json, Ordering::Relaxed);
+        self.audit_required.store(settings.audit_required, Ordering::Relaxed);
         tracing::callsite::rebuild_interest_cache();
+        if settings.audit_required && self.stdout.discards() {
+            tracing::error!(
+                "log.audit_required is set, but {}, which keeps no audit log: no key can be \
+                 created, imported or deleted",
+                receipt::Unwritten::Discarded
+            );
+        }
     }
 
     /// Ends both streams, so that the connections of their followers can close.

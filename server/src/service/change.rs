@@ -4,10 +4,13 @@
 //! A request whose change has ended is recorded once, by that task. If the request is answered
 //! before that, because its time was over, the answer is recorded as that of any other request, and
 //! the end of the change again.
+//!
+//! With `log.audit_required` a change is announced in the audit log, and begins only once that line
+//! is written. It is answered with success only once the line that it was made is written as well.
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::Method;
 use kes_api::message::{self, Message};
@@ -18,10 +21,11 @@ use tokio::sync::OwnedRwLockReadGuard;
 
 use super::ApiService;
 use super::context::RequestContext;
-use super::error::{PANICKED, keys_cause, keys_message};
+use super::error::{self, PANICKED, keys_cause, keys_message};
 use super::progress::{ANSWERED, GONE, Progress, WAITS};
 use crate::observe::logging::Logs;
 use crate::observe::logging::audit::Audited;
+use crate::observe::logging::receipt::{Receipt, Unwritten};
 use crate::observe::metrics::Metrics;
 
 /// A change of a key.
@@ -43,6 +47,77 @@ struct Change {
 
 /// A change that goes on. If its end never comes, that is recorded.
 struct Unended(Option<Change>);
+
+/// Announces the change that a request asks for, if the audit log is required.
+///
+/// # Errors
+/// [`error::Error::NotRecorded`] if the change must not be made.
+pub(super) async fn announce(context: &RequestContext<'_>) -> Result<(), error::Error> {
+    if !context.service.logs.requires_audit() {
+        return Ok(());
+    }
+    // Boxed: the future of a request has room for it, and is moved several times.
+    Box::pin(announcement(context).signed()).await.map_err(error::Error::NotRecorded)
+}
+
+fn announcement(context: &RequestContext<'_>) -> Receipt {
+    let RequestContext { service, peer, head, target, .. } = context;
+    service.logs.announce(&Audited {
+        method: head.method.as_str(),
+        path: &target.path,
+        ip: Some(peer.address.ip()),
+        identity: peer.identity.ok(),
+        ..unanswered(context.operation(), target.resource())
+    })
+}
+
+/// Waits until the change that a request has asked for is recorded, if the audit log is required.
+///
+/// # Errors
+/// [`error::Error::OutcomeNotRecorded`]
+pub(super) async fn confirm(context: &RequestContext<'_>) -> Result<(), error::Error> {
+    match context.change.get().and_then(|change| change.take_receipt()) {
+        Some(made) => Box::pin(made.signed()).await.map_err(error::Error::OutcomeNotRecorded),
+        None => Ok(()),
+    }
+}
+
+/// Announces a key that the configuration lists, if the audit log is required.
+///
+/// # Errors
+/// [`Unwritten`] if the key must not be created.
+pub(crate) async fn announce_at_startup(
+    service: &ApiService,
+    permit: &StartupPermit,
+) -> Result<(), Unwritten> {
+    if !service.logs.requires_audit() {
+        return Ok(());
+    }
+    let announced = service.logs.announce(&Audited {
+        identity: permit.author(),
+        reason: Some(format!("{LISTED}; nothing is done if it exists")),
+        ..unanswered(Operation::CreateKey, permit.name().as_str())
+    });
+    announced.signed().await
+}
+
+/// A change that nobody asks for, and that has no answer yet.
+fn unanswered(operation: Operation, key: &str) -> Audited<'_> {
+    Audited {
+        operation,
+        method: "",
+        path: "",
+        resource: key,
+        ip: None,
+        identity: None,
+        status: SUCCESS,
+        is_forged: false,
+        is_unrecordable: false,
+        took: Duration::ZERO,
+        refusal: None,
+        reason: None,
+    }
+}
 
 /// Begins the change that a request asks for.
 pub(super) fn begin(context: &RequestContext<'_>) -> impl Ended + use<> {
@@ -80,13 +155,19 @@ pub(crate) fn begin_at_startup(service: &ApiService, permit: &StartupPermit) -> 
         progress: None,
         _in_progress: Arc::clone(&service.changing).try_read_owned().ok(),
     };
-    move |ended: &Result<(), Error>| {
-        if ended.is_ok() {
-            let reason = "the configuration lists it under 'keys'";
-            change.record(SUCCESS, None, Some(reason.to_owned()));
+    // What was announced has an end.
+    let is_announced = service.logs.requires_audit();
+    move |ended: &Result<(), Error>| match ended {
+        Ok(()) => change.record(SUCCESS, None, Some(LISTED.to_owned())),
+        Err(Error::Store { source: kes_keystore::Error::Exists { .. }, .. }) if is_announced => {
+            change.record_failure(&message::KEY_EXISTS, Some(LISTED.to_owned()));
         }
+        Err(_) => {}
     }
 }
+
+/// Why a key is created that no request asks for.
+const LISTED: &str = "the configuration lists it under 'keys'";
 
 /// The status of a change that was made.
 const SUCCESS: u16 = 200;
@@ -123,10 +204,13 @@ impl Change {
     }
 
     fn record(&self, status: u16, refusal: Option<&str>, reason: Option<String>) {
-        let request = self.progress.as_ref().map_or(WAITS, |progress| progress.ended());
+        let request = self.progress.as_ref().map_or(WAITS, |progress| progress.ended(status));
         // A request that was answered was counted.
         if request != ANSWERED {
             self.metrics.audit_events.inc();
+        }
+        if request == GONE {
+            self.metrics.answered(Some(self.operation), status, self.began.elapsed());
         }
         if !self.logs.wants_audit(self.operation, status, false) {
             return;
@@ -140,7 +224,7 @@ impl Change {
             (Some(reason), Some(remark)) => Some(format!("{reason}; {remark}")),
             (reason, remark) => reason.or_else(|| remark.map(str::to_owned)),
         };
-        self.logs.audit(&Audited {
+        let audited = Audited {
             operation: self.operation,
             method: self.method.as_ref().map_or("", Method::as_str),
             path: &self.path,
@@ -149,9 +233,16 @@ impl Change {
             identity: self.identity,
             status,
             is_forged: false,
+            is_unrecordable: false,
             took: self.began.elapsed(),
             refusal,
             reason,
-        });
+        };
+        match &self.progress {
+            Some(progress) if status == SUCCESS && self.logs.requires_audit() => {
+                progress.keep(self.logs.audit_with_receipt(&audited));
+            }
+            _ => self.logs.audit(&audited),
+        }
     }
 }

@@ -11,6 +11,7 @@ use kes_policy::{Denied, WrongPermit};
 use super::budget::Exhausted;
 use super::limits::Limited;
 use crate::observe::metrics::LimitKind;
+use crate::observe::logging::receipt::Unwritten;
 
 /// Why a request was not served.
 ///
@@ -54,6 +55,10 @@ pub(crate) enum Error {
     TooManyBodies(Exhausted),
     /// The caller's identity has reached one of its limits.
     Limited(Limited),
+    /// A change that is not made because it cannot be recorded.
+    NotRecorded(Unwritten),
+    /// A change that was made, and whose outcome cannot be recorded.
+    OutcomeNotRecorded(Unwritten),
     /// The operation was not finished in time.
     Timeout,
     /// The client went away before it was answered.
@@ -111,6 +116,8 @@ impl Error {
                 LimitKind::RequestsAtOnce => message::TOO_MANY_REQUESTS_AT_ONCE,
                 LimitKind::StoreCallsPerSecond => message::TOO_MANY_STORE_CALLS,
             },
+            Self::NotRecorded(_) => message::NOT_RECORDED,
+            Self::OutcomeNotRecorded(_) => message::OUTCOME_NOT_RECORDED,
             Self::Timeout => message::TIMEOUT,
             Self::ClientGone => message::CLIENT_GONE,
             Self::Panic => message::INTERNAL,
@@ -155,6 +162,9 @@ impl Error {
             Self::TooManyBodies(Exhausted::Server) => Some(Cause::Text(
                 "the requests of all clients hold all the memory that there is for large or unfinished bodies",
             )),
+            Self::NotRecorded(unwritten) | Self::OutcomeNotRecorded(unwritten) => {
+                Some(Cause::Unwritten(*unwritten))
+            }
             Self::Timeout => Some(Cause::Text("the operation did not finish in time")),
             Self::Panic => Some(Cause::Text(PANICKED)),
             Self::Method { .. }
@@ -223,6 +233,7 @@ pub(crate) enum Cause<'a> {
     Denied(&'a Denied),
     Store(&'a kes_keystore::Error),
     WrongPermit(&'a WrongPermit),
+    Unwritten(Unwritten),
     Text(&'a str),
 }
 
@@ -232,6 +243,7 @@ impl fmt::Display for Cause<'_> {
             Self::Denied(denied) => denied.fmt(f),
             Self::Store(error) => error.fmt(f),
             Self::WrongPermit(wrong) => write!(f, "a bug of the server: {wrong}"),
+            Self::Unwritten(unwritten) => write!(f, "log.audit_required is set, and {unwritten}"),
             Self::Text(text) => f.write_str(text),
         }
     }
@@ -358,6 +370,21 @@ mod tests {
             let of = |make: fn(Option<String>) -> Error| make(cause.map(str::to_owned));
             assert_told(of(Error::StoreUnreachable), 504, "key store is not reachable", cause);
             assert_told(of(Error::StoreUnavailable), 502, "key store is unavailable", cause);
+        }
+    }
+
+    #[test]
+    fn a_change_without_a_record_says_whether_it_was_made() {
+        for (unwritten, why) in [
+            (Unwritten::Discarded, "standard output is closed or /dev/null"),
+            (Unwritten::Lost, "the line about it could not be written to standard output"),
+            (Unwritten::Late, "standard output did not take the line about it within 5 s"),
+        ] {
+            let cause = format!("log.audit_required is set, and {why}");
+            let text = "audit log is not available: the key was not changed";
+            assert_told(Error::NotRecorded(unwritten), 503, text, Some(&cause));
+            let text = "audit log is not available: the key was changed";
+            assert_told(Error::OutcomeNotRecorded(unwritten), 503, text, Some(&cause));
         }
     }
 

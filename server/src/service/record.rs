@@ -62,6 +62,7 @@ fn audit(context: &RequestContext<'_>, status: u16, error: Option<&(Error, Messa
         identity: peer.identity.ok(),
         status,
         is_forged,
+        is_unrecordable: matches!(error, Some((Error::NotRecorded(_), _))),
         took: context.elapsed(),
         refusal: error.map(|(_, message)| message.text.as_ref()),
         reason,
@@ -112,10 +113,12 @@ impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if self.armed {
             let context = self.context;
-            let status = match context.change.get() {
-                // The task that performs the change records it.
-                Some(change) => change.client_gone(),
+            let status = match context.change.get().map(|change| change.client_gone()) {
                 None => finish(context, Err(Error::ClientGone)).status.as_u16(),
+                // The change has ended, and was recorded with this status.
+                Some(Some(status)) => status,
+                // The task that performs the change records and counts it.
+                Some(None) => return,
             };
             let operation = Some(context.operation());
             context.service.metrics.answered(operation, status, context.elapsed());

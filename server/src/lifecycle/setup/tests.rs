@@ -54,7 +54,7 @@ async fn what_the_configuration_says_is_what_the_server_runs_with() {
         Path::new("keys"),
         "address: 127.0.0.1:1234\n\
          cache: {expiry: {any: 7m, unused: 7s, offline: 7h}}\n\
-         log: {error: warn, audit: off, format: json}\n\
+         log: {error: warn, audit: debug, format: json, audit_required: true}\n\
          keys: [{name: first}, {name: second}]\n\
          policy: {p: {allow: [/v1/status], identities: []}}\n\
          api: {/v1/status: {timeout: 3s}, /v1/log/audit: {timeout: 3s}}\n",
@@ -62,8 +62,9 @@ async fn what_the_configuration_says_is_what_the_server_runs_with() {
     assert_eq!(setup.address.to_string(), "127.0.0.1:1234");
     let expiry = Expiry { any: seconds(420), unused: seconds(7), offline: seconds(7 * 3600) };
     assert_eq!(setup.expiry, expiry);
-    let logging::Settings { error, audit, format } = setup.log;
-    assert_eq!((error, audit, format), (Level::WARN, Level::OFF, LogFormat::Json));
+    let logging::Settings { error, audit, format, audit_required } = setup.log;
+    assert_eq!((error, audit, format), (Level::WARN, Level::DEBUG, LogFormat::Json));
+    assert!(audit_required);
     assert_eq!(setup.keys, permits(["first", "second"]));
     assert!(setup.policies.policy("p").is_some() && setup.policies.is_admin(&admin()));
     for route in kes_api::route::ROUTES {

@@ -11,6 +11,7 @@ use kes_config::Level;
 
 use super::Logs;
 use super::line::{Line, go_duration};
+use super::receipt::Receipt;
 
 // The most bytes of the fields of a line that a client chooses, so that a request of some bytes
 // does not write a line of some kilobytes: HTTP/2 sends a header field again as one byte.
@@ -42,6 +43,8 @@ pub(crate) struct Audited<'a> {
     pub(crate) status: u16,
     /// Whether a ciphertext was not authentic.
     pub(crate) is_forged: bool,
+    /// Whether it was refused because it could not have been recorded.
+    pub(crate) is_unrecordable: bool,
     pub(crate) took: Duration,
     /// What the client was told if it was refused or failed.
     pub(crate) refusal: Option<&'a str>,
@@ -58,9 +61,6 @@ impl Logs {
 
     /// Writes the line of a request, and sends it to the followers.
     pub(crate) fn audit(&self, audited: &Audited<'_>) {
-        let time = Timestamp::from(
-            SystemTime::now().checked_sub(audited.took).unwrap_or_else(SystemTime::now),
-        );
         if self.writes_audit(audited.operation, audited.status, audited.is_forged) {
             let level = level(audited.operation, audited.status, audited.is_forged);
             let line = audited.line(self.json(), level);
@@ -70,9 +70,33 @@ impl Logs {
                 self.stdout.line(6, line);
             }
         }
-        if self.audit_stream.is_followed()
-            && let Ok(mut line) = serde_json::to_vec(&audited.event(time))
-        {
+        self.send_to_followers(audited);
+    }
+
+    /// The same for a change that was made and must not go unrecorded.
+    pub(crate) fn audit_with_receipt(&self, audited: &Audited<'_>) -> Receipt {
+        let receipt = self.stdout.change_with_receipt(6, audited.line(self.json(), Level::INFO));
+        self.send_to_followers(audited);
+        receipt
+    }
+
+    /// Writes that a key is to be changed, before it is.
+    pub(crate) fn announce(&self, audited: &Audited<'_>) -> Receipt {
+        self.stdout.change_with_receipt(6, audited.announcement(self.json()))
+    }
+
+    /// Whether a key is only changed if the audit log says so.
+    pub(crate) fn requires_audit(&self) -> bool {
+        self.audit_required.load(Ordering::Relaxed)
+    }
+
+    fn send_to_followers(&self, audited: &Audited<'_>) {
+        if !self.audit_stream.is_followed() {
+            return;
+        }
+        let arrived = SystemTime::now().checked_sub(audited.took);
+        let time = Timestamp::from(arrived.unwrap_or_else(SystemTime::now));
+        if let Ok(mut line) = serde_json::to_vec(&audited.event(time)) {
             line.push(b'\n');
             self.audit_stream.send(&Bytes::from(line));
         }
@@ -104,7 +128,9 @@ impl Audited<'_> {
     /// Whether a key was changed, or may have been: a change that failed in the key store may be
     /// done all the same. Only who may change keys can cause such a line.
     fn may_have_changed(&self) -> bool {
-        is_change(self.operation) && matches!(self.status, 200..=299 | 500..)
+        is_change(self.operation)
+            && matches!(self.status, 200..=299 | 500..)
+            && !self.is_unrecordable
     }
 
     fn event(&self, time: Timestamp) -> AuditEvent<'_> {
@@ -120,21 +146,44 @@ impl Audited<'_> {
 
     fn line(&self, json: bool, level: Level) -> String {
         let level = if level.number() >= Level::INFO.number() { "INFO" } else { "DEBUG" };
+        let mut line = match self.refusal {
+            Some(message) => self.request(json, level, message),
+            None => self.request(json, level, &self.success()),
+        };
+        line.number("res.code", self.status.into());
+        line.field("res.time", go_duration(self.took));
+        self.add_reason(&mut line);
+        line.finish()
+    }
+
+    /// The line that comes before a change. It has no answer yet.
+    fn announcement(&self, json: bool) -> String {
+        let done = match self.operation {
+            Operation::ImportKey => "imported",
+            Operation::DeleteKey => "deleted",
+            _ => "created",
+        };
+        let message = format!("secret key '{}' is to be {done}", self.resource);
+        let mut line = self.request(json, "INFO", &message);
+        self.add_reason(&mut line);
+        line.finish()
+    }
+
+    /// The fields of every line: who asked for what.
+    fn request(&self, json: bool, level: &str, message: &str) -> Line {
         let mut line = Line::new(json, Timestamp::now(), level);
-        match &self.refusal {
-            Some(message) => line.field_within(MAX_MESSAGE, "msg", message),
-            None => line.field("msg", self.success()),
-        }
+        line.field_within(MAX_MESSAGE, "msg", message);
         line.field_within(MAX_METHOD, "req.method", self.method);
         line.field_within(MAX_PATH, "req.path", self.path);
         line.field("req.ip", self.ip.map(|ip| ip.to_string()).unwrap_or_default());
         line.field("req.identity", self.identity.map(|id| id.to_string()).unwrap_or_default());
-        line.number("res.code", self.status.into());
-        line.field("res.time", go_duration(self.took));
+        line
+    }
+
+    fn add_reason(&self, line: &mut Line) {
         if let Some(reason) = &self.reason {
             line.field_within(MAX_REASON, "reason", reason);
         }
-        line.finish()
     }
 
     fn success(&self) -> String {

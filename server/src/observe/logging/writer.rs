@@ -16,6 +16,7 @@ use tokio::runtime;
 use super::line::Line;
 use super::losses::Losses;
 use super::queue::{Limits, Queued, Receiver, Refused, Sender, queue};
+use super::receipt::{Receipt, Signature, receipt};
 use crate::observe::metrics::Metrics;
 
 /// How much may wait to be written: lines of some 250 bytes. Anybody who can connect can cause
@@ -41,6 +42,8 @@ pub(super) struct Writer {
     losses: Arc<Losses>,
     /// Whether the target is the journal, which takes a priority at the start of a line.
     journal: bool,
+    /// Whether the target is the null device.
+    discards: bool,
 }
 
 /// An item of either queue.
@@ -51,7 +54,8 @@ struct Entry {
 }
 
 enum Item {
-    Line(String),
+    /// A line, and what is signed once it is written.
+    Line(String, Option<Signature>),
     /// Answered once all earlier lines are written.
     Flush(SyncSender<()>),
 }
@@ -81,7 +85,7 @@ impl Writer {
         json: Arc<AtomicBool>,
         losses: Losses,
     ) -> Self {
-        let journal = is_journal(&target);
+        let (journal, discards) = (is_journal(&target), is_null(&target));
         let losses = Arc::new(losses);
         let (lines, line_items) = queue(LINES);
         let (changes, change_items) = queue(CHANGES);
@@ -96,27 +100,43 @@ impl Writer {
                 move || runtime.block_on(write(change_items, line_items, target, &losses))
             })
             .expect("the system starts a thread");
-        Self { lines, changes, entries: AtomicU64::new(0), losses, journal }
+        Self { lines, changes, entries: AtomicU64::new(0), losses, journal, discards }
     }
 
     /// Queues a line. `priority` is that of syslog (RFC 5424, 6.2.1).
     pub(super) fn line(&self, priority: u8, line: String) {
         let line = self.for_target(priority, line);
         let bytes = line.capacity();
-        if self.lines.send(self.entry(Item::Line(line)), bytes).is_err() {
+        if self.lines.send(self.entry(Item::Line(line, None)), bytes).is_err() {
             self.losses.by_slow_reader();
         }
     }
 
     /// Queues a line about a change of a key, which other lines cannot displace.
     pub(super) fn change(&self, priority: u8, line: String) {
+        self.queue_change(priority, line, None);
+    }
+
+    /// The same for a line that must not be lost.
+    pub(super) fn change_with_receipt(&self, priority: u8, line: String) -> Receipt {
+        let (signature, receipt) = receipt();
+        self.queue_change(priority, line, Some(signature));
+        if self.discards { Receipt::discarded() } else { receipt }
+    }
+
+    /// Whether what is written is kept nowhere.
+    pub(super) const fn discards(&self) -> bool {
+        self.discards
+    }
+
+    fn queue_change(&self, priority: u8, line: String, signature: Option<Signature>) {
         let line = self.for_target(priority, line);
         let bytes = line.capacity();
         if let Err(Refused::Full(entry) | Refused::Closed(entry)) =
-            self.changes.send(self.entry(Item::Line(line)), bytes)
+            self.changes.send(self.entry(Item::Line(line, signature)), bytes)
         {
             self.losses.by_slow_reader();
-            if let Item::Line(line) = entry.item {
+            if let Item::Line(line, _) = entry.item {
                 self.losses.of_change(&line);
             }
         }
@@ -195,8 +215,13 @@ async fn write(
         let Queued { item: Entry { item, .. }, left_out, .. } = queued;
         target.gap.add(kind, left_out, TOO_SLOW);
         match item {
-            Item::Line(line) => match target.write(&line) {
-                Ok(()) => losses.end(),
+            Item::Line(line, signature) => match target.write(&line) {
+                Ok(()) => {
+                    losses.end();
+                    if let Some(signature) = signature {
+                        signature.sign();
+                    }
+                }
                 Err(error) => {
                     losses.by_failure(&error);
                     if kind == Kind::Change {
@@ -311,6 +336,15 @@ impl<T: AsFd> Write for Unbuffered<T> {
 fn is_journal(stream: impl AsFd) -> bool {
     let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
     rustix::fs::fstat(stream).is_ok_and(|stat| named == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+/// Whether a stream is `/dev/null`, which the runtime also opens in place of a stream that was closed
+/// when the process started. Its number is 1:3 on every Linux (admin-guide/devices.txt).
+fn is_null(stream: impl AsFd) -> bool {
+    rustix::fs::fstat(stream).is_ok_and(|stat| {
+        rustix::fs::FileType::from_raw_mode(stat.st_mode).is_char_device()
+            && stat.st_rdev == rustix::fs::makedev(1, 3)
+    })
 }
 
 #[cfg(test)]

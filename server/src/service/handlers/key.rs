@@ -12,7 +12,9 @@ use crate::service::error::Error;
 
 pub(super) async fn create(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
+    change::announce(call.context).await?;
     call.keys().create(&call.permit, name, || change::begin(call.context)).await?;
+    change::confirm(call.context).await?;
     Ok(Answer::empty())
 }
 
@@ -21,7 +23,9 @@ pub(super) async fn import(mut call: Call<'_>) -> Result<Answer, Error> {
     let request = call.parse(ImportRequest::from_json, Error::ImportBody).await?;
     let begin = || change::begin(call.context);
     let (cipher, key) = (&request.cipher, request.key.expose());
+    change::announce(call.context).await?;
     call.keys().import(&call.permit, name, cipher, key, begin).await?;
+    change::confirm(call.context).await?;
     Ok(Answer::empty())
 }
 
@@ -38,7 +42,9 @@ pub(super) async fn describe(call: Call<'_>) -> Result<Answer, Error> {
 
 pub(super) async fn delete(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
+    change::announce(call.context).await?;
     call.keys().delete(&call.permit, name, || change::begin(call.context)).await?;
+    change::confirm(call.context).await?;
     Ok(Answer::empty())
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::observe::logging::receipt::Unwritten;
 
 /// Takes `room` bytes, and then fails.
 #[derive(Default)]
@@ -41,7 +42,7 @@ impl World {
 
     fn entry(&self, text: &str) -> Entry {
         let order = self.entries.fetch_add(1, Ordering::Relaxed);
-        Entry { order, item: Item::Line(text.to_owned()) }
+        Entry { order, item: Item::Line(text.to_owned(), None) }
     }
 
     fn line(&self, text: &str) {
@@ -185,4 +186,53 @@ async fn lines_that_a_disk_does_not_take_are_told_in_front_of_the_next() {
     let told = "log lines are missing here: 3, of them about changes to keys: 3; no storage space";
     assert!(text.contains(told), "{text}");
     assert_eq!(text.lines().filter(|line| !line.is_empty()).count(), 1, "{text}");
+}
+
+fn writer_to(target: std::fs::File, metrics: &Metrics) -> Writer {
+    Writer::start("log-test", target, Arc::default(), Losses::new("a file", metrics))
+}
+
+#[tokio::test]
+async fn a_receipt_is_signed_once_the_line_is_in_the_file() {
+    let metrics = Metrics::new();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let writer = writer_to(file.reopen().unwrap(), &metrics);
+    assert!(!writer.discards());
+    for number in 0..100 {
+        assert_eq!(
+            writer.change_with_receipt(6, format!("change {number}\n")).signed().await,
+            Ok(())
+        );
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        assert_eq!(text.lines().last(), Some(&*format!("change {number}")));
+    }
+
+    let full = writer_to(std::fs::File::options().write(true).open("/dev/full").unwrap(), &metrics);
+    assert!(!full.discards());
+    let lost = full.change_with_receipt(6, "a change\n".to_owned());
+    assert_eq!(lost.signed().await, Err(Unwritten::Lost));
+
+    // Whatever is written there is gone.
+    let null = writer_to(std::fs::File::options().write(true).open("/dev/null").unwrap(), &metrics);
+    assert!(null.discards());
+    let gone = null.change_with_receipt(6, "a change\n".to_owned());
+    assert_eq!(gone.signed().await, Err(Unwritten::Discarded));
+}
+
+#[tokio::test]
+async fn a_line_that_does_not_fit_into_the_queue_has_no_signature() {
+    let world = World::new(Limits { lines: 1, bytes: 100 });
+    let mut receipts = Vec::new();
+    for number in 0..2 {
+        let (signature, receipt) = receipt();
+        let item = Item::Line(format!("change {number}\n"), Some(signature));
+        let _ = world.changes.send(Entry { order: number, item }, 9);
+        receipts.push(receipt);
+    }
+    world.written(&mut Disk { room: 10_000, ..Disk::default() }).await;
+    let mut signed = Vec::new();
+    for receipt in receipts {
+        signed.push(receipt.signed().await);
+    }
+    assert_eq!(signed, [Ok(()), Err(Unwritten::Lost)]);
 }
