@@ -18,6 +18,9 @@ mod long;
 /// Lines that cannot be written.
 mod lost;
 
+/// Refusals that are too many for a line each.
+mod merged;
+
 /// No change without a line that says so.
 mod required;
 

@@ -36,6 +36,7 @@ use self::error::Error;
 use self::generation::Generation;
 use self::handlers::Call;
 use self::record::{Active, Unanswered};
+use self::refusals::Refusals;
 use self::router::Routed;
 use crate::observe::logging::Logs;
 use crate::observe::logging::stream::Reader;
@@ -81,6 +82,9 @@ pub(crate) mod change;
 /// What is recorded of a request.
 mod record;
 
+/// How many log lines refused requests may write.
+pub(crate) mod refusals;
+
 /// Parsers for the fuzz targets.
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -98,6 +102,7 @@ pub(crate) struct ApiService {
     pub(crate) limited_waiting: AtomicUsize,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) logs: Arc<Logs>,
+    pub(crate) refusals: Arc<Refusals>,
     /// Held for reading by each change of a key until it is recorded.
     pub(crate) changing: Arc<RwLock<()>>,
     pub(crate) started: Instant,

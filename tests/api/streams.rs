@@ -260,3 +260,18 @@ fn a_reader_that_goes_away_is_forgotten() {
 async fn connections(client: &mut Client) -> f64 {
     Exposition::of(client).await.value("kes_tls_connections")
 }
+
+/// Standard output tells them together; who follows the log is sent each.
+#[test]
+fn many_refusals_of_one_client_are_all_streamed() {
+    harness::run(async {
+        let server = Server::with(&Config::usual());
+        let mut audit = Follower::new(&server, Who::Admin, Protocol::H2, "/v1/log/audit").await;
+        let mut other = server.client(Who::Other, Protocol::H2).await;
+        for _ in 0..100 {
+            assert_eq!(other.send("GET", "/v1/status", "").await.status, 403);
+            let line = audit.next_of("/v1/status").await;
+            assert_eq!(line["response"]["code"], 403, "{line}");
+        }
+    });
+}

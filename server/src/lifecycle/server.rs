@@ -28,6 +28,7 @@ use crate::observe::logging::Logs;
 use crate::observe::logging::repeats::{self, Repeats};
 use crate::observe::metrics::Metrics;
 use crate::service::budget::Budgets;
+use crate::service::refusals::Refusals;
 use crate::service::{ApiService, BuildInfo};
 use crate::transport::Endpoint;
 use crate::transport::listener::{Listener, Listening};
@@ -164,6 +165,7 @@ impl Server {
             tracing::warn!("some requests did not finish in time");
         }
         running.endpoint.repeats.log_all();
+        running.service.refusals.write_due(&running.service.logs, true);
         running.service.logs.flush();
     }
 }
@@ -211,6 +213,7 @@ impl Opened {
             limited_waiting: AtomicUsize::new(0),
             metrics: Arc::clone(&metrics),
             logs,
+            refusals: Arc::new(Refusals::new()),
             changing: Arc::default(),
             started: Instant::now(),
             started_at: Timestamp::now(),
@@ -236,8 +239,7 @@ impl Opened {
 
 /// Starts the work beside the requests.
 fn background(running: &Arc<Running>, seen: Fingerprint) -> [JoinHandle<()>; 3] {
-    let [certificates, expiry] = [running, running].map(Arc::clone);
-    let repeats = Arc::clone(&running.endpoint.repeats);
+    let [certificates, expiry, repeats] = [running, running, running].map(Arc::clone);
     [
         tokio::spawn(endless("the watch of the certificate files", move || {
             reload::follow_certificates(Arc::clone(&certificates), seen.clone())
@@ -252,11 +254,12 @@ fn background(running: &Arc<Running>, seen: Fingerprint) -> [JoinHandle<()>; 3] 
 }
 
 /// Logs the events that were collected. Never returns.
-async fn log_repeats(repeats: Arc<Repeats>) -> Infallible {
+async fn log_repeats(running: Arc<Running>) -> Infallible {
     let mut ticks = tokio::time::interval(repeats::CHECK_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        repeats.log_due();
+        running.endpoint.repeats.log_due();
+        running.service.refusals.write_due(&running.service.logs, false);
     }
 }

@@ -51,6 +51,7 @@ pub(crate) struct Metrics {
     pub(crate) audit_events: IntCounter,
     pub(crate) dropped_lines: IntCounter,
     pub(crate) lost_changes: IntCounter,
+    pub(crate) merged_requests: IntCounter,
     pub(crate) connections: IntGauge,
     pub(crate) max_connections: IntGauge,
     pub(crate) strangers: IntGauge,
@@ -159,6 +160,10 @@ impl Metrics {
             lost_changes: register.counter(
                 "kes_log_lost_changes",
                 "Lines of the audit log that could not be written although they are about changes to keys",
+            ),
+            merged_requests: register.counter(
+                "kes_log_merged_requests",
+                "Refused or failed requests that a line of either log tells together with others",
             ),
             connections: register.gauge("kes_tls_connections", "Open connections"),
             max_connections: register.gauge(

@@ -23,15 +23,19 @@ use super::ApiService;
 use super::context::RequestContext;
 use super::error::{self, PANICKED, keys_cause, keys_message};
 use super::progress::{ANSWERED, GONE, Progress, WAITS};
+use super::refusals::Refusals;
 use crate::observe::logging::Logs;
 use crate::observe::logging::audit::Audited;
 use crate::observe::logging::receipt::{Receipt, Unwritten};
 use crate::observe::metrics::Metrics;
+use crate::transport::Class;
 
 /// A change of a key.
 struct Change {
     logs: Arc<Logs>,
     metrics: Arc<Metrics>,
+    refusals: Arc<Refusals>,
+    class: Class,
     operation: Operation,
     /// Nothing if no request asks for it; the path is empty then.
     method: Option<Method>,
@@ -112,10 +116,11 @@ fn unanswered(operation: Operation, key: &str) -> Audited<'_> {
         identity: None,
         status: SUCCESS,
         is_forged: false,
-        is_unrecordable: false,
+        changed_nothing: false,
         took: Duration::ZERO,
         refusal: None,
         reason: None,
+        several: None,
     }
 }
 
@@ -126,6 +131,8 @@ pub(super) fn begin(context: &RequestContext<'_>) -> impl Ended + use<> {
     let change = Unended(Some(Change {
         logs: Arc::clone(&service.logs),
         metrics: Arc::clone(&service.metrics),
+        refusals: Arc::clone(&service.refusals),
+        class: context.class(),
         operation: context.operation(),
         method: Some(head.method.clone()),
         path: target.path.to_string(),
@@ -145,6 +152,8 @@ pub(crate) fn begin_at_startup(service: &ApiService, permit: &StartupPermit) -> 
     let change = Change {
         logs: Arc::clone(&service.logs),
         metrics: Arc::clone(&service.metrics),
+        refusals: Arc::clone(&service.refusals),
+        class: Class::Admin,
         operation: Operation::CreateKey,
         method: None,
         path: String::new(),
@@ -233,16 +242,17 @@ impl Change {
             identity: self.identity,
             status,
             is_forged: false,
-            is_unrecordable: false,
+            changed_nothing: false,
             took: self.began.elapsed(),
             refusal,
             reason,
+            several: None,
         };
         match &self.progress {
             Some(progress) if status == SUCCESS && self.logs.requires_audit() => {
                 progress.keep(self.logs.audit_with_receipt(&audited));
             }
-            _ => self.logs.audit(&audited),
+            _ => self.refusals.audit(&self.logs, &self.metrics, self.class, &audited),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::generation::{ApiSettings, Generation};
 use super::limits::{self, Limited, Limiter, Patience, Turn};
 use super::progress::Progress;
 use super::router::Target;
-use crate::transport::Peer;
+use crate::transport::{Class, Peer};
 
 /// The context of a request. It is made when the request arrives and its route is found, and passed
 /// by reference to everything that admits, limits, serves or records the request.
@@ -49,8 +49,7 @@ impl RequestContext<'_> {
 
     /// Reserves memory for its body or its answer.
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<Reservation, Error> {
-        let peer = self.peer;
-        let class = self.generation.class(peer);
+        let (peer, class) = (self.peer, self.class());
         let caller = Caller { class, identity: peer.identity.ok(), waiting: &peer.waiting };
         self.service.budgets.reserve(caller, bytes).await.map_err(Error::TooManyBodies)
     }
@@ -82,6 +81,11 @@ impl RequestContext<'_> {
     fn refused(&self, limited: Limited) -> Limited {
         self.service.metrics.limited.inc(limited.kind);
         limited
+    }
+
+    /// The class of its client.
+    pub(crate) fn class(&self) -> Class {
+        self.generation.class(self.peer)
     }
 
     /// The time since it arrived.

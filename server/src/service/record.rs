@@ -53,7 +53,7 @@ fn audit(context: &RequestContext<'_>, status: u16, error: Option<&(Error, Messa
             _ => cause.to_string(),
         })
     });
-    service.logs.audit(&Audited {
+    let audited = Audited {
         operation,
         method: head.method.as_str(),
         path: &target.path,
@@ -62,16 +62,18 @@ fn audit(context: &RequestContext<'_>, status: u16, error: Option<&(Error, Messa
         identity: peer.identity.ok(),
         status,
         is_forged,
-        is_unrecordable: matches!(error, Some((Error::NotRecorded(_), _))),
+        changed_nothing: matches!(error, Some((Error::NotRecorded(_), _))),
         took: context.elapsed(),
         refusal: error.map(|(_, message)| message.text.as_ref()),
         reason,
-    });
+        several: None,
+    };
+    service.refusals.audit(&service.logs, &service.metrics, context.class(), &audited);
 }
 
 /// Writes a line of the error log for a request that failed through no fault of its client.
 fn log(context: &RequestContext<'_>, message: &Message, error: &Error) {
-    let RequestContext { peer, head, target, .. } = context;
+    let RequestContext { service, peer, head, target, .. } = context;
     let cause = error.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
     // Clients that follow the error log get the message without the fields, so it names the key.
     let key = match error {
@@ -81,14 +83,22 @@ fn log(context: &RequestContext<'_>, message: &Message, error: &Error) {
         }) => format!(" '{}'", target.resource()),
         _ => String::new(),
     };
-    let identity = peer.identity.map(|identity| identity.to_string()).unwrap_or_default();
-    tracing::error!(
-        req.method = %head.method,
-        req.path = %target.path,
-        req.ip = %peer.address.ip(),
-        req.identity = %identity,
-        "{}{key}{cause}", message.text
-    );
+    let failed = Audited {
+        operation: context.operation(),
+        method: head.method.as_str(),
+        path: &target.path,
+        resource: "",
+        ip: Some(peer.address.ip()),
+        identity: peer.identity.ok(),
+        status: message.status,
+        is_forged: false,
+        changed_nothing: false,
+        took: context.elapsed(),
+        refusal: Some(&format!("{}{key}{cause}", message.text)),
+        reason: None,
+        several: None,
+    };
+    service.refusals.fail(&service.metrics, context.class(), &failed);
 }
 
 /// Records a request whose client goes away while its operation runs: the request is dropped then,

@@ -19,6 +19,7 @@ use super::budget::Budgets;
 use super::context::RequestContext;
 use super::generation::{ApiSettings, Generation, KeyStore, Keys};
 use super::limits::Limiters;
+use super::refusals::Refusals;
 use super::router::{self, Routed};
 use super::{ApiService, BuildInfo};
 use crate::observe::logging::Logs;
@@ -46,6 +47,7 @@ impl ApiService {
             budgets: Budgets::new(Arc::clone(&metrics)),
             limited_waiting: AtomicUsize::new(0),
             logs: Logs::start(Arc::clone(&metrics)),
+            refusals: Arc::new(Refusals::new()),
             metrics,
             changing: Arc::default(),
             started: Instant::now(),

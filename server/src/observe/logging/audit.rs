@@ -10,7 +10,7 @@ use kes_api::{Identity, Operation, Timestamp};
 use kes_config::Level;
 
 use super::Logs;
-use super::line::{Line, go_duration};
+use super::line::{Line, go_duration, time_text};
 use super::receipt::Receipt;
 
 // The most bytes of the fields of a line that a client chooses, so that a request of some bytes
@@ -43,40 +43,73 @@ pub(crate) struct Audited<'a> {
     pub(crate) status: u16,
     /// Whether a ciphertext was not authentic.
     pub(crate) is_forged: bool,
-    /// Whether it was refused because it could not have been recorded.
-    pub(crate) is_unrecordable: bool,
+    /// Whether a change failed of which it is known that it was not begun.
+    pub(crate) changed_nothing: bool,
     pub(crate) took: Duration,
     /// What the client was told if it was refused or failed.
     pub(crate) refusal: Option<&'a str>,
     /// What only the log has: why it was refused or failed, or what is unusual about it.
     pub(crate) reason: Option<String>,
+    /// If the line stands for several requests, of which this is the last.
+    pub(crate) several: Option<Several>,
+}
+
+/// Requests that have one line together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Several {
+    pub(crate) count: u64,
+    /// When the first was answered.
+    pub(crate) first: Timestamp,
+    /// When the last was.
+    pub(crate) last: Timestamp,
+}
+
+impl Several {
+    /// The time of the first in the form of a line's own.
+    pub(crate) fn first_text(&self) -> String {
+        time_text(self.first)
+    }
+
+    /// The same of the last.
+    pub(crate) fn last_text(&self) -> String {
+        time_text(self.last)
+    }
 }
 
 impl Logs {
     /// Whether a request with this answer is written to the log or sent to a follower. If not, the
     /// caller need not collect the details.
     pub(crate) fn wants_audit(&self, operation: Operation, status: u16, is_forged: bool) -> bool {
-        self.audit_stream.is_followed() || self.writes_audit(operation, status, is_forged)
+        self.audit_stream.is_followed() || self.writes(level(operation, status, is_forged))
     }
 
     /// Writes the line of a request, and sends it to the followers.
     pub(crate) fn audit(&self, audited: &Audited<'_>) {
-        if self.writes_audit(audited.operation, audited.status, audited.is_forged) {
-            let level = level(audited.operation, audited.status, audited.is_forged);
-            let line = audited.line(self.json(), level);
-            if audited.may_have_changed() {
-                self.stdout.change(6, line);
-            } else {
-                self.stdout.line(6, line);
-            }
+        if self.writes_audit(audited) {
+            self.write_audit(audited);
         }
-        self.send_to_followers(audited);
+        self.send_audit(audited);
+    }
+
+    /// Whether the level of the log has a line for a request.
+    pub(crate) fn writes_audit(&self, audited: &Audited<'_>) -> bool {
+        self.writes(audited.level())
+    }
+
+    /// Writes the line of a request, whatever the level of the log is.
+    pub(crate) fn write_audit(&self, audited: &Audited<'_>) {
+        let line = audited.line(self.json(), audited.level());
+        if audited.may_have_changed() {
+            self.stdout.change(6, line);
+        } else {
+            self.stdout.line(6, line);
+        }
     }
 
     /// The same for a change that was made and must not go unrecorded.
     pub(crate) fn audit_with_receipt(&self, audited: &Audited<'_>) -> Receipt {
         let receipt = self.stdout.change_with_receipt(6, audited.line(self.json(), Level::INFO));
-        self.send_to_followers(audited);
+        self.send_audit(audited);
         receipt
     }
 
@@ -90,7 +123,8 @@ impl Logs {
         self.audit_required.load(Ordering::Relaxed)
     }
 
-    fn send_to_followers(&self, audited: &Audited<'_>) {
+    /// Sends a request to the followers.
+    pub(crate) fn send_audit(&self, audited: &Audited<'_>) {
         if !self.audit_stream.is_followed() {
             return;
         }
@@ -102,8 +136,8 @@ impl Logs {
         }
     }
 
-    fn writes_audit(&self, operation: Operation, status: u16, is_forged: bool) -> bool {
-        level(operation, status, is_forged).number() >= self.audit_level.load(Ordering::Relaxed)
+    fn writes(&self, level: Level) -> bool {
+        level.number() >= self.audit_level.load(Ordering::Relaxed)
     }
 }
 
@@ -125,12 +159,21 @@ fn level(operation: Operation, status: u16, is_forged: bool) -> Level {
 }
 
 impl Audited<'_> {
+    fn level(&self) -> Level {
+        level(self.operation, self.status, self.is_forged)
+    }
+
+    /// Whether a request was refused or failed, and changed no key.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.status >= 400 && !self.may_have_changed()
+    }
+
     /// Whether a key was changed, or may have been: a change that failed in the key store may be
     /// done all the same. Only who may change keys can cause such a line.
     fn may_have_changed(&self) -> bool {
         is_change(self.operation)
             && matches!(self.status, 200..=299 | 500..)
-            && !self.is_unrecordable
+            && !self.changed_nothing
     }
 
     fn event(&self, time: Timestamp) -> AuditEvent<'_> {
@@ -153,6 +196,11 @@ impl Audited<'_> {
         line.number("res.code", self.status.into());
         line.field("res.time", go_duration(self.took));
         self.add_reason(&mut line);
+        if let Some(several) = &self.several {
+            line.number("count", several.count);
+            line.field("first", several.first_text());
+            line.field("last", several.last_text());
+        }
         line.finish()
     }
 

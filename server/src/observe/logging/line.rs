@@ -16,10 +16,7 @@ impl Line {
     /// Starts with the time, in UTC with milliseconds, and the level.
     pub(super) fn new(json: bool, time: Timestamp, level: &str) -> Self {
         let mut line = Self { text: String::with_capacity(256), json };
-        let second = Timestamp::from_unix(time.unix_seconds(), 0).unwrap_or(time).to_string();
-        let second = second.trim_end_matches('Z');
-        let millis = time.subsecond_nanos() / 1_000_000;
-        line.field("time", format_args!("{second}.{millis:03}Z"));
+        line.field("time", time_text(time));
         line.field("level", level);
         line
     }
@@ -125,6 +122,14 @@ fn is_interpreted(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// A time in UTC with milliseconds.
+pub(super) fn time_text(time: Timestamp) -> String {
+    let second = Timestamp::from_unix(time.unix_seconds(), 0).unwrap_or(time).to_string();
+    let second = second.trim_end_matches('Z');
+    let millis = time.subsecond_nanos() / 1_000_000;
+    format!("{second}.{millis:03}Z")
 }
 
 /// A duration as Go prints it: `2.437816ms`, `1.5s`, `812ns`.

@@ -1,0 +1,128 @@
+//! How many log lines the refused and failed requests of a client may write.
+//!
+//! Anybody can have requests refused as often as they like. The first of a kind are written one by
+//! one; further ones are counted, and one line tells their number, the times of the first and the
+//! last of them, and all of the last one. Requests that were served and changes of keys are never
+//! merged, and those who follow the audit log are sent every request.
+//!
+//! Each class of callers has a table of its own, so that strangers cannot take the room of others.
+
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use self::table::{Limits, Table};
+use crate::observe::logging::Logs;
+use crate::observe::logging::audit::Audited;
+use crate::observe::metrics::Metrics;
+use crate::transport::Class;
+
+/// Counts the requests of a class of callers.
+mod table;
+
+/// For clients that no policy names. One that is configured wrongly asks for few things; with these
+/// limits all strangers together write less than 50 lines a second.
+const STRANGERS: Limits = Limits { kinds: 128, of_client: 8 };
+
+/// For clients with a policy, whose number the configuration limits.
+const KNOWN: Limits = Limits { kinds: 512, of_client: 16 };
+
+/// For the admin.
+const ADMIN: Limits = Limits { kinds: 64, of_client: 64 };
+
+/// The refused and failed requests of late.
+pub(crate) struct Refusals {
+    /// In the audit log.
+    audited: ByClass,
+    /// In the error log.
+    failed: ByClass,
+}
+
+struct ByClass {
+    strangers: Mutex<Table>,
+    known: Mutex<Table>,
+    admin: Mutex<Table>,
+}
+
+impl Refusals {
+    pub(crate) fn new() -> Self {
+        Self { audited: ByClass::new(), failed: ByClass::new() }
+    }
+
+    /// Records a request in the audit log, by itself or together with others.
+    pub(super) fn audit(
+        &self,
+        logs: &Logs,
+        metrics: &Metrics,
+        class: Class,
+        audited: &Audited<'_>,
+    ) {
+        if audited.is_refusal() && logs.writes_audit(audited) {
+            if self.audited.of(class).lock().is_merged(audited, Instant::now()) {
+                metrics.merged_requests.inc();
+            } else {
+                logs.write_audit(audited);
+            }
+            logs.send_audit(audited);
+        } else {
+            logs.audit(audited);
+        }
+    }
+
+    /// Writes the line of a failed request to the error log, or counts it.
+    pub(super) fn fail(&self, metrics: &Metrics, class: Class, failed: &Audited<'_>) {
+        if self.failed.of(class).lock().is_merged(failed, Instant::now()) {
+            metrics.merged_requests.inc();
+        } else {
+            log_failure(failed);
+        }
+    }
+
+    /// Writes the lines of requests that were counted, once they are due, or all of them.
+    pub(crate) fn write_due(&self, logs: &Logs, all: bool) {
+        let now = Instant::now();
+        for merged in self.audited.due(now, all) {
+            merged.tell(|audited| logs.write_audit(audited));
+        }
+        for merged in self.failed.due(now, all) {
+            merged.tell(log_failure);
+        }
+    }
+}
+
+impl ByClass {
+    fn new() -> Self {
+        let table = |limits| Mutex::new(Table::new(limits));
+        Self { strangers: table(STRANGERS), known: table(KNOWN), admin: table(ADMIN) }
+    }
+
+    const fn of(&self, class: Class) -> &Mutex<Table> {
+        match class {
+            Class::Stranger => &self.strangers,
+            Class::Known => &self.known,
+            Class::Admin => &self.admin,
+        }
+    }
+
+    fn due(&self, now: Instant, all: bool) -> Vec<table::Merged> {
+        let tables = [&self.strangers, &self.known, &self.admin];
+        tables.into_iter().flat_map(|table| table.lock().due(now, all)).collect()
+    }
+}
+
+/// Writes a line of the error log for a request that failed through no fault of its client, or for
+/// several. Clients that follow that log are sent the message alone.
+fn log_failure(failed: &Audited<'_>) {
+    let message = failed.refusal.unwrap_or_default();
+    let times = failed.several.map(|several| format!(" ({} times)", several.count));
+    tracing::error!(
+        req.method = %failed.method,
+        req.path = %failed.path,
+        req.ip = %failed.ip.map(|ip| ip.to_string()).unwrap_or_default(),
+        req.identity = %failed.identity.map(|identity| identity.to_string()).unwrap_or_default(),
+        count = failed.several.map(|several| several.count),
+        first = failed.several.map(|several| tracing::field::display(several.first_text())),
+        last = failed.several.map(|several| tracing::field::display(several.last_text())),
+        "{message}{}", times.unwrap_or_default()
+    );
+}
