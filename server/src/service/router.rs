@@ -13,6 +13,10 @@ const MAX_PATH: usize = 200;
 /// The most bytes of a path and its query that a redirect repeats: a path of [`MAX_PATH`] bytes with
 /// each of them escaped, and a query.
 const MAX_LOCATION: usize = 1_000;
+/// The most bytes of an encoded path that are decoded: enough for more than [`MAX_PATH`] bytes even
+/// if all are escaped and the last character is cut. What a request with a longer path costs does not
+/// grow with the path, but for the check that its segments and escapes are valid, which keeps nothing.
+const MAX_ENCODED: usize = 3 * (MAX_PATH + 4);
 
 /// The result of routing a path.
 #[derive(Debug)]
@@ -54,7 +58,10 @@ pub(crate) fn route<'a>(path: &'a str, query: Option<&str>) -> Routed<'a> {
         }
         return redirect(clean, query);
     }
-    let Some(path) = percent_decode(path) else { return Routed::BadEscape };
+    if !has_valid_escapes(path) {
+        return Routed::BadEscape;
+    }
+    let path = percent_decode(start(path));
     if let Some((route, resource)) = Route::find(&path) {
         let resource_at = path.len() - resource.len();
         let path = if path.len() > MAX_PATH { Cow::Owned(cut(&path)) } else { path };
@@ -117,14 +124,33 @@ fn redirect(path: String, query: Option<&str>) -> Routed<'static> {
     }
 }
 
-/// Decodes `%XX`; `None` if a `%` is not followed by two hex digits, which the library would keep as
-/// they are.
-fn percent_decode(path: &str) -> Option<Cow<'_, str>> {
-    let mut parts = path.split('%').skip(1).peekable();
-    if parts.peek().is_none() {
-        return Some(Cow::Borrowed(path)); // most paths; the library would check that it is UTF-8
+/// The part of an encoded path that is decoded. It ends before an escape or a character that would
+/// not be whole.
+fn start(path: &str) -> &str {
+    if path.len() <= MAX_ENCODED {
+        return path;
     }
-    parts.all(starts_with_two_hex_digits).then(|| percent_decode_str(path).decode_utf8_lossy())
+    let start = &path[..path.floor_char_boundary(MAX_ENCODED)];
+    let end = start.len();
+    match start.rfind('%') {
+        Some(escape) if end - escape < 3 => &start[..escape],
+        _ => start,
+    }
+}
+
+/// Whether each `%` of a path is followed by two hex digits. The library would keep others as they
+/// are.
+fn has_valid_escapes(path: &str) -> bool {
+    path.split('%').skip(1).all(starts_with_two_hex_digits)
+}
+
+/// Decodes `%XX`. Most paths have none; the library would check that they are UTF-8.
+fn percent_decode(path: &str) -> Cow<'_, str> {
+    if path.contains('%') {
+        percent_decode_str(path).decode_utf8_lossy()
+    } else {
+        Cow::Borrowed(path)
+    }
 }
 
 fn starts_with_two_hex_digits(text: &str) -> bool {
@@ -179,6 +205,34 @@ mod tests {
             assert!(kes_api::KeyName::parse(&name).is_err());
             assert!(kes_api::ListPattern::parse(&name).is_err());
         }
+    }
+
+    /// It is not decoded as a whole, and that makes no difference.
+    #[test]
+    fn what_a_long_path_costs_does_not_grow_with_it() {
+        for piece in ["a", "%00", "%C3%A9", "%ff", "a%F0%9F%94%91", "é%41"] {
+            for shift in 0..8 {
+                let prefix = format!("/v1/key/create/{}", "b".repeat(shift));
+                for repeats in [10, 60, 100, 200, 204, 205, 300, 5000] {
+                    let path = format!("{prefix}{}", piece.repeat(repeats));
+                    let Routed::Found(target) = route(&path, None) else { panic!("{path}") };
+                    let whole = percent_decode_str(&path).decode_utf8_lossy();
+                    let expected =
+                        if whole.len() > MAX_PATH { cut(&whole) } else { whole.into_owned() };
+                    assert_eq!(target.path, expected);
+                    if let Cow::Owned(path) = target.path {
+                        assert!(path.capacity() <= 2 * MAX_ENCODED, "{}", path.capacity());
+                    }
+                }
+            }
+        }
+        // What is wrong with the end is told all the same.
+        let long = "a".repeat(5000);
+        let routed = |path: &str| format!("{:?}", route(path, None));
+        assert_eq!(routed(&format!("/v1/key/create/{long}%zz")), "BadEscape");
+        assert_eq!(routed(&format!("/v1/key/create/{long}//")), "NotFound");
+        assert_eq!(routed(&format!("/v1/nothing/{long}")), "NotFound");
+        assert_eq!(routed(&format!("/v1/status/{long}")), "NotFound");
     }
 
     #[test]
