@@ -10,8 +10,8 @@ use kes_policy::{Denied, WrongPermit};
 
 use super::budget::Exhausted;
 use super::limits::Limited;
-use crate::observe::metrics::LimitKind;
 use crate::observe::logging::receipt::Unwritten;
+use crate::observe::metrics::LimitKind;
 
 /// Why a request was not served.
 ///
