@@ -141,7 +141,12 @@ fn no_answer_is_wrong_whatever_happens() {
     }
     wrong.extend(unrecorded(&soak.server, &tally.deleted));
     tell(&tally.told());
-    assert!(wrong.is_empty(), "KES_SOAK_SEED={seed}: {wrong:#?}");
+    let log = soak.server.stderr();
+    let last: Vec<_> = log.lines().rev().take(8).collect();
+    assert!(
+        wrong.is_empty(),
+        "KES_SOAK_SEED={seed}: {wrong:#?}\nthe log ends, from below: {last:#?}"
+    );
     assert!(tally.answered > 0, "nothing was answered: {}", tally.told());
     told_nothing_of(&soak.server, &["panicked", &faults.world.role.secret_id]);
 }
