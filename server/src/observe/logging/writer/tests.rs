@@ -120,7 +120,7 @@ async fn a_line_is_not_written_before_a_change_that_came_before_it() {
     let teller = thread::spawn(move || {
         for number in 0..ENTRIES {
             let order = entries.fetch_add(1, Ordering::Relaxed);
-            let entry = Entry { order, item: Item::Line(format!("{number}\n")) };
+            let entry = Entry { order, item: Item::Line(format!("{number}\n"), None) };
             let queue = if number % 2 == 0 { &changes } else { &lines };
             assert!(queue.send(entry, 0).is_ok());
             // Gives the writer the time to wait for more.
