@@ -182,9 +182,9 @@ fn bodies_that_nobody_wants_cost_no_memory() {
         assert_serves(&mut honest).await;
         let before = resident(&mut server);
         let mut clients = Vec::new();
-        for _ in 0..4 {
+        for _ in 0..8 {
             let mut client = Frames::connect(&server, Who::Other).await;
-            for number in 0..200 {
+            for number in 0..100 {
                 let stream = number * 2 + 1;
                 client.begin(stream, "PUT", "/v1/key/import/k").await;
                 client.send(&frame(Frame::DATA, 0, stream, &[b' '; 4_000])).await;

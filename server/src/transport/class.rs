@@ -39,9 +39,10 @@ const STRANGER_GRACEFUL_SHUTDOWN: Duration = Duration::from_millis(500);
 /// Requests that one HTTP/2 connection may have open at once.
 const MAX_STREAMS: u32 = 256;
 
-/// The same for a stranger: what it may ask for is answered at once, so that more would only wait
-/// for each other. A connection keeps the number that it began with.
-const STRANGER_MAX_STREAMS: u32 = 32;
+/// The same for a stranger. A connection keeps the number that it began with. No less: clients
+/// written in Go begin with up to 100 before they have read the limit, and RFC 9113 (6.5.2)
+/// advises 100.
+const STRANGER_MAX_STREAMS: u32 = 100;
 
 impl Class {
     pub(super) const fn max_streams(self) -> u32 {

@@ -217,7 +217,7 @@ fn who_loses_its_policy_is_a_stranger_at_once() {
 fn a_stranger_has_fewer_requests_at_a_time_on_a_connection() {
     harness::run(async {
         let server = Server::start();
-        for (who, most) in [(Who::Other, 32), (Who::Minio, 256), (Who::Admin, 256)] {
+        for (who, most) in [(Who::Other, 100), (Who::Minio, 256), (Who::Admin, 256)] {
             let mut stream = tls_as(&server, who, Protocol::H2).await;
             stream.write_all(PREFACE).await.unwrap();
             let settings = Frame::read(&mut stream).await.unwrap();
