@@ -141,6 +141,8 @@ impl Session {
     pub(super) fn start_server(&mut self, place: &str, command: &str) -> Ran {
         let output = self.start(place, command);
         let mut url = None;
+        // The last of what it prints.
+        let last = if command.contains("--dev") { "MINIO_KMS_KES_KEY_NAME" } else { "Memory" };
         wait::eventually(START_LIMIT, "the server says where it listens", || {
             let printed = fs::read_to_string(&output).unwrap();
             let server = self.servers.last_mut().unwrap();
@@ -149,7 +151,7 @@ impl Session {
                 .lines()
                 .find_map(|line| line.strip_prefix("Endpoints"))
                 .map(|url| url.trim().to_owned());
-            url.is_some() && printed.ends_with('\n') && printed.contains("Memory")
+            url.is_some() && printed.ends_with('\n') && printed.contains(last)
         });
         self.fill("https://127.0.0.1:7373", &url.unwrap());
         let stdout = fs::read_to_string(&output).unwrap();
