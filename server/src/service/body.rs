@@ -23,9 +23,9 @@ use crate::transport::ActiveRequest;
 /// takes, so that a body that is somewhat too large is read to its end.
 const MAX_UNUSED: u64 = 2 * 1024 * 1024;
 
-/// How long that takes at most: some round trips, in which the answer arrives and the client stops
-/// sending. Each body uses a task and one of the connection's streams for this long.
-const UNUSED_TIME: Duration = Duration::from_secs(2);
+/// How long that takes at most, as long as a head may take: some round trips on a slow network, in
+/// which the answer arrives and the client stops sending. Each body uses a task and one of the connection's streams for this long.
+const UNUSED_TIME: Duration = Duration::from_secs(5);
 
 /// The body of a request while it arrives.
 pub(crate) struct Arriving {
