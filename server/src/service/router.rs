@@ -13,6 +13,7 @@ const MAX_PATH: usize = 200;
 /// The most bytes of a path and its query that a redirect repeats: a path of [`MAX_PATH`] bytes with
 /// each of them escaped, and a query.
 const MAX_LOCATION: usize = 1_000;
+
 /// The most bytes of an encoded path that are decoded: enough for more than [`MAX_PATH`] bytes even
 /// if all are escaped and the last character is cut. What a request with a longer path costs does not
 /// grow with the path, but for the check that its segments and escapes are valid, which keeps nothing.
