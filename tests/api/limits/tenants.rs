@@ -1,6 +1,6 @@
 //! The limits of tenants (contract `config.md`, Limits).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use hyper::body::{Bytes, Incoming};
@@ -41,6 +41,36 @@ async fn together(
         async move { client.send(method, &path, "{}").await }
     };
     join_all(paths.map(send)).await
+}
+
+/// Sends bursts of 50 requests, until one of them is refused, of which two a second may pass. A slow
+/// machine may send so few a second that none is refused. How many were refused.
+async fn burst(
+    client: &Client,
+    method: &str,
+    path: impl Fn(usize) -> String,
+    usual: u16,
+    message: &str,
+) -> usize {
+    let start = Instant::now();
+    let mut done = 0;
+    for round in 0.. {
+        let paths = (0..50).map(|n| path(50 * round + n));
+        let replies = together(client, method, paths).await;
+        let (passed, refused): (Vec<_>, Vec<_>) =
+            replies.iter().partition(|reply| reply.status == usual);
+        done += passed.len();
+        for reply in &refused {
+            assert_limited(reply, message);
+        }
+        // Two at once, and two for each second since.
+        let most = 2.0 + 2.0 * start.elapsed().as_secs_f64();
+        assert!(done >= 1 && done as f64 <= most, "{done} passed, of {most}");
+        if !refused.is_empty() {
+            return refused.len();
+        }
+    }
+    unreachable!()
 }
 
 #[track_caller]
@@ -106,20 +136,14 @@ fn a_burst_beyond_the_rate_is_refused_and_no_other_client_notices() {
     harness::run(async {
         let (server, mut admin) = start(&tenants("{ requests_per_second: 2 }")).await;
         let client = server.client(Who::Minio, Protocol::H2).await;
-        let path = || std::iter::repeat_n("/v1/key/generate/k".to_owned(), 50);
-        let replies = together(&client, "PUT", path()).await;
-        let refused: Vec<_> = replies.iter().filter(|reply| reply.status != 200).collect();
-        // Two, one that waits, and two for each second that sending them takes.
-        assert!((20..=48).contains(&refused.len()), "{}", refused.len());
-        for reply in refused {
-            assert_limited(reply, "too many requests per second");
-        }
+        let path = |_| "/v1/key/generate/k".to_owned();
+        let refused = burst(&client, "PUT", path, 200, "too many requests per second").await;
         let other = server.client(Who::Other, Protocol::H2).await;
-        let replies = together(&other, "PUT", path()).await;
+        let replies = together(&other, "PUT", (0..50).map(path)).await;
         assert!(replies.iter().all(|reply| reply.status == 200));
         let metrics = Exposition::of(&mut admin).await;
         let series = r#"kes_http_limited_requests{limit="requests_per_second"}"#;
-        assert!(metrics.value(series) >= 20.0);
+        assert_eq!(metrics.value(series), refused as f64);
     });
 }
 
@@ -130,20 +154,16 @@ fn only_what_is_not_in_memory_counts_as_a_call_to_the_key_store() {
             .with("cache", "{ expiry: { any: 1h, unused: 1h } }");
         let (server, mut admin) = start(&config).await;
         let client = server.client(Who::Minio, Protocol::H2).await;
+        let mut refused = Vec::new();
         for (method, path, usual) in [
             ("GET", "/v1/key/describe/none-", 404),
             ("PUT", "/v1/key/create/new-", 200),
             ("DELETE", "/v1/key/delete/none-", 404),
             ("GET", "/v1/key/list/k", 200),
         ] {
-            let paths = (0..50).map(|n| format!("{path}{n}"));
-            let replies = together(&client, method, paths).await;
-            let (done, refused): (Vec<_>, Vec<_>) =
-                replies.iter().partition(|reply| reply.status == usual);
-            assert!(!done.is_empty() && refused.len() >= 20, "{path}: {} done", done.len());
-            for reply in refused {
-                assert_limited(reply, "too many key store calls per second");
-            }
+            let message = "too many key store calls per second";
+            let of = |n| format!("{path}{n}");
+            refused.push(burst(&client, method, of, usual, message).await);
         }
         let paths = (0..200).map(|_| "/v1/key/generate/k".to_owned());
         let replies = together(&client, "PUT", paths).await;
@@ -151,7 +171,7 @@ fn only_what_is_not_in_memory_counts_as_a_call_to_the_key_store() {
         // Each key that was refused does not exist.
         let names = admin.send("GET", "/v1/key/list/new-*", "").await.json();
         let created = names["names"].as_array().unwrap().len();
-        assert!((1..=30).contains(&created), "{created}");
+        assert!(created >= 1 && (created + refused[1]) % 50 == 0, "{created} {refused:?}");
     });
 }
 
