@@ -60,6 +60,10 @@ pub const TOO_MANY_REQUESTS_PER_SECOND: Message = message(429, "too many request
 pub const TOO_MANY_REQUESTS_AT_ONCE: Message = message(429, "too many requests at a time");
 /// The caller's limit of calls to the key store a second is reached.
 pub const TOO_MANY_STORE_CALLS: Message = message(429, "too many key store calls per second");
+/// The caller has as many calls to the key store under way as its class may have. The same text
+/// with 503 if it is all callers together.
+pub const TOO_MANY_STORE_CALLS_AT_ONCE: Message =
+    message(429, "too many key store calls at a time");
 /// A change of a key that cannot be recorded, which the configuration demands. The key was not
 /// changed.
 pub const NOT_RECORDED: Message =

@@ -166,8 +166,8 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     }
 
     /// A page of the names that match. The caller passes the gate of its permit itself
-    /// ([`Permit::enter_store`]), before it takes what others wait for as well, such as one of the
-    /// few places in which pages are made.
+    /// ([`Permit::enter_store`]), before it takes what others wait for as well: one of the few places
+    /// in which pages are made, or the duty to make a page for others.
     ///
     /// # Errors
     /// [`Error::Store`]

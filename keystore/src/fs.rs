@@ -37,8 +37,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// How many calls may be at the disk at once. Each occupies a thread of the runtime's blocking pool
 /// for as long as the disk hangs; the pool is shared and has 512 threads. A listing goes through
 /// the whole folder and keeps a processor busy meanwhile: a few are as fast as many, and leave the
-/// processors to reads.
-const BUDGETS: Budgets = Budgets { reads: 64, changes: 64, listings: 4 };
+/// processors to reads. The server lets its callers have fewer calls under way at a time, so that
+/// none of them waits here for another one.
+const BUDGETS: Budgets = Budgets { reads: 96, changes: 64, listings: 8 };
 
 /// How many entries of the folder are searched for unfinished files before a pause.
 const SWEEP_ENTRIES: usize = 200;

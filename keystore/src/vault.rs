@@ -95,7 +95,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(12);
 /// How many operations run at one time. What Vault is sent is bounded by the session. These bound
 /// what waits: reads, creates and deletes that wait for Vault's return, as many of each as may do
 /// so. A listing has Vault look at all names, which keeps it busy: a few are as fast as many.
-const BUDGETS: Budgets = Budgets { reads: 1024, changes: 1024, listings: 4 };
+const BUDGETS: Budgets = Budgets { reads: 1024, changes: 1024, listings: 8 };
 
 /// How long opening waits for the first answer of Vault, so that the state is true from the start.
 const OPEN_LIMIT: Duration = Duration::from_secs(1);

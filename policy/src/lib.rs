@@ -35,7 +35,7 @@ mod limits;
 mod lint;
 
 pub use denied::Denied;
-pub use limits::{Limit, LimitSettings, Limits, StoreLimited};
+pub use limits::{Limit, LimitSettings, Limits, StoreLimit, StoreLimited};
 pub use lint::{Lint, Place, lint};
 pub use pattern::Pattern;
 pub use permit::{Permit, StartupPermit, StoreGate, StorePlace, WrongPermit};

@@ -35,12 +35,25 @@ pub struct Limits {
     pub store_calls_per_second: Option<NonZeroU32>,
 }
 
-/// A caller has made as many calls to the key store as its limit allows.
+/// A caller may make no further call to the key store now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the limit of calls to the key store is reached")]
 pub struct StoreLimited {
+    /// Which limit is reached.
+    pub limit: StoreLimit,
     /// When the next call may be made.
     pub retry_after: Duration,
+}
+
+/// What limits the calls to the key store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreLimit {
+    /// How many calls the caller may begin within a second, by the configuration.
+    PerSecond,
+    /// How many calls of a kind the caller may have under way.
+    AtOnceOfCaller,
+    /// How many calls of a kind all callers together may have under way.
+    AtOnceOfAll,
 }
 
 impl LimitSettings {

@@ -19,7 +19,7 @@ pub struct Permit<'a> {
     gate: Option<&'a dyn StoreGate>,
 }
 
-/// What stands between permitted requests and the key store: the budgets of calls of those who ask.
+/// Stands between permitted requests and the key store: the budgets of calls of those who ask.
 pub trait StoreGate: Send + Sync {
     /// Waits until the caller may make one more call.
     fn enter(&self) -> Entering<'_>;

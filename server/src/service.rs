@@ -38,6 +38,7 @@ use self::handlers::Call;
 use self::record::{Active, Unanswered};
 use self::refusals::Refusals;
 use self::router::Routed;
+use self::store_calls::StoreCalls;
 use crate::observe::logging::Logs;
 use crate::observe::logging::stream::Reader;
 use crate::observe::metrics::Metrics;
@@ -60,6 +61,9 @@ pub(crate) mod budget;
 
 /// How many requests an identity may have.
 pub(crate) mod limits;
+
+/// How many calls to the key store may be under way.
+pub(crate) mod store_calls;
 
 /// The operations of the APIs.
 mod handlers;
@@ -98,6 +102,7 @@ pub(crate) struct ApiService {
     /// Replaced by a reload; a request loads it once.
     pub(crate) generation: ArcSwap<Generation>,
     pub(crate) budgets: Budgets,
+    pub(crate) store_calls: StoreCalls,
     /// How many requests wait for a limit of their identity.
     pub(crate) limited_waiting: AtomicUsize,
     pub(crate) metrics: Arc<Metrics>,
@@ -173,7 +178,8 @@ fn serve(
     let arrived = Instant::now();
     let (mut head, body) = request.into_parts();
     async move {
-        let _active = Active::new(&service.metrics.active);
+        let class = active_request.class_index();
+        let _active = Active::new(service.metrics.classes.requests.of(class));
         let mut body = Arriving::new(body);
         let (operation, answer) = match router::route(head.uri.path(), head.uri.query()) {
             Routed::Found(target) => {

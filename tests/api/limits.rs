@@ -17,6 +17,9 @@ mod strangers;
 /// Identities with limits of their own.
 mod tenants;
 
+/// Calls to the key store that hang.
+mod store_calls;
+
 /// Memory for bodies that arrive and for answers that are not taken.
 mod budget;
 

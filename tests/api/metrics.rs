@@ -56,8 +56,16 @@ const OWN: [(&str, Kind); 17] = [
 ];
 
 /// Ours with a series for each API, call, or result.
-const LABELLED: [(&str, Kind); 5] = [
+const LABELLED: [(&str, Kind); 13] = [
     ("kes_api_response_time", Kind::Histogram),
+    ("kes_class_connections", Kind::Gauge),
+    ("kes_class_displaced_connections", Kind::Counter),
+    ("kes_class_merged_requests", Kind::Counter),
+    ("kes_class_requests", Kind::Gauge),
+    ("kes_class_reservations_refused", Kind::Counter),
+    ("kes_class_reserved_bytes", Kind::Gauge),
+    ("kes_class_store_calls", Kind::Gauge),
+    ("kes_class_store_calls_refused", Kind::Counter),
     ("kes_config_reloads", Kind::Counter),
     ("kes_http_limited_requests", Kind::Counter),
     ("kes_keystore_errors", Kind::Counter),

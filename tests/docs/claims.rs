@@ -19,7 +19,7 @@ struct Limits {
 
 const VAULT: &str = "docs/vault.md";
 
-const BUDGETS: &str = "Budgets { reads: 1024, changes: 1024, listings: 4 }";
+const BUDGETS: &str = "Budgets { reads: 1024, changes: 1024, listings: 8 }";
 
 const LIMITS: [Limits; 9] = [
     Limits {
@@ -73,11 +73,11 @@ const LIMITS: [Limits; 9] = [
         crate_folder: "keystore",
         limits: &[
             (
-                "64 reads, 64 changes and 4 listings at a folder",
+                "96 reads, 64 changes and 8 listings at a folder",
                 "BUDGETS",
-                "Budgets { reads: 64, changes: 64, listings: 4 }",
+                "Budgets { reads: 96, changes: 64, listings: 8 }",
             ),
-            ("1,024, 1,024 and 4 at Vault", "BUDGETS", BUDGETS),
+            ("1,024, 1,024 and 8 at Vault", "BUDGETS", BUDGETS),
         ],
     },
     Limits {
@@ -101,7 +101,7 @@ const LIMITS: [Limits; 9] = [
         crate_folder: "server",
         limits: &[
             ("768 KiB of JSON", "PAGE", "768 * 1024"),
-            ("makes four pages at a time", "MAKING", "4"),
+            ("makes eight pages at a time", "MAKING", "8"),
             ("more than 64 KiB that its client", "LARGE", "64 * 1024"),
             ("one of 32 places", "LARGE_ANSWERS", "32"),
         ],
@@ -144,8 +144,9 @@ const LIMITS: [Limits; 9] = [
             ),
             ("younger than 3 s", "UNHEARD", "Duration::from_secs(3)"),
             ("older than 30 s", "OLD_RIGHTS", "Duration::from_secs(30)"),
-            ("| 128 for each server", "MAX_REQUESTS", "128"),
-            ("1,024 reads, 1,024 creates and deletes, and 4 listings", "BUDGETS", BUDGETS),
+            ("| 96 for reads of keys", "MAX_READ_REQUESTS", "96"),
+            ("and 64 for all else", "MAX_OTHER_REQUESTS", "64"),
+            ("1,024 reads, 1,024 creates and deletes, and 8 listings", "BUDGETS", BUDGETS),
             ("closed after 60 s", "IDLE_LIMIT", "Duration::from_secs(60)"),
             ("64 are kept for each endpoint", "MAX_IDLE", "64"),
             ("every 15 s", "KEEPALIVE", "Duration::from_secs(15)"),

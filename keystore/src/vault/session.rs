@@ -27,9 +27,9 @@ use super::login::{self, Grant};
 use crate::config::Login;
 use crate::jitter::jitter;
 use crate::remote::{Answer, BodySink};
-use crate::store::Logins;
-use crate::wrap::Monitor;
+use crate::store::{Logins, StoreOperation};
 use crate::wrap::health::patience::Patience;
+use crate::wrap::{Monitor, Slot};
 
 /// The shortest time between two logins.
 const LOGIN_PAUSE: Duration = Duration::from_secs(1);
@@ -54,10 +54,15 @@ const KNOWN: Duration = Duration::from_secs(1);
 /// The most repeats of one call after refusals of its token.
 const MAX_REPEATS: u32 = 8;
 
-/// The most requests that Vault is sent at one time, whatever they are for. More would not be
-/// faster, and each needs a connection. An operation on a key sends several requests, and none
-/// while it waits for Vault's return or for a create lock.
-const MAX_REQUESTS: usize = 128;
+/// The most requests that Vault is sent at one time for reads of keys: as many as the server lets
+/// its callers have under way at a time, and those in the background. More would not be faster, and
+/// each needs a connection. An operation on a key sends several requests, one after the other, and
+/// none while it waits for Vault's return or for a create lock.
+const MAX_READ_REQUESTS: usize = 96;
+
+/// The same for all other operations, so that creates, deletes and listings that hang hold up no
+/// read.
+const MAX_OTHER_REQUESTS: usize = 64;
 
 /// Calls to one Vault, all with the same login.
 pub(super) struct Session {
@@ -69,7 +74,8 @@ pub(super) struct Session {
     pub(super) space: Space,
     token: watch::Sender<Option<Arc<Token>>>,
     gate: Mutex<Gate>,
-    requests: Semaphore,
+    read_requests: Semaphore,
+    other_requests: Semaphore,
     succeeded: AtomicU64,
     failed: AtomicU64,
 }
@@ -118,7 +124,8 @@ impl Session {
             login_namespace,
             token: watch::Sender::new(None),
             gate: Mutex::default(),
-            requests: Semaphore::new(MAX_REQUESTS),
+            read_requests: Semaphore::new(MAX_READ_REQUESTS),
+            other_requests: Semaphore::new(MAX_OTHER_REQUESTS),
             succeeded: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         }
@@ -182,7 +189,11 @@ impl Session {
         call: &Call,
         sink: &mut impl BodySink,
     ) -> Result<String, Fault> {
-        let _permit = self.requests.acquire().await.expect("the semaphore is never closed");
+        let requests = match Slot::current_operation() {
+            Some(StoreOperation::Read) => &self.read_requests,
+            _ => &self.other_requests,
+        };
+        let _permit = requests.acquire().await.expect("the semaphore is never closed");
         let start = Instant::now();
         let result = self.call_with_token(call, sink).await;
         match &result {

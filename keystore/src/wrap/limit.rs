@@ -33,6 +33,7 @@ pub struct ConcurrencyLimit<S> {
 /// otherwise a store that hangs would be given more and more of it.
 #[derive(Clone, Debug)]
 pub struct Slot {
+    operation: StoreOperation,
     _permit: Arc<OwnedSemaphorePermit>,
 }
 
@@ -45,6 +46,12 @@ impl Slot {
     /// The slot of the call that is running; `None` if no limit is around the store.
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Self::clone).ok()
+    }
+
+    /// What the call that is running does; `None` if no limit is around the store, or in a task
+    /// that the call has started.
+    pub(crate) fn current_operation() -> Option<StoreOperation> {
+        CURRENT.try_with(|slot| slot.operation).ok()
     }
 }
 
@@ -70,7 +77,7 @@ impl<S> ConcurrencyLimit<S> {
     ) -> T {
         let permit = Arc::clone(self.budget(operation)).acquire_owned().await;
         let permit = permit.expect("the semaphore is never closed");
-        CURRENT.scope(Slot { _permit: Arc::new(permit) }, call).await
+        CURRENT.scope(Slot { operation, _permit: Arc::new(permit) }, call).await
     }
 
     const fn budget(&self, operation: StoreOperation) -> &Arc<Semaphore> {
@@ -256,6 +263,10 @@ mod tests {
     async fn work_that_outlives_its_caller_keeps_the_slot() {
         assert!(Slot::current().is_none());
         let store = ConcurrencyLimit::new(MemoryStore::new(), BUDGETS);
+        assert_eq!(Slot::current_operation(), None);
+        let operation = async { Slot::current_operation() };
+        let operation = store.within(StoreOperation::Read, operation).await;
+        assert_eq!(operation, Some(StoreOperation::Read));
         let slot = store.within(StoreOperation::List, async { Slot::current() }).await;
         assert!(slot.is_some());
         assert_eq!(store.free(StoreOperation::List), 0);

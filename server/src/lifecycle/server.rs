@@ -29,6 +29,7 @@ use crate::observe::logging::repeats::{self, Repeats};
 use crate::observe::metrics::Metrics;
 use crate::service::budget::Budgets;
 use crate::service::refusals::Refusals;
+use crate::service::store_calls::StoreCalls;
 use crate::service::{ApiService, BuildInfo};
 use crate::transport::Endpoint;
 use crate::transport::listener::{Listener, Listening};
@@ -210,6 +211,7 @@ impl Opened {
         let service = Arc::new(ApiService {
             generation: ArcSwap::from_pointee(generation),
             budgets: Budgets::new(Arc::clone(&metrics)),
+            store_calls: StoreCalls::new(Arc::clone(&metrics)),
             limited_waiting: AtomicUsize::new(0),
             metrics: Arc::clone(&metrics),
             logs,

@@ -17,12 +17,16 @@ use prometheus::{
 
 pub(crate) use self::audience::Audience;
 use self::audience::BY_CODE;
+use self::by_class::Classes;
 pub(crate) use self::limited::{LimitKind, Limited};
 use self::register::Register;
 use super::process::Process;
 
 /// Which metrics a client is sent.
 mod audience;
+
+/// What each class of callers holds.
+mod by_class;
 
 /// Requests that a limit of their caller refused.
 mod limited;
@@ -39,7 +43,9 @@ pub(crate) struct Metrics {
     success: ByCode,
     error: ByCode,
     failure: ByCode,
-    pub(crate) active: IntGauge,
+    /// The sum of the requests of all classes.
+    active: IntGauge,
+    pub(crate) classes: Classes,
     /// Bytes that requests may hold for their bodies and answers.
     pub(crate) reserved_bytes: IntGauge,
     pub(crate) reserved_bytes_limit: IntGauge,
@@ -132,6 +138,7 @@ impl Metrics {
             error: by_code(error, "Requests answered with 3xx or 4xx", 400),
             failure: by_code(failure, "Requests answered with 5xx", 500),
             active: register.gauge("kes_http_request_active", "Requests that are being served"),
+            classes: Classes::new(&register),
             reserved_bytes: register.gauge(
                 "kes_http_reserved_bytes",
                 "Bytes that requests have reserved for large or unfinished bodies",
@@ -223,7 +230,9 @@ impl Metrics {
         system.heap_used.set(int(process.heap));
         system.stack_used.set(int(process.stack));
         system.resident.set(int(process.resident));
-        let connections = self.connections.get().saturating_add(self.active.get());
+        let active = self.classes.requests.sum();
+        self.active.set(active);
+        let connections = self.connections.get().saturating_add(active);
         system.heap_objects.set(int(gauges.cached_keys).saturating_add(connections));
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let end = self.certificate_end.load(Ordering::Relaxed);

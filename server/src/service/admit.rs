@@ -45,7 +45,7 @@ pub(super) fn admit<'a>(
     if route.max_body > 0 && announced_body.is_some_and(|length| length > route.max_body) {
         return Err(Error::BodyTooLarge);
     }
-    Ok(if permit.is_limited() { permit.through(context) } else { permit })
+    Ok(permit.through(context))
 }
 
 #[cfg(test)]

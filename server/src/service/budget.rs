@@ -78,7 +78,7 @@ struct Budget {
 /// Bytes that a request may hold; they are free again when this is dropped.
 pub(crate) struct Reservation {
     bytes: usize,
-    held: IntGauge,
+    held: [IntGauge; 2],
     _own: OwnedSemaphorePermit,
     _server: Option<OwnedSemaphorePermit>,
 }
@@ -134,9 +134,15 @@ impl Budgets {
                 None => Err(exhausted),
             },
         };
-        let (own, server) = permits.inspect_err(|_| self.metrics.reservations_refused.inc())?;
-        let held = self.metrics.reserved_bytes.clone();
-        held.add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        let (of_class, class) = (&self.metrics.classes, caller.class.index());
+        let (own, server) = permits.inspect_err(|_| {
+            self.metrics.reservations_refused.inc();
+            of_class.reservations_refused.of(class).inc();
+        })?;
+        let held = [self.metrics.reserved_bytes.clone(), of_class.reserved_bytes.of(class).clone()];
+        for held in &held {
+            held.add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
         Ok(Reservation { bytes, held, _own: own, _server: server })
     }
 
@@ -236,7 +242,9 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.held.sub(i64::try_from(self.bytes).unwrap_or(i64::MAX));
+        for held in &self.held {
+            held.sub(i64::try_from(self.bytes).unwrap_or(i64::MAX));
+        }
     }
 }
 

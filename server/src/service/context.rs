@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use kes_api::Operation;
-use kes_policy::{Permit, StoreGate, StoreLimited, StorePlace};
+use kes_policy::{Permit, StoreGate, StoreLimit, StoreLimited, StorePlace};
 use tokio::time::Instant as Time;
 
 use super::ApiService;
@@ -14,6 +14,7 @@ use super::generation::{ApiSettings, Generation};
 use super::limits::{self, Limited, Limiter, Patience, Turn};
 use super::progress::Progress;
 use super::router::Target;
+use super::store_calls::CallKind;
 use crate::transport::{Class, Peer};
 
 /// The context of a request. It is made when the request arrives and its route is found, and passed
@@ -94,17 +95,21 @@ impl RequestContext<'_> {
     }
 }
 
-/// The gate of its own calls to the key store.
+/// The gate of its own calls to the key store: the limit of its identity a second, then the budgets
+/// of calls at a time.
 impl StoreGate for RequestContext<'_> {
     fn enter(&self) -> Pin<Box<dyn Future<Output = Result<StorePlace, StoreLimited>> + Send + '_>> {
         Box::pin(async {
             if let Some(limiter) = self.limiter() {
                 limiter.call_store(self.patience()).await.map_err(|limited| {
                     let Limited { retry_after, .. } = self.refused(limited);
-                    StoreLimited { retry_after }
+                    StoreLimited { limit: StoreLimit::PerSecond, retry_after }
                 })?;
             }
-            Ok(StorePlace::new(()))
+            let (class, identity) = (self.class(), self.peer.identity.ok());
+            let kind = CallKind::of(self.operation());
+            let place = self.service.store_calls.enter(class, identity, kind).await?;
+            Ok(StorePlace::new(place))
         })
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kes_api::identity::NoIdentity;
 use kes_api::message::{self, Message};
 use kes_keystore::StoreOperation;
-use kes_policy::{Denied, WrongPermit};
+use kes_policy::{Denied, StoreLimit, WrongPermit};
 
 use super::budget::Exhausted;
 use super::limits::Limited;
@@ -193,7 +193,14 @@ pub(super) fn keys_message(error: &kes_keys::Error) -> Message {
         Keys::NotAuthentic => message::NOT_AUTHENTIC,
         Keys::NoHmac => message::NO_HMAC,
         Keys::Store { operation, source } => store_message(*operation, source),
-        Keys::StoreLimited(_) => message::TOO_MANY_STORE_CALLS,
+        Keys::StoreLimited(limited) => match limited.limit {
+            StoreLimit::PerSecond => message::TOO_MANY_STORE_CALLS,
+            StoreLimit::AtOnceOfCaller => message::TOO_MANY_STORE_CALLS_AT_ONCE,
+            // Another server may have room.
+            StoreLimit::AtOnceOfAll => {
+                Message { status: 503, ..message::TOO_MANY_STORE_CALLS_AT_ONCE }
+            }
+        },
         Keys::WrongPermit(_) | Keys::Panicked => message::INTERNAL,
     }
 }
@@ -207,7 +214,16 @@ pub(super) fn keys_cause(error: &kes_keys::Error) -> Option<Cause<'_>> {
         Keys::Store { source, .. } => Some(Cause::Store(source)),
         Keys::WrongPermit(wrong) => Some(Cause::WrongPermit(wrong)),
         Keys::Panicked => Some(Cause::Text(PANICKED)),
-        Keys::Cipher { .. } | Keys::KeySize { .. } | Keys::NoHmac | Keys::StoreLimited(_) => None,
+        Keys::StoreLimited(limited) => match limited.limit {
+            StoreLimit::PerSecond => None,
+            StoreLimit::AtOnceOfCaller => Some(Cause::Text(
+                "this client has as many calls of this kind to the key store under way as it may have",
+            )),
+            StoreLimit::AtOnceOfAll => Some(Cause::Text(
+                "all clients have as many calls of this kind to the key store under way as they may have",
+            )),
+        },
+        Keys::Cipher { .. } | Keys::KeySize { .. } | Keys::NoHmac => None,
     }
 }
 

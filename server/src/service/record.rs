@@ -24,7 +24,10 @@ pub(super) fn finish(context: &RequestContext<'_>, result: Result<Answer, Error>
                 answer = answer.closing();
             }
             // Clients can cause it as often as they like; a metric counts it.
-            let is_counted = matches!(error, Error::TooManyBodies(_));
+            let is_counted = matches!(
+                error,
+                Error::TooManyBodies(_) | Error::Keys(kes_keys::Error::StoreLimited(_))
+            );
             if message.status >= 500 && !is_counted {
                 log(context, &message, &error);
             }

@@ -59,7 +59,7 @@ impl Refusals {
     ) {
         if audited.is_refusal() && logs.writes_audit(audited) {
             if self.audited.of(class).lock().is_merged(audited, Instant::now()) {
-                metrics.merged_requests.inc();
+                count(metrics, class);
             } else {
                 logs.write_audit(audited);
             }
@@ -72,7 +72,7 @@ impl Refusals {
     /// Writes the line of a failed request to the error log, or counts it.
     pub(super) fn fail(&self, metrics: &Metrics, class: Class, failed: &Audited<'_>) {
         if self.failed.of(class).lock().is_merged(failed, Instant::now()) {
-            metrics.merged_requests.inc();
+            count(metrics, class);
         } else {
             log_failure(failed);
         }
@@ -108,6 +108,12 @@ impl ByClass {
         let tables = [&self.strangers, &self.known, &self.admin];
         tables.into_iter().flat_map(|table| table.lock().due(now, all)).collect()
     }
+}
+
+/// Counts a request that is merged with others.
+fn count(metrics: &Metrics, class: Class) {
+    metrics.merged_requests.inc();
+    metrics.classes.merged_requests.of(class.index()).inc();
 }
 
 /// Writes a line of the error log for a request that failed through no fault of its client, or for

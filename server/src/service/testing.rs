@@ -21,6 +21,7 @@ use super::generation::{ApiSettings, Generation, KeyStore, Keys};
 use super::limits::Limiters;
 use super::refusals::Refusals;
 use super::router::{self, Routed};
+use super::store_calls::StoreCalls;
 use super::{ApiService, BuildInfo};
 use crate::observe::logging::Logs;
 use crate::observe::metrics::Metrics;
@@ -45,6 +46,7 @@ impl ApiService {
         Self {
             generation: ArcSwap::from_pointee(generation),
             budgets: Budgets::new(Arc::clone(&metrics)),
+            store_calls: StoreCalls::new(Arc::clone(&metrics)),
             limited_waiting: AtomicUsize::new(0),
             logs: Logs::start(Arc::clone(&metrics)),
             refusals: Arc::new(Refusals::new()),

@@ -45,6 +45,15 @@ const MAX_STREAMS: u32 = 256;
 const STRANGER_MAX_STREAMS: u32 = 100;
 
 impl Class {
+    /// Its place in metrics with a series for each class.
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::Stranger => 0,
+            Self::Known => 1,
+            Self::Admin => 2,
+        }
+    }
+
     pub(super) const fn max_streams(self) -> u32 {
         if self.is_stranger() { STRANGER_MAX_STREAMS } else { MAX_STREAMS }
     }

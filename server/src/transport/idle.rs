@@ -42,6 +42,8 @@ pub(super) struct IdleTracker {
     /// Requests without an answer, and streams that are still open.
     requests: AtomicUsize,
     idle_since: AtomicU64,
+    /// The class of the client, as [`Class::index`].
+    class: AtomicUsize,
     /// How long the connection may be idle: its class decides.
     idle_timeout: AtomicU64,
     /// Answers that the client has not taken, by the period in which they were made: the current
@@ -71,11 +73,14 @@ impl IdleTracker {
         let idle_since = AtomicU64::new(now());
         let idle_timeout = AtomicU64::new(millis(class.idle_timeout()));
         let answer_timeout = AtomicU64::new(millis(class.answer_timeout()));
-        Arc::new(Self { idle_since, idle_timeout, answer_timeout, tracks_heads, ..Self::default() })
+        let class = AtomicUsize::new(class.index());
+        let tracker = Self { idle_since, class, idle_timeout, answer_timeout, ..Self::default() };
+        Arc::new(Self { tracks_heads, ..tracker })
     }
 
     /// Notes that the client's class has changed.
     pub(super) fn set_class(&self, class: Class) {
+        self.class.store(class.index(), Ordering::Relaxed);
         self.idle_timeout.store(millis(class.idle_timeout()), Ordering::Relaxed);
         self.answer_timeout.store(millis(class.answer_timeout()), Ordering::Relaxed);
     }
@@ -179,6 +184,11 @@ impl IdleTracker {
 pub(crate) struct ActiveRequest(Arc<IdleTracker>);
 
 impl ActiveRequest {
+    /// The class of the client, as [`Class::index`], for metrics: it costs no look at the policies.
+    pub(crate) fn class_index(&self) -> usize {
+        self.0.class.load(Ordering::Relaxed)
+    }
+
     /// Another one for the same connection, for work that goes on after the answer.
     pub(crate) fn another(&self) -> Self {
         self.0.begin_request()

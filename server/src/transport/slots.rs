@@ -72,6 +72,8 @@ enum Stage {
 pub(crate) struct Slot {
     slots: Arc<Slots>,
     stage: Stage,
+    /// Of the client, once it is connected.
+    class: Option<Class>,
     /// The key in the map of the stage.
     number: u64,
     displaced: Arc<Notify>,
@@ -111,6 +113,8 @@ impl Slots {
         let candidate = self.candidates.lock().pick(idle::now());
         let Some(candidate) = candidate else { return false };
         self.metrics.displaced_connections.inc();
+        // Nobody else is among the candidates.
+        self.metrics.classes.displaced_connections.of(Class::Stranger.index()).inc();
         candidate.displaced.notify_one();
         true
     }
@@ -155,6 +159,7 @@ impl Slot {
         Self {
             slots: Arc::clone(slots),
             stage: Stage::Known,
+            class: None,
             number: 0,
             displaced: Arc::default(),
             _permit: permit,
@@ -174,9 +179,24 @@ impl Slot {
     /// The handshake is over, or the client's class has changed.
     pub(super) fn set_class(&mut self, class: Class, tracker: &Arc<IdleTracker>) {
         let stage = if class.is_stranger() { Stage::Stranger } else { Stage::Known };
+        if self.class != Some(class) {
+            self.count(Some(class));
+        }
         if stage != self.stage {
             self.enter(stage, Some(tracker));
         }
+    }
+
+    /// Counts the connection in another class than before.
+    fn count(&mut self, class: Option<Class>) {
+        let connections = &self.slots.metrics.classes.connections;
+        if let Some(old) = self.class {
+            connections.of(old.index()).dec();
+        }
+        if let Some(new) = class {
+            connections.of(new.index()).inc();
+        }
+        self.class = class;
     }
 
     /// Told when this connection has to end for a new one.
@@ -214,6 +234,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.leave();
+        self.count(None);
     }
 }
 

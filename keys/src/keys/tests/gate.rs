@@ -2,7 +2,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kes_policy::{StoreGate, StoreLimited, StorePlace};
+use kes_policy::{StoreGate, StoreLimit, StoreLimited, StorePlace};
 
 use super::*;
 
@@ -38,7 +38,7 @@ impl StoreGate for Gate {
             self.open_for.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok();
         Box::pin(async move {
             if !is_open {
-                return Err(StoreLimited { retry_after: seconds(1) });
+                return Err(StoreLimited { limit: StoreLimit::PerSecond, retry_after: seconds(1) });
             }
             self.entered.fetch_add(1, Ordering::Relaxed);
             Ok(StorePlace::new(Arc::clone(&self.inside)))

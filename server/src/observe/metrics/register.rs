@@ -1,6 +1,6 @@
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 /// Makes and registers metrics. Their names are constant, so that nothing can fail.
@@ -21,7 +21,15 @@ impl Register {
     }
 
     pub(super) fn counters(&self, name: &str, help: &str, label: &str) -> IntCounterVec {
-        self.add(IntCounterVec::new(Opts::new(name, help), &[label]))
+        self.counters_by(name, help, &[label])
+    }
+
+    pub(super) fn counters_by(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
     pub(super) fn gauge(&self, name: &str, help: &str) -> IntGauge {

@@ -52,8 +52,6 @@ pub(super) async fn list(call: Call<'_>) -> Result<Answer, Error> {
     let pattern = call.pattern()?;
     let keys = call.keys();
     keys.check_list(&call.permit, &pattern)?;
-    // Before the places in which pages are made, so that who has to wait here holds up nobody else.
-    let _place = call.permit.enter_store().await.map_err(kes_keys::Error::from)?;
     // Boxed, as all futures that wait for the key store: the future of a request is as large as the
     // largest of its branches, and is moved several times.
     let make = async |limit| {
@@ -61,7 +59,7 @@ pub(super) async fn list(call: Call<'_>) -> Result<Answer, Error> {
             Box::pin(keys.list(&call.permit, &pattern, limit));
         Ok(page.await?)
     };
-    Box::pin(page::shared_answer(&pattern, make)).await
+    Box::pin(page::shared_answer(&pattern, &call.permit, make)).await
 }
 
 pub(super) async fn generate(mut call: Call<'_>) -> Result<Answer, Error> {

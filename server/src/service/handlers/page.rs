@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use kes_api::ListPattern;
 use kes_keystore::{Limit, Page, StoreOperation};
+use kes_policy::Permit;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time;
 
@@ -34,8 +35,9 @@ const LARGE: usize = 64 * 1024;
 const PLACE_WAIT: Duration = Duration::from_secs(1);
 
 /// How many pages of a kind are made at one time. Each goes through all names, and holds two to
-/// three times its own size of them; a few keep the machine busy.
-const MAKING: usize = 4;
+/// three times its own size of them; a few keep the machine busy. One caller has fewer (see
+/// `store_calls`).
+const MAKING: usize = 8;
 
 /// The JSON of a kind of page, without names and the pattern of the next page.
 pub(super) struct Form {
@@ -85,19 +87,22 @@ pub(super) async fn answer(
     make: impl AsyncFnOnce(Limit) -> Result<Page, Error>,
 ) -> Result<Answer, Error> {
     let own = SharedPages::new();
-    let page = form.page(&own, pattern, &PLACES, PLACE_WAIT, make).await?;
+    let page = form.page(&own, pattern, (&PLACES, PLACE_WAIT), None, make).await?;
     Ok(Answer::shared_json(page))
 }
 
 /// Answers with a page of keys: the one that `make` returns, or the one that it returns for another
-/// request for the same pattern which came before the page was begun.
+/// request for the same pattern which came before the page was begun. A request that
+/// makes a page passes the gate of its permit to the key store first; one that shares the page of
+/// another request need not.
 pub(super) async fn shared_answer(
     pattern: &ListPattern<'_>,
+    permit: &Permit<'_>,
     make: impl AsyncFnOnce(Limit) -> Result<Page, Error>,
 ) -> Result<Answer, Error> {
     static PAGES: SharedPages<Made> = SharedPages::new();
 
-    let page = KEYS.page(&PAGES, pattern, &PLACES, PLACE_WAIT, make).await?;
+    let page = KEYS.page(&PAGES, pattern, (&PLACES, PLACE_WAIT), Some(permit), make).await?;
     Ok(Answer::shared_json(page))
 }
 
@@ -143,22 +148,35 @@ impl Form {
         &self,
         pages: &SharedPages<Made>,
         pattern: &ListPattern<'_>,
-        places: &'static Places,
-        wait: Duration,
+        (places, wait): (&'static Places, Duration),
+        permit: Option<&Permit<'_>>,
         make: impl AsyncFnOnce(Limit) -> Result<Page, Error>,
     ) -> Result<Arc<PageJson>, Error> {
         let text = pattern.continue_at(pattern.from());
-        let mut leader = loop {
-            match pages.join(&text) {
-                Role::Leader(leader) => break leader,
-                Role::Follower(follower) => match follower.page().await {
-                    Some(Ok(page)) => return Ok(page),
-                    Some(Err(Failed::Store(source))) => {
-                        let operation = StoreOperation::List;
-                        return Err(kes_keys::Error::Store { operation, source }.into());
+        let (_entered, mut leader) = loop {
+            let follower = match pages.follow(&text) {
+                Some(follower) => follower,
+                None => {
+                    // Before it leads, so that nobody who follows waits for the budget of another.
+                    let entered = match permit {
+                        Some(permit) => {
+                            permit.enter_store().await.map_err(kes_keys::Error::from)?
+                        }
+                        None => None,
+                    };
+                    match pages.join(&text) {
+                        Role::Leader(leader) => break (entered, leader),
+                        Role::Follower(follower) => follower,
                     }
-                    Some(Err(Failed::Own)) | None => {}
-                },
+                }
+            };
+            match follower.page().await {
+                Some(Ok(page)) => return Ok(page),
+                Some(Err(Failed::Store(source))) => {
+                    let operation = StoreOperation::List;
+                    return Err(kes_keys::Error::Store { operation, source }.into());
+                }
+                Some(Err(Failed::Own)) | None => {}
             }
         };
         // It is never closed. A request that waits for too long ends by its time limit.
@@ -291,7 +309,11 @@ mod tests {
                 Ok(Page::first(rest, limit))
             };
             let own = SharedPages::new();
-            let page = KEYS.page(&own, &pattern, &PLACES, Duration::ZERO, make).await.ok().unwrap();
+            let page = KEYS
+                .page(&own, &pattern, (&PLACES, Duration::ZERO), None, make)
+                .await
+                .ok()
+                .unwrap();
             let names: NamePage = serde_json::from_slice(&page.json).unwrap();
             (page, names.names.len(), names.continue_at.unwrap_or_default())
         };
@@ -338,7 +360,7 @@ mod tests {
                 }
                 Ok(Page::first(all.iter().copied(), limit))
             };
-            KEYS.page(&shared, &pattern, &PLACES, Duration::from_secs(60), make).await
+            KEYS.page(&shared, &pattern, (&PLACES, Duration::from_secs(60)), None, make).await
         };
         for fails in [false, true] {
             made.store(0, Ordering::Relaxed);

@@ -52,6 +52,13 @@ impl<T: Clone> SharedPages<T> {
         Self { lines: Mutex::new(None) }
     }
 
+    /// Joins those who wait for a page that has not been begun, if there are any.
+    pub(super) fn follow(&self, pattern: &str) -> Option<Follower<T>> {
+        let lines = self.lines.lock();
+        let next = lines.as_ref()?.get(pattern)?.next.as_ref()?;
+        Some(Follower(next.clone()))
+    }
+
     /// Joins those who wait for a page that has not been begun, or leads those who come.
     pub(super) fn join(&self, pattern: &str) -> Role<'_, T> {
         let mut lines = self.lines.lock();
