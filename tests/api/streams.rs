@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use crate::harness::{self, Client, Config, Exposition, Protocol, Raw, Server, Who};
 
+/// Clients that follow a log and do not read.
+mod stalled;
+
 /// How long a line may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -227,7 +227,10 @@ impl Answer {
                 headers.insert(CONTENT_LENGTH, payload.as_ref().len().into());
                 Content::Whole(Bytes::new())
             }
-            Payload::Lines(lines) => Content::Lines { lines, _request: request, _turn: self.turn },
+            Payload::Lines(mut lines) => {
+                lines.limit_wait(request.pieces());
+                Content::Lines { lines, _request: request, _turn: self.turn }
+            }
             Payload::Empty => Content::Whole(Bytes::new()),
             // The answer is complete: a client that does not take it is idle.
             payload => Content::of(payload, &request, reservation),

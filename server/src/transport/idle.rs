@@ -196,6 +196,13 @@ impl ActiveRequest {
 }
 
 impl ActiveRequest {
+    /// Notes of an answer that comes in pieces that the next piece waits: what it returns is called
+    /// for each of them.
+    pub(crate) fn pieces(&self) -> impl Fn() -> UntakenAnswer + Send + use<> {
+        let tracker = Arc::clone(&self.0);
+        move || UntakenAnswer::new(&tracker)
+    }
+
     /// Notes that the request has an answer, or a piece of one.
     pub(crate) fn begin_answer(&self) -> UntakenAnswer {
         UntakenAnswer::new(&self.0)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use kes_api::Identity;
@@ -54,11 +54,29 @@ struct Follower {
     reader: Arc<dyn Reader>,
     place: Place,
     lines: Sender<Bytes>,
+    waiting: Arc<Mutex<Waiting>>,
 }
 
 /// The lines for one follower. They end when the server shuts down, or when the follower may no
 /// longer read them.
-pub(crate) struct Lines(Receiver<Bytes>);
+pub(crate) struct Lines {
+    lines: Receiver<Bytes>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+/// Begins the time in which a follower has to take a line. The time ends when the result is dropped.
+type BeginTime = Box<dyn Fn() -> Box<dyn Send> + Send>;
+
+/// The lines that wait for a follower. The follower may take its time with all of them, but has to
+/// take one from time to time: its connection, and its place among the followers, are of use to
+/// others.
+#[derive(Default)]
+struct Waiting {
+    count: usize,
+    begin_time: Option<BeginTime>,
+    /// The time for the next line, while one waits.
+    time: Option<Box<dyn Send>>,
+}
 
 impl Stream {
     pub(super) fn new(dropped: IntCounter) -> Self {
@@ -81,9 +99,11 @@ impl Stream {
             return None;
         }
         let (sender, lines) = queue(QUEUE);
-        followers.push(Follower { reader, place, lines: sender });
+        let waiting = Arc::<Mutex<Waiting>>::default();
+        let follower = Follower { reader, place, lines: sender, waiting: Arc::clone(&waiting) };
+        followers.push(follower);
         self.count.store(followers.len(), Ordering::Relaxed);
-        Some(Lines(lines))
+        Some(Lines { lines, waiting })
     }
 
     /// Whether there is a follower.
@@ -94,7 +114,7 @@ impl Stream {
     /// Sends a line to all followers. A follower with a full queue loses it.
     pub(super) fn send(&self, line: &Bytes) {
         let mut followers = self.followers.lock();
-        followers.retain(|follower| match follower.lines.send(line.clone(), line.len()) {
+        followers.retain(|follower| match follower.send(line) {
             Ok(()) => true,
             Err(Refused::Full(_)) => {
                 self.dropped.inc();
@@ -130,10 +150,51 @@ impl Stream {
     }
 }
 
+impl Follower {
+    fn send(&self, line: &Bytes) -> Result<(), Refused<Bytes>> {
+        // Held while the line is queued: it may be taken as soon as it is.
+        let mut waiting = self.waiting.lock();
+        self.lines.send(line.clone(), line.len())?;
+        waiting.count += 1;
+        if waiting.time.is_none() {
+            waiting.renew_time();
+        }
+        Ok(())
+    }
+}
+
+impl Waiting {
+    /// A line was taken, or the first one waits: the time for the next one begins.
+    fn renew_time(&mut self) {
+        let begin_time = self.begin_time.as_ref().filter(|_| self.count > 0);
+        self.time = begin_time.map(|begin_time| begin_time());
+    }
+}
+
 impl Lines {
     /// The next line; `None` when the server ends the stream.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        self.0.poll_recv(cx).map(|queued| queued.map(|queued| queued.item))
+        let queued = ready!(self.lines.poll_recv(cx));
+        let mut waiting = self.waiting.lock();
+        waiting.count = waiting.count.saturating_sub(1);
+        waiting.renew_time();
+        Poll::Ready(queued.map(|queued| queued.item))
+    }
+
+    /// Has the follower take a line in time, whenever lines wait. `begin_time` begins that time.
+    pub(crate) fn limit_wait<T: Send + 'static>(
+        &mut self,
+        begin_time: impl Fn() -> T + Send + 'static,
+    ) {
+        let mut waiting = self.waiting.lock();
+        waiting.begin_time = Some(Box::new(move || Box::new(begin_time())));
+        waiting.renew_time();
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        *self.waiting.lock() = Waiting::default();
     }
 }
 
@@ -183,6 +244,39 @@ mod tests {
         let line = Bytes::from(vec![b'x'; 8 * 1024]);
         (0..QUEUE.bytes / line.len() + 10).for_each(|_| stream.send(&line));
         assert_eq!(dropped.get(), 10);
+    }
+
+    /// A line that waits has a time, which begins anew whenever one is taken; without a line there is
+    /// none, and after the end of the stream neither.
+    #[test]
+    fn who_takes_no_line_in_time_can_be_told() {
+        let stream = Stream::new(IntCounter::new("dropped", "dropped").unwrap());
+        let mut lines = stream.follow(reader(0), Place::Admin).unwrap();
+        let (times, begun) = (Arc::new(()), Arc::new(AtomicUsize::new(0)));
+        lines.limit_wait({
+            let (times, begun) = (Arc::clone(&times), Arc::clone(&begun));
+            move || {
+                begun.fetch_add(1, Ordering::Relaxed);
+                Arc::clone(&times)
+            }
+        });
+        // How many times run, and how many have begun.
+        let counts = || (Arc::strong_count(&times) - 2, begun.load(Ordering::Relaxed));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert_eq!(counts(), (0, 0), "an idle stream has all the time");
+        stream.send(&Bytes::from("1"));
+        stream.send(&Bytes::from("2"));
+        assert_eq!(counts(), (1, 1), "that of the first line");
+        assert!(lines.poll_next(&mut cx).is_ready());
+        assert_eq!(counts(), (1, 2), "that of the second line");
+        assert!(lines.poll_next(&mut cx).is_ready() && lines.poll_next(&mut cx).is_pending());
+        assert_eq!(counts(), (0, 2));
+        stream.send(&Bytes::from("3"));
+        assert_eq!(counts(), (1, 3));
+        drop(lines);
+        assert_eq!(Arc::strong_count(&times), 1, "nobody waits any more");
+        stream.send(&Bytes::from("4"));
+        assert_eq!(begun.load(Ordering::Relaxed), 3);
     }
 
     #[test]
