@@ -133,9 +133,10 @@ impl<'a> Reader<'a> {
             let digits = self.0.get(2..2 + count).ok_or(Malformed)?;
             (2 + count, digits.iter().fold(0, |len, digit| len << 8 | usize::from(*digit)))
         };
-        let whole = self.0.get(..header + len).ok_or(Malformed)?;
-        self.0 = &self.0[header + len..];
-        Ok(Some(Element { whole, content: &whole[header..] }))
+        let (whole, rest) = self.0.split_at_checked(header + len).ok_or(Malformed)?;
+        let content = whole.get(header..).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(Some(Element { whole, content }))
     }
 
     fn expect_end(&self) -> Result<(), Malformed> {

@@ -71,10 +71,11 @@ impl Identity {
     /// The 64 hex digits, without an allocation.
     pub fn to_hex(self) -> Hex {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        #[expect(clippy::indexing_slicing, reason = "four bits are less than 16")]
+        let digit = |bits: u8| DIGITS[usize::from(bits & 15)];
         let mut hex = [0; 64];
-        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
+        for (pair, byte) in hex.as_chunks_mut().0.iter_mut().zip(self.0) {
+            *pair = [digit(byte >> 4), digit(byte)];
         }
         Hex(hex)
     }
@@ -86,6 +87,7 @@ pub struct Hex([u8; 64]);
 
 impl Hex {
     /// The digits.
+    #[expect(clippy::expect_used, reason = "to_hex wrote ASCII")]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("hex digits are ASCII")
     }
@@ -152,7 +154,14 @@ mod tests {
         let identity: Identity = text.parse().unwrap();
         assert_eq!(identity.to_string(), text);
         assert_eq!(text.to_uppercase().parse(), Ok(identity));
-        for bad in ["", "disabled", "_", &text[1..], &format!("{text}0"), &text.replace('e', "g")] {
+        for bad in [
+            "",
+            "disabled",
+            "_",
+            text.get(1..).unwrap(),
+            &format!("{text}0"),
+            &text.replace('e', "g"),
+        ] {
             assert_eq!(bad.parse::<Identity>(), Err(InvalidIdentity), "{bad}");
         }
     }

@@ -4,6 +4,15 @@
 //! Server, command line, tests and benches take them from here, so each is defined once. Nothing
 //! in this crate does input or output or knows what an operation does.
 
+#![warn(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unreachable,
+    reason = "requests come here; what cannot fail says why at its place"
+)]
+
 /// The table of all APIs.
 pub mod route;
 

@@ -170,11 +170,16 @@ impl Name {
             return Err(InvalidName);
         }
         let mut bytes = [0; MAX_NAME_LEN];
-        bytes[..source.len()].copy_from_slice(source);
-        let len = u8::try_from(source.len()).expect("a name has at most 80 bytes");
+        bytes.get_mut(..source.len()).ok_or(InvalidName)?.copy_from_slice(source);
+        let len = u8::try_from(source.len()).map_err(|_| InvalidName)?;
         Ok(Self { bytes, len })
     }
 
+    #[expect(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        reason = "parse made it of at most 80 bytes of ASCII"
+    )]
     fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("a name is ASCII")
     }

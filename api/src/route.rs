@@ -140,6 +140,7 @@ impl Operation {
     }
 
     /// The operation's row.
+    #[expect(clippy::indexing_slicing, reason = "each operation has a row")]
     pub const fn route(self) -> &'static Route {
         &ROUTES[self.index()]
     }

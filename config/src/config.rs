@@ -104,6 +104,7 @@ pub struct ApiOverride {
 
 impl ApiOverrides {
     /// What the file changes for an API.
+    #[expect(clippy::indexing_slicing, reason = "there is one for each operation")]
     pub const fn of(&self, operation: Operation) -> ApiOverride {
         self.0[operation.index()]
     }
@@ -114,6 +115,7 @@ impl ApiOverrides {
         self.0.iter().any(|api| api.skip_auth)
     }
 
+    #[expect(clippy::indexing_slicing, reason = "there is one for each operation")]
     pub(crate) const fn set(&mut self, operation: Operation, api: ApiOverride) {
         self.0[operation.index()] = api;
     }

@@ -26,10 +26,9 @@ pub enum InvalidDuration {
 /// # Errors
 /// [`InvalidDuration`] for any other text.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
-    let (negative, mut rest) = match text.as_bytes().first() {
-        Some(b'-') => (true, &text[1..]),
-        Some(b'+') => (false, &text[1..]),
-        _ => (false, text),
+    let (negative, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
     if rest.is_empty() {
         return Err(InvalidDuration::Syntax);
@@ -87,7 +86,7 @@ fn nanoseconds(whole: &str, fraction: &str, unit: u128) -> Result<u128, InvalidD
         digits => digits.parse().map_err(|_| InvalidDuration::TooLong)?,
     };
     // An hour in nanoseconds has 13 digits, so digits after the 18th change nothing.
-    let digits = &fraction[..fraction.len().min(18)];
+    let digits = fraction.get(..18).unwrap_or(fraction);
     let scale = 10_u128.pow(u32::try_from(digits.len()).unwrap_or_default());
     let part: u128 = match digits {
         "" => 0,

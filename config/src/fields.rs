@@ -213,8 +213,11 @@ fn elsewhere(section: &str, written: &str) -> Vec<String> {
     for field in FIELDS.iter().filter(|field| !field.starts_with("keys.")) {
         let parts: Vec<_> = field.split('.').collect();
         for end in 1..=parts.len() {
-            let (place, above) = (parts[..end].join("."), parts[..end - 1].join("."));
-            let is_there = plain(parts[end - 1]) == written && above != section;
+            let Some((last, above)) = parts.get(..end).and_then(<[_]>::split_last) else { break };
+            let above = above.join(".");
+            let place =
+                if above.is_empty() { (*last).to_owned() } else { format!("{above}.{last}") };
+            let is_there = plain(last) == written && above != section;
             if is_there && !places.contains(&place) {
                 places.push(place);
             }

@@ -9,6 +9,15 @@
 //!
 //! No message contains the value of an environment variable or of a secret field.
 
+#![warn(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unreachable,
+    reason = "requests come here; what cannot fail says why at its place"
+)]
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -102,8 +111,8 @@ fn decode(bytes: &[u8]) -> Result<&str, Mistake> {
         if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
             return Mistake::of_file(None, "the text is UTF-16; save the file as UTF-8");
         }
-        let before = &bytes[..error.valid_up_to()];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let before = bytes.iter().take(error.valid_up_to());
+        let line = 1 + before.filter(|byte| **byte == b'\n').count();
         Mistake::of_file(Some(line), "not UTF-8 text in this line")
     })
 }

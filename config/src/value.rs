@@ -271,8 +271,8 @@ impl<'a> Value<'a> {
 /// blank is a field with this whole name, which must not be printed.
 fn join(path: &str, key: &str) -> String {
     let of_a_name = |c: char| c.is_alphanumeric() || "-_./".contains(c);
-    let end = key.find(|c| !of_a_name(c)).unwrap_or(key.len());
-    let cut = if end < key.len() { "…" } else { "" };
+    let name = key.split(|c| !of_a_name(c)).next().unwrap_or_default();
+    let cut = if name.len() < key.len() { "…" } else { "" };
     let dot = if path.is_empty() { "" } else { "." };
-    format!("{path}{dot}{}{cut}", &key[..end])
+    format!("{path}{dot}{name}{cut}")
 }

@@ -38,6 +38,7 @@ impl Drop for MessageKey {
 /// # Panics
 ///
 /// If the plaintext has 64 GiB or more; see [`Key::seal_in_place`](crate::Key::seal_in_place).
+#[expect(clippy::expect_used, reason = "what is sealed is at most a request body")]
 pub(crate) fn seal(
     cipher: Cipher,
     key: &MessageKey,
@@ -70,6 +71,7 @@ pub(crate) fn open(
         .is_ok()
 }
 
+#[expect(clippy::expect_used, reason = "a message key has the length that both ciphers take")]
 fn prepared(cipher: Cipher, key: &MessageKey) -> LessSafeKey {
     let algorithm: &'static Algorithm = match cipher {
         Cipher::Aes256 => &AES_256_GCM,
@@ -168,7 +170,7 @@ mod tests {
     }
 
     fn unhex(text: &str) -> Vec<u8> {
-        let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+        let byte = |at| u8::from_str_radix(text.get(at..at + 2).unwrap(), 16).unwrap();
         (0..text.len()).step_by(2).map(byte).collect()
     }
 

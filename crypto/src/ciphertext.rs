@@ -177,9 +177,8 @@ fn base64(text: &str) -> Option<Vec<u8>> {
     }
     let mut digits: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
     let padding = digits.iter().rev().take(2).take_while(|digit| **digit == b'=').count();
-    let end = digits.len() - padding;
     // With digits in place of the padding, the unused bits become a byte that is cut off.
-    digits[end..].fill(b'A');
+    digits.iter_mut().rev().take(padding).for_each(|digit| *digit = b'A');
     let mut bytes = STANDARD.decode_to_vec(&digits).ok()?;
     bytes.truncate(bytes.len().checked_sub(padding)?);
     Some(bytes)

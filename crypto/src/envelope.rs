@@ -92,6 +92,7 @@ impl Envelope {
 
     /// A fresh secret and its ciphertext. One call of the system's generator gives the random bytes
     /// for both, because a system call is a considerable part of the cost of a small message.
+    #[expect(clippy::expect_used, reason = "the lengths are constants that add up")]
     pub(crate) fn seal_fresh(&self, context: &[u8]) -> (Secret, Vec<u8>) {
         let mut random = Zeroizing::new([0; Secret::LEN + RANDOM_LEN]);
         random::fill(random.as_mut_slice());
@@ -105,6 +106,7 @@ impl Envelope {
     }
 
     /// `random` must be fresh: bytes that were used before reveal both plaintexts.
+    #[expect(clippy::expect_used, reason = "the lengths are constants that add up")]
     fn seal_with(&self, random: &[u8; RANDOM_LEN], body: &mut Vec<u8>, context: &[u8]) {
         let (iv, nonce) = random.split_first_chunk().expect("iv and nonce");
         let nonce = nonce.first_chunk().expect("iv and nonce");
@@ -167,7 +169,7 @@ mod tests {
     use super::*;
 
     fn unhex(text: &str) -> Vec<u8> {
-        let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+        let byte = |at| u8::from_str_radix(text.get(at..at + 2).unwrap(), 16).unwrap();
         (0..text.len()).step_by(2).map(byte).collect()
     }
 

@@ -29,6 +29,15 @@
 //! overwritten after each operation. This is best effort: a library cannot reach registers, or
 //! copies that the compiler or the kernel (swap, core dumps) makes.
 
+#![warn(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unreachable,
+    reason = "requests come here; what cannot fail says why at its place"
+)]
+
 mod secret;
 
 mod cipher;

@@ -31,6 +31,7 @@ impl Mac {
     }
 }
 
+#[expect(clippy::expect_used, reason = "HMAC takes secrets of any length (RFC 2104)")]
 fn prepared(secret: &Secret) -> Box<HmacCore<Sha256>> {
     HmacCore::new_from_slice(secret.expose()).expect("HMAC takes secrets of any length").into()
 }
@@ -42,7 +43,7 @@ mod tests {
     fn unhex(text: &str) -> Vec<u8> {
         (0..text.len())
             .step_by(2)
-            .map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap())
+            .map(|i| u8::from_str_radix(text.get(i..i + 2).unwrap(), 16).unwrap())
             .collect()
     }
 

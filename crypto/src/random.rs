@@ -10,6 +10,7 @@
 ///
 /// If the system call fails: a sandbox forbids it, or the kernel does not have it. There is no safe
 /// way to continue, because a key or a nonce that is not random reveals plaintexts.
+#[expect(clippy::panic, reason = "there is no safe way to continue")]
 pub fn fill(bytes: &mut [u8]) {
     if let Err(error) = getrandom::fill(bytes) {
         panic!("the system's random generator refused to answer: {error}");

@@ -250,6 +250,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         });
     }
 
+    #[expect(clippy::indexing_slicing, reason = "a remainder is less than the number of shards")]
     fn shard(&self, name: &KeyName) -> &Shard {
         let hash = self.hasher.hash_one(name.as_str());
         // The upper bits: the lower ones choose the place within the shard's map.

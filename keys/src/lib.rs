@@ -9,6 +9,15 @@
 //! turns into an answer. The key store, the [`Clock`] and the [`Observer`] that counts are
 //! parameters, so that tests bring their own.
 
+#![warn(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unreachable,
+    reason = "requests come here; what cannot fail says why at its place"
+)]
+
 /// Keys in memory between requests.
 mod cache;
 

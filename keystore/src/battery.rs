@@ -1,6 +1,8 @@
 //! The tests that every key store passes, backends and wrappers alike. A store's own tests call
 //! [`run`] with a function that opens an empty store.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a test panics where it fails")]
+
 use std::sync::Arc;
 
 use kes_api::{KeyName, ListPattern};

@@ -184,6 +184,7 @@ pub(crate) async fn use_scratch_key(
         let same = value.expose() == SCRATCH_VALUE;
         doing = "list";
         let name = scratch.as_str();
+        #[expect(clippy::expect_used, reason = "a name is a pattern")]
         let pattern = ListPattern::parse(name).expect("a name is a pattern");
         let listed =
             !lists || store.list(&pattern, Limit::names(1)).await?.names.find(name).is_some();
@@ -230,6 +231,7 @@ pub(crate) async fn clean(
 }
 
 /// A random name that no user's key has.
+#[expect(clippy::expect_used, reason = "letters, digits and '-' are a name")]
 pub(crate) fn scratch_name() -> KeyName {
     let mut bytes = [0; 16];
     kes_crypto::random::fill(&mut bytes);

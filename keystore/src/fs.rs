@@ -198,6 +198,7 @@ impl KeyStore for FsBackend {
     async fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
         let pattern = pattern.continue_at(pattern.from());
         self.call(move |folder| {
+            #[expect(clippy::expect_used, reason = "it is the text of a pattern")]
             let pattern = ListPattern::parse(&pattern).expect("the text of a pattern is one");
             folder.list(&pattern, limit)
         })

@@ -5,6 +5,15 @@
 //! [`Record`]. It does not cache, does not know policies, and never overwrites: what it returns
 //! for a key is what the store holds.
 
+#![warn(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unreachable,
+    reason = "requests come here; what cannot fail says why at its place"
+)]
+
 /// The stored key: its fields, and its text form.
 pub mod record;
 

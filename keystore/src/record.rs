@@ -152,9 +152,8 @@ fn decode_base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let mut joined = Zeroizing::new(Vec::with_capacity(text.len()));
     joined.extend(text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')));
     let padding = joined.iter().rev().take(2).take_while(|digit| **digit == b'=').count();
-    let end = joined.len() - padding;
     // With digits in place of the padding, the unused bits become a byte that is cut off.
-    joined[end..].fill(b'A');
+    joined.iter_mut().rev().take(padding).for_each(|digit| *digit = b'A');
     let mut bytes = Zeroizing::new(vec![0; joined.len() / 4 * 3]);
     let len = Base64::decode(joined.as_slice(), &mut bytes).ok()?.len();
     bytes.truncate(len.checked_sub(padding)?);

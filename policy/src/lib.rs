@@ -10,6 +10,15 @@
 //! A policy may also state [`Limits`] for each of its identities. The numbers are here; who keeps to
 //! them is the server.
 
+#![warn(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unreachable,
+    reason = "requests come here; what cannot fail says why at its place"
+)]
+
 /// What a path is compared with.
 mod pattern;
 

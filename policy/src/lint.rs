@@ -187,7 +187,7 @@ fn slips(text: &str) -> Vec<String> {
     let lower = text.trim().to_lowercase();
     // `https://kes:7373/v1/status`
     let path = match lower.split_once("://") {
-        Some((_, rest)) => rest.find('/').map_or("", |start| &rest[start..]),
+        Some((_, rest)) => rest.find('/').and_then(|start| rest.get(start..)).unwrap_or_default(),
         None => &lower,
     };
     let path = format!("/{}", path.trim_start_matches('/'));

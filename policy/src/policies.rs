@@ -75,8 +75,9 @@ impl Policies {
         mut policies: Vec<(Policy, Vec<Identity>)>,
     ) -> Result<Self, Conflict> {
         policies.sort_by(|(a, _), (b, _)| a.name().cmp(b.name()));
-        if let Some(pair) = policies.windows(2).find(|pair| pair[0].0.name() == pair[1].0.name()) {
-            return Err(Conflict::SameName { name: pair[0].0.shared_name() });
+        let mut pairs = policies.iter().zip(policies.iter().skip(1));
+        if let Some(((policy, _), _)) = pairs.find(|((a, _), (b, _))| a.name() == b.name()) {
+            return Err(Conflict::SameName { name: policy.shared_name() });
         }
 
         let mut assigned: HashMap<_, Assigned> = HashMap::new();
@@ -94,6 +95,10 @@ impl Policies {
                     }
                     Entry::Occupied(entry) if entry.get().policy == position => {}
                     Entry::Occupied(entry) => {
+                        #[expect(
+                            clippy::indexing_slicing,
+                            reason = "it was a position in this list"
+                        )]
                         let first = policies[entry.get().policy].0.shared_name();
                         let second = policy.shared_name();
                         return Err(Conflict::TwoPolicies { identity, first, second });
@@ -120,7 +125,9 @@ impl Policies {
     #[must_use]
     pub fn exempting(mut self, operations: impl IntoIterator<Item = Operation>) -> Self {
         for operation in operations {
-            self.exempt[operation.index()] = true;
+            if let Some(exempt) = self.exempt.get_mut(operation.index()) {
+                *exempt = true;
+            }
         }
         self
     }
@@ -138,7 +145,8 @@ impl Policies {
         self.general = general;
         self.limits.clear();
         for (identity, assigned) in &mut self.assigned {
-            let of_policy = self.policies[assigned.policy].limits();
+            let policy = self.policies.get(assigned.policy);
+            let of_policy = policy.map(Policy::limits).unwrap_or_default();
             let own = own.get(identity).copied().unwrap_or_default();
             let limits = own.or(of_policy).or(general).resolve();
             assigned.is_limited = limits.is_some();
@@ -175,7 +183,7 @@ impl Policies {
         let mut has_limits = false;
         match route.auth {
             Auth::None => {}
-            Auth::Policy if self.exempt[operation.index()] => {
+            Auth::Policy if self.exempt.get(operation.index()) == Some(&true) => {
                 // Whoever has limits has them here as well; most servers limit nobody.
                 has_limits = !self.limits.is_empty()
                     && identity.is_some_and(|identity| self.limits.contains_key(identity));
@@ -187,7 +195,8 @@ impl Policies {
                 let identity = identity.ok_or(Denied::NoIdentity)?;
                 if !self.is_admin(identity) {
                     let assigned = self.assigned.get(identity).ok_or(Denied::UnknownIdentity)?;
-                    self.policies[assigned.policy].check(operation, path, resource)?;
+                    let policy = self.policies.get(assigned.policy);
+                    policy.ok_or(Denied::UnknownIdentity)?.check(operation, path, resource)?;
                     has_limits = assigned.is_limited;
                 }
             }

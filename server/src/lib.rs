@@ -12,6 +12,15 @@
 //! are those of the crate `kes-keys`. An error becomes the contract's answer in one place
 //! (`service::error`).
 
+#![warn(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unreachable,
+    reason = "requests come here; what cannot fail says why at its place"
+)]
+
 /// Connections to requests.
 mod transport;
 

@@ -12,6 +12,15 @@
 //! Private keys and every buffer that held one are wiped. Errors name the file and what is
 //! wrong with it, never a byte of a key or a password.
 
+#![warn(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unreachable,
+    reason = "requests come here; what cannot fail says why at its place"
+)]
+
 use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::CryptoProvider;

@@ -26,8 +26,9 @@ const MAX_LEN: usize = 200;
 /// The text is for people: a long one is cut, and nothing in it is escaped.
 pub fn subject(certificate: &[u8]) -> Option<String> {
     let name = read(certificate).ok()?;
-    match name.char_indices().nth(MAX_LEN) {
-        Some((end, _)) => Some(format!("{}…", &name[..end])),
+    let end = name.char_indices().nth(MAX_LEN);
+    match end.and_then(|(end, _)| name.get(..end)) {
+        Some(start) => Some(format!("{start}…")),
         None => Some(name),
     }
 }

@@ -71,14 +71,17 @@ fn section<'a>(label: &'a str, rest: &mut &'a [u8]) -> Result<Section<'a>, Fault
                 return Err(no_end());
             }
             let len = body.len().saturating_sub(start.len());
-            return Ok(Section { label, headers, body: &body[..len] });
+            let body = body.get(..len).unwrap_or_default();
+            return Ok(Section { label, headers, body });
         }
         if boundary(line, b"-----BEGIN ").is_some() {
             return Err(no_end());
         }
         // A header has a colon, base64 has none.
-        if let Some(colon) = line.iter().position(|byte| *byte == b':') {
-            headers.push((line[..colon].trim_ascii(), line[colon + 1..].trim_ascii()));
+        let colon = line.iter().position(|byte| *byte == b':');
+        if let Some((name, [_, value @ ..])) = colon.and_then(|colon| line.split_at_checked(colon))
+        {
+            headers.push((name.trim_ascii(), value.trim_ascii()));
             body = *rest;
         }
     }
@@ -89,9 +92,10 @@ fn next_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
         return None;
     }
     let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-    let (line, next) = match end {
-        Some(end) => (&rest[..end], &rest[end + 1..]),
-        None => (*rest, &rest[rest.len()..]),
+    let all = *rest;
+    let (line, next) = match end.and_then(|end| all.split_at_checked(end)) {
+        Some((line, [_, next @ ..])) => (line, next),
+        _ => (all, &[][..]),
     };
     *rest = next;
     Some(line.trim_ascii())

@@ -77,7 +77,8 @@ pub(crate) fn sequence(parts: &[&[u8]]) -> Vec<u8> {
 pub(crate) fn constructed(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let len: usize = parts.iter().map(|part| part.len()).sum();
     let digits = len.to_be_bytes();
-    let digits = &digits[digits.iter().take_while(|digit| **digit == 0).count()..];
+    let zeros = digits.iter().take_while(|digit| **digit == 0).count();
+    let digits = digits.get(zeros..).unwrap_or_default();
     let mut out = Vec::with_capacity(len + 10);
     out.push(tag);
     match digits {

@@ -30,7 +30,10 @@ pub(crate) fn decrypt(section: &Section<'_>, password: &str) -> Result<Zeroizing
         return Err(Fault::InvalidEncryption { what: "the initialization vector is too short" });
     }
     let mut bytes = section.decode()?;
-    let key = derive_key(password.as_bytes(), &iv[..SALT_LEN], cipher.key_len());
+    let salt = iv.get(..SALT_LEN);
+    let salt =
+        salt.ok_or(Fault::InvalidEncryption { what: "the initialization vector is too short" })?;
+    let key = derive_key(password.as_bytes(), salt, cipher.key_len());
     let len = cipher.decrypt(&key, &iv, &mut bytes).ok_or(Fault::WrongPassword)?;
     bytes.truncate(len);
     Ok(bytes)
@@ -82,8 +85,8 @@ fn derive_key(password: &[u8], salt: &[u8], len: usize) -> Zeroizing<Vec<u8>> {
     let mut key = Zeroizing::new(Vec::with_capacity(len + MD5_LEN));
     while key.len() < len {
         let mut hash = Md5::new();
-        if let Some(start) = key.len().checked_sub(MD5_LEN) {
-            hash.update(&key[start..]);
+        if let Some(last) = key.last_chunk::<MD5_LEN>() {
+            hash.update(last);
         }
         hash.update(password);
         hash.update(salt);

@@ -162,7 +162,7 @@ fn one_admin_who_may_be_nobody() {
         let loaded = loaded(&head(nobody));
         assert_eq!((loaded.config.admin, loaded.warnings.len()), (None, 0), "{nobody}");
     }
-    let short = loaded(&head(&ADMIN[1..]));
+    let short = loaded(&head(ADMIN.get(1..).unwrap()));
     assert_eq!(short.config.admin, None);
     assert_eq!(
         warnings(&short),

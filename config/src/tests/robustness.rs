@@ -76,7 +76,7 @@ proptest! {
             let open: String = parts.iter().map(|part| format!("{{{}: ", part.replace('*', "p"))).collect();
             let text = format!("{open}{value}{}", "}".repeat(parts.len()));
             // The outermost braces are the file's.
-            text[1..text.len() - 1].to_owned() + "\n"
+            text.get(1..text.len() - 1).unwrap().to_owned() + "\n"
         };
         let text: String = fields.into_iter().map(line).collect();
         if let Err(errors) = parse(&text, &env) {

@@ -283,7 +283,7 @@ fn what_people_write_for_an_identity() {
     for (written, told) in [
         (api_key, "this is an API key; `kes identity of` prints its identity"),
         ("admin.crt", "this is a certificate; `kes identity of` prints its identity"),
-        (&ADMIN[..63], "not an identity (64 hex digits expected)"),
+        (ADMIN.get(..63).unwrap(), "not an identity (64 hex digits expected)"),
         (
             &format!("'{ADMIN},{ONES}'"),
             "several identities in one text; write each as an item of its own",
@@ -318,7 +318,7 @@ fn the_id_of_a_folder_is_read() {
     assert_eq!(refused(&with("''")), told);
     let told = "line 3: keystore.fs.id: not the ID of a folder, which has 32 hexadecimal digits and \
                 stands in the folder's file '.kes-folder'";
-    for wrong in ["1", "[]", &id[1..], &format!("{id}0"), &id.replace('1', "g")] {
+    for wrong in ["1", "[]", id.get(1..).unwrap(), &format!("{id}0"), &id.replace('1', "g")] {
         let refused = refused(&with(wrong));
         assert!(
             refused == told || wrong == "[]" && refused.contains("keystore.fs.id"),

@@ -136,7 +136,7 @@ impl Folder {
         let mut bytes = Zeroizing::new(vec![0; size + 1]);
         let mut len = 0;
         while len < size {
-            match sys::read(&file, &mut bytes[len..]) {
+            match sys::read(&file, bytes.get_mut(len..).unwrap_or_default()) {
                 Ok(0) => return Err(corrupt("its file became shorter while it was read")),
                 Ok(read) => len += read,
                 Err(error) => return Err(self.failed("read", name, &error)),

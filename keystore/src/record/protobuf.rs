@@ -163,12 +163,18 @@ impl<'a> Reader<'a> {
         Ok(Some((number, content)))
     }
 
+    fn byte(&mut self) -> Result<u8, Damage> {
+        let (byte, rest) = self.0.split_first().ok_or(Damage::Truncated)?;
+        self.0 = rest;
+        Ok(*byte)
+    }
+
     /// A number: seven bits in each byte, the lowest first. The highest bit of a byte is set if
     /// another byte follows.
     fn varint(&mut self) -> Result<u64, Damage> {
         let mut value = 0;
         for shift in (0..u64::BITS).step_by(7) {
-            let byte = self.take(1)?[0];
+            let byte = self.byte()?;
             let bits = u64::from(byte & 0x7f);
             // The tenth byte has room for one bit.
             if (bits << shift) >> shift != bits {
@@ -206,6 +212,7 @@ impl<'a> Content<'a> {
 }
 
 /// The lower 32 bits: protobuf drops the others of a number that is too big for its field.
+#[expect(clippy::expect_used, reason = "it has no higher bits")]
 fn low_32_bits(value: u64) -> u32 {
     u32::try_from(value & u64::from(u32::MAX)).expect("it has no higher bits")
 }
@@ -269,6 +276,7 @@ impl Writer {
         }
     }
 
+    #[expect(clippy::expect_used, reason = "a length has at most 64 bits")]
     fn bytes(&mut self, field: u8, bytes: &[u8]) {
         self.0.push(field << 3 | 2);
         self.varint(u64::try_from(bytes.len()).expect("a length has at most 64 bits"));

@@ -267,7 +267,7 @@ fn a_message_that_is_cut_is_damaged_unless_whole_fields_are_left() {
 fn a_text_that_is_cut_or_changed_never_panics() {
     for vector in vectors() {
         for len in 0..vector.value.len() {
-            let _ = decode(&vector.value[..len]);
+            let _ = decode(vector.value.get(..len).unwrap_or_default());
             let mut text = vector.value.clone();
             text.replace_range(len..=len, "/");
             let _ = decode(text);

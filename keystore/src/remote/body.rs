@@ -24,6 +24,7 @@ pub(crate) enum BadBody {
 }
 
 /// A request body that is wiped when the last user drops it.
+#[expect(clippy::expect_used, reason = "texts and numbers are JSON")]
 pub(crate) fn to_json(value: &impl Serialize) -> Bytes {
     let mut body = SecretBytes::with_capacity(1024); // large enough for every stored key
     serde_json::to_writer(&mut body, value).expect("texts and numbers are JSON");

@@ -110,7 +110,7 @@ impl Client {
             let fault = match self.send_to(at, pool, exchange, sink).await {
                 Ok(at) => {
                     self.active.store(at, Ordering::Relaxed);
-                    return Ok(self.endpoints[at].origin.clone());
+                    return Ok(self.endpoint(at).origin.clone());
                 }
                 Err(fault) => fault,
             };
@@ -137,6 +137,12 @@ impl Client {
         }
     }
 
+    /// An endpoint by its place in the list, as the callers of this function have it.
+    #[expect(clippy::indexing_slicing, reason = "places are below the number of endpoints")]
+    fn endpoint(&self, at: usize) -> &Endpoint {
+        &self.endpoints[at]
+    }
+
     async fn send_to<E: Exchange>(
         &self,
         at: usize,
@@ -144,7 +150,7 @@ impl Client {
         exchange: &E,
         sink: &mut impl BodySink,
     ) -> Result<usize, Fault<E::Refusal>> {
-        let url = self.endpoints[at].url(exchange.request());
+        let url = self.endpoint(at).url(exchange.request());
         let (response, sent) = self.send_once(at, pool, &url, exchange).await?;
         if !response.status().is_redirection() {
             self.take(at, response, sent, exchange, sink).await?;
@@ -163,7 +169,7 @@ impl Client {
                 Some(target) => origin(&target, exchange),
                 None => NO_URL.to_owned(),
             };
-            let endpoint = self.endpoints[at].origin.clone();
+            let endpoint = self.endpoint(at).origin.clone();
             let reason = "it is the second in a row";
             return Err(Fault::Redirected { endpoint, target, reason });
         }
@@ -219,7 +225,7 @@ impl Client {
         response: &reqwest::Response,
         exchange: &E,
     ) -> Result<(usize, Url), Fault<E::Refusal>> {
-        let endpoint = self.endpoints[at].origin.clone();
+        let endpoint = self.endpoint(at).origin.clone();
         let target = location(response).and_then(|target| url.join(&target).ok());
         let refuse = |reason| {
             let target =
@@ -282,7 +288,7 @@ impl Client {
         let mut body = SecretBytes::default();
         self.receive::<E::Refusal>(at, response, MAX_ERROR_LEN, limit, &mut body).await?;
         let refusal = E::Refusal::parse(body.expose(), exchange.name());
-        let endpoint = self.endpoints[at].origin.clone();
+        let endpoint = self.endpoint(at).origin.clone();
         Err(Fault::Refused { endpoint, status, refusal })
     }
 
@@ -295,7 +301,7 @@ impl Client {
         limit: Duration,
         sink: &mut impl BodySink,
     ) -> Result<(), Fault<R>> {
-        let endpoint = &self.endpoints[at].origin;
+        let endpoint = &self.endpoint(at).origin;
         let announced = response.content_length().unwrap_or(0);
         let too_long = || Fault::BadAnswer {
             endpoint: endpoint.clone(),
@@ -328,7 +334,7 @@ impl Client {
         limit: Duration,
         used: &Arc<reqwest::Client>,
     ) -> Fault<R> {
-        let endpoint = self.endpoints[at].origin.clone();
+        let endpoint = self.endpoint(at).origin.clone();
         if is_certificate(error) {
             return Fault::Untrusted { endpoint, reason: innermost(error) };
         }
@@ -344,7 +350,7 @@ impl Client {
 
     fn no_data<R: Refusal>(&self, at: usize, limit: Duration) -> Fault<R> {
         let reason = format!("no data arrived within {} s", limit.as_secs());
-        Fault::NoAnswer { endpoint: self.endpoints[at].origin.clone(), reason }
+        Fault::NoAnswer { endpoint: self.endpoint(at).origin.clone(), reason }
     }
 
     /// Drops the kept connections, unless another call has done so since `used` was taken.

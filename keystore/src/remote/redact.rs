@@ -12,6 +12,7 @@ const RUN: usize = 8;
 /// The known words in a text, in their order; `...` stands for the rest. `None` if there are none.
 /// After words that end in `name` the text may have that name in quotes, if it is `name`: a name in
 /// our request that is no secret.
+#[expect(clippy::string_slice, reason = "`find` gives the bounds of what it found")]
 pub(crate) fn known_words(text: &str, known: &[&str], name: Option<&str>) -> Option<String> {
     let text = text.split(|c: char| c.is_whitespace() || c.is_control());
     let text: Vec<&str> = text.filter(|word| !word.is_empty()).collect();

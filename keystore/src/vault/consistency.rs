@@ -38,6 +38,7 @@ struct Index {
 
 impl Consistency {
     /// Learns the cluster from the headers of an answer.
+    #[expect(clippy::expect_used, reason = "a structure of texts is JSON, and base64 is a header")]
     pub(super) fn learn(&self, headers: &http::HeaderMap) {
         let Some(cluster) = headers.get(INDEX).and_then(cluster) else { return };
         if self.cluster.load().as_ref().is_some_and(|known| known.0 == cluster) {

@@ -265,7 +265,7 @@ fn query(after: &str, limit: Option<usize>) -> Cow<'static, str> {
 /// of bytes. `start` is a key name, or the beginning of one.
 fn before(start: &str) -> String {
     let Some((&last, stem)) = start.as_bytes().split_last() else { return String::new() };
-    let stem = &start[..stem.len()];
+    let stem = start.get(..stem.len()).unwrap_or_default();
     match NAME_BYTES.iter().rev().find(|byte| **byte < last) {
         Some(byte) => format!("{stem}{}~", char::from(*byte)),
         // Whatever begins with the stem and comes before has a byte there that no name has.

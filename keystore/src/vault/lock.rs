@@ -131,6 +131,11 @@ impl CreateLock {
     }
 
     /// The queue in which creates of a name on this server wait.
+    #[expect(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        reason = "a remainder is less than the number of queues"
+    )]
     pub(super) fn queue(&self, name: &KeyName) -> &tokio::sync::Mutex<()> {
         let at = self.hasher.hash_one(name.as_str()) % (QUEUES as u64);
         &self.queues[usize::try_from(at).expect("it is below 64")]

@@ -116,6 +116,7 @@ async fn request(login: &Login) -> Result<(String, Bytes, Zeroizing<String>), Fa
             (engine, body, jwt)
         }
     };
+    #[expect(clippy::expect_used, reason = "texts are JSON")]
     let body = body.ok().flatten().expect("texts are JSON");
     Ok((paths::encode(&["auth", engine, "login"]), wiped_bytes(body), secret))
 }
@@ -245,6 +246,7 @@ fn read_file(path: &PathBuf) -> Result<Zeroizing<String>, String> {
     let file =
         std::fs::File::open(path).map_err(|error| format!("{error}{}", files_hint(&error)))?;
     // Allocated at its full size: a buffer that grows leaves a copy of the secret behind.
+    #[expect(clippy::expect_used, reason = "64 KiB is a size")]
     let limit = usize::try_from(MAX_SECRET_LEN).expect("64 KiB is a size") + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit));
     file.take(MAX_SECRET_LEN + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;

@@ -193,6 +193,7 @@ impl Session {
             Some(StoreOperation::Read) => &self.read_requests,
             _ => &self.other_requests,
         };
+        #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
         let _permit = requests.acquire().await.expect("the semaphore is never closed");
         let start = Instant::now();
         let result = self.call_with_token(call, sink).await;

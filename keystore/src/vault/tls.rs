@@ -24,6 +24,7 @@ pub(super) fn load(config: &VaultTls) -> Result<ClientConfig, OpenError> {
     if let Some(name) = &config.server_name {
         verifier = Arc::new(Named { verifier, name: name.0.clone() });
     }
+    #[expect(clippy::expect_used, reason = "the provider knows both versions")]
     let builder = ClientConfig::builder_with_provider(kes_tls::provider())
         .with_safe_default_protocol_versions()
         .expect("the provider knows TLS 1.2 and 1.3")

@@ -70,6 +70,7 @@ impl<S> ConcurrencyLimit<S> {
     }
 
     /// Waits for a slot, and performs a call with it.
+    #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
     pub(crate) async fn within<T>(
         &self,
         operation: StoreOperation,

@@ -213,8 +213,8 @@ impl Metrics {
         counter.inc(status);
         let seconds = took.as_secs_f64();
         self.response_time.observe(seconds);
-        if let Some(operation) = operation {
-            self.by_api[operation.index()].observe(seconds);
+        if let Some(api) = operation.and_then(|operation| self.by_api.get(operation.index())) {
+            api.observe(seconds);
         }
     }
 
@@ -267,6 +267,7 @@ impl kes_keys::Observer for Metrics {
         self.cache_misses.inc();
     }
 
+    #[expect(clippy::indexing_slicing, reason = "there is one for each operation")]
     fn invalid_record(&self) {
         self.store_calls[StoreOperation::Read as usize].errors.inc();
     }
@@ -280,6 +281,7 @@ impl kes_keystore::wrap::Meter for Metrics {
         failure: Option<&kes_keystore::Error>,
     ) {
         use kes_keystore::Error as Store;
+        #[expect(clippy::indexing_slicing, reason = "there is one for each operation")]
         let calls = &self.store_calls[operation as usize];
         calls.latency.observe(took.as_secs_f64());
         // A missing or existing key is an answer of the key store, not a failure.
@@ -375,8 +377,8 @@ impl ByCode {
     }
 
     fn inc(&self, code: u16) {
-        match KNOWN_CODES.iter().position(|known| *known == code) {
-            Some(position) => self.known[position].get_or_init(|| self.counter(code)).inc(),
+        match KNOWN_CODES.iter().zip(&self.known).find(|(known, _)| **known == code) {
+            Some((_, counter)) => counter.get_or_init(|| self.counter(code)).inc(),
             None => self.counter(code).inc(),
         }
     }

@@ -108,6 +108,7 @@ impl Answer {
     }
 
     /// 200 with JSON.
+    #[expect(clippy::expect_used, reason = "maps with text keys are JSON")]
     pub(crate) fn json(body: &impl Serialize) -> Self {
         let mut text = serde_json::to_vec(body).expect("maps with text keys are JSON");
         text.push(b'\n');

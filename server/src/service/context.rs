@@ -39,6 +39,7 @@ impl RequestContext<'_> {
     }
 
     /// The configuration of its API.
+    #[expect(clippy::indexing_slicing, reason = "there is one for each operation")]
     pub(crate) fn api(&self) -> &ApiSettings {
         &self.generation.apis[self.operation().index()]
     }

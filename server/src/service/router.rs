@@ -46,7 +46,7 @@ pub(crate) struct Target<'a> {
 impl Target<'_> {
     /// The name or pattern after the route's prefix.
     pub(crate) fn resource(&self) -> &str {
-        &self.path[self.resource_at..]
+        self.path.get(self.resource_at..).unwrap_or_default()
     }
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn route<'a>(path: &'a str, query: Option<&str>) -> Routed<'a> {
 
 /// The start of a path that is too long, with a mark that it was cut.
 fn cut(path: &str) -> String {
-    format!("{}…", &path[..path.floor_char_boundary(MAX_PATH)])
+    format!("{}…", path.get(..path.floor_char_boundary(MAX_PATH)).unwrap_or_default())
 }
 
 /// The clean form of a path with an empty, `.` or `..` segment; `None` if it is clean.
@@ -131,10 +131,9 @@ fn start(path: &str) -> &str {
     if path.len() <= MAX_ENCODED {
         return path;
     }
-    let start = &path[..path.floor_char_boundary(MAX_ENCODED)];
-    let end = start.len();
-    match start.rfind('%') {
-        Some(escape) if end - escape < 3 => &start[..escape],
+    let start = path.get(..path.floor_char_boundary(MAX_ENCODED)).unwrap_or_default();
+    match start.rsplit_once('%') {
+        Some((before, escape)) if escape.len() < 2 => before,
         _ => start,
     }
 }
@@ -194,7 +193,7 @@ mod tests {
     fn a_path_that_is_too_long_for_any_name_is_cut() {
         let names = ["a".repeat(80), "b".repeat(80)];
         let longest = format!("/v1/identity/list/{}*{}", names[0], names[1]);
-        assert_eq!(found(&longest).unwrap().1, longest["/v1/identity/list/".len()..]);
+        assert_eq!(found(&longest).unwrap().1, *longest.get("/v1/identity/list/".len()..).unwrap());
         let prefix = "/v1/key/create/";
         for (piece, decoded) in [("a", "a"), ("%00", "\0"), ("%C3%A9", "é"), ("%ff", "\u{fffd}")] {
             let (route, name) = found(&format!("{prefix}{}", piece.repeat(4000))).unwrap();

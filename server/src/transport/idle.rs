@@ -143,6 +143,7 @@ impl IdleTracker {
 
     /// When the answers of the period before have to be taken. An answer gets at least the timeout,
     /// and at most twice as much.
+    #[expect(clippy::indexing_slicing, reason = "a period is 0 or 1")]
     fn answer_deadline(&self) -> Option<Millis> {
         let current = self.period.load(Ordering::Relaxed);
         let before = current ^ 1;
@@ -216,6 +217,7 @@ pub(crate) struct UntakenAnswer {
 }
 
 impl UntakenAnswer {
+    #[expect(clippy::indexing_slicing, reason = "a period is 0 or 1")]
     fn new(tracker: &Arc<IdleTracker>) -> Self {
         let period = tracker.period.load(Ordering::Relaxed);
         tracker.untaken[period].fetch_add(1, Ordering::Relaxed);
@@ -229,6 +231,7 @@ impl UntakenAnswer {
 }
 
 impl Drop for UntakenAnswer {
+    #[expect(clippy::indexing_slicing, reason = "a period is 0 or 1")]
     fn drop(&mut self) {
         self.tracker.untaken[self.period].fetch_sub(1, Ordering::Relaxed);
     }

@@ -98,6 +98,7 @@ impl Slots {
     }
 
     /// Waits for a free slot.
+    #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
     pub(super) async fn take(self: &Arc<Self>) -> Slot {
         let permit = Arc::clone(&self.free).acquire_owned().await;
         Slot::new(self, permit.expect("the semaphore is never closed"))

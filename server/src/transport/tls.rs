@@ -106,6 +106,7 @@ impl Settings {
     ///
     /// Session storage and ticket keys are new each time, so that no session outlives the trust
     /// it was opened under (contract `config.md`, While it runs).
+    #[expect(clippy::expect_used, reason = "the provider has suites for both versions")]
     pub(crate) fn load(&self) -> Result<Arc<Loaded>, Error> {
         let certified = match &self.identity {
             ServerIdentity::Memory(certified) => Arc::clone(certified),

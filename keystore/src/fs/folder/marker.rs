@@ -41,12 +41,14 @@ impl Marker {
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         let (mut bytes, mut len) = ([0; MAX_LEN], 0);
         while is_file && len < bytes.len() {
-            match sys::read(&file, &mut bytes[len..]).map_err(|error| cannot_read(&error))? {
+            let room = bytes.get_mut(len..).unwrap_or_default();
+            match sys::read(&file, room).map_err(|error| cannot_read(&error))? {
                 0 => break,
                 read => len += read,
             }
         }
-        let id = std::str::from_utf8(&bytes[..len]).ok().and_then(parse).ok_or_else(|| {
+        let text = bytes.get(..len).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let id = text.and_then(parse).ok_or_else(|| {
             io::Error::other(format!(
                 "its marker '{MARKER}' is damaged: it must be a file with a line of {} hexadecimal \
                  digits; restore it from a backup, or remove it, and the server writes a new one",

@@ -74,7 +74,7 @@ pub(super) fn write_all(file: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
         let piece = bytes;
         match call!(Write, rustix::io::write(&file, piece))? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
-            written => bytes = &bytes[written..],
+            written => bytes = bytes.get(written..).unwrap_or_default(),
         }
     }
     Ok(())

@@ -275,11 +275,11 @@ fn to_grant(probes: &[&Probe]) -> String {
     let of = |path: &str| {
         let words = probes.iter().filter(|probe| probe.grant == path);
         let words: Vec<_> = words.map(|probe| format!("\"{}\"", word(probe.right))).collect();
-        let (last, others) = words.split_last().expect("the path is one of theirs");
-        let words = if others.is_empty() {
-            last.clone()
-        } else {
-            format!("{} and {last}", others.join(", "))
+        let words = match words.split_last() {
+            Some((last, others)) if !others.is_empty() => {
+                format!("{} and {last}", others.join(", "))
+            }
+            _ => words.concat(),
         };
         format!("{words} on \"{path}\"")
     };

@@ -159,7 +159,15 @@ mod tests {
             secret.bytes().map(|byte| format!("\\u{:04x}", u32::from(byte))).collect();
         let percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let split = secret.chars().map(String::from).collect::<Vec<_>>().join("\\n");
-        for form in [secret, &secret[2..9], &hex, &escaped, &percent, &split, "Q0FOQVJZLXNpbmdz"] {
+        for form in [
+            secret,
+            secret.get(2..9).unwrap(),
+            &hex,
+            &escaped,
+            &percent,
+            &split,
+            "Q0FOQVJZLXNpbmdz",
+        ] {
             for text in ["was: FORM", "permission denied for FORM", "FORM permission denied"] {
                 let text = text.replace("FORM", form);
                 let shown = shown(&format!(r#"{{"errors": ["{text}"]}}"#));

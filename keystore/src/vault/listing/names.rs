@@ -77,7 +77,7 @@ impl<T: NameSink> NameParser<T> {
         let mut rest = std::mem::take(&mut self.rest);
         let mut done = 0;
         loop {
-            let step = self.parser.parse_next(&rest[done..], is_all);
+            let step = self.parser.parse_next(rest.get(done..).unwrap_or_default(), is_all);
             done += step.consumed_bytes;
             match step.event {
                 None | Some(Ok(JsonEvent::Eof)) => break,

@@ -182,7 +182,7 @@ fn service() -> (Arc<ApiService>, Weak<ApiService>) {
 async fn a_key_of_the_configuration_is_created_once() {
     let folder = folder();
     let generation = generation(folder.path()).await;
-    let [permit] = &permits(["k"])[..] else { unreachable!() };
+    let [permit] = &permits(["k"])[..] else { panic!("one permit") };
     let (_kept, service) = service();
     create_until_done(&service, &Arc::downgrade(&generation), permit).await;
     assert_eq!(stored(folder.path()), ["k"]);

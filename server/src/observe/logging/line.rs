@@ -99,7 +99,7 @@ fn cut(value: &str, most: usize) -> Option<&str> {
         };
         (written > most).then_some(at)
     });
-    end.map(|end| &value[..end])
+    value.get(..end?)
 }
 
 /// Quotes a value as a JSON string, in text lines too. Characters that a terminal interprets, which

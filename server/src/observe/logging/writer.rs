@@ -79,6 +79,7 @@ impl Writer {
         Self::start("log-stdout", io::stdout(), Arc::clone(json), losses)
     }
 
+    #[expect(clippy::expect_used, reason = "a server that cannot write its log does not start")]
     fn start(
         name: &str,
         target: impl AsFd + Send + 'static,

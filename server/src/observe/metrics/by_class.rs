@@ -29,6 +29,7 @@ impl<M> ByClass<M> {
     }
 
     /// The series of the class with an index.
+    #[expect(clippy::indexing_slicing, reason = "there is one for each class")]
     pub(crate) fn of(&self, class: usize) -> &M {
         &self.0[class]
     }
@@ -95,11 +96,13 @@ impl Classes {
     }
 
     /// The calls to the key store of a class, of the kind with an index, that are under way.
+    #[expect(clippy::indexing_slicing, reason = "there is one for each kind of call")]
     pub(crate) fn store_calls(&self, class: usize, call: usize) -> &IntGauge {
         self.store_calls[call].of(class)
     }
 
     /// Those that were refused.
+    #[expect(clippy::indexing_slicing, reason = "there is one for each kind of call")]
     pub(crate) fn store_calls_refused(&self, class: usize, call: usize) -> &IntCounter {
         self.store_calls_refused[call].of(class)
     }

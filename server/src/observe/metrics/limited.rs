@@ -37,6 +37,7 @@ impl Limited {
         Self(LimitKind::ALL.map(|kind| counters.with_label_values(&[kind.name()])))
     }
 
+    #[expect(clippy::indexing_slicing, reason = "there is one for each kind")]
     pub(crate) fn inc(&self, kind: LimitKind) {
         self.0[kind as usize].inc();
     }

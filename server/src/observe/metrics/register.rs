@@ -7,6 +7,7 @@ use prometheus::{
 pub(super) struct Register(pub(super) Registry);
 
 impl Register {
+    #[expect(clippy::expect_used, reason = "the names are constants, and this is done at start")]
     pub(super) fn add<M: prometheus::core::Collector + Clone + 'static>(
         &self,
         metric: prometheus::Result<M>,

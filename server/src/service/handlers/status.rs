@@ -63,8 +63,12 @@ pub(super) fn apis(call: &Call<'_>) -> Answer {
         method: route.method.as_str().to_owned(),
         path: route.path.to_owned(),
         max_body: route.max_body,
-        timeout: call.context.generation.apis[route.operation.index()]
-            .timeout
+        timeout: call
+            .context
+            .generation
+            .apis
+            .get(route.operation.index())
+            .and_then(|api| api.timeout)
             .map_or(0, |timeout| timeout.as_secs()),
     };
     Answer::json(&ROUTES.iter().map(api).collect::<Vec<_>>())

@@ -234,7 +234,7 @@ impl Refused {
 }
 
 fn start(text: &str, most: usize) -> String {
-    text[..text.floor_char_boundary(most)].to_owned()
+    text.get(..text.floor_char_boundary(most)).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -91,8 +91,9 @@ fn alerted(alert: AlertDescription) -> String {
 fn refused(reason: &CertificateError, certificate: Option<&Refused>) -> String {
     let validity = certificate.and_then(|certificate| certificate.validity);
     let day = |time: Option<std::time::SystemTime>| {
-        time.map(|time| format!(" on {}", &Timestamp::from(time).to_table()[..10]))
-            .unwrap_or_default()
+        let time = time.map(|time| Timestamp::from(time).to_table());
+        let day = time.as_ref().and_then(|time| time.get(..10));
+        day.map(|day| format!(" on {day}")).unwrap_or_default()
     };
     let reason = match reason {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {

@@ -59,7 +59,7 @@ pub(super) async fn protocol(stream: &TcpStream) -> Protocol {
         if len == 0 {
             return Protocol::Closed;
         }
-        if let Some(protocol) = classify(&bytes[..len]) {
+        if let Some(protocol) = classify(bytes.get(..len).unwrap_or_default()) {
             return protocol;
         }
         if len == seen {

@@ -127,7 +127,8 @@ impl ClientCertVerifier for ClientCertificates {
         {
             return Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
         }
-        verify(&self.algorithms(signed.scheme)?[..1], message, cert, signed)
+        let algorithms = self.algorithms(signed.scheme)?;
+        verify(algorithms.get(..1).unwrap_or_default(), message, cert, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
