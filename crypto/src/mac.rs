@@ -84,6 +84,28 @@ mod tests {
         }
     }
 
+    /// Those of Project Wycheproof whose keys have at most the length of a secret: HMAC pads shorter
+    /// ones with zeros. A shortened tag is the start of the whole one.
+    #[test]
+    fn wycheproof_hmac_sha256() {
+        use wycheproof::TestResult;
+        use wycheproof::mac::{TestName, TestSet};
+
+        let groups = TestSet::load(TestName::HmacSha256).unwrap().test_groups.into_iter();
+        let groups = groups.filter(|group| group.key_size <= 8 * Secret::LEN);
+        let (mut right, mut wrong) = (0, 0);
+        for case in groups.flat_map(|group| group.tests) {
+            let mut secret = case.key.to_vec();
+            secret.resize(Secret::LEN, 0);
+            let mut tag = [0; 32];
+            Mac::new(&Secret::from_slice(&secret).unwrap()).tag_into(&case.msg, &mut tag);
+            let is_right = case.result == TestResult::Valid;
+            assert_eq!(tag.starts_with(&case.tag), is_right, "case {}", case.tc_id);
+            if is_right { right += 1 } else { wrong += 1 }
+        }
+        assert!(right > 20 && wrong > 20, "{right} right, {wrong} wrong");
+    }
+
     #[test]
     #[cfg(target_os = "linux")]
     fn what_is_wiped_of_the_stack_is_all_that_was_used() {

@@ -159,3 +159,6 @@ fn public_key<'a>(cert: &'a CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDe
     let certificate = Certificate::parse(cert).map_err(|_| CertificateError::BadEncoding)?;
     Ok(SubjectPublicKeyInfoDer::from(certificate.public_key()))
 }
+
+#[cfg(test)]
+mod tests;
