@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 use hyper::body::Incoming;
 use kes_api::{Operation, Timestamp, message};
 use tokio::sync::RwLock;
@@ -35,6 +35,7 @@ use self::context::RequestContext;
 use self::error::Error;
 use self::generation::Generation;
 use self::handlers::Call;
+use self::proxies::ForwardedRequests;
 use self::record::{Active, Unanswered};
 use self::refusals::Refusals;
 use self::router::Routed;
@@ -64,6 +65,9 @@ pub(crate) mod limits;
 
 /// How many calls to the key store may be under way.
 pub(crate) mod store_calls;
+
+/// TLS proxies.
+pub(crate) mod proxies;
 
 /// The operations of the APIs.
 mod handlers;
@@ -103,6 +107,7 @@ pub(crate) struct ApiService {
     pub(crate) generation: ArcSwap<Generation>,
     pub(crate) budgets: Budgets,
     pub(crate) store_calls: StoreCalls,
+    pub(crate) forwarded: ForwardedRequests,
     /// How many requests wait for a limit of their identity.
     pub(crate) limited_waiting: AtomicUsize,
     pub(crate) metrics: Arc<Metrics>,
@@ -131,6 +136,10 @@ impl Service for ApiService {
         self.generation.load().class(peer)
     }
 
+    fn forwards_in(&self, peer: &Peer) -> Option<HeaderName> {
+        self.generation.load().proxies.header_of(peer.identity.as_ref().ok())
+    }
+
     fn call(
         self: Arc<Self>,
         peer: Arc<Peer>,
@@ -152,7 +161,9 @@ impl ApiService {
         let may = |reader: &dyn Reader, operation: Operation| {
             let (identity, path) = (reader.identity(), operation.route().path);
             let permit = generation.policies.permit(identity.as_ref(), operation, path);
-            !reader.has_lapsed() && permit.is_ok()
+            let is_forwarded =
+                reader.proxy().is_none_or(|proxy| generation.proxies.contain(&proxy));
+            !reader.has_lapsed() && is_forwarded && permit.is_ok()
         };
         self.logs.error_stream.readmit(|reader| may(reader, Operation::ErrorLog));
         self.logs.audit_stream.readmit(|reader| may(reader, Operation::AuditLog));
@@ -178,7 +189,11 @@ fn serve(
     let arrived = Instant::now();
     let (mut head, body) = request.into_parts();
     async move {
-        let class = active_request.class_index();
+        let class = if peer.is_forwarded() {
+            service.class(&peer).index()
+        } else {
+            active_request.class_index()
+        };
         let _active = Active::new(service.metrics.classes.requests.of(class));
         let mut body = Arriving::new(body);
         let (operation, answer) = match router::route(head.uri.path(), head.uri.query()) {

@@ -36,6 +36,9 @@ mod handshake;
 /// The client of a connection.
 mod peer;
 
+/// The client of a request that a TLS proxy forwards.
+mod forwarded;
+
 /// Whether a client is still accepted.
 mod admission;
 

@@ -20,6 +20,9 @@ mod tenants;
 /// Calls to the key store that hang.
 mod store_calls;
 
+/// Clients that come through a TLS proxy.
+mod proxied;
+
 /// Memory for bodies that arrive and for answers that are not taken.
 mod budget;
 

@@ -38,18 +38,10 @@ fn auth(value: &Value<'_>) -> Result<ClientAuth, AlreadyReported> {
 
 fn proxy(value: &Value<'_>, roles: &mut Roles) -> Result<Proxy, AlreadyReported> {
     let mut section = value.section("tls.proxy")?;
-    let list = section.take("identities");
-    let identities = identity::list(&list, roles, "a TLS proxy");
+    let identities = identity::list(&section.take("identities"), roles, "a TLS proxy");
     let cert_header = header(&section.take("header"));
     section.end();
-    let identities = identities?;
-    if !identities.is_empty() {
-        list.warn(
-            "not supported: requests from a proxy count as its own, and the certificate that it \
-             forwards is not looked at",
-        );
-    }
-    Ok(Proxy { identities, cert_header: cert_header? })
+    Ok(Proxy { identities: identities?, cert_header: cert_header? })
 }
 
 fn header(value: &Value<'_>) -> Result<String, AlreadyReported> {

@@ -28,6 +28,7 @@ use crate::observe::logging::Logs;
 use crate::observe::logging::repeats::{self, Repeats};
 use crate::observe::metrics::Metrics;
 use crate::service::budget::Budgets;
+use crate::service::proxies::ForwardedRequests;
 use crate::service::refusals::Refusals;
 use crate::service::store_calls::StoreCalls;
 use crate::service::{ApiService, BuildInfo};
@@ -211,6 +212,7 @@ impl Opened {
         let service = Arc::new(ApiService {
             generation: ArcSwap::from_pointee(generation),
             budgets: Budgets::new(Arc::clone(&metrics)),
+            forwarded: ForwardedRequests::new(),
             store_calls: StoreCalls::new(Arc::clone(&metrics)),
             limited_waiting: AtomicUsize::new(0),
             metrics: Arc::clone(&metrics),

@@ -20,6 +20,7 @@ use crate::observe::metrics::Metrics;
 use crate::service::error::Error;
 use crate::service::generation::{ApiSettings, Generation, KeyStore, Keys};
 use crate::service::limits::Limiters;
+use crate::service::proxies::Proxies;
 use crate::service::{ApiService, change};
 use crate::transport::tls;
 
@@ -29,6 +30,7 @@ pub(crate) struct Setup {
     pub(crate) tls: tls::Settings,
     pub(crate) log: logging::Settings,
     policies: Policies,
+    proxies: Proxies,
     expiry: Expiry,
     apis: [ApiSettings; Operation::COUNT],
     keys: Vec<StartupPermit>,
@@ -66,6 +68,7 @@ impl Setup {
         });
         Self {
             address: config.address,
+            proxies: Proxies::of_config(&config.tls.proxy),
             tls: tls::Settings::of_config(config.tls, config.api.any_skips_auth()),
             log: log_settings(config.log),
             policies: config.policies,
@@ -88,6 +91,7 @@ impl Setup {
             },
             log: log_settings(kes_config::Log::default()),
             policies: Policies::of_admin(admin),
+            proxies: Proxies::none(),
             expiry: expiry(kes_config::Cache::default()),
             apis: kes_api::route::ROUTES.map(|route| ApiSettings { timeout: route.timeout }),
             keys: Vec::new(),
@@ -121,8 +125,8 @@ impl Setup {
             }
         };
         let limiters = Limiters::new(&self.policies, old.map(|old| &old.limiters));
-        let (policies, apis) = (self.policies, self.apis);
-        let generation = Generation { policies, limiters, keys, apis, location, folders };
+        let (policies, proxies, apis) = (self.policies, self.proxies, self.apis);
+        let generation = Generation { policies, proxies, limiters, keys, apis, location, folders };
         Ok(Prepared { generation, reopened, pending: PendingKeys(self.keys) })
     }
 }

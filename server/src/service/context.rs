@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use http::request::Parts;
 use kes_api::Operation;
 use kes_policy::{Permit, StoreGate, StoreLimit, StoreLimited, StorePlace};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant as Time;
 
 use super::ApiService;
@@ -15,6 +16,7 @@ use super::limits::{self, Limited, Limiter, Patience, Turn};
 use super::progress::Progress;
 use super::router::Target;
 use super::store_calls::CallKind;
+use crate::observe::metrics::LimitKind;
 use crate::transport::{Class, Peer};
 
 /// The context of a request. It is made when the request arrives and its route is found, and passed
@@ -52,7 +54,7 @@ impl RequestContext<'_> {
     /// Reserves memory for its body or its answer.
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<Reservation, Error> {
         let (peer, class) = (self.peer, self.class());
-        let caller = Caller { class, identity: peer.identity.ok(), waiting: &peer.waiting };
+        let caller = Caller { class, identity: peer.identity.ok(), waiting: peer.waiting() };
         self.service.budgets.reserve(caller, bytes).await.map_err(Error::TooManyBodies)
     }
 
@@ -61,11 +63,24 @@ impl RequestContext<'_> {
         if !permit.is_limited() {
             return Ok(None);
         }
-        let Some(limiter) = self.limiter() else { return Ok(None) };
-        // Boxed: the future of each request would have its size.
-        Box::pin(limiter.enter(self.patience()))
-            .await
-            .map_err(|limited| Error::Limited(self.refused(limited)))
+        let forwarded = if self.peer.is_forwarded() { Some(self.enter_forwarded()?) } else { None };
+        let at_once = match self.limiter() {
+            // Boxed: the future of each request would have its size.
+            Some(limiter) => Box::pin(limiter.enter(self.patience()))
+                .await
+                .map_err(|limited| Error::Limited(self.refused(limited)))?,
+            None => None,
+        };
+        Ok(Turn::of([forwarded, at_once]))
+    }
+
+    /// Its place among the requests that TLS proxies have forwarded for its client.
+    fn enter_forwarded(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let place = self.service.forwarded.enter(self.class(), self.peer.identity.ok());
+        place.ok_or_else(|| {
+            let (kind, retry_after) = (LimitKind::RequestsAtOnce, Duration::from_secs(1));
+            Error::Limited(self.refused(Limited { kind, retry_after }))
+        })
     }
 
     /// The limits of its identity.
@@ -124,7 +139,6 @@ mod tests {
     use kes_policy::{Limit, LimitSettings, Policies, Policy};
 
     use super::*;
-    use crate::observe::metrics::LimitKind;
     use crate::service::admit::admit;
 
     fn who(name: &str) -> Identity {

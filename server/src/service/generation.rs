@@ -8,6 +8,7 @@ use kes_keystore::wrap::Metered;
 use kes_policy::Policies;
 
 use super::limits::Limiters;
+use super::proxies::Proxies;
 use crate::observe::metrics::Metrics;
 use crate::transport::{Class, Peer};
 
@@ -21,6 +22,7 @@ pub(crate) type KeyStore = Metered<Store, Metrics>;
 /// keeps its own.
 pub(crate) struct Generation {
     pub(crate) policies: Policies,
+    pub(crate) proxies: Proxies,
     /// Of the identities that the policies limit.
     pub(crate) limiters: Limiters,
     /// Shared with the generation before, if its keys live in the same place.
@@ -46,6 +48,8 @@ impl Generation {
         match &peer.identity {
             Ok(identity) if self.policies.is_admin(identity) => Class::Admin,
             Ok(identity) if self.policies.policy_of(identity).is_some() => Class::Known,
+            // It sends nothing for itself, but its connection is that of its clients.
+            Ok(identity) if !peer.is_forwarded() && self.proxies.contain(identity) => Class::Known,
             _ => Class::Stranger,
         }
     }

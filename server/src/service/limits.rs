@@ -62,8 +62,19 @@ struct AtOnce {
     waiting: AtomicUsize,
 }
 
-/// The place of a request among those that its identity may have at one time.
-pub(crate) type Turn = OwnedSemaphorePermit;
+/// The places of a request among those that its identity may have at one time: by its limits, and
+/// through TLS proxies.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _places: [Option<OwnedSemaphorePermit>; 2],
+}
+
+impl Turn {
+    /// Nothing if there are no places.
+    pub(super) fn of(places: [Option<OwnedSemaphorePermit>; 2]) -> Option<Self> {
+        places.iter().any(Option::is_some).then_some(Self { _places: places })
+    }
+}
 
 /// A limit is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +134,10 @@ impl Limiter {
     }
 
     /// Waits until the identity may have one more request.
-    pub(super) async fn enter(&self, patience: Patience<'_>) -> Result<Option<Turn>, Limited> {
+    pub(super) async fn enter(
+        &self,
+        patience: Patience<'_>,
+    ) -> Result<Option<OwnedSemaphorePermit>, Limited> {
         if let Some(rate) = &self.requests {
             let kind = LimitKind::RequestsPerSecond;
             rate.pass(patience).await.map_err(|retry_after| Limited { kind, retry_after })?;
@@ -201,7 +215,7 @@ impl AtOnce {
         Self { most, free, waiting: AtomicUsize::new(0) }
     }
 
-    async fn enter(&self, patience: Patience<'_>) -> Result<Turn, Limited> {
+    async fn enter(&self, patience: Patience<'_>) -> Result<OwnedSemaphorePermit, Limited> {
         if let Ok(turn) = Arc::clone(&self.free).try_acquire_owned() {
             return Ok(turn);
         }

@@ -53,6 +53,8 @@ fn audit(context: &RequestContext<'_>, status: u16, error: Option<&(Error, Messa
     let reason = error.and_then(|(error, _)| {
         error.cause().map(|cause| match (error, peer.remark()) {
             (Error::Denied(_), Some(remark)) => format!("{cause}; {remark}"),
+            // The proxy knows better what its client has sent.
+            (Error::NoIdentity(_), Some(remark)) if peer.is_forwarded() => remark,
             _ => cause.to_string(),
         })
     });

@@ -19,6 +19,7 @@ use super::budget::Budgets;
 use super::context::RequestContext;
 use super::generation::{ApiSettings, Generation, KeyStore, Keys};
 use super::limits::Limiters;
+use super::proxies::{ForwardedRequests, Proxies};
 use super::refusals::Refusals;
 use super::router::{self, Routed};
 use super::store_calls::StoreCalls;
@@ -38,6 +39,7 @@ impl ApiService {
         let generation = Generation {
             limiters: Limiters::new(&policies, None),
             policies,
+            proxies: Proxies::none(),
             keys: Arc::new(Keys::new(store, expiry, Arc::clone(&metrics), SystemClock)),
             apis: ROUTES.map(|route| ApiSettings { timeout: route.timeout }),
             location: "memory".to_owned(),
@@ -46,6 +48,7 @@ impl ApiService {
         Self {
             generation: ArcSwap::from_pointee(generation),
             budgets: Budgets::new(Arc::clone(&metrics)),
+            forwarded: ForwardedRequests::new(),
             store_calls: StoreCalls::new(Arc::clone(&metrics)),
             limited_waiting: AtomicUsize::new(0),
             logs: Logs::start(Arc::clone(&metrics)),

@@ -3,7 +3,11 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
+use rustls::pki_types::CertificateDer;
+
 use super::endpoint::{Endpoint, Service};
+use super::forwarded;
 use super::peer::Peer;
 use super::tls::current::reason;
 use crate::observe::logging::repeats::Event;
@@ -27,6 +31,17 @@ impl<S: Service> Admission<S> {
     /// What answers its requests.
     pub(super) fn service(&self) -> &Arc<S> {
         &self.endpoint.service
+    }
+
+    /// The client of a request: that of the connection, or of the TLS proxy whose connection it is.
+    pub(super) fn client_of(&self, headers: &HeaderMap) -> Arc<Peer> {
+        match self.service().forwards_in(&self.peer) {
+            None => Arc::clone(&self.peer),
+            Some(header) => {
+                let accepts = |chain: &[CertificateDer<'_>]| self.endpoint.tls.accepts(chain);
+                forwarded::client(&self.peer, headers, &header, accepts)
+            }
+        }
     }
 
     /// Whether the client is still accepted. For each request this costs a comparison with the

@@ -44,6 +44,10 @@ const MAX_STREAMS: u32 = 256;
 /// advises 100.
 const STRANGER_MAX_STREAMS: u32 = 100;
 
+/// The same for a TLS proxy, whose connection several clients share: each has its own limits
+/// (`service::proxies`).
+pub(super) const PROXY_MAX_STREAMS: u32 = 1_024;
+
 impl Class {
     /// Its place in metrics with a series for each class.
     pub(crate) const fn index(self) -> usize {

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 
 use super::admission::Admission;
-use super::class::Class;
+use super::class::{self, Class};
 use super::endpoint::{Endpoint, Service};
 use super::h2::{RequestQueue, WithRequests};
 use super::handshake::{self, LINGER};
@@ -95,6 +95,14 @@ impl<S: Service> Caller<S> {
         self.admission.service().class(self.admission.peer())
     }
 
+    /// How many requests it may have open at once over HTTP/2.
+    fn max_streams(&self) -> u32 {
+        match self.admission.service().forwards_in(self.admission.peer()) {
+            Some(_) => class::PROXY_MAX_STREAMS,
+            None => self.class().max_streams(),
+        }
+    }
+
     /// Gives the client the class that it has now: a reload may have given or taken a policy.
     fn update_class(&mut self) {
         let class = self.class();
@@ -157,7 +165,7 @@ async fn http2<S: Service>(tls: TlsStream<Socket>, caller: Caller<S>, terminatio
     let queue = RequestQueue::default();
     let connection = http2::Builder::new(queue.clone())
         .timer(TokioTimer::new())
-        .max_concurrent_streams(caller.class().max_streams())
+        .max_concurrent_streams(caller.max_streams())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_pending_accept_reset_streams(MAX_RESETS)
@@ -198,7 +206,8 @@ fn hyper_service<S: Service>(
         if !admission.holds() && is_h2 {
             return Either::Left(ready(Err(h2::Reason::REFUSED_STREAM.into())));
         }
-        let (service, peer) = (Arc::clone(admission.service()), Arc::clone(admission.peer()));
+        let service = Arc::clone(admission.service());
+        let peer = admission.client_of(request.headers());
         Either::Right(service.call(peer, request, active_request).map_err(|never| match never {}))
     })
 }

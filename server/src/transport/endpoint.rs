@@ -2,7 +2,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 use hyper::body::{Body, Incoming};
 
 use super::class::Class;
@@ -19,6 +19,12 @@ pub(crate) trait Service: Send + Sync + 'static {
 
     /// The class of a peer as of now: a reload may change it.
     fn class(&self, peer: &Peer) -> Class;
+
+    /// The header in which a peer forwards the certificate of its own client, if it is a TLS proxy as
+    /// of now.
+    fn forwards_in(&self, _peer: &Peer) -> Option<HeaderName> {
+        None
+    }
 
     /// Answers a request of a peer. The connection is not idle while `active_request` exists.
     fn call(

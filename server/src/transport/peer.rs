@@ -1,6 +1,7 @@
 //! The client of a connection and its identity, determined once after the handshake.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
@@ -11,7 +12,7 @@ use rustls::pki_types::CertificateDer;
 
 use crate::observe::logging::stream::Reader;
 
-/// The client of a connection.
+/// The client of a connection, or of a request that a TLS proxy forwards.
 #[derive(Debug)]
 pub(crate) struct Peer {
     /// Its address.
@@ -22,11 +23,35 @@ pub(crate) struct Peer {
     pub(super) chain: Box<[CertificateDer<'static>]>,
     /// When the first of them expires, if it could be read.
     until: Option<SystemTime>,
-    /// How many requests of this connection wait for memory.
-    pub(crate) waiting: AtomicUsize,
-    /// The generation of the TLS configuration that the certificates were accepted under;
-    /// [`LAPSED`] if a later one does not accept them.
+    connection: Arc<Connection>,
+    /// The proxy that forwards its request.
+    via: Option<Via>,
+}
+
+/// What all clients of a connection share.
+#[derive(Debug)]
+struct Connection {
+    /// How many requests wait for memory.
+    waiting: AtomicUsize,
+    /// The generation of the TLS configuration that the certificates of the handshake were accepted
+    /// under; [`LAPSED`] if a later one does not accept them.
     accepted_under: AtomicU64,
+}
+
+/// How a client comes through a TLS proxy.
+#[derive(Debug)]
+struct Via {
+    /// The identity of the proxy.
+    proxy: Option<Identity>,
+    /// Why the client has no identity, if the proxy forwarded no valid certificate.
+    fault: Option<String>,
+}
+
+impl Connection {
+    fn accepted_under(generation: u64) -> Arc<Self> {
+        let (waiting, accepted_under) = (AtomicUsize::new(0), AtomicU64::new(generation));
+        Arc::new(Self { waiting, accepted_under })
+    }
 }
 
 /// No generation.
@@ -42,25 +67,52 @@ impl Peer {
     ) -> Self {
         let chain = tls.peer_certificates().unwrap_or_default();
         let identity = Identity::of_peer(chain.iter().map(AsRef::as_ref));
-        let validity = chain.first().and_then(|leaf| kes_tls::validity(leaf).ok());
-        let until = validity.map(|validity| validity.until);
-        let (waiting, accepted_under) = (AtomicUsize::new(0), AtomicU64::new(generation));
-        Self { address, identity, chain: chain.into(), until, waiting, accepted_under }
+        let (until, connection) = (until(chain), Connection::accepted_under(generation));
+        Self { address, identity, chain: chain.into(), until, connection, via: None }
+    }
+
+    /// The client of a request that this one forwards, or why it has no valid certificate. It is
+    /// accepted for as long as this one is.
+    pub(super) fn forwarding(
+        &self,
+        address: SocketAddr,
+        chain: Result<Vec<CertificateDer<'static>>, String>,
+    ) -> Self {
+        let (identity, until, fault) = match chain {
+            Ok(chain) => {
+                let identity = Identity::of_peer(chain.iter().map(AsRef::as_ref));
+                (identity, until(&chain), None)
+            }
+            Err(fault) => (Err(NoIdentity::Missing), None, Some(fault)),
+        };
+        let via = Some(Via { proxy: self.identity.ok(), fault });
+        let connection = Arc::clone(&self.connection);
+        Self { address, identity, chain: Box::default(), until, connection, via }
+    }
+
+    /// Whether its request comes through a TLS proxy.
+    pub(crate) fn is_forwarded(&self) -> bool {
+        self.via.is_some()
+    }
+
+    /// How many requests of its connection wait for memory.
+    pub(crate) fn waiting(&self) -> &AtomicUsize {
+        &self.connection.waiting
     }
 
     /// Whether the certificates were accepted under this generation of the TLS configuration.
     pub(super) fn is_accepted_under(&self, generation: u64) -> bool {
-        self.accepted_under.load(Ordering::Relaxed) == generation
+        self.connection.accepted_under.load(Ordering::Relaxed) == generation
     }
 
     /// Notes that they are accepted under a generation.
     pub(super) fn accept_under(&self, generation: u64) {
-        self.accepted_under.store(generation, Ordering::Relaxed);
+        self.connection.accepted_under.store(generation, Ordering::Relaxed);
     }
 
     /// Notes that they are no longer accepted, which is final.
     pub(super) fn lapse(&self) {
-        self.accepted_under.store(LAPSED, Ordering::Relaxed);
+        self.connection.accepted_under.store(LAPSED, Ordering::Relaxed);
     }
 
     /// Whether they are no longer accepted: the client may get nothing more.
@@ -69,8 +121,12 @@ impl Peer {
     }
 
     /// What the log adds to a refusal: without `tls.auth: on` the server accepts an expired
-    /// certificate, which may be why the client has lost its rights.
+    /// certificate, which may be why the client has lost its rights; or a TLS proxy may have
+    /// forwarded no valid one.
     pub(crate) fn remark(&self) -> Option<String> {
+        if let Some(fault) = self.via.as_ref().and_then(|via| via.fault.clone()) {
+            return Some(fault);
+        }
         let until = self.until.filter(|until| *until < SystemTime::now())?;
         let until = Timestamp::from(until).to_table();
         Some(format!("the client's certificate expired on {until} UTC"))
@@ -82,9 +138,19 @@ impl Reader for Peer {
         self.identity.ok()
     }
 
+    fn proxy(&self) -> Option<Identity> {
+        self.via.as_ref()?.proxy
+    }
+
     fn has_lapsed(&self) -> bool {
         Self::has_lapsed(self)
     }
+}
+
+/// When the first of some certificates expires.
+fn until(chain: &[CertificateDer<'_>]) -> Option<SystemTime> {
+    let validity = chain.first().and_then(|leaf| kes_tls::validity(leaf).ok());
+    validity.map(|validity| validity.until)
 }
 
 #[cfg(test)]
@@ -92,8 +158,8 @@ impl Peer {
     /// A client that was never connected.
     pub(crate) fn unconnected(identity: Result<Identity, NoIdentity>) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let (waiting, accepted_under) = (AtomicUsize::new(0), AtomicU64::new(1));
-        Self { address, identity, chain: Box::default(), until: None, waiting, accepted_under }
+        let connection = Connection::accepted_under(1);
+        Self { address, identity, chain: Box::default(), until: None, connection, via: None }
     }
 
     /// The same, of which the certificate is no longer accepted.

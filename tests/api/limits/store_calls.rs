@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A Vault in little that has every key and lists two. It does not answer what is asked for names
 /// that begin with `held`, and every change.
-fn vault() -> Faulty {
+pub(super) fn vault() -> Faulty {
     let key = Vectors::read().key("vec-aes256").clone();
     Faulty::start(move |request| match (request.method.as_str(), request.path()) {
         (_, "/v1/sys/health") => Answer::json(200, json!({ "initialized": true, "sealed": false })),
@@ -38,7 +38,7 @@ fn vault() -> Faulty {
     })
 }
 
-fn config(vault: &Faulty) -> Config {
+pub(super) fn config(vault: &Faulty) -> Config {
     let keystore = format!(
         "{{ vault: {{ endpoint: \"{}\", approle: {{ id: i, secret: s }} }} }}",
         vault.url()
@@ -50,7 +50,7 @@ fn config(vault: &Faulty) -> Config {
 }
 
 /// The names that Vault was asked for and does not answer.
-fn held(vault: &Faulty) -> BTreeSet<String> {
+pub(super) fn held(vault: &Faulty) -> BTreeSet<String> {
     let requests = vault.requests().into_iter();
     let paths = requests.map(|request| request.path().to_owned());
     paths.filter(|path| path.starts_with("/v1/kv/held")).collect()

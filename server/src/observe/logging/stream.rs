@@ -38,6 +38,9 @@ pub(crate) trait Reader: Send + Sync {
     /// Its identity, if it has one.
     fn identity(&self) -> Option<Identity>;
 
+    /// The identity of the TLS proxy that it comes through, if any.
+    fn proxy(&self) -> Option<Identity>;
+
     /// Whether its connection is no longer accepted.
     fn has_lapsed(&self) -> bool;
 }
@@ -207,6 +210,10 @@ mod tests {
     impl Reader for Somebody {
         fn identity(&self) -> Option<Identity> {
             Some(Identity::of_public_key(&[self.0]))
+        }
+
+        fn proxy(&self) -> Option<Identity> {
+            None
         }
 
         fn has_lapsed(&self) -> bool {

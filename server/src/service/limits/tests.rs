@@ -32,7 +32,7 @@ impl World {
         Patience { end: Instant::now() + WAIT, waiting: &self.waiting }
     }
 
-    async fn enter(&self) -> Result<Option<Turn>, Limited> {
+    async fn enter(&self) -> Result<Option<OwnedSemaphorePermit>, Limited> {
         self.limiter.enter(self.patience()).await
     }
 
