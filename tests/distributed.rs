@@ -1,18 +1,21 @@
 //! Three servers of ours behind a load balancer, on a Vault of three nodes: what clients notice
 //! when a part of it goes away, comes back, or is configured anew (contract `vault.md`, Outages).
+//! Two such groups of servers, one for each version of KV, share the Vault: its nodes are what
+//! costs most here.
 
 mod load;
 mod tally;
 mod world;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kes_testkit::wait;
 
-use load::Load;
-use tally::{Class, Tally};
-use world::World;
+use load::{Load, Made};
+use tally::{Class, Tally, Window};
+use world::{Site, World};
 
 /// For what takes seconds at most.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -26,23 +29,19 @@ const TRIES: usize = 5;
 
 #[test]
 fn no_outage() {
-    std::thread::scope(|scope| {
-        for version in [1, 2] {
-            scope.spawn(move || goes_on(version));
-        }
-    });
-}
-
-fn goes_on(version: u8) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let mut world = World::new(version);
-    let tally = Arc::new(Tally::start());
-    let load = runtime.block_on(Load::start(&world, &tally));
+    let mut world = World::new();
+    let clock = Instant::now();
+    let tallies = [(); 2].map(|()| Arc::new(Tally::since(clock)));
+    let loads = {
+        let _entered = runtime.enter();
+        [0, 1].map(|at| Load::start(&world.sites[at], &tallies[at]))
+    };
 
-    let quiet = undisturbed(&mut world, &tally, |_| pass(Duration::from_secs(2)));
+    let quiet = undisturbed(&mut world, clock, |_| pass(Duration::from_secs(2)));
     let mut election = Duration::ZERO;
-    let vault = phase(&tally, || {
+    let vault = phase(clock, || {
         let active = world.cluster.wait_for_active();
         world.cluster.kill(active);
         let start = Instant::now();
@@ -52,80 +51,114 @@ fn goes_on(version: u8) {
         world.cluster.start_again(active);
         pass(Duration::from_secs(1));
     });
-    let kills = tally.now();
-    let ours = undisturbed(&mut world, &tally, |world| {
-        world.servers[0].process().kill();
-        world.wait_for_up([false, true, true]);
+    let kills = clock.elapsed();
+    let ours = undisturbed(&mut world, clock, |world| {
+        for site in &mut world.sites {
+            site.servers[0].process().kill();
+        }
+        for site in &world.sites {
+            site.wait_for_up([false, true, true]);
+        }
         pass(Duration::from_secs(1));
-        world.servers[0].restart();
-        world.wait_for_up([true, true, true]);
-        let before = world.haproxy.servers()[0].connections;
-        wait::eventually(LIMIT, "the server has its part again", || {
-            world.haproxy.servers()[0].connections > before + 5
-        });
+        for site in &mut world.sites {
+            site.servers[0].restart();
+        }
+        for site in &world.sites {
+            site.wait_for_up([true, true, true]);
+            let connections = || site.haproxy.servers()[0].connections;
+            let before = connections();
+            wait::eventually(LIMIT, "the server has its part again", || connections() > before + 5);
+        }
     });
-    let kills = kills..tally.now();
-    let roll = undisturbed(&mut world, &tally, |world| {
-        for number in 0..world.servers.len() {
-            world.configure_anew(number);
+    let kills = kills..clock.elapsed();
+    let roll = undisturbed(&mut world, clock, |world| {
+        for number in 0..3 {
+            for site in &world.sites {
+                site.configure_anew(number);
+            }
             pass(Duration::from_millis(500));
         }
     });
 
-    let held_up = runtime.block_on(async {
-        let made = load.finish().await;
-        world.all_are_configured_anew().await;
-        made.open_everywhere(&world).await;
-        if version == 1 {
+    let windows = Windows { quiet, vault, ours, roll, kills, election };
+    // The load of both ends before anything of it is looked at.
+    let made = loads.map(|load| runtime.block_on(load.finish()));
+    for ((site, tally), made) in world.sites.iter().zip(&tallies).zip(&made) {
+        runtime.block_on(windows.hold(site, tally, made));
+    }
+}
+
+/// From when to when what happened.
+struct Windows {
+    quiet: Window,
+    /// Vault's active node was killed.
+    vault: Window,
+    /// One of ours was killed and started again, once at least.
+    ours: Window,
+    /// Each of ours was configured anew.
+    roll: Window,
+    /// All tries of `ours`.
+    kills: Range<Duration>,
+    /// How long Vault had no active node.
+    election: Duration,
+}
+
+impl Windows {
+    /// What the clients of a site met is what they may meet.
+    async fn hold(&self, site: &Site, tally: &Tally, made: &Made) {
+        let &Self { quiet, vault, ours, roll, ref kills, election } = self;
+        site.all_are_configured_anew().await;
+        made.open_everywhere(site).await;
+        let held_up = if site.version == 1 {
             // Nothing else keeps a name from others, such as an election of Vault's.
-            assert!(made.given_up_in(&kills) <= TRIES * load::PAIRS);
-            made.held_up(&world, &kills).await
+            assert!(made.given_up_in(kills) <= TRIES * load::PAIRS);
+            made.held_up(site, kills).await
         } else {
             // v2 knows no such thing.
-            made.held_up(&world, &(Duration::ZERO..Duration::ZERO)).await
-        }
-    });
-    tally.tell(
-        &format!("KV v{version}, election {election:.1?}"),
-        &[
-            ("quiet", quiet),
-            ("Vault's active node killed", vault),
-            ("one of ours killed", ours),
-            ("configured anew", roll),
-        ],
-    );
+            made.held_up(site, &(Duration::ZERO..Duration::ZERO)).await
+        };
+        tally.tell(
+            &format!("KV v{}, election {election:.1?}", site.version),
+            &[
+                ("quiet", quiet),
+                ("Vault's active node killed", vault),
+                ("one of ours killed", ours),
+                ("configured anew", roll),
+            ],
+        );
 
-    let complaints = world.complaints();
-    for class in Class::ALL {
-        assert!(tally.longest_gap(class, vault) <= election + BRIDGE, "{class:?}");
-        for (what, window) in [("quiet", quiet), ("ours", ours), ("roll", roll)] {
-            assert!(tally.longest_gap(class, window) <= BRIDGE, "{what}: {class:?}");
+        let complaints = format!("KV v{}\n{}", site.version, site.complaints());
+        for class in Class::ALL {
+            assert!(tally.longest_gap(class, vault) <= election + BRIDGE, "{class:?}");
+            for (what, window) in [("quiet", quiet), ("ours", ours), ("roll", roll)] {
+                assert!(tally.longest_gap(class, window) <= BRIDGE, "{what}: {class:?}");
+            }
+            // A new configuration costs nobody an answer or a connection.
+            for (what, window) in [("quiet", quiet), ("roll", roll)] {
+                assert_eq!(tally.failures(class, window), 0, "{what}: {class:?}\n{complaints}");
+            }
+            // Of ours that was killed there are connections that broke, and nothing else.
+            assert_eq!(tally.refusals(class, ours), 0, "ours: {class:?}\n{complaints}");
         }
-        // A new configuration costs nobody an answer or a connection.
-        for (what, window) in [("quiet", quiet), ("roll", roll)] {
-            assert_eq!(tally.failures(class, window), 0, "{what}: {class:?}\n{complaints}");
-        }
-        // Of ours that was killed there are connections that broke, and nothing else.
-        assert_eq!(tally.refusals(class, ours), 0, "ours: {class:?}\n{complaints}");
+        assert_eq!(held_up, [], "killed in {kills:?}\n{complaints}");
+        // Whoever has its key in memory does not notice that Vault elects.
+        assert_eq!(tally.failures(Class::Cached, vault), 0, "{complaints}");
     }
-    assert_eq!(held_up, [], "killed in {kills:?}\n{complaints}");
-    // Whoever has its key in memory does not notice that Vault elects.
-    assert_eq!(tally.failures(Class::Cached, vault), 0, "{complaints}");
 }
 
 /// Does something while the load goes on, and returns from when to when that was.
-fn phase(tally: &Tally, act: impl FnOnce()) -> [Duration; 2] {
-    let start = tally.now();
+fn phase(clock: Instant, act: impl FnOnce()) -> Window {
+    let start = clock.elapsed();
     act();
-    [start, tally.now()]
+    [start, clock.elapsed()]
 }
 
 /// The same with a Vault that goes on. One of a busy machine may elect anew at any time; what was
 /// measured while it did says nothing of ours, and is measured again.
-fn undisturbed(world: &mut World, tally: &Tally, mut act: impl FnMut(&mut World)) -> [Duration; 2] {
+fn undisturbed(world: &mut World, clock: Instant, mut act: impl FnMut(&mut World)) -> Window {
     for _ in 0..TRIES {
         let before = world.cluster.wait_for_leadership();
-        let window = phase(tally, || act(world));
+        let window = phase(clock, || act(world));
         if world.cluster.leadership() == Some(before) {
             return window;
         }

@@ -16,7 +16,7 @@ use tokio::time;
 
 use super::LIMIT;
 use super::tally::{Class, End, Tally};
-use super::world::{USED, World, cold};
+use super::world::{Site, USED, cold};
 use crate::harness::{Client, Credentials, Protocol, Reply};
 
 /// Clients of each kind.
@@ -26,8 +26,11 @@ pub(super) const PAIRS: usize = 2;
 
 /// Rest between two requests: less than any gap that is looked for, and the machine has time for
 /// the tests beside this one.
-const CACHED_REST: Duration = Duration::from_millis(40);
-const COLD_REST: Duration = Duration::from_millis(80);
+const CACHED_REST: Duration = Duration::from_millis(80);
+const COLD_REST: Duration = Duration::from_millis(240);
+
+/// The same between two creates: each is some writes, which all nodes of Vault carry out.
+const CREATE_REST: Duration = Duration::from_millis(480);
 
 /// A client that failed tries again after this time.
 const RETRY: Duration = Duration::from_millis(20);
@@ -86,16 +89,16 @@ struct Worker {
 }
 
 impl Load {
-    pub(super) async fn start(world: &World, tally: &Arc<Tally>) -> Self {
+    pub(super) fn start(site: &Site, tally: &Arc<Tally>) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         let made = Arc::new(Mutex::new(Made::default()));
         let mut count = 0;
         let mut worker = || {
             count += 1;
             Worker {
-                address: world.haproxy.address().to_string(),
-                trusted: world.trusted.clone(),
-                credentials: Arc::clone(&world.client),
+                address: site.haproxy.address().to_string(),
+                trusted: site.trusted.clone(),
+                credentials: Arc::clone(&site.client),
                 protocol: if count % 2 == 0 { Protocol::H2 } else { Protocol::H1 },
                 tally: Arc::clone(tally),
                 connection: None,
@@ -189,7 +192,7 @@ async fn create_keys(
         a.open(Class::Fresh, &of_b).await;
         b.open(Class::Fresh, &of_a).await;
         made.lock().unwrap().created.extend([of_a, of_b]);
-        time::sleep(COLD_REST).await;
+        time::sleep(CREATE_REST).await;
     }
 }
 
@@ -288,21 +291,21 @@ impl DataKey {
 impl Made {
     /// Each server itself opens what any of them made: of keys that were created all, of the
     /// others a part each.
-    pub(super) async fn open_everywhere(&self, world: &World) {
+    pub(super) async fn open_everywhere(&self, site: &Site) {
         let all = || self.used.iter().chain(&self.cold).chain(&self.created);
         let plaintexts: HashSet<&str> = all().map(|data_key| data_key.plaintext.as_str()).collect();
         assert_eq!(plaintexts.len(), all().count(), "each data key is a new one");
 
-        let count = world.servers.len();
+        let count = site.servers.len();
         let mut tasks = Vec::new();
-        for (number, server) in world.servers.iter().enumerate() {
+        for (number, server) in site.servers.iter().enumerate() {
             let part = |list: &[DataKey], step: usize| -> Vec<DataKey> {
                 list.iter().skip(number).step_by(step).cloned().collect()
             };
             let mut wanted = self.created.clone();
             wanted.extend(part(&self.cold, count));
             wanted.extend(part(&self.used, 10 * count));
-            let client = world.connect(&server.address, Protocol::H2).await.unwrap();
+            let client = site.connect(&server.address, Protocol::H2).await.unwrap();
             for stream in wanted.chunks(wanted.len().div_ceil(16)) {
                 let (mut client, stream) = (client.share(), stream.to_vec());
                 tasks.push(tokio::spawn(async move {
@@ -329,10 +332,10 @@ impl Made {
     /// The other keys that were given up and that cannot be created now, when all is well.
     pub(super) async fn held_up(
         &self,
-        world: &World,
+        site: &Site,
         kills: &Range<Duration>,
     ) -> Vec<(String, Range<Duration>)> {
-        let client = world.connect(&world.servers[1].address, Protocol::H2).await.unwrap();
+        let client = site.connect(&site.servers[1].address, Protocol::H2).await.unwrap();
         let mut tasks = Vec::new();
         let others = self.given_up.iter().filter(|(_, tried)| !overlap(tried, kills));
         for (key, tried) in others.cloned() {

@@ -42,14 +42,15 @@ pub(super) struct Tally {
 }
 
 /// From when to when.
-type Window = [Duration; 2];
+pub(super) type Window = [Duration; 2];
 
 impl Tally {
-    pub(super) fn start() -> Self {
-        Self { start: Instant::now(), events: Mutex::default() }
+    /// A tally whose times count from `start`.
+    pub(super) fn since(start: Instant) -> Self {
+        Self { start, events: Mutex::default() }
     }
 
-    /// The time since the start.
+    /// The time since then.
     pub(super) fn now(&self) -> Duration {
         self.start.elapsed()
     }

@@ -1,7 +1,9 @@
-//! Three nodes of OpenBao, three servers of ours, one HAProxy.
+//! Three nodes of OpenBao with an engine of each version of KV, and for each engine three servers
+//! of ours behind one HAProxy.
 
 use std::sync::Arc;
 
+use kes_testkit::bao::RoleCredentials;
 use kes_testkit::{Authority, Cluster, Haproxy, Port, wait};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -12,7 +14,7 @@ use crate::harness::{Client, Config, Credentials, Protocol, Server, tls_config, 
 
 /// Keys that no server has in memory when the load asks for them. So many that it comes back to
 /// one only when all have forgotten it: after more than 20 s, and keys live for [`LIFE`].
-pub(super) const COLD: usize = 1200;
+pub(super) const COLD: usize = 200;
 
 /// How long keys stay in memory.
 const LIFE: &str = "3s";
@@ -33,24 +35,37 @@ const NEW_POLICY: &str = "
 
 pub(super) struct World {
     pub(super) cluster: Cluster,
+    /// One for each version of KV.
+    pub(super) sites: [Site; 2],
+}
+
+/// What uses one engine.
+pub(super) struct Site {
+    /// The version of KV.
+    pub(super) version: u8,
     pub(super) servers: Vec<Server>,
     pub(super) haproxy: Haproxy,
     pub(super) client: Arc<Credentials>,
     pub(super) trusted: CertificateDer<'static>,
     /// Theirs, for as long as they may start again.
     _ports: Vec<Port>,
-    version: u8,
     new: Config,
     new_certificate: CertificateDer<'static>,
 }
 
 impl World {
-    pub(super) fn new(version: u8) -> Self {
+    pub(super) fn new() -> Self {
         let cluster = Cluster::start();
-        let (endpoint, reversed) = endpoints(&cluster);
         let space = cluster.nodes()[cluster.wait_for_active()].root();
-        let role = space.set_up().kv("kv", version).app_role();
+        let role = space.set_up().kv(engine(1), 1).kv(engine(2), 2).app_role();
+        let sites = [1, 2].map(|version| Site::new(&cluster, version, &role));
+        Self { cluster, sites }
+    }
+}
 
+impl Site {
+    fn new(cluster: &Cluster, version: u8, role: &RoleCredentials) -> Self {
+        let (endpoint, reversed) = endpoints(cluster);
         let authority = Authority::new();
         let client = Arc::new(Credentials::new(&["client"]));
         let config = Config::usual()
@@ -81,21 +96,20 @@ impl World {
             })
             .unzip();
         let addresses: Vec<_> = ports.iter().map(Port::address).collect();
-        let world = Self {
+        let site = Self {
+            version,
             haproxy: Haproxy::start(&addresses),
-            cluster,
             servers,
             _ports: ports,
             client,
             trusted: CertificateDer::from_pem_file(authority.certificate()).unwrap(),
-            version,
             new,
             new_certificate: CertificateDer::from_pem_file(&new_pair.certificate).unwrap(),
         };
-        world.wait_for_up([true, true, true]);
-        crate::harness::run(world.create_used());
-        world.put_cold();
-        world
+        site.wait_for_up([true, true, true]);
+        crate::harness::run(site.create_used());
+        site.put_cold(cluster);
+        site
     }
 
     async fn create_used(&self) {
@@ -107,8 +121,8 @@ impl World {
     }
 
     /// Puts keys where they stand, past our servers. They hold the same key bytes.
-    fn put_cold(&self) {
-        let active = &self.cluster.nodes()[self.cluster.wait_for_active()];
+    fn put_cold(&self, cluster: &Cluster) {
+        let active = &cluster.nodes()[cluster.wait_for_active()];
         let mut used = active.root().read(&self.path(USED[0])).unwrap();
         let used = if self.version == 1 { used } else { used["data"].take() };
         let stored = used[USED[0]].as_str().unwrap();
@@ -126,7 +140,7 @@ impl World {
                             let path = self.path(name);
                             let is_put = space.request("POST", &path, Some(&body)).is_success();
                             if !is_put {
-                                space = self.cluster.nodes()[self.cluster.wait_for_active()].root();
+                                space = cluster.nodes()[cluster.wait_for_active()].root();
                             }
                             is_put
                         });
@@ -137,7 +151,8 @@ impl World {
     }
 
     fn path(&self, name: &str) -> String {
-        if self.version == 1 { format!("kv/{name}") } else { format!("kv/data/{name}") }
+        let engine = engine(self.version);
+        if self.version == 1 { format!("{engine}/{name}") } else { format!("{engine}/data/{name}") }
     }
 
     /// Connects as the client, to HAProxy or to a server itself.
@@ -190,6 +205,10 @@ pub(super) fn cold(number: usize) -> String {
     format!("cold-{:04}", number % COLD)
 }
 
+fn engine(version: u8) -> &'static str {
+    if version == 1 { "kv-v1" } else { "kv-v2" }
+}
+
 fn endpoints(cluster: &Cluster) -> (String, String) {
     let mut urls: Vec<String> = cluster.nodes().iter().map(|node| node.url()).collect();
     let endpoint = urls.join(",");
@@ -198,11 +217,12 @@ fn endpoints(cluster: &Cluster) -> (String, String) {
 }
 
 fn keystore(endpoint: &str, version: u8) -> String {
+    let engine = engine(version);
     format!(
         r#"
   vault:
     endpoint: "{endpoint}"
-    engine: kv
+    engine: {engine}
     version: v{version}
     approle: {{ id: "${{ROLE}}", secret: "${{SECRET}}" }}
     status: {{ ping: 1s }}"#
