@@ -20,61 +20,115 @@ struct Row {
     texts: Vec<String>,
 }
 
+/// Makes a Vault, and passes its URL on.
+type WithOther = fn(&mut dyn FnMut(&str));
+
+/// How Vault gets into the state of a row.
+enum Way {
+    /// Something happens to the Vault of a server that runs, and is undone.
+    After(fn(&mut Bao), fn(&mut Bao)),
+    /// A server starts with another Vault, which is so already.
+    Beside(WithOther),
+    /// Vault is away for a moment, and is told to be there again.
+    ComesBack,
+}
+
+/// A reader who has followed the README, once for many rows: its commands take much time.
+struct Reader {
+    bao: Bao,
+    session: Session,
+    /// The server's configuration.
+    config: String,
+}
+
 #[test]
 fn the_log_says_what_the_table_promises() {
     let mut rows = rows();
     assert!(rows.iter().filter(|row| !row.texts.is_empty()).count() >= 5, "a table of promises");
     rows.retain(|row| !row.texts.is_empty());
+    let ways: Vec<(&Row, Way)> =
+        rows.iter().flat_map(|row| row.ways().into_iter().map(move |way| (row, way))).collect();
+    let (beside, after): (Vec<_>, Vec<_>) =
+        ways.iter().partition(|(_, way)| matches!(way, Way::Beside(_)));
     std::thread::scope(|scope| {
-        for row in &rows {
-            scope.spawn(|| row.happens());
-        }
+        scope.spawn(|| Reader::new(Bao::start_in_memory()).meets(&beside));
+        scope.spawn(|| Reader::new(Bao::start()).meets(&after));
     });
 }
 
+impl Reader {
+    fn new(bao: Bao) -> Self {
+        let session = tour::with_vault(&bao);
+        let config = std::fs::read_to_string(session.file("config.yml")).unwrap();
+        assert!(config.contains(&bao.url()));
+        Self { bao, session, config }
+    }
+
+    fn meets(mut self, ways: &[&(&Row, Way)]) {
+        for (row, way) in ways {
+            match way {
+                Way::After(happens, undo) => {
+                    self.start_server_with(&self.bao.url());
+                    happens(&mut self.bao);
+                    row.is_told(&mut self.session);
+                    undo(&mut self.bao);
+                }
+                Way::Beside(make) => make(&mut |url| {
+                    self.start_server_with(url);
+                    row.is_told(&mut self.session);
+                }),
+                Way::ComesBack => self.comes_back(),
+            }
+        }
+    }
+
+    /// Ends the server, and starts it with this Vault.
+    fn start_server_with(&mut self, url: &str) {
+        self.session.end_server();
+        let config = self.config.replace(&self.bao.url(), url);
+        std::fs::write(self.session.file("config.yml"), config).unwrap();
+        self.session.run_line("the test", "kes server --config config.yml");
+    }
+
+    fn comes_back(&mut self) {
+        self.start_server_with(&self.bao.url());
+        self.bao.kill();
+        let told = |text: &str| self.session.output().matches(text).count();
+        let away = || told("vault: not available") == 1;
+        wait::eventually(LIMIT, "it is told that Vault is away", away);
+        self.bao.start_again();
+        self.bao.unseal();
+        let back = || told("vault: available") == 2;
+        wait::eventually(LIMIT, "it is told that Vault is back", back);
+    }
+}
+
 impl Row {
-    fn happens(&self) {
+    fn ways(&self) -> Vec<Way> {
+        let sealed = Way::After(|bao| bao.seal(), |bao| bao.unseal());
+        let uninitialised = Way::Beside(|with| with(&Bao::start_uninitialised().url()));
         match &*self.vault {
-            "down" | "down, or resets connections" => self.after(Bao::kill),
-            "hanging, or its packets are lost" => self.after(|bao| bao.freeze()),
-            "sealed" => self.after(|bao| bao.seal()),
-            "not initialised" => self.beside(&Bao::start_uninitialised().url()),
-            "sealed, or not initialised" => {
-                self.after(|bao| bao.seal());
-                self.beside(&Bao::start_uninitialised().url());
+            "down" | "down, or resets connections" => {
+                vec![Way::After(Bao::kill, Bao::restart)]
             }
-            "up, and refuses the login" => self.beside(&Bao::start_in_memory().url()),
+            "hanging, or its packets are lost" => {
+                vec![Way::After(|bao| bao.freeze(), |bao| bao.thaw())]
+            }
+            "sealed" => vec![sealed],
+            "not initialised" => vec![uninitialised],
+            "sealed, or not initialised" => vec![sealed, uninitialised],
+            "up, and refuses the login" => {
+                vec![Way::Beside(|with| with(&Bao::start_in_memory().url()))]
+            }
             "up, with a certificate that is not trusted" => {
-                self.beside(&Bao::start_tls(&Authority::new(), false).url());
+                vec![Way::Beside(|with| with(&Bao::start_tls(&Authority::new(), false).url()))]
             }
-            "a cluster that elects a leader" => self.beside(&without_leader().url()),
-            vault if vault.starts_with("away for up to") => comes_back(),
+            "a cluster that elects a leader" => {
+                vec![Way::Beside(|with| with(&without_leader().url()))]
+            }
+            vault if vault.starts_with("away for up to") => vec![Way::ComesBack],
             vault => panic!("no test makes Vault '{vault}': see tests/docs/away.rs"),
         }
-    }
-
-    /// Something happens to the Vault of a server that runs.
-    fn after(&self, happens: impl FnOnce(&mut Bao)) {
-        let mut bao = Bao::start();
-        let mut session = tour::with_vault(&bao);
-        happens(&mut bao);
-        self.is_told(&mut session);
-        if self.vault.starts_with("hanging") {
-            bao.thaw();
-        }
-    }
-
-    /// A server starts with a Vault that is so already.
-    fn beside(&self, other: &str) {
-        let bao = Bao::start_in_memory();
-        let mut session = tour::with_vault(&bao);
-        session.end_server();
-        let config = session.file("config.yml");
-        let text = std::fs::read_to_string(&config).unwrap();
-        assert!(text.contains(&bao.url()));
-        std::fs::write(&config, text.replace(&bao.url(), other)).unwrap();
-        session.run_line("the test", "kes server --config config.yml");
-        self.is_told(&mut session);
     }
 
     /// The log has one of the texts after a request.
@@ -99,30 +153,13 @@ impl Row {
     }
 }
 
-/// Vault is away for a moment, and is told to be there again.
-fn comes_back() {
-    let mut bao = Bao::start();
-    let session = tour::with_vault(&bao);
-    bao.kill();
-    let told = |text: &str| session.output().matches(text).count();
-    wait::eventually(LIMIT, "it is told that Vault is away", || told("vault: not available") == 1);
-    bao.start_again();
-    bao.unseal();
-    wait::eventually(LIMIT, "it is told that Vault is back", || told("vault: available") == 2);
-}
-
 /// The cause that the log has is the one that holds, also when it is another than at first.
 #[test]
 fn a_cause_that_changes_is_told() {
-    let bao = Bao::start();
-    let relay = Relay::to(bao.address());
-    let mut session = tour::with_vault(&bao);
-    session.end_server();
-    let config = session.file("config.yml");
-    let text = std::fs::read_to_string(&config).unwrap();
-    let url = format!("http://{}", relay.address());
-    std::fs::write(&config, text.replace(&bao.url(), &url)).unwrap();
-    session.run_line("the test", "kes server --config config.yml");
+    let mut reader = Reader::new(Bao::start());
+    let relay = Relay::to(reader.bao.address());
+    reader.start_server_with(&format!("http://{}", relay.address()));
+    let Reader { bao, session, .. } = reader;
     let is_told = |text: &str| {
         let what = format!("'{text}' is told");
         wait::eventually(LIMIT, &what, || session.output().contains(text));
