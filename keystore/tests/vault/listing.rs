@@ -85,7 +85,7 @@ fn many(count: u32) -> Vec<String> {
 async fn of_thousands_of_keys_none_is_lost_and_none_comes_twice() {
     for version in [KvVersion::V1, KvVersion::V2] {
         let world = World::new(version);
-        let keys = many(3200);
+        let keys = many(2200);
         fill(&world.bao, version, &keys);
         // Entries that are not keys: folders beside keys of the same name, and names of other
         // programs.
