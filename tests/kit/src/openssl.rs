@@ -60,8 +60,12 @@ impl Openssl {
     /// Makes `<name>.key` in PKCS#8: `ed25519`, a curve such as `P-256`, or the bits of an RSA key.
     pub fn key(&self, name: &str, kind: &str) {
         let option = match kind.parse::<u16>() {
+            // To make one takes up to some seconds, and many for 8192 bits.
+            Ok(4096) => {
+                self.write(&format!("{name}.key"), include_str!("../../data/rsa-4096.pem"));
+                return;
+            }
             Ok(8192) => {
-                // To make one takes many seconds.
                 self.write(&format!("{name}.key"), include_str!("../../data/rsa-8192.pem"));
                 return;
             }
