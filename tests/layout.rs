@@ -268,6 +268,26 @@ fn nothing_is_left_for_later() {
     }
 }
 
+/// `cargo test` looks for examples in the documentation of `tests/kit` alone.
+#[test]
+fn an_example_in_documentation_is_run() {
+    for file in sources() {
+        if file.starts_with(root().join("tests/kit")) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let mut is_open = false;
+        for (number, line) in (1..).zip(text.lines()) {
+            let Some(line) = line.trim_start().strip_prefix("//") else { continue };
+            let Some(kind) = line.trim_start_matches(['/', '!', ' ']).strip_prefix("```") else {
+                continue;
+            };
+            is_open = !is_open;
+            assert!(!is_open || kind == "text", "{}:{number} is not run", file.display());
+        }
+    }
+}
+
 #[test]
 fn unsafe_code_is_forbidden_everywhere() {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
