@@ -14,7 +14,7 @@ use kes_testkit::faulty::{Faulty, Mode, Relay, Reply, Request};
 use kes_testkit::wait::eventually_async;
 use serde_json::json;
 
-use super::token::join_all;
+use super::login::join_all;
 use super::transport::{stub, well};
 use super::world::{STORED, World, config, create, delete, open, read};
 

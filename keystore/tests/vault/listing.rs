@@ -11,7 +11,7 @@ use kes_testkit::Bao;
 use kes_testkit::faulty::{Faulty, Relay, Reply, Request};
 use serde_json::{Value, json};
 
-use super::token::join_all;
+use super::login::join_all;
 use super::transport::{stub, well};
 use super::world::{STORED, World, config, create, delete, number, open};
 

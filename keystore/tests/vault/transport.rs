@@ -11,7 +11,7 @@ use kes_testkit::bao::RoleCredentials;
 use kes_testkit::faulty::{Faulty, Relay, Reply, Request};
 use serde_json::{Value, json};
 
-use super::token::join_all;
+use super::login::join_all;
 use super::world::{STORED, World, config, create, is_reachable, open, read};
 
 /// What a stub of a healthy Vault answers.
