@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kes_testkit::faulty::{Mode, Relay};
-use kes_testkit::wait;
+use kes_testkit::wait::{self, eventually_async};
 
 use super::work::{generate, open};
 use super::world::{Layout, World, told_nothing_of};
-use crate::harness::{self, Client, Config, Protocol, Server, Who};
+use crate::harness::{self, Client, Config, Exposition, Protocol, Server, Who};
 
 /// Every route of a key has 15 s.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -124,11 +124,21 @@ fn a_server_that_waits_for_vault_can_be_stopped_and_left() {
         for _ in 0..16 {
             let _ = tokio::time::timeout(Duration::from_millis(100), gone()).await;
         }
+        let requests = async || {
+            let known = "kes_class_requests{class=\"known\"}";
+            Exposition::from(&server).await.value(known)
+        };
+        eventually_async(DEADLINE, "who went away is forgotten", async || requests().await < 1.0)
+            .await;
         let waits = minio.share();
         let waiting = tokio::spawn(async move {
             let mut waits = waits;
             waits.send("PUT", "/v1/key/generate/b", "{}").await.status
         });
+        eventually_async(DEADLINE, "the request is there", async || {
+            waiting.is_finished() || requests().await > 0.0
+        })
+        .await;
         server.wait_for_stderr("not available");
         server.signal(rustix::process::Signal::TERM);
         assert_eq!(waiting.await.unwrap(), 502);
