@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kes_testkit::faulty::{Mode, Relay};
-use kes_testkit::wait::{self, eventually_async};
+use kes_testkit::wait::eventually_async;
 
 use super::work::{generate, open};
 use super::world::{Layout, World, told_nothing_of};
@@ -65,7 +65,7 @@ async fn puts_meet(server: &Server, relay: &Relay, modes: &[Mode], away: Duratio
         relay.set(Mode::Pass);
         // All is well in between: a client that still waits would take two blips for one outage.
         let before = good.each_ref().map(|good| good.load(Ordering::SeqCst));
-        wait::eventually_async(DEADLINE, "each client puts again", async || {
+        eventually_async(DEADLINE, "each client puts again", async || {
             good.iter().zip(before).all(|(good, before)| good.load(Ordering::SeqCst) > before + 1)
         })
         .await;
@@ -109,7 +109,8 @@ fn puts_outlast_each_blip_and_not_each_outage() {
 fn a_server_that_waits_for_vault_can_be_stopped_and_left() {
     let world = World::new(Layout::V2);
     let relay = Relay::to(world.bao.address());
-    let mut server = Server::with(&config(&world, &relay));
+    let config = config(&world, &relay).with("api", "{ /v1/metrics: { skip_auth: true } }");
+    let mut server = Server::with(&config);
     harness::run(async {
         let mut minio = server.client(Who::Minio, Protocol::H2).await;
         assert_eq!(minio.send("PUT", "/v1/key/create/k", "").await.status, 200);
