@@ -252,7 +252,7 @@ impl Change {
             Some(progress) if status == SUCCESS && self.logs.requires_audit() => {
                 progress.keep(self.logs.audit_with_receipt(&audited));
             }
-            _ => self.refusals.audit(&self.logs, &self.metrics, self.class, &audited),
+            _ => self.refusals.audit(&self.logs, &self.metrics, || self.class, &audited),
         }
     }
 }

@@ -73,7 +73,7 @@ fn audit(context: &RequestContext<'_>, status: u16, error: Option<&(Error, Messa
         reason,
         several: None,
     };
-    service.refusals.audit(&service.logs, &service.metrics, context.class(), &audited);
+    service.refusals.audit(&service.logs, &service.metrics, || context.class(), &audited);
 }
 
 /// Writes a line of the error log for a request that failed through no fault of its client.

@@ -49,15 +49,17 @@ impl Refusals {
         Self { audited: ByClass::new(), failed: ByClass::new() }
     }
 
-    /// Records a request in the audit log, by itself or together with others.
+    /// Records a request in the audit log, by itself or together with others. The class of its
+    /// caller, which takes a look at the policies, is asked for only if it was refused.
     pub(super) fn audit(
         &self,
         logs: &Logs,
         metrics: &Metrics,
-        class: Class,
+        class: impl FnOnce() -> Class,
         audited: &Audited<'_>,
     ) {
         if audited.is_refusal() && logs.writes_audit(audited) {
+            let class = class();
             if self.audited.of(class).lock().is_merged(audited, Instant::now()) {
                 count(metrics, class);
             } else {
