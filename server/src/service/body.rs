@@ -24,7 +24,8 @@ use crate::transport::ActiveRequest;
 const MAX_UNUSED: u64 = 2 * 1024 * 1024;
 
 /// How long that takes at most, as long as a head may take: some round trips on a slow network, in
-/// which the answer arrives and the client stops sending. Each body uses a task and one of the connection's streams for this long.
+/// which the answer arrives and the client stops sending. Each body uses a task and one of the
+/// connection's streams for this long.
 const UNUSED_TIME: Duration = Duration::from_secs(5);
 
 /// The body of a request while it arrives.
