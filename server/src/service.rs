@@ -60,6 +60,9 @@ mod admit;
 /// How much memory requests may hold.
 pub(crate) mod budget;
 
+/// What each caller has of its own.
+mod by_caller;
+
 /// How many requests an identity may have.
 pub(crate) mod limits;
 

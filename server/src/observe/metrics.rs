@@ -46,8 +46,8 @@ pub(crate) struct Metrics {
     /// The sum of the requests of all classes.
     active: IntGauge,
     pub(crate) classes: Classes,
-    /// Bytes that requests may hold for their bodies and answers.
-    pub(crate) reserved_bytes: IntGauge,
+    /// The sum of the bytes that requests of all classes hold for their bodies and answers.
+    reserved_bytes: IntGauge,
     pub(crate) reserved_bytes_limit: IntGauge,
     pub(crate) reservations_refused: IntCounter,
     pub(crate) limited: Limited,
@@ -232,6 +232,7 @@ impl Metrics {
         system.resident.set(int(process.resident));
         let active = self.classes.requests.sum();
         self.active.set(active);
+        self.reserved_bytes.set(self.classes.reserved_bytes.sum());
         let connections = self.connections.get().saturating_add(active);
         system.heap_objects.set(int(gauges.cached_keys).saturating_add(connections));
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -10,17 +10,16 @@
 //! hold up small ones. The admin has budgets of its own, all strangers have one together, and each
 //! known identity has a part of what the server has for all of them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kes_api::Identity;
-use parking_lot::Mutex;
 use prometheus::IntGauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::by_caller::ByCaller;
 use crate::observe::metrics::Metrics;
 use crate::transport::Class;
 
@@ -57,11 +56,7 @@ const UNIT: usize = 1024;
 /// All budgets.
 pub(crate) struct Budgets {
     server: Budget,
-    admin: Budget,
-    strangers: Budget,
-    /// Of the identities that had a policy when they first needed a reservation: as many as
-    /// configurations name.
-    known: Mutex<HashMap<Identity, Budget>>,
+    callers: ByCaller<Budget>,
     waiting: AtomicUsize,
     /// [`WAIT`], except in tests.
     wait: Duration,
@@ -78,7 +73,7 @@ struct Budget {
 /// Bytes that a request may hold; they are free again when this is dropped.
 pub(crate) struct Reservation {
     bytes: usize,
-    held: [IntGauge; 2],
+    held: IntGauge,
     _own: OwnedSemaphorePermit,
     _server: Option<OwnedSemaphorePermit>,
 }
@@ -105,9 +100,7 @@ impl Budgets {
         metrics.reserved_bytes_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
         Self {
             server: Budget::times(SERVER),
-            admin: Budget::times(1),
-            strangers: Budget::times(1),
-            known: Mutex::default(),
+            callers: ByCaller::new(Budget::times(1), Budget::times(1)),
             waiting: AtomicUsize::new(0),
             wait: WAIT,
             metrics,
@@ -139,24 +132,15 @@ impl Budgets {
             self.metrics.reservations_refused.inc();
             of_class.reservations_refused.of(class).inc();
         })?;
-        let held = [self.metrics.reserved_bytes.clone(), of_class.reserved_bytes.of(class).clone()];
-        for held in &held {
-            held.add(i64::try_from(bytes).unwrap_or(i64::MAX));
-        }
+        let held = of_class.reserved_bytes.of(class).clone();
+        held.add(i64::try_from(bytes).unwrap_or(i64::MAX));
         Ok(Reservation { bytes, held, _own: own, _server: server })
     }
 
     /// The budget of a caller, and that of the server if the caller takes part in it.
     fn of(&self, caller: Caller<'_>) -> (Budget, Option<&Budget>) {
-        match (caller.class, caller.identity) {
-            (Class::Admin, _) => (self.admin.clone(), None),
-            (Class::Known, Some(identity)) => {
-                let mut known = self.known.lock();
-                let own = known.entry(identity).or_insert_with(|| Budget::times(1));
-                (own.clone(), Some(&self.server))
-            }
-            _ => (self.strangers.clone(), Some(&self.server)),
-        }
+        let own = self.callers.of(caller.class, caller.identity, || Budget::times(1));
+        (own, (caller.class != Class::Admin).then_some(&self.server))
     }
 
     /// Lets a request wait, if not too many do.
@@ -242,9 +226,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        for held in &self.held {
-            held.sub(i64::try_from(self.bytes).unwrap_or(i64::MAX));
-        }
+        self.held.sub(i64::try_from(self.bytes).unwrap_or(i64::MAX));
     }
 }
 
@@ -304,9 +286,9 @@ mod tests {
             let other = Connection::of(class, 2);
             assert!(budgets.reserve(other.caller(), BODY).now_or_never().is_some(), "{class:?}");
         }
-        assert_eq!(budgets.metrics.reserved_bytes.get(), 50_000_000);
+        assert_eq!(budgets.metrics.classes.reserved_bytes.sum(), 50_000_000);
         drop(held);
-        assert_eq!(budgets.metrics.reserved_bytes.get(), 0);
+        assert_eq!(budgets.metrics.classes.reserved_bytes.sum(), 0);
         assert_eq!(fill(&budgets, &hog, BODY).len(), 50);
     }
 

@@ -1,13 +1,12 @@
 //! The TLS proxies that forward the certificates of their clients (contract `config.md`, TLS).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderName;
 use kes_api::Identity;
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::by_caller::ByCaller;
 use crate::transport::Class;
 
 /// How many requests of one identity proxies may have forwarded at a time: as many as one HTTP/2
@@ -57,15 +56,12 @@ impl Proxies {
 
 /// The requests that proxies have forwarded and that are not answered: those of one client leave
 /// room for others on a connection that they share.
-pub(crate) struct ForwardedRequests {
-    strangers: Arc<Semaphore>,
-    /// Of the admin and of identities that had a policy: as many as configurations name.
-    known: Mutex<HashMap<Identity, Arc<Semaphore>>>,
-}
+pub(crate) struct ForwardedRequests(ByCaller<Arc<Semaphore>>);
 
 impl ForwardedRequests {
     pub(crate) fn new() -> Self {
-        Self { strangers: Arc::new(Semaphore::new(OF_STRANGERS)), known: Mutex::default() }
+        let [admin, strangers] = [OF_IDENTITY, OF_STRANGERS].map(Semaphore::new).map(Arc::new);
+        Self(ByCaller::new(admin, strangers))
     }
 
     /// The place of one more request; `None` if its client has as many as it may.
@@ -74,13 +70,7 @@ impl ForwardedRequests {
         class: Class,
         identity: Option<Identity>,
     ) -> Option<OwnedSemaphorePermit> {
-        let places = match (class, identity) {
-            (Class::Known | Class::Admin, Some(identity)) => {
-                let new = || Arc::new(Semaphore::new(OF_IDENTITY));
-                Arc::clone(self.known.lock().entry(identity).or_insert_with(new))
-            }
-            _ => Arc::clone(&self.strangers),
-        };
+        let places = self.0.of(class, identity, || Arc::new(Semaphore::new(OF_IDENTITY)));
         places.try_acquire_owned().ok()
     }
 }

@@ -10,17 +10,16 @@
 //! `Budgets`: at least 96 reads, 64 changes and 8 listings at a time) for the admin, and for the 8
 //! refreshes that run in the background.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kes_api::{Identity, Operation};
 use kes_policy::{StoreLimit, StoreLimited};
-use parking_lot::Mutex;
 use prometheus::IntGauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::by_caller::ByCaller;
 use crate::observe::metrics::Metrics;
 use crate::transport::Class;
 
@@ -77,10 +76,7 @@ pub(crate) struct StoreCalls {
 struct Budget {
     limits: Limits,
     all: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
-    admin: Arc<Semaphore>,
-    /// Of the identities that had a policy when they first called: as many as configurations name.
-    known: Mutex<HashMap<Identity, Arc<Semaphore>>>,
+    callers: ByCaller<Arc<Semaphore>>,
 }
 
 /// The place of a call that is under way; free again when this is dropped.
@@ -151,7 +147,7 @@ impl Budget {
         let Limits { identity: _, strangers, all, admin } = limits;
         let [strangers, all, admin] =
             [strangers, all, admin].map(|count| Arc::new(Semaphore::new(count)));
-        Self { limits, all, strangers, admin, known: Mutex::default() }
+        Self { limits, all, callers: ByCaller::new(admin, strangers) }
     }
 
     /// Waits for a place of the caller, and for one of all if it takes part in those.
@@ -160,32 +156,16 @@ impl Budget {
         class: Class,
         identity: Option<Identity>,
     ) -> Result<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>), StoreLimited> {
-        let (own, all) = self.of(class, identity);
+        let own = || Arc::new(Semaphore::new(self.limits.identity));
+        let own = self.callers.of(class, identity, own);
         let end = Instant::now() + WAIT;
         // Its own place first, so that a caller who waits for that keeps nothing that others need.
         let own = take(own, end, StoreLimit::AtOnceOfCaller).await?;
-        let all = match all {
-            Some(all) => Some(take(all, end, StoreLimit::AtOnceOfAll).await?),
-            None => None,
+        let all = match class {
+            Class::Admin => None,
+            _ => Some(take(Arc::clone(&self.all), end, StoreLimit::AtOnceOfAll).await?),
         };
         Ok((own, all))
-    }
-
-    /// The places of a caller, and those of all if the caller takes part in them.
-    fn of(
-        &self,
-        class: Class,
-        identity: Option<Identity>,
-    ) -> (Arc<Semaphore>, Option<Arc<Semaphore>>) {
-        let own = match (class, identity) {
-            (Class::Admin, _) => return (Arc::clone(&self.admin), None),
-            (Class::Known, Some(identity)) => {
-                let new = || Arc::new(Semaphore::new(self.limits.identity));
-                Arc::clone(self.known.lock().entry(identity).or_insert_with(new))
-            }
-            _ => Arc::clone(&self.strangers),
-        };
-        (own, Some(Arc::clone(&self.all)))
     }
 }
 

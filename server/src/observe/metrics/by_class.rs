@@ -37,7 +37,7 @@ impl<M> ByClass<M> {
 
 impl ByClass<IntGauge> {
     /// The value for all classes together.
-    pub(super) fn sum(&self) -> i64 {
+    pub(crate) fn sum(&self) -> i64 {
         self.0.iter().map(IntGauge::get).sum()
     }
 }
