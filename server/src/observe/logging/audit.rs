@@ -1,5 +1,6 @@
 //! The audit log: one line for each request, with the client, what it asked for, and the answer.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -66,12 +67,12 @@ pub(crate) struct Several {
 
 impl Several {
     /// The time of the first in the form of a line's own.
-    pub(crate) fn first_text(&self) -> String {
+    pub(crate) fn first_text(&self) -> impl fmt::Display + use<> {
         time_text(self.first)
     }
 
     /// The same of the last.
-    pub(crate) fn last_text(&self) -> String {
+    pub(crate) fn last_text(&self) -> impl fmt::Display + use<> {
         time_text(self.last)
     }
 }

@@ -125,11 +125,13 @@ fn is_interpreted(c: char) -> bool {
 }
 
 /// A time in UTC with milliseconds.
-pub(super) fn time_text(time: Timestamp) -> String {
-    let second = Timestamp::from_unix(time.unix_seconds(), 0).unwrap_or(time).to_string();
-    let second = second.trim_end_matches('Z');
-    let millis = time.subsecond_nanos() / 1_000_000;
-    format!("{second}.{millis:03}Z")
+pub(super) fn time_text(time: Timestamp) -> impl fmt::Display {
+    fmt::from_fn(move |f| {
+        let second = Timestamp::from_unix(time.unix_seconds(), 0).unwrap_or(time).to_string();
+        let second = second.trim_end_matches('Z');
+        let millis = time.subsecond_nanos() / 1_000_000;
+        write!(f, "{second}.{millis:03}Z")
+    })
 }
 
 /// A duration as Go prints it: `2.437816ms`, `1.5s`, `812ns`.
