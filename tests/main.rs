@@ -14,6 +14,7 @@ mod config;
 mod distributed;
 mod docs;
 mod folder;
+mod image;
 mod keys_at_rest;
 mod kills;
 mod layout;

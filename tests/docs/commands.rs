@@ -73,6 +73,7 @@ fn variables(set: &[&str]) -> Result<(), String> {
         let name = word.split('=').next().unwrap();
         let places = [
             "tests/harness/server.rs",
+            "tests/image.rs",
             "tests/kills.rs",
             "tests/vault/soak.rs",
             "benches/serve/main.rs",
