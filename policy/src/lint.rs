@@ -256,6 +256,8 @@ mod tests {
             ("v1/key/create/*", "; is '/v1/key/create/*' meant?"),
             ("/key/create/*", "; is '/v1/key/create/*' meant?"),
             ("https://kes:7373/v1/*", "; is '/v1/*' meant?"),
+            // Everything is never what is meant.
+            ("//*", "; is '/v1/*' meant?"),
             ("/v1/log/audit/trace", "; it is for an API of older versions"),
             ("/v1/policy/write/*", "; it is for an API of older versions"),
         ] {

@@ -122,31 +122,27 @@ fn segments_match<'a>(body: &str, mut segments: impl Iterator<Item = &'a str>, o
 /// possible, so an earlier `*` need not be tried again. This bounds the work by the product of both
 /// lengths, whatever path a client sends.
 pub(crate) fn segment_matches(pattern: &[u8], segment: &[u8], open: bool) -> bool {
-    let (mut at_pattern, mut at_segment) = (0, 0);
+    let (mut pattern, mut segment) = (pattern, segment);
+    // The pattern after the last star, and what that star has not taken.
     let mut last_star = None;
     loop {
-        match pattern.get(at_pattern) {
-            Some(b'*') => {
-                at_pattern += 1;
-                last_star = Some((at_pattern, at_segment));
+        match (pattern, segment) {
+            ([b'*', after_star @ ..], _) => {
+                pattern = after_star;
+                last_star = Some((after_star, segment));
                 continue;
             }
-            Some(byte) if segment.get(at_segment) == Some(byte) => {
-                at_pattern += 1;
-                at_segment += 1;
+            ([expected, patterns @ ..], [byte, bytes @ ..]) if expected == byte => {
+                (pattern, segment) = (patterns, bytes);
                 continue;
             }
-            None if open || at_segment == segment.len() => return true,
-            Some(_) | None => {}
+            ([], rest) if open || rest.is_empty() => return true,
+            _ => {}
         }
         // A mismatch: the last star takes one more byte, if there is one.
-        match last_star {
-            Some((after_star, taken)) if taken < segment.len() => {
-                last_star = Some((after_star, taken + 1));
-                (at_pattern, at_segment) = (after_star, taken + 1);
-            }
-            Some(_) | None => return false,
-        }
+        let Some((after_star, [_, rest @ ..])) = last_star else { return false };
+        last_star = Some((after_star, rest));
+        (pattern, segment) = (after_star, rest);
     }
 }
 
@@ -171,6 +167,16 @@ mod tests {
             assert!(parse("*").matches("") && parse("*").matches("/v1/key/create/\u{e9}\0/"));
             assert!(parse("/*").matches("/version") && !parse("/*").matches(""));
             assert!(parse("").matches("") && !parse("").matches("/"));
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_shown_as_it_was_written() {
+        for text in ["/v1/status", "/v1/key/*", "/v1/*/a*b", ""] {
+            for pattern in [Pattern::allow(text), Pattern::deny(text)] {
+                assert_eq!(pattern.as_str(), text);
+                assert_eq!(format!("{pattern:?}"), format!("{text:?}"));
+            }
         }
     }
 

@@ -174,10 +174,39 @@ impl StartupPermit {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
     use super::*;
+    use crate::StoreLimit;
 
     fn name(text: &str) -> KeyName {
         KeyName::parse(text).unwrap()
+    }
+
+    /// A gate that lets callers through or refuses them, and knows how many are inside.
+    struct Gate {
+        is_open: bool,
+        inside: Arc<()>,
+    }
+
+    impl StoreGate for Gate {
+        fn enter(&self) -> Entering<'_> {
+            let limited =
+                StoreLimited { limit: StoreLimit::PerSecond, retry_after: Duration::from_secs(7) };
+            let place = || StorePlace::new(Arc::clone(&self.inside));
+            Box::pin(async move { self.is_open.then(place).ok_or(limited) })
+        }
+    }
+
+    /// Enters the key store by a permit that need not wait.
+    fn enter(permit: &Permit<'_>) -> Result<Option<StorePlace>, StoreLimited> {
+        match pin!(permit.enter_store()).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(entered) => entered,
+            Poll::Pending => panic!("the gate lets it wait"),
+        }
     }
 
     #[test]
@@ -209,5 +238,34 @@ mod tests {
             assert!(check(other).is_err(), "{other}");
         }
         assert!(permit.check(Operation::DeleteKey, &name("k")).is_err());
+    }
+
+    #[test]
+    fn who_calls_the_key_store_passes_the_gate_of_the_permit() {
+        let permit = || Permit::new(None, Operation::DecryptKey, "k", false);
+        assert!(enter(&permit()).is_ok_and(|place| place.is_none()), "there is no gate");
+
+        let open = Gate { is_open: true, inside: Arc::default() };
+        let inside = || Arc::strong_count(&open.inside) - 1;
+        let permit_through = permit().through(&open);
+        let place = enter(&permit_through).unwrap().expect("a place in the budget of the caller");
+        assert_eq!(inside(), 1);
+        drop(place);
+        assert_eq!(inside(), 0, "the place is free again");
+
+        let closed = Gate { is_open: false, inside: Arc::default() };
+        let refused = enter(&permit().through(&closed)).map(drop).unwrap_err();
+        assert_eq!(refused.limit, StoreLimit::PerSecond);
+        assert_eq!(refused.retry_after, Duration::from_secs(7));
+    }
+
+    #[test]
+    fn a_permit_shows_what_it_is_for() {
+        let identity = Identity::of_public_key(b"client");
+        let permit = Permit::new(Some(identity), Operation::DecryptKey, "my-key", false);
+        let shown = format!("{permit:?}");
+        for part in [&*identity.to_string(), "DecryptKey", "my-key"] {
+            assert!(shown.contains(part), "{shown}");
+        }
     }
 }

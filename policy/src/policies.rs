@@ -402,6 +402,18 @@ mod tests {
     }
 
     #[test]
+    fn an_admin_needs_no_policies() {
+        let admin = who(0);
+        let alone = Policies::new(Some(admin), vec![]).unwrap();
+        for policies in [Policies::of_admin(admin), alone] {
+            assert_eq!(policies.admin(), Some(&admin));
+            assert!(policies.is_admin(&admin) && !policies.is_admin(&who(1)));
+            assert!(policies.identities().eq([&admin]));
+            assert_eq!(policies.policies().len(), 0);
+        }
+    }
+
+    #[test]
     fn one_role_an_identity() {
         let other = |name| Policy::new(name, [], []);
         let twice = Policies::new(None, vec![(minio(), vec![]), (minio(), vec![])]);

@@ -104,3 +104,18 @@ impl Policy {
         &self.deny
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_patterns_of_a_policy_are_told_as_they_were_written() {
+        let (allow, deny) = (["/v1/key/*", "/version", "/v1/*/a*"], ["/v1/key/b*", "/v1/key/*/a"]);
+        let policy = Policy::new("p", allow, deny);
+        assert_eq!(policy.allow().collect::<Vec<_>>(), allow);
+        assert_eq!(policy.deny().collect::<Vec<_>>(), deny);
+        let empty = Policy::new("p", [], []);
+        assert_eq!((empty.allow().len(), empty.deny().len()), (0, 0));
+    }
+}

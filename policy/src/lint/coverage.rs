@@ -69,14 +69,12 @@ fn listed(policy: &Policy, pattern: &Pattern, route: &Route) -> Option<Coverage>
     (is_for_listings && is_allowed && !is_denied).then_some(Coverage::Listed { path: route.path })
 }
 
-/// A name that the pattern matches behind the path of a route.
+/// A name that the pattern matches behind the path of a route that it reaches.
 fn name_in(pattern: &Pattern, route: &Route) -> Option<String> {
-    let body = pattern.body();
     let depth = route.path.matches('/').count();
-    // A pattern that ends before the name begins matches all names.
-    let last = body.split('/').nth(depth).unwrap_or_default();
-    let is_cut_off = body.matches('/').count() < depth;
-    a_name(pattern, last, pattern.is_open() || is_cut_off, route.operation)
+    // A pattern that ends before the name begins is open: it matches all names.
+    let last = pattern.body().split('/').nth(depth).unwrap_or_default();
+    a_name(pattern, last, pattern.is_open(), route.operation)
 }
 
 /// The end of a sentence that begins with the pattern.
