@@ -39,20 +39,15 @@ impl Cipher {
     }
 }
 
-// The standard library caches the result.
-#[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
 fn cpu_has_aes() -> bool {
-    std::arch::is_x86_feature_detected!("aes")
-}
-
-#[cfg(target_arch = "aarch64")]
-fn cpu_has_aes() -> bool {
-    std::arch::is_aarch64_feature_detected!("aes")
-}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64")))]
-fn cpu_has_aes() -> bool {
-    false
+    // The standard library caches the result.
+    #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
+    let has_aes = std::arch::is_x86_feature_detected!("aes");
+    #[cfg(target_arch = "aarch64")]
+    let has_aes = std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64")))]
+    let has_aes = false;
+    has_aes
 }
 
 #[cfg(test)]

@@ -131,8 +131,9 @@ fn binary(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Bytes after their count, a big-endian number of `N` bytes.
 fn counted<const N: usize>(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (count, rest) = bytes.split_first_chunk::<N>()?;
-    let count = count.iter().fold(0, |count, byte| count << 8 | u64::from(*byte));
-    rest.split_at_checked(usize::try_from(count).ok()?)
+    let mut number = [0; size_of::<u64>()];
+    *number.last_chunk_mut()? = *count;
+    rest.split_at_checked(usize::try_from(u64::from_be_bytes(number)).ok()?)
 }
 
 fn json(bytes: &[u8]) -> Option<Ciphertext<'_>> {

@@ -97,7 +97,7 @@ impl Envelope {
         let mut random = Zeroizing::new([0; Secret::LEN + RANDOM_LEN]);
         random::fill(random.as_mut_slice());
         let (plaintext, random) = random.split_first_chunk().expect("the lengths add up");
-        let random = random.first_chunk().expect("the lengths add up");
+        let random = random.try_into().expect("the lengths add up");
         let plaintext: &[u8; Secret::LEN] = plaintext;
         let mut body = Vec::with_capacity(Secret::LEN + OVERHEAD);
         body.extend_from_slice(plaintext);
@@ -109,7 +109,7 @@ impl Envelope {
     #[expect(clippy::expect_used, reason = "the lengths are constants that add up")]
     fn seal_with(&self, random: &[u8; RANDOM_LEN], body: &mut Vec<u8>, context: &[u8]) {
         let (iv, nonce) = random.split_first_chunk().expect("iv and nonce");
-        let nonce = nonce.first_chunk().expect("iv and nonce");
+        let nonce = nonce.try_into().expect("iv and nonce");
 
         let len = body.len();
         make_room(body);
@@ -243,7 +243,8 @@ mod tests {
             assert_eq!(body.capacity(), len + spare);
             let old = body.as_ptr().addr();
             make_room(&mut body);
-            assert!(body.capacity() >= len + OVERHEAD, "{spare} spare bytes");
+            // Room for the overhead, and no more.
+            assert_eq!(body.capacity(), len + OVERHEAD, "{spare} spare bytes");
             assert_eq!(body, plaintext);
             let has_moved = body.as_ptr().addr() != old;
             assert_eq!(has_moved, spare < OVERHEAD, "{spare} spare bytes");

@@ -137,6 +137,15 @@ mod tests {
     }
 
     #[test]
+    fn a_ciphertext_takes_no_more_memory_than_it_has_bytes() {
+        let key = Key::generate();
+        let (_, of_data_key) = key.data_key(b"context");
+        for ciphertext in [of_data_key, key.seal(b"", b""), key.seal(&[7; 1000], b"context")] {
+            assert_eq!(ciphertext.capacity(), ciphertext.len());
+        }
+    }
+
+    #[test]
     fn is_shared_between_threads() {
         assert_shared::<Key>();
         assert_shared::<Plaintext>();
