@@ -9,7 +9,9 @@ use kes_api::{KeyName, ListPattern, Timestamp};
 use kes_crypto::Key;
 use kes_keystore::memory::MemoryStore;
 use kes_keystore::wrap::Meter;
-use kes_keystore::{Error, KeyStore, Kind, Limit, Page, Record, State, StoreOperation, Value};
+use kes_keystore::{
+    Error, KeyStore, Kind, Limit, Logins, Page, Record, State, StoreOperation, Value,
+};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -180,6 +182,18 @@ impl KeyStore for FakeStore {
 
     fn kind(&self) -> Kind {
         kes_keystore::memory::KIND
+    }
+
+    fn description(&self) -> String {
+        "the store of a test".to_owned()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.0.failure.lock().as_ref().map(ToString::to_string)
+    }
+
+    fn logins(&self) -> Option<Logins> {
+        Some(Logins { succeeded: 3, failed: 2, token_life: Duration::MAX })
     }
 }
 

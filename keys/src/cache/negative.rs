@@ -80,11 +80,9 @@ impl NegativeCache {
 
     /// Drops the misses that are no longer recent.
     pub(crate) fn evict(&self, now: Instant) {
-        if self.count.load(Ordering::Relaxed) > 0 {
-            let mut names = self.names.lock();
-            names.retain(|_, misses| misses.is_recent(now));
-            self.count.store(names.len(), Ordering::Relaxed);
-        }
+        let mut names = self.names.lock();
+        names.retain(|_, misses| misses.is_recent(now));
+        self.count.store(names.len(), Ordering::Relaxed);
     }
 }
 
@@ -156,16 +154,19 @@ mod tests {
     #[test]
     fn old_names_make_room_for_new_ones() {
         let (cache, start) = (NegativeCache::default(), Instant::now());
-        for n in 1..MAX_NAMES {
+        for n in 2..MAX_NAMES {
             cache.record(name(&format!("k{n}")), start);
         }
-        let now = start + WINDOW;
+        // The last two that there is room for come before the others are old.
+        let late = start + WINDOW - Duration::from_millis(1);
         for _ in 0..THRESHOLD {
-            cache.record(name("k"), now);
+            cache.record(name("k"), late);
         }
-        // All but one of them are old.
+        cache.record(name("last"), late);
+        assert_eq!(cache.len(), MAX_NAMES);
+        let now = start + WINDOW;
         cache.record(name("new"), now);
-        assert_eq!(cache.len(), 2);
+        assert_eq!(cache.len(), 3);
         assert!(cache.contains(&name("k"), now));
     }
 

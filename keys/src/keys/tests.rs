@@ -1,3 +1,5 @@
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 
 use kes_api::route::ROUTES;
@@ -152,6 +154,18 @@ async fn an_operation_does_nothing_with_the_permit_of_another_operation_or_key()
 }
 
 #[tokio::test]
+async fn the_page_of_another_listing_is_for_who_may_list_the_same() {
+    let world = World::new().await;
+    let path = path(Operation::ListKeys, "k*");
+    let permit = permit(Operation::ListKeys, &path);
+    let check = |pattern| world.keys.check_list(&permit, &ListPattern::parse(pattern).unwrap());
+    assert!(check("k*").is_ok());
+    for other in ["*", "l*", "kk*"] {
+        assert!(matches!(check(other), Err(Error::WrongPermit(_))), "{other}");
+    }
+}
+
+#[tokio::test]
 async fn an_operation_runs_with_its_own_permit() {
     for operation in OPERATIONS {
         let world = World::new().await;
@@ -207,6 +221,60 @@ async fn what_a_key_encrypts_it_decrypts() {
     assert!(open(b"context").await.ok().unwrap().expose() == key.plaintext.expose());
     assert!(matches!(open(b"").await, Err(Error::NotAuthentic)));
     assert_eq!(world.store.reads(), 1);
+}
+
+/// How often an operation lets other tasks run before it ends.
+async fn pauses<T>(operation: impl Future<Output = T>) -> usize {
+    let mut operation = pin!(operation);
+    let mut polls = 0;
+    poll_fn(|context| {
+        polls += 1;
+        operation.as_mut().poll(context).map(drop)
+    })
+    .await;
+    polls - 1
+}
+
+#[tokio::test]
+async fn many_ciphertexts_do_not_keep_other_tasks_waiting() {
+    let world = World::new().await;
+    world.describe("k").await.unwrap();
+    let bulk = path(Operation::BulkDecrypt, "k");
+    let bulk = permit(Operation::BulkDecrypt, &bulk);
+    let encrypt = path(Operation::EncryptKey, "k");
+    let encrypt = permit(Operation::EncryptKey, &encrypt);
+    let sealed = world.keys.encrypt(&encrypt, name("k"), Zeroizing::new(vec![7]), b"").await;
+    let sealed = sealed.unwrap();
+    for (count, expected) in [(1, 0), (32, 0), (33, 1), (64, 1), (65, 2), (1000, 31)] {
+        let requests: Vec<_> = (0..count).map(|_| Sealed(sealed.clone(), Vec::new())).collect();
+        let decrypt = world.keys.bulk_decrypt(&bulk, name("k"), &requests, parts);
+        assert_eq!(pauses(decrypt).await, expected, "{count} ciphertexts");
+    }
+}
+
+#[tokio::test]
+async fn what_is_known_of_the_key_store_is_told() {
+    let world = World::new().await;
+    assert_eq!(world.keys.description(), "the store of a test");
+    assert_eq!(world.keys.state(), State::Reachable { latency: Duration::ZERO });
+    assert_eq!(world.keys.trouble(), None);
+    let logins = Logins { succeeded: 3, failed: 2, token_life: Duration::MAX };
+    assert_eq!(world.keys.logins(), Some(logins));
+    world.store.set_state(State::Unavailable);
+    world.store.fail(Some(unreachable()));
+    assert_eq!(world.keys.state(), State::Unavailable);
+    assert_eq!(world.keys.trouble(), Some(unreachable().to_string()));
+}
+
+#[tokio::test]
+async fn the_age_of_the_keys_in_memory_is_told() {
+    let world = World::new().await;
+    assert_eq!((world.keys.cached(), world.keys.cache_age()), (0, Duration::ZERO));
+    world.describe("k").await.unwrap();
+    world.clock.advance(seconds(7));
+    world.create("new").await.unwrap();
+    world.clock.advance(seconds(2));
+    assert_eq!((world.keys.cached(), world.keys.cache_age()), (2, seconds(9)));
 }
 
 #[tokio::test]
@@ -357,7 +425,7 @@ async fn a_key_that_is_read_while_it_is_deleted_does_not_stay() {
 
 /// The configuration is read again, with another login to the same key store, while a key is being
 /// deleted: the delete acts on the one cache that there is.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_delete_over_a_reload_leaves_no_key_in_memory() {
     let world = World::new().await;
     world.describe("k").await.unwrap();
@@ -368,7 +436,8 @@ async fn a_delete_over_a_reload_leaves_no_key_in_memory() {
     let expiry = Expiry { any: seconds(300), unused: seconds(30), offline: seconds(0) };
     let metered = Metered::new(login.clone(), Arc::clone(&world.notes));
     world.keys.reconfigure(metered, expiry);
-    world.describe("k").await.unwrap();
+    let described = tokio::time::timeout(seconds(20), world.describe("k")).await;
+    described.expect("the new login was not asked").unwrap();
     assert_eq!(world.keys.cached(), 1);
     login.take(&name("k")).await;
     world.store.hold(false);
