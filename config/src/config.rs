@@ -38,13 +38,22 @@ pub struct Tls {
     /// The file of the certificate chain, PEM.
     pub cert: ConfiguredPath,
     /// The password of the private key, if it is encrypted.
-    pub password: Option<SecretText>,
+    pub password: Option<Password>,
     /// Which client certificates are accepted.
     pub auth: ClientAuth,
     /// A file or folder of CAs for client certificates, beside the system's.
     pub ca: Option<ConfiguredPath>,
     /// TLS proxies that forward the certificates of their clients.
     pub proxy: Proxy,
+}
+
+/// The password of an encrypted private key.
+#[derive(Debug)]
+pub enum Password {
+    /// `tls.password`
+    Literal(SecretText),
+    /// `tls.password_file`: read again with the private key.
+    File(ConfiguredPath),
 }
 
 /// `tls.auth`: which client certificates are accepted. The client always proves that it has the

@@ -10,6 +10,7 @@ const FIELDS: &[&str] = &[
     "tls.key",
     "tls.cert",
     "tls.password",
+    "tls.password_file",
     "tls.auth",
     "tls.ca",
     "tls.proxy.identities",

@@ -56,7 +56,7 @@ mod read;
 
 pub use address::{Address, ConfiguredAddress, InvalidAddress};
 pub use config::{
-    ApiOverride, ApiOverrides, Cache, ClientAuth, Config, Log, LogFormat, Proxy, Tls,
+    ApiOverride, ApiOverrides, Cache, ClientAuth, Config, Log, LogFormat, Password, Proxy, Tls,
 };
 pub use duration::{InvalidDuration, parse_duration};
 pub use environment::{Environment, ProcessEnvironment};

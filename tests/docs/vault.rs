@@ -90,7 +90,7 @@ fn a_secret_in_a_file_works() {
     let secret = session.variable("APPROLE_SECRET");
     std::fs::write(session.file("approle-secret"), secret).unwrap();
     session.run_line("the test", "unset APPROLE_SECRET");
-    session.export("APPROLE_SECRET_FILE", "approle-secret");
+    session.export("CREDENTIALS_DIRECTORY", ".");
     prove(&book, &mut session, engine, only(&book, "Secrets in files"));
 }
 

@@ -31,6 +31,9 @@ mod error;
 /// Bounded reads of files.
 mod file;
 
+/// Passwords of private keys.
+mod password;
+
 /// Sections of PEM text.
 mod pem;
 
@@ -85,6 +88,7 @@ pub use error::{Error, Fault};
 pub use fault::{Usage, certificate_fault};
 pub use life::Life;
 pub use name::subject;
+pub use password::load_password;
 pub use private_key::{PrivateKey, is_encrypted, load_private_key, parse_private_key};
 pub use roots::{Roots, load_roots};
 pub use verifier::{server_verifier, server_verifier_of_pem};

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use kes_config::{Config, ConfiguredPath};
+use kes_config::{Config, ConfiguredPath, Password};
 use kes_keystore::Config as KeyStore;
 use kes_keystore::config::{AppRoleSecret, Fs, Jwt, Login, Vault};
 use kes_keystore::fs::MARKER;
@@ -41,6 +41,9 @@ pub(super) fn findings(file: &Path, config: &Config) -> Vec<String> {
     let mut search = Search::new(Insiders::of_this_process());
     search.file(&Place::of_file(file), Rule::Secret);
     search.named(&config.tls.key, Rule::Secret);
+    if let Some(Password::File(path)) = &config.tls.password {
+        search.named(path, Rule::Secret);
+    }
     search.named(&config.tls.cert, Rule::Unchanged);
     search.folder_of_cas(config.tls.ca.as_ref());
     match &config.keystore {

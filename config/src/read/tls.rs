@@ -1,13 +1,13 @@
 use super::identity::{self, Roles};
 use super::{path, secret};
 use crate::value::{AlreadyReported, Value};
-use crate::{ClientAuth, Proxy, Tls};
+use crate::{ClientAuth, Password, Proxy, Tls};
 
 pub(super) fn read(value: &Value<'_>, roles: &mut Roles) -> Result<Tls, AlreadyReported> {
     let mut section = value.section("tls")?;
     let key = section.take("key").required();
     let cert = section.take("cert").required();
-    let password = section.take("password").filled();
+    let password = password(&section.take("password"), &section.take("password_file"));
     let auth = auth(&section.take("auth"));
     let ca = section.take("ca").filled();
     let proxy = proxy(&section.take("proxy"), roles);
@@ -20,11 +20,22 @@ pub(super) fn read(value: &Value<'_>, roles: &mut Roles) -> Result<Tls, AlreadyR
     Ok(Tls {
         key: path(&key),
         cert: path(&cert),
-        password: password?.as_ref().map(secret),
+        password: password?,
         auth: auth?,
         ca: ca?.as_ref().map(path),
         proxy: proxy?,
     })
+}
+
+fn password(literal: &Value<'_>, file: &Value<'_>) -> Result<Option<Password>, AlreadyReported> {
+    match (literal.filled()?, file.filled()?) {
+        (Some(_), Some(_)) => {
+            Err(file.mistake("only one of password and password_file may be set"))
+        }
+        (Some(text), None) => Ok(Some(Password::Literal(secret(&text)))),
+        (None, Some(text)) => Ok(Some(Password::File(path(&text)))),
+        (None, None) => Ok(None),
+    }
 }
 
 fn auth(value: &Value<'_>) -> Result<ClientAuth, AlreadyReported> {

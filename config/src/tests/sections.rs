@@ -11,7 +11,7 @@ fn tls_in_full() {
     );
     let Loaded { config: Config { tls, .. }, warnings: odd } = loaded(&head);
     assert!(odd.is_empty(), "{odd:?}");
-    assert_eq!(tls.password.unwrap().expose(), "pw");
+    assert!(matches!(tls.password, Some(Password::Literal(password)) if password.expose() == "pw"));
     assert_eq!((tls.auth, tls.ca.as_deref()), (ClientAuth::Verify, Some(Path::new("/ca"))));
     let ca = tls.ca.unwrap();
     assert_eq!(ca.blame("/ca: is empty"), "line 2: tls.ca: /ca: is empty");
@@ -21,6 +21,13 @@ fn tls_in_full() {
     let off = loaded(&HEAD.replace("cert: server.crt", "cert: c, auth: off, ca: '', password: ''"));
     assert_eq!(off.config.tls.auth, ClientAuth::Any);
     assert!(off.config.tls.ca.is_none() && off.config.tls.password.is_none());
+
+    let file = loaded(&HEAD.replace("cert: server.crt", "cert: c, password_file: /pw"));
+    let Some(Password::File(path)) = file.config.tls.password else { panic!("a file") };
+    assert_eq!(path.blame("is empty"), "line 2: tls.password_file: is empty");
+    let both = HEAD.replace("cert: server.crt", "cert: c, password: pw, password_file: /pw");
+    let told = "line 2: tls.password_file: only one of password and password_file may be set";
+    assert_eq!(refused(&both), told);
 
     let bad = HEAD.replace("cert: server.crt", "cert: c, proxy: {header: {cert: 'X Client'}}");
     assert!(

@@ -20,6 +20,32 @@ log:
     assert!(config.api.of(Operation::Ready).skip_auth);
 }
 
+/// systemd sets the variable, and the file names what it has loaded.
+#[test]
+fn a_credential_is_named_below_the_folder_of_the_service() {
+    const FOLDER: (&str, &str) = ("CREDENTIALS_DIRECTORY", "/run/credentials/kes.service");
+    let text = HEAD.replace("key: server.key", "key: '${CREDENTIALS_DIRECTORY}/tls-key'");
+    let with = |folder: Option<&'static str>| {
+        parse(&text, &move |name: &str| folder.filter(|_| name == FOLDER.0).map(str::to_owned))
+    };
+    let config = with(Some(FOLDER.1)).unwrap().config;
+    assert_eq!(&*config.tls.key, Path::new("/run/credentials/kes.service/tls-key"));
+    for unset in [None, Some("")] {
+        let refused = with(unset).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "line 2: tls.key: environment variable 'CREDENTIALS_DIRECTORY' is not set; systemd \
+             sets it for a unit with 'LoadCredential=tls-key:…'"
+        );
+    }
+    // Names of files in that folder, and nothing else.
+    for name in ["", ".", "..", "../x", "a/b", "${ONES}", "$x"] {
+        let value = format!("${{CREDENTIALS_DIRECTORY}}/{name}");
+        let refused = refused_with(&format!("policy:\n  a:\n    allow:\n    - '{value}'\n"));
+        assert!(refused.contains("a variable must be the whole value"), "{name}: {refused}");
+    }
+}
+
 /// What is no whole variable can never be what was meant.
 #[test]
 fn a_part_of_a_value_is_no_variable() {

@@ -34,6 +34,7 @@ impl<'a> Value<'a> {
                 return Ok(Some(Text { value: self.clone(), text: text.clone(), variable: None }));
             }
             Variable::Whole(name) => name,
+            Variable::Credential(name) => return self.credential(name).map(Some),
             Variable::Partial => {
                 return Err(self.mistake(
                     "contains '${' but is not just '${NAME}': a variable must be the whole value, and there are no defaults",
@@ -83,10 +84,26 @@ impl<'a> Value<'a> {
                 Variable::Whole(name) => {
                     self.look_up(name).map(Zeroizing::new).is_some_and(|text| text.is_empty())
                 }
-                Variable::None | Variable::Partial => text.is_empty(),
+                Variable::None | Variable::Credential(_) | Variable::Partial => text.is_empty(),
             },
             Kind::List(_) | Kind::Map(_) => false,
         })
+    }
+}
+
+impl Value<'_> {}
+
+impl<'a> Value<'a> {
+    /// The path of a file that systemd has loaded for the service.
+    fn credential(&self, name: &str) -> Result<Text<'a>, AlreadyReported> {
+        let Some(folder) = self.look_up(CREDENTIALS).filter(|folder| !folder.is_empty()) else {
+            return Err(self.mistake(format!(
+                "environment variable '{CREDENTIALS}' is not set; systemd sets it for a unit with \
+                 'LoadCredential={name}:…'"
+            )));
+        };
+        let text = Zeroizing::new(format!("{folder}/{name}"));
+        Ok(Text { value: self.clone(), text, variable: None })
     }
 }
 
@@ -158,11 +175,16 @@ fn looks_like_a_variable(text: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
 }
 
+/// The folder of the credentials of a service (systemd.exec(5)).
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
 enum Variable<'t> {
     /// The text has none.
     None,
     /// It is `${NAME}`; blanks around the name are trimmed.
     Whole(&'t str),
+    /// It is `${CREDENTIALS_DIRECTORY}/name`, and names a file in that folder.
+    Credential(&'t str),
     /// It has `${` and is more than `${NAME}`: `http://${HOST}`, `${A}:${B}`, `${A:-b}`.
     Partial,
 }
@@ -170,6 +192,13 @@ enum Variable<'t> {
 fn variable(text: &str) -> Variable<'_> {
     if !text.contains("${") {
         return Variable::None;
+    }
+    let credential = text.strip_prefix("${").and_then(|rest| rest.strip_prefix(CREDENTIALS));
+    if let Some(name) = credential.and_then(|rest| rest.strip_prefix("}/"))
+        && !matches!(name, "" | "." | "..")
+        && !name.contains(['/', '$'])
+    {
+        return Variable::Credential(name);
     }
     // The characters of names of variables in shells and container manifests.
     let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');

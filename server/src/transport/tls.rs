@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kes_config::{ClientAuth, ConfiguredPath, SecretText};
+use kes_config::{ClientAuth, ConfiguredPath, Password};
 use kes_tls::{ClientChains, Fault};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
@@ -82,7 +82,7 @@ pub(crate) struct Settings {
 #[derive(Clone, Debug)]
 pub(crate) enum ServerIdentity {
     /// Read from files.
-    Files { key: ConfiguredPath, cert: ConfiguredPath, password: Option<Arc<SecretText>> },
+    Files { key: ConfiguredPath, cert: ConfiguredPath, password: Option<Arc<Password>> },
     /// Made for this process.
     Memory(Arc<CertifiedKey>),
 }
@@ -111,8 +111,7 @@ impl Settings {
         let certified = match &self.identity {
             ServerIdentity::Memory(certified) => Arc::clone(certified),
             ServerIdentity::Files { key, cert, password } => {
-                let password = password.as_ref().map(|password| password.expose());
-                load_identity(key, cert, password)?
+                load_identity(key, cert, password.as_deref())?
             }
         };
 
@@ -167,8 +166,11 @@ impl Settings {
     /// The files that the configuration is loaded from.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
-        if let ServerIdentity::Files { key, cert, .. } = &self.identity {
+        if let ServerIdentity::Files { key, cert, password } = &self.identity {
             files.extend([key.to_path_buf(), cert.to_path_buf()]);
+            if let Some(Password::File(path)) = password.as_deref() {
+                files.push(path.to_path_buf());
+            }
         }
         files.extend(self.ca.as_ref().map(|ca| ca.to_path_buf()));
         files
@@ -180,11 +182,20 @@ impl Settings {
 fn load_identity(
     key: &ConfiguredPath,
     cert: &ConfiguredPath,
-    password: Option<&str>,
+    password: Option<&Password>,
 ) -> Result<Arc<CertifiedKey>, Error> {
     let chain = kes_tls::load_certificates(cert).map_err(|source| unusable(cert, source))?;
-    let private_key =
-        kes_tls::load_private_key(key, password).map_err(|source| unusable(key, source))?;
+    let private_key = match password {
+        None => kes_tls::load_private_key(key, None),
+        Some(Password::Literal(password)) => {
+            kes_tls::load_private_key(key, Some(password.expose()))
+        }
+        Some(Password::File(path)) => {
+            let password = kes_tls::load_password(path).map_err(|source| unusable(path, source))?;
+            kes_tls::load_private_key(key, Some(password.as_str()))
+        }
+    };
+    let private_key = private_key.map_err(|source| unusable(key, source))?;
     let certified = kes_tls::match_key(&chain, &private_key).map_err(|fault| {
         let (certificate, path) = (cert.to_path_buf(), key.to_path_buf());
         unusable(key, kes_tls::Error::Pair { certificate, key: path, fault })
@@ -211,7 +222,9 @@ fn hint(fault: &Fault) -> String {
             format!("; kes runs as {}", crate::observe::process::user())
         }
         Fault::MissingPassword => "; set tls.password".to_owned(),
-        Fault::WrongPassword => "; the password is that of tls.password".to_owned(),
+        Fault::WrongPassword => {
+            "; the password is that of tls.password or tls.password_file".to_owned()
+        }
         _ => String::new(),
     }
 }
