@@ -25,6 +25,12 @@ mod hanging;
 /// What the system grants and asks: locked memory, connections, signals.
 mod system;
 
+/// What the service manager is told.
+mod notified;
+
+/// Sockets that the service manager has opened.
+mod passed;
+
 /// What keeps a server from starting.
 mod start;
 

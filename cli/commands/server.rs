@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use kes_config::{Address, ConfiguredAddress};
-use kes_server::{BuildInfo, Error, Info, Options, Server, Source};
+use kes_server::{BuildInfo, Error, Info, Options, PassedSockets, Server, Source};
 
 use super::about::{COMMIT, VERSION, runtime};
 use crate::args::ServerArgs;
@@ -35,19 +35,21 @@ pub(super) fn run(args: ServerArgs) -> Result<()> {
     // Before any secret is in memory.
     let locked = kes_server::harden();
     kes_server::check_files()?;
+    // Before other threads read the environment.
+    let passed = PassedSockets::take()?;
     match args.config {
         Some(path) => {
             file::check(&path)?;
-            serve(Source::File(path), args.addr, |info| {
+            serve(Source::File(path), args.addr, passed, |info| {
                 announce(info, locked)?;
                 announce_end()
             })
         }
         None => {
             let dev = dev::Credentials::new(&machine_addresses())?;
-            serve(dev.source(), args.addr, |info| {
+            serve(dev.source(), args.addr, passed, |info| {
                 announce(info, locked)?;
-                dev.announce(client_address(info.address))?;
+                dev.announce(client_address(&info.addresses))?;
                 announce_end()
             })
         }
@@ -58,6 +60,7 @@ pub(super) fn run(args: ServerArgs) -> Result<()> {
 fn serve(
     source: Source,
     address: Option<Address>,
+    passed: PassedSockets,
     announce: impl FnOnce(&Info) -> Result<()>,
 ) -> Result<()> {
     let build = BuildInfo { version: VERSION, commit: COMMIT };
@@ -67,7 +70,7 @@ fn serve(
         .context("failed to start")?;
     let result = runtime.block_on(async {
         let address = address.map(|address| ConfiguredAddress::of_flag(address, "--addr"));
-        let server = match Server::start(Options { source, address, build }).await {
+        let server = match Server::start(Options { source, address, passed, build }).await {
             // As a server that is told to stop later.
             Err(Error::Stopped) => return Ok(()),
             started => started?,
@@ -86,7 +89,13 @@ fn serve(
 /// The start-up message (contract `cli.md`, Start-up message): lines of a label, blanks and a
 /// value. Scripts parse it.
 fn announce(info: &Info, memory_locked: bool) -> Result<()> {
-    let urls = urls(info.address, &machine_addresses());
+    let machine = machine_addresses();
+    let mut endpoints: Vec<String> = Vec::new();
+    for url in info.addresses.iter().flat_map(|address| urls(*address, &machine)) {
+        if !endpoints.contains(&url) {
+            endpoints.push(url);
+        }
+    }
     let admin = info.admin.map_or_else(|| "<disabled>".to_owned(), |admin| admin.to_string());
     let memory = if memory_locked {
         "locked"
@@ -97,7 +106,7 @@ fn announce(info: &Info, memory_locked: bool) -> Result<()> {
         ("Version", format!("{VERSION}  commit={COMMIT}")),
         ("Runtime", runtime()),
         ("Key Store", info.keystore.clone()),
-        ("Endpoints", urls.join("\n")),
+        ("Endpoints", endpoints.join("\n")),
         ("Admin", admin),
         ("Error Log", format!("stderr level={}", info.error_level)),
         ("Audit Log", format!("stdout level={}", info.audit_level)),
@@ -123,8 +132,9 @@ fn urls(listens: SocketAddr, machine: &[IpAddr]) -> Vec<String> {
 }
 
 /// The server's address for a client on this machine.
-fn client_address(listens: SocketAddr) -> SocketAddr {
-    let mut address = listens;
+fn client_address(listens: &[SocketAddr]) -> SocketAddr {
+    let unknown = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+    let mut address = listens.first().copied().unwrap_or(unknown);
     if address.ip().is_unspecified() {
         address.set_ip(Ipv4Addr::LOCALHOST.into());
     }

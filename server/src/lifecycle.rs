@@ -31,8 +31,14 @@ mod blocking;
 /// Work beside the requests.
 mod background;
 
-/// Notifications for systemd.
+/// The state of the server in one line.
+mod status;
+
+/// Notifications for the service manager.
 mod systemd;
+
+/// Sockets that the service manager has opened.
+pub(crate) mod passed;
 
 /// Start and stop.
 pub(crate) mod server;

@@ -10,13 +10,17 @@ use crate::harness::program;
 
 /// Commands of programs that this machine may not have, each of which a test or a document
 /// elsewhere shows at work.
-const ELSEWHERE: [(&str, &str); 7] = [
+const ELSEWHERE: [(&str, &str); 11] = [
     ("mc encrypt set sse-s3 <alias>/<bucket>", "tests/minio.rs"),
     ("mc admin kms key create <alias> <key>", "docs/minio.md"),
     ("mc admin kms key list", "tests/minio.rs"),
     ("systemctl edit kes", "docs/vault.md"),
     ("systemctl restart kes", "docs/vault.md"),
     ("systemctl reload kes", "systemd/README.md"),
+    ("systemctl status kes", "systemd/README.md"),
+    ("systemctl --version", "systemd/README.md"),
+    ("systemctl edit kes.socket", "systemd/README.md"),
+    ("systemctl enable --now kes@tenant-1", "systemd/README.md"),
     ("journalctl -u kes -p err", "systemd/README.md"),
 ];
 

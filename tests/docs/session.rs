@@ -17,7 +17,8 @@ const ROOTS: [&str; 6] =
     ["/etc/", "/opt/", "/run/credentials/", "/usr/lib/", "/usr/local/bin/", "/var/lib/"];
 
 /// Folders in them that every system has.
-const MADE: [&str; 3] = ["/usr/lib/sysusers.d", "/etc/systemd/system", "/etc/default"];
+const MADE: [&str; 4] =
+    ["/usr/lib/sysusers.d", "/usr/lib/tmpfiles.d", "/etc/systemd/system", "/etc/default"];
 
 /// What a start may take on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(60);

@@ -87,7 +87,7 @@ done | while read -r path; do echo "owner $owner $path" >>"$NOTES"; done
 /// Runs the command with what `--property=` and `--setenv=` say, as far as it matters here.
 const SYSTEMD_RUN: &str = r#"echo "systemd-run $*" >>"$NOTES"
 # The reader's own variables are not the service's.
-for variable in APPROLE_ID APPROLE_SECRET APPROLE_SECRET_FILE MINIO_IDENTITY; do unset $variable; done
+for variable in APPROLE_ID APPROLE_SECRET CREDENTIALS_DIRECTORY MINIO_IDENTITY; do unset $variable; done
 while :; do
     case "$1" in
     --pipe|--wait|--collect) ;;
@@ -99,7 +99,8 @@ while :; do
     --property=EnvironmentFile=*) set -a; . "${1#*=*=}" || exit; set +a ;;
     --property=LoadCredential=*)
         credential=${1#*=*=}; folder=$SCRATCH/root/run/credentials/$unit; mkdir -p "$folder"
-        cp "${credential#*:}" "$folder/${credential%%:*}" || exit ;;
+        cp "${credential#*:}" "$folder/${credential%%:*}" || exit
+        export CREDENTIALS_DIRECTORY="$folder" ;;
     --setenv=*) export "${1#*=}" ;;
     -*) echo "systemd-run: no stand-in for $1" >&2; exit 64 ;;
     *) break ;;

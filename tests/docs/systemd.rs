@@ -13,8 +13,8 @@ use super::tour;
 use super::unit::Unit;
 use super::{Runner, runner};
 
-/// The heading from which on the secret ID stands in a credential.
-const CREDENTIAL: &str = "The secret ID as a credential";
+/// The heading from which on the secrets are credentials.
+const CREDENTIAL: &str = "Secrets as credentials";
 
 #[test]
 fn the_service_follows_from_the_tour() {
@@ -43,17 +43,24 @@ fn the_service_follows_from_the_tour() {
     session.run_line("the test", "kes key create made-by-the-service");
     session.end_server();
 
-    // The same without the secret in the environment.
+    // The same without secrets that the service's user can read in a file or in its environment.
     let config = session.system_file("/etc/kes/config.yml");
     let text = fs::read_to_string(&config).unwrap();
-    let (before, after) = ("secret: ${APPROLE_SECRET}", "secret_file: ${APPROLE_SECRET_FILE}");
-    assert!(text.contains(before), "{text}");
-    fs::write(&config, text.replace(before, after)).unwrap();
+    let mut changed = text.clone();
+    for (before, after) in [
+        ("secret: ${APPROLE_SECRET}", "secret_file: ${CREDENTIALS_DIRECTORY}/approle-secret"),
+        ("key: server.key", "key: ${CREDENTIALS_DIRECTORY}/server.key"),
+    ] {
+        assert!(text.contains(before), "{text}");
+        changed = changed.replace(before, after);
+    }
+    fs::write(&config, changed).unwrap();
     for block in &credential {
         session.run(block);
     }
     let environment = fs::read_to_string(environment).unwrap();
     assert!(!environment.contains("APPROLE_SECRET"), "it was taken out: {environment}");
+    assert!(!session.system_file("/etc/kes/server.key").exists(), "it was taken away");
     let part = book
         .blocks()
         .find(|block| block.heading() == CREDENTIAL && runner(block) == Some(Runner::Unit));
@@ -92,9 +99,7 @@ fn start(session: &mut Session, parts: &[&str]) {
     for credential in unit.all("LoadCredential") {
         let (name, path) = credential.split_once(':').unwrap();
         fs::copy(session.system_file(path), credentials.join(name)).unwrap();
-    }
-    for variable in unit.all("Environment") {
-        variables.push(variable.replace("%d", credentials.to_str().unwrap()));
+        variables.push(format!("CREDENTIALS_DIRECTORY={}", credentials.display()));
     }
     let quoted: Vec<String> = variables
         .iter()

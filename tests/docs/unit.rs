@@ -11,7 +11,7 @@ use super::stand_ins;
 
 /// The directives that our unit and the documentation use, each known to systemd 247 (Debian 11)
 /// and newer. systemd ignores one that it does not know, with a line in the journal.
-const KNOWN: [(&str, &[&str]); 3] = [
+const KNOWN: [(&str, &[&str]); 4] = [
     (
         "Unit",
         &[
@@ -60,6 +60,7 @@ const KNOWN: [(&str, &[&str]); 3] = [
             "RestrictNamespaces",
             "RestrictRealtime",
             "RestrictSUIDSGID",
+            "RuntimeDirectory",
             "SystemCallArchitectures",
             "SystemCallErrorNumber",
             "SystemCallFilter",
@@ -68,9 +69,11 @@ const KNOWN: [(&str, &[&str]); 3] = [
             "Type",
             "UMask",
             "User",
+            "WatchdogSec",
             "WorkingDirectory",
         ],
     ),
+    ("Socket", &["Backlog", "BindIPv6Only", "ListenStream"]),
     ("Install", &["WantedBy"]),
 ];
 
@@ -109,7 +112,10 @@ impl Unit {
         if !known.contains(&name) {
             return Err(format!("[{section}] {name} is not known to the tests: see KNOWN"));
         }
-        if name == "Type" && !TYPES.contains(&value) {
+        // An older systemd ignores a type that it does not know, and keeps the one before.
+        let is_fallback = |line: &(String, String, String)| line.1 == "Type" && line.2 == "notify";
+        let falls_back = value == "notify-reload" && self.lines.last().is_some_and(is_fallback);
+        if name == "Type" && !TYPES.contains(&value) && !falls_back {
             return Err(format!("Type={value} is not known before systemd 253"));
         }
         self.lines.push((section.to_owned(), name.to_owned(), value.to_owned()));
@@ -130,12 +136,77 @@ impl Unit {
 
 /// The unit that is shipped.
 pub(super) fn shipped() -> String {
-    fs::read_to_string(root().join("systemd/kes.service")).unwrap()
+    text("kes.service")
+}
+
+/// A file of the folder of units.
+fn text(name: &str) -> String {
+    fs::read_to_string(root().join("systemd").join(name)).unwrap()
+}
+
+/// What systemd before 253 says of the type that it does not know.
+const OLD_SYSTEMD: &str = "Failed to parse service type, ignoring: notify-reload";
+
+#[test]
+fn the_unit_of_several_servers_is_that_of_one_in_a_folder_of_its_own() {
+    let expected = shipped()
+        .replace("Description=KES key server", "Description=KES key server %i")
+        .replace("/etc/kes", "/etc/kes/%i")
+        .replace("RuntimeDirectory=kes", "RuntimeDirectory=kes/%i");
+    assert_eq!(text("kes@.service"), expected);
+    assert!(expected.contains("--config /etc/kes/%i/config.yml\n"), "{expected}");
+}
+
+/// systemd 253 reloads by the signal that the server answers; an older one runs the command.
+#[test]
+fn a_reload_works_with_every_systemd() {
+    let unit = Unit::parse(&[&shipped()]).unwrap();
+    assert_eq!(unit.all("Type").collect::<Vec<_>>(), ["notify", "notify-reload"]);
+    assert_eq!(unit.all("ExecReload").count(), 0, "the signal would come twice");
+    let old = Unit::parse(&[&shipped(), &text("before-253.conf")]).unwrap();
+    assert_eq!((old.last("Type"), old.last("ExecReload")), ("notify", "/bin/kill -HUP $MAINPID"));
+}
+
+#[test]
+fn the_port_of_the_socket_unit_is_the_default_one() {
+    let unit = Unit::parse(&[&text("kes.socket")]).unwrap();
+    let default = kes_config::Address::default();
+    assert_eq!(unit.last("ListenStream"), default.port().to_string());
+    assert_eq!(unit.last("BindIPv6Only"), "both", "as the server's own socket");
+}
+
+/// The folders are those of the unit and of the documentation, for the user of `kes.sysusers`.
+#[test]
+fn users_folders_and_variables_are_those_of_the_unit() {
+    let unit = Unit::parse(&[&shipped()]).unwrap();
+    let user = text("kes.sysusers");
+    let fields: Vec<&str> = user.split_whitespace().collect();
+    assert_eq!((fields[0], fields[1], unit.last("User")), ("u", "kes", "kes"), "{user}");
+    let folders = text("kes.tmpfiles");
+    let lines: Vec<Vec<&str>> = folders
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(lines[0], ["d", unit.last("WorkingDirectory"), "0750", "root", "kes", "-"]);
+    assert_eq!(lines[1], ["d", "/var/lib/kes", "0700", "kes", "kes", "-"]);
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let example = text("environment.example");
+    let variables = example.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    for variable in variables {
+        let (name, _) = variable.split_once('=').unwrap();
+        assert!(
+            readme.contains(&format!("${{{name}}}")),
+            "{name} is in the README's configuration"
+        );
+    }
 }
 
 #[test]
 fn the_unit_and_every_part_of_one_is_known_to_systemd() {
-    Unit::parse(&[&shipped()]).unwrap();
+    for name in ["kes.service", "kes@.service", "kes.socket", "before-253.conf"] {
+        Unit::parse(&[&text(name)]).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
     for block in Book::read().blocks_of(Runner::Unit) {
         Unit::parse(&[&block.text]).unwrap_or_else(|error| panic!("{}: {error}", block.place()));
     }
@@ -150,8 +221,9 @@ fn systemd_finds_nothing_wrong() {
         return;
     };
     let book = Book::read();
+    let old = text("before-253.conf");
     let parts = book.blocks_of(Runner::Unit).into_iter().map(|block| &*block.text);
-    for part in std::iter::once("").chain(parts) {
+    for part in ["", &old].into_iter().chain(parts) {
         let mut session = Session::new();
         session.install_kes();
         let folder = session.system_file("/etc/systemd/system");
@@ -161,6 +233,11 @@ fn systemd_finds_nothing_wrong() {
         let part = session.in_scratch_root(part);
         fs::write(folder.join("kes.service.d/override.conf"), &part).unwrap();
         verify(&analyze, &folder.join("kes.service"), &part);
+        for name in ["kes@.service", "kes.socket"] {
+            fs::write(folder.join(name), session.in_scratch_root(&text(name))).unwrap();
+        }
+        verify(&analyze, &folder.join("kes@tenant.service"), &part);
+        verify(&analyze, &folder.join("kes.socket"), &part);
     }
 }
 
@@ -175,15 +252,17 @@ fn the_service_may_do_little_beside_its_work() {
         assert_eq!(unit.last("SystemCallFilter"), "~@privileged @resources");
         return;
     };
-    let output = Command::new(&analyze)
-        .args(["security", "--offline=true", "--no-pager", "--threshold", MOST])
-        .arg(root().join("systemd/kes.service"))
-        .output()
-        .expect("systemd-analyze runs");
-    let said = String::from_utf8_lossy(&output.stdout);
-    // systemd before 250 cannot look at a file.
-    let is_known = !String::from_utf8_lossy(&output.stderr).contains("unrecognized option");
-    assert!(output.status.success() || !is_known, "{said}");
+    for name in ["kes.service", "kes@.service"] {
+        let output = Command::new(&analyze)
+            .args(["security", "--offline=true", "--no-pager", "--threshold", MOST])
+            .arg(root().join("systemd").join(name))
+            .output()
+            .expect("systemd-analyze runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        // systemd before 250 cannot look at a file.
+        let is_known = !String::from_utf8_lossy(&output.stderr).contains("unrecognized option");
+        assert!(output.status.success() || !is_known, "{name}: {said}");
+    }
 }
 
 fn verify(analyze: &Path, unit: &Path, part: &str) {
@@ -194,6 +273,9 @@ fn verify(analyze: &Path, unit: &Path, part: &str) {
         .expect("systemd-analyze runs");
     let said = String::from_utf8_lossy(&output.stderr);
     // It looks at all that the unit depends on, and may find fault with the machine's own units.
-    let ours: Vec<&str> = said.lines().filter(|line| line.contains("kes.service")).collect();
+    let is_ours =
+        |line: &&str| line.contains("kes.s") || line.contains("kes@") || line.contains("override");
+    let ours: Vec<&str> =
+        said.lines().filter(is_ours).filter(|line| !line.ends_with(OLD_SYSTEMD)).collect();
     assert_eq!(ours, [""; 0], "with: {part}");
 }

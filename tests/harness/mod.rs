@@ -5,6 +5,7 @@
 //! `server --config <file>` and prints the URL that it listens on.
 
 mod client;
+mod config;
 mod exposition;
 mod frames;
 mod memory;
@@ -15,13 +16,14 @@ mod vectors;
 mod who;
 
 pub(crate) use client::{Client, Protocol, Reply, tls_config, tls_connect};
+pub(crate) use config::Config;
 pub(crate) use exposition::{BY_CODE, Exposition, Kind, PROMETHEUS};
 pub(crate) use frames::{Frame, PREFACE, frame, head};
 pub(crate) use kes_testkit::openssl;
 pub(crate) use memory::make_pipe;
 pub(crate) use openssl::{Openssl, Tls};
 pub(crate) use raw::Raw;
-pub(crate) use server::{Config, Refused, Server, program};
+pub(crate) use server::{Refused, Server, program};
 pub(crate) use vectors::{BASE64, Ciphertext, StoredKey, Vectors};
 pub(crate) use who::{Credentials, Who};
 

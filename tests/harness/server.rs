@@ -1,86 +1,14 @@
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use kes_testkit::{Port, Process, wait};
 
+use super::config::{Config, Launch, PASS};
 use super::memory::{Gate, Memory};
 use super::{Client, Credentials, Protocol, Who};
-
-/// The policy of the contract's recorded runs.
-const MINIO: &str = "
-  minio:
-    allow: [/v1/key/create/*, /v1/key/generate/*, /v1/key/decrypt/*, /v1/key/bulk/decrypt, /v1/key/list/*, /v1/status, /v1/metrics, /v1/log/audit, /v1/log/error]
-    deny: [/v1/key/decrypt/secret-*]
-    identities: [\"${MINIO}\"]";
-
-/// A configuration file: the usual one, with sections replaced or added.
-#[derive(Clone, Debug)]
-pub(crate) struct Config {
-    sections: Vec<(String, String)>,
-    launch: Launch,
-}
-
-/// How the program is started.
-#[derive(Clone, Debug, Default)]
-struct Launch {
-    /// A command that runs the program.
-    under: Vec<String>,
-    /// Further arguments.
-    args: Vec<String>,
-    env: Vec<(String, String)>,
-}
-
-impl Config {
-    /// Keys in a folder, one admin, and the policy `minio`. `${ADMIN}`, `${MINIO}` and
-    /// `${OTHER}` stand for the identities of the server's credentials.
-    pub(crate) fn usual() -> Self {
-        let mut config = Self { sections: Vec::new(), launch: Launch::default() };
-        config.set("address", "127.0.0.1:0");
-        config.set("admin", "{ identity: \"${ADMIN}\" }");
-        config.set("tls", "{ key: server.key, cert: server.crt }");
-        config.set("policy", MINIO);
-        config.set("keystore", "{ fs: { path: keys } }");
-        config
-    }
-
-    /// Sets a top-level section to a text: flow style, or a block that starts on the next line.
-    pub(crate) fn set(&mut self, section: &str, text: &str) -> &mut Self {
-        self.sections.retain(|(name, _)| name != section);
-        self.sections.push((section.to_owned(), text.to_owned()));
-        self
-    }
-
-    /// The same, for chaining on a value.
-    pub(crate) fn with(mut self, section: &str, text: &str) -> Self {
-        self.set(section, text);
-        self
-    }
-
-    /// Sets an environment variable of the server.
-    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
-        self.launch.env.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Passes a further argument to the server.
-    pub(crate) fn arg(mut self, arg: &str) -> Self {
-        self.launch.args.push(arg.to_owned());
-        self
-    }
-
-    /// Has another command run the server, in its own process.
-    pub(crate) fn under(mut self, command: &[&str]) -> Self {
-        self.launch.under.extend(command.iter().map(|word| (*word).to_owned()));
-        self
-    }
-
-    /// The text of the file.
-    pub(crate) fn text(&self) -> String {
-        self.sections.iter().map(|(name, text)| format!("{name}: {text}\n")).collect()
-    }
-}
 
 /// A running server in a folder of its own, gone with this value.
 #[derive(Debug)]
@@ -370,15 +298,17 @@ fn start_and(
 fn command(folder: &Path, launch: &Launch) -> Command {
     let output =
         |name: &str| File::options().create(true).append(true).open(folder.join(name)).unwrap();
-    let mut command = match launch.under.split_first() {
-        None => Process::command(&program()),
-        Some((outer, rest)) => {
-            let mut command = Process::command(Path::new(outer));
-            command.args(rest).arg(program());
-            command
-        }
-    };
+    output("stdout");
+    let mut words: Vec<std::ffi::OsString> = Vec::new();
+    if !launch.sockets.is_empty() {
+        words.extend(["/bin/sh", "-c", PASS, "sh"].map(Into::into));
+        words.push(launch.sockets.len().to_string().into());
+    }
+    words.extend(launch.under.iter().map(Into::into));
+    words.push(program().into());
+    let mut command = Process::command(Path::new(&words[0]));
     command
+        .args(&words[1..])
         .args(["server", "--config", "config.yml"])
         .args(&launch.args)
         .envs(launch.env.iter().map(|(name, value)| (name, value)))
@@ -386,6 +316,13 @@ fn command(folder: &Path, launch: &Launch) -> Command {
         .stdin(Stdio::null())
         .stdout(output("stdout"))
         .stderr(output("stderr"));
+    let passed = |socket: &OwnedFd| Stdio::from(socket.try_clone().unwrap());
+    if let Some(first) = launch.sockets.first() {
+        command.stdin(passed(first));
+    }
+    if let Some(second) = launch.sockets.get(1) {
+        command.stdout(passed(second));
+    }
     command
 }
 

@@ -19,6 +19,30 @@ pub enum Error {
         /// What the system says.
         reason: io::Error,
     },
+    /// A file that the service manager has passed cannot be listened on.
+    #[error(
+        "file descriptor {number}{} that the service manager passed cannot be used: {fault}; the \
+         server takes listening TCP sockets",
+        if name.is_empty() { String::new() } else { format!(" ('{name}')") }
+    )]
+    Passed {
+        /// Its number.
+        number: usize,
+        /// Its name (FileDescriptorName= of the socket unit).
+        name: String,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// More sockets than any server listens on.
+    #[error(
+        "the service manager passed {count} sockets (LISTEN_FDS), and a server takes up to {most}"
+    )]
+    TooManyPassed {
+        /// How many there are.
+        count: usize,
+        /// How many may be passed.
+        most: usize,
+    },
     /// The limit of open files is too low for any server.
     #[error(
         "the process may open only {limit} files, and a server needs at least {needed}; raise \

@@ -37,6 +37,9 @@ impl Reloads {
     pub(super) fn request(&mut self) {
         let Some(path) = &self.path else {
             tracing::warn!("a dev server has no configuration to read again");
+            // The service manager waits for both.
+            systemd::reloading();
+            systemd::ready(&self.running.status_line());
             return;
         };
         if self.task.is_some() {
@@ -56,9 +59,10 @@ impl Reloads {
         let Some(task) = &mut self.task else { return std::future::pending().await };
         if task.await.is_err() {
             tracing::error!("a bug of the server: the reload panicked");
+            self.running.status.reloaded(Some("a bug of the server: it panicked".to_owned()));
         }
         self.task = None;
-        systemd::ready();
+        systemd::ready(&self.running.status_line());
         if std::mem::take(&mut self.is_requested) {
             self.request();
         }
@@ -78,6 +82,7 @@ async fn reload(running: Arc<Running>, path: PathBuf) {
     let result = match apply(&running, path).await {
         Ok(()) => {
             tracing::info!("the configuration was read again");
+            running.status.reloaded(None);
             "success"
         }
         Err(mut error) => {
@@ -87,6 +92,7 @@ async fn reload(running: Arc<Running>, path: PathBuf) {
                 }
             }
             tracing::error!("reload failed; still using the previous configuration: {error}");
+            running.status.reloaded(Some(error.to_string()));
             "error"
         }
     };
@@ -173,12 +179,14 @@ fn apply_certificates(
             if has_changed {
                 tracing::info!("the certificate files were read again");
             }
+            running.status.read_certificates(None);
             "success"
         }
         Err(error) => {
             tracing::error!(
                 "reload of the certificate files failed; still using the previous ones: {error}"
             );
+            running.status.read_certificates(Some(error.to_string()));
             "error"
         }
     };

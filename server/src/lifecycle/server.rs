@@ -17,11 +17,13 @@ use tokio::task::JoinHandle;
 use super::background::endless;
 use super::blocking::blocking;
 use super::error::{Error, SetupError};
+use super::passed::PassedSockets;
 use super::process::max_connections;
 use super::reload::{self, Reloads};
 use super::setup::{PendingKeys, Prepared, Setup};
 use super::signals::{Signal, Signals};
 use super::state::Running;
+use super::status::Status;
 use super::systemd;
 use super::watch::Fingerprint;
 use crate::observe::logging::Logs;
@@ -47,6 +49,8 @@ pub struct Options {
     pub source: Source,
     /// Where to listen, instead of what the source says: `host:port`, or `:port`.
     pub address: Option<ConfiguredAddress>,
+    /// Where to listen, instead of either: sockets that the service manager has opened.
+    pub passed: PassedSockets,
     /// What the binary was built from.
     pub build: BuildInfo,
 }
@@ -87,8 +91,8 @@ pub struct Info {
     pub build: BuildInfo,
     /// Kind and place of the key store.
     pub keystore: String,
-    /// Where the server listens.
-    pub address: SocketAddr,
+    /// Where the server listens: at one address, unless the service manager has passed sockets.
+    pub addresses: Vec<SocketAddr>,
     /// Who may do everything; `None` if nobody.
     pub admin: Option<Identity>,
     /// Level of the error log.
@@ -109,14 +113,16 @@ impl Server {
         let mut signals = Signals::listen().map_err(|reason| Error::System { reason })?;
         let metrics = Arc::new(Metrics::new());
         let logs = Logs::start(Arc::clone(&metrics));
+        systemd::starting();
         let opened = tokio::select! {
             biased;
             () = signals.stop() => Err(Error::Stopped),
             opened = Opened::open(options, metrics, Arc::clone(&logs)) => opened,
         };
-        if opened.is_err() {
+        if let Err(error) = &opened {
             // The process is about to end: the warnings have to be written before the error.
             logs.flush();
+            systemd::failed(error);
         }
         Ok(Self { signals, opened: opened? })
     }
@@ -134,7 +140,7 @@ impl Server {
         let accepting = tokio::spawn(listener.serve(Arc::clone(&running.endpoint), is_set));
         let background = background(&running, certificates);
         pending.create(&running);
-        systemd::ready();
+        systemd::ready(&running.status_line());
 
         let mut reloads = Reloads::new(Arc::clone(&running), source);
         loop {
@@ -147,8 +153,9 @@ impl Server {
             }
         }
 
-        systemd::stopping();
-        tracing::info!("stopping: running requests get up to {} s", DRAIN.as_secs());
+        let stopping = format!("stopping: running requests get up to {} s", DRAIN.as_secs());
+        systemd::stopping(&stopping);
+        tracing::info!("{stopping}");
         drop(reloads);
         for task in background {
             task.abort();
@@ -194,8 +201,12 @@ impl Opened {
             blocking(move || (Fingerprint::of(&settings.files()), settings.load())).await;
         let tls = tls.map_err(SetupError::Tls)?;
         let listen = |reason| Error::Listen { address: address.clone(), reason };
-        let listening = Listening::start(&address, is_fixed).await.map_err(listen)?;
-        let bound = listening.local().map_err(listen)?;
+        let passed = Listening::on_passed(options.passed.api, &address).map_err(listen)?;
+        let listening = match passed {
+            Some(listening) => listening,
+            None => Listening::start(&address, is_fixed).await.map_err(listen)?,
+        };
+        let bound = listening.addresses().map_err(listen)?;
         let listener = listening.listener(max_connections(), Arc::clone(&metrics));
         metrics.max_connections.set(listener.max().into());
 
@@ -204,7 +215,7 @@ impl Opened {
         let info = Info {
             build: options.build,
             keystore: generation.keys.description(),
-            address: bound,
+            addresses: bound,
             admin: generation.policies.admin().copied(),
             error_level: log.error,
             audit_level: log.audit,
@@ -235,6 +246,7 @@ impl Opened {
             listening,
             replacing: tokio::sync::Mutex::new(()),
             expiry: Expiry::default(),
+            status: Status::default(),
         });
         running.check_certificates(&tls, true);
         Ok(Self { running, listener, source, info, pending, certificates })
@@ -242,8 +254,8 @@ impl Opened {
 }
 
 /// Starts the work beside the requests.
-fn background(running: &Arc<Running>, seen: Fingerprint) -> [JoinHandle<()>; 3] {
-    let [certificates, expiry, repeats] = [running, running, running].map(Arc::clone);
+fn background(running: &Arc<Running>, seen: Fingerprint) -> [JoinHandle<()>; 5] {
+    let [certificates, expiry, repeats, status, heartbeats] = [running; 5].map(Arc::clone);
     [
         tokio::spawn(endless("the watch of the certificate files", move || {
             reload::follow_certificates(Arc::clone(&certificates), seen.clone())
@@ -253,6 +265,12 @@ fn background(running: &Arc<Running>, seen: Fingerprint) -> [JoinHandle<()>; 3] 
         })),
         tokio::spawn(endless("the log of repeated events", move || {
             log_repeats(Arc::clone(&repeats))
+        })),
+        tokio::spawn(endless("the status for the service manager", move || {
+            systemd::follow_status(Arc::clone(&status))
+        })),
+        tokio::spawn(endless("the heartbeat for the service manager", move || {
+            systemd::send_heartbeats(Arc::clone(&heartbeats))
         })),
     ]
 }

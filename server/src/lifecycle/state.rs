@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use super::status::Status;
 use crate::service::ApiService;
 use crate::transport::Endpoint;
 use crate::transport::listener::Listening;
@@ -20,9 +21,16 @@ pub(crate) struct Running {
     pub(crate) replacing: tokio::sync::Mutex<()>,
     /// What was logged of the server's certificates.
     pub(crate) expiry: Expiry,
+    /// What the service manager is told.
+    pub(crate) status: Status,
 }
 
 impl Running {
+    /// The state of the server in one line.
+    pub(crate) fn status_line(&self) -> String {
+        self.status.text(&self.service, &self.endpoint.tls.load())
+    }
+
     /// Logs which of the server's certificates have expired or soon will: those that are due, or
     /// with `anew` all of them.
     pub(crate) fn check_certificates(&self, tls: &Loaded, anew: bool) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use kes_config::Address;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::connection;
 use super::endpoint::{Endpoint, Service};
@@ -18,10 +18,14 @@ use crate::observe::logging::rate_limit::RateLimit;
 use crate::observe::metrics::Metrics;
 use crate::observe::process::files_hint;
 
-/// Listening sockets.
+/// Binds addresses.
 mod bind;
 
+/// What is accepted from.
+mod sockets;
+
 pub(crate) use self::bind::hint as bind_hint;
+use self::sockets::Sockets;
 
 /// How long to wait after an error of `accept`. Without files or memory it would fail again at
 /// once.
@@ -42,10 +46,15 @@ const FEW: u32 = 256;
 pub(crate) struct Listening {
     /// As it is configured.
     address: Mutex<Address>,
-    /// Whether the command line names the address, which overrides the file.
+    /// Whether the file does not decide on the address: the command line names it, or the service
+    /// manager has passed sockets.
     fixed: bool,
     /// `None` once the server shuts down.
-    socket: watch::Sender<Option<Arc<TcpListener>>>,
+    sockets: watch::Sender<Option<Arc<Sockets>>>,
+    /// Asks the accept loop to answer from a task of its own.
+    questions: mpsc::Sender<oneshot::Sender<()>>,
+    /// Until the accept loop begins.
+    asked: Mutex<Option<mpsc::Receiver<oneshot::Sender<()>>>>,
 }
 
 /// A bound socket that is to replace the current one.
@@ -58,18 +67,52 @@ impl Listening {
     /// Binds an address.
     pub(crate) async fn start(address: &Address, fixed: bool) -> io::Result<Self> {
         let socket = bind::listen(address, None).await?;
-        let (socket, _) = watch::channel(Some(Arc::new(socket)));
-        Ok(Self { address: Mutex::new(address.clone()), fixed, socket })
+        Ok(Self::with(Sockets::one(socket), address, fixed))
     }
 
-    /// The bound address.
-    pub(crate) fn local(&self) -> io::Result<SocketAddr> {
-        self.current()?.local_addr()
+    /// Listens on the sockets that the service manager has passed, whatever the configured address;
+    /// `None` if it has passed none.
+    pub(crate) fn on_passed(
+        passed: Vec<std::net::TcpListener>,
+        address: &Address,
+    ) -> io::Result<Option<Self>> {
+        let Some(sockets) = Sockets::of(passed)? else { return Ok(None) };
+        let listening = Self::with(sockets, address, true);
+        let bound = listening.addresses()?;
+        let bound: Vec<String> = bound.iter().map(|bound| format!("https://{bound}")).collect();
+        tracing::info!(
+            "listening on {}, which the service manager has opened; the address {address} is not \
+             used",
+            bound.join(" and ")
+        );
+        Ok(Some(listening))
     }
 
-    fn current(&self) -> io::Result<Arc<TcpListener>> {
+    fn with(sockets: Sockets, address: &Address, fixed: bool) -> Self {
+        let (sockets, _) = watch::channel(Some(Arc::new(sockets)));
+        let (questions, asked) = mpsc::channel(1);
+        let (address, asked) = (Mutex::new(address.clone()), Mutex::new(Some(asked)));
+        Self { address, fixed, sockets, questions, asked }
+    }
+
+    /// The bound addresses.
+    pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.current()?.addresses()
+    }
+
+    fn current(&self) -> io::Result<Arc<Sockets>> {
         let stopped = || io::Error::other("the server stops");
-        self.socket.borrow().clone().ok_or_else(stopped)
+        self.sockets.borrow().clone().ok_or_else(stopped)
+    }
+
+    /// Waits until the accept loop has started a task, as it does for a connection, and the task has
+    /// run.
+    pub(crate) async fn answers(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.questions.send(answer).await.is_err() || answered.await.is_err() {
+            // The loop has ended: the server shuts down, or there is a bug.
+            std::future::pending().await
+        }
     }
 
     /// Binds an address if it differs from the current one, which stays in use until
@@ -79,8 +122,9 @@ impl Listening {
             return Ok(None);
         }
         let current = self.current()?;
+        let current = current.first();
         let overlaps = current.local_addr().is_ok_and(|local| local.port() == address.port());
-        let socket = bind::listen(address, overlaps.then_some(&*current)).await?;
+        let socket = bind::listen(address, overlaps.then_some(current)).await?;
         Ok(Some(Successor { address: address.clone(), socket }))
     }
 
@@ -90,12 +134,12 @@ impl Listening {
             tracing::info!("listening on https://{local} from now on, as the configuration says");
         }
         *self.address.lock() = address;
-        self.socket.send_replace(Some(Arc::new(socket)));
+        self.sockets.send_replace(Some(Arc::new(Sockets::one(socket))));
     }
 
     /// Stops listening.
     pub(crate) fn close(&self) {
-        self.socket.send_replace(None);
+        self.sockets.send_replace(None);
     }
 
     /// The accept loop for this address and its successors, with at most `max` open connections.
@@ -107,14 +151,26 @@ impl Listening {
                  files; raise LimitNOFILE (systemd) or `ulimit -n`"
             );
         }
-        Listener { socket: self.socket.subscribe(), slots: Slots::new(max, metrics) }
+        // Only the first accept loop is asked, and there is one.
+        let asked = self.asked.lock().take().unwrap_or_else(|| mpsc::channel(1).1);
+        Listener { sockets: self.sockets.subscribe(), slots: Slots::new(max, metrics), asked }
     }
 }
 
 /// Accepts connections.
 pub(crate) struct Listener {
-    socket: watch::Receiver<Option<Arc<TcpListener>>>,
+    sockets: watch::Receiver<Option<Arc<Sockets>>>,
     slots: Arc<Slots>,
+    asked: mpsc::Receiver<oneshot::Sender<()>>,
+}
+
+/// What the accept loop waits for.
+enum Event {
+    Accepted(io::Result<(Slot, TcpStream)>),
+    /// There are other sockets now.
+    Moved,
+    /// Somebody wants to know whether the loop runs.
+    Asked(oneshot::Sender<()>),
 }
 
 impl Listener {
@@ -137,28 +193,33 @@ impl Listener {
             let (endpoint, shutdown) = (Arc::clone(&endpoint), connections.clone());
             tokio::spawn(connection::serve(endpoint, socket, slot, shutdown));
         };
-        let mut current = self.socket.borrow_and_update().clone();
-        while let Some(socket) = &current {
-            let accepted = tokio::select! {
+        let mut current = self.sockets.borrow_and_update().clone();
+        while let Some(sockets) = &current {
+            let event = tokio::select! {
                 biased;
                 _ = shutdown.wait_for(|is_set| *is_set) => break,
-                Ok(()) = self.socket.changed() => None,
-                accepted = accept(&self.slots, socket, &mut full) => Some(accepted),
+                Ok(()) = self.sockets.changed() => Event::Moved,
+                Some(asked) = self.asked.recv() => Event::Asked(asked),
+                accepted = accept(&self.slots, sockets, &mut full) => Event::Accepted(accepted),
             };
-            match accepted {
-                Some(Ok((slot, connected))) => serve(slot, connected),
-                Some(Err(error)) => {
+            match event {
+                Event::Accepted(Ok((slot, connected))) => serve(slot, connected),
+                Event::Asked(asked) => {
+                    // The task runs as that of a connection does.
+                    tokio::spawn(async move { asked.send(()) });
+                }
+                Event::Accepted(Err(error)) => {
                     if refused.allows() {
                         let hint = files_hint(&error);
                         tracing::error!("a connection could not be accepted: {error}{hint}");
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
-                None => {
-                    let new = self.socket.borrow_and_update().clone();
+                Event::Moved => {
+                    let new = self.sockets.borrow_and_update().clone();
                     // Clients that have connected already would be reset when the socket closes.
                     while let Some(slot) = self.slots.try_take()
-                        && let Some(connected) = bind::queued(socket)
+                        && let Some(connected) = sockets.queued()
                     {
                         serve(slot, connected);
                     }
@@ -173,7 +234,7 @@ impl Listener {
 /// Accepts a connection. Without a free slot, new connections wait in the system's queue.
 async fn accept(
     slots: &Arc<Slots>,
-    socket: &TcpListener,
+    sockets: &Sockets,
     full: &mut RateLimit,
 ) -> io::Result<(Slot, TcpStream)> {
     let slot = match slots.try_take() {
@@ -186,16 +247,16 @@ async fn accept(
                     slots.max()
                 );
             }
-            take_for_waiting(slots, socket).await
+            take_for_waiting(slots, sockets).await
         }
     };
-    socket.accept().await.map(|(socket, _)| (slot, socket))
+    sockets.accept().await.map(|socket| (slot, socket))
 }
 
 /// Waits for a slot, and displaces other connections as long as a client waits.
-async fn take_for_waiting(slots: &Arc<Slots>, socket: &TcpListener) -> Slot {
+async fn take_for_waiting(slots: &Arc<Slots>, sockets: &Sockets) -> Slot {
     loop {
-        if bind::has_queued(socket) {
+        if sockets.has_queued() {
             slots.displace();
         }
         tokio::select! {

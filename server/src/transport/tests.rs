@@ -103,7 +103,7 @@ async fn start<S: Service>(
         repeats: Arc::new(Repeats::default()),
     });
     let listening = Listening::start(&"127.0.0.1:0".parse().unwrap(), true).await.unwrap();
-    let port = listening.local().unwrap().port();
+    let port = listening.addresses().unwrap()[0].port();
     let listener = listening.listener(8, metrics);
     let task = tokio::spawn(async move {
         let drain = listener.serve(endpoint, shutdown).await;

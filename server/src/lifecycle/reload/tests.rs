@@ -7,6 +7,7 @@ use kes_testkit::{Authority, certs::Pair, wait};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::lifecycle::passed::PassedSockets;
 use crate::lifecycle::server::{Opened, Options, Source};
 use crate::observe::logging::Logs;
 use crate::observe::metrics::Metrics;
@@ -38,6 +39,7 @@ impl World {
         let options = Options {
             source: Source::File(folder.join("config.yml")),
             address: None,
+            passed: PassedSockets::default(),
             build: BuildInfo { version: "1.2.3", commit: "unknown" },
         };
         let logs = Logs::start(Arc::clone(&metrics));
@@ -71,7 +73,7 @@ impl World {
         Replaceable {
             generation: self.running.service.generation.load_full(),
             tls: self.running.endpoint.tls.load_full(),
-            address: self.running.listening.local().unwrap(),
+            address: self.running.listening.addresses().unwrap()[0],
         }
     }
 
