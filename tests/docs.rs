@@ -52,6 +52,8 @@ enum Runner {
     Policy,
     /// A configuration of HAProxy.
     Haproxy,
+    /// A configuration of a proxy that ends TLS: `tests/proxies.rs` runs it.
+    TlsProxy,
     /// Figures that a bench printed: its lines are those that it prints today.
     Figures,
 }
@@ -62,6 +64,7 @@ fn runner(block: &Block) -> Option<Runner> {
         (_, "yaml", _) => Runner::Configuration,
         (_, "ini", _) => Runner::Unit,
         (_, "hcl", _) => Runner::Policy,
+        ("docs/proxies.md", "haproxy" | "nginx", _) => Runner::TlsProxy,
         (_, "haproxy", _) => Runner::Haproxy,
         ("README.md", "sh", [_, "Two commands"] | [_, "A tour"]) => Runner::DevTour,
         ("README.md", "sh", [_, "A tour", "With Vault or OpenBao"]) => Runner::VaultTour,
@@ -76,6 +79,15 @@ fn runner(block: &Block) -> Option<Runner> {
         ("docs/performance.md", "text", _) => Runner::Figures,
         _ => return None,
     })
+}
+
+/// The configuration of a proxy that ends TLS, in its own language.
+pub(crate) fn tls_proxy(language: &str) -> String {
+    let book = Book::read();
+    let blocks = book.blocks_of(Runner::TlsProxy).into_iter();
+    let blocks: Vec<_> = blocks.filter(|block| block.language == language).collect();
+    assert_eq!(blocks.len(), 1, "one configuration of {language}");
+    blocks[0].text.clone()
 }
 
 #[test]

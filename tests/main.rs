@@ -21,5 +21,6 @@ mod layout;
 mod lifecycle;
 mod logs;
 mod minio;
+mod proxies;
 mod secrets;
 mod vault;

@@ -59,6 +59,15 @@ impl Client {
     ) -> Result<Self, String> {
         let config = tls_config(trusted, credentials, protocol);
         let tls = tls_connect(address, config).await.map_err(|error| error.to_string())?;
+        Self::over(tls, protocol, address).await
+    }
+
+    /// Begins to speak a protocol on a connection to an address.
+    pub(crate) async fn over(
+        tls: TlsStream<TcpStream>,
+        protocol: Protocol,
+        address: &str,
+    ) -> Result<Self, String> {
         let io = TokioIo::new(tls);
         let sender = match protocol {
             Protocol::H1 => {
@@ -234,7 +243,14 @@ pub(crate) async fn tls_connect(
     address: &str,
     config: ClientConfig,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let socket = TcpStream::connect(address).await?;
+    tls_over(TcpStream::connect(address).await?, config).await
+}
+
+/// TLS on a connection to 127.0.0.1.
+pub(crate) async fn tls_over(
+    socket: TcpStream,
+    config: ClientConfig,
+) -> std::io::Result<TlsStream<TcpStream>> {
     socket.set_nodelay(true)?;
     let name = ServerName::try_from("127.0.0.1").unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, socket).await

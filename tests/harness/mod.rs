@@ -15,7 +15,7 @@ mod server;
 mod vectors;
 mod who;
 
-pub(crate) use client::{Client, Protocol, Reply, tls_config, tls_connect};
+pub(crate) use client::{Client, Protocol, Reply, tls_config, tls_connect, tls_over};
 pub(crate) use config::Config;
 pub(crate) use exposition::{BY_CODE, Exposition, Kind, PROMETHEUS};
 pub(crate) use frames::{Frame, PREFACE, frame, head};

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use kes_testkit::SelfSigned;
 use kes_testkit::certs::Pair;
 use rustls::pki_types::pem::PemObject as _;
@@ -29,7 +31,12 @@ pub(crate) struct Credentials {
 impl Credentials {
     /// Fresh ones, ECDSA P-256.
     pub(crate) fn new(names: &[&str]) -> Self {
-        let SelfSigned { key, key_pem, certificate, certificate_pem } = SelfSigned::new(names);
+        Self::of(SelfSigned::new(names))
+    }
+
+    /// Those that somebody has made.
+    pub(crate) fn of(made: SelfSigned) -> Self {
+        let SelfSigned { key, key_pem, certificate, certificate_pem } = made;
         let identity = kes_api::Identity::of_certificate(&certificate).unwrap().to_string();
         let (certificate, key) = (certificate.into(), key.into());
         Self { certificate, key, certificate_pem, key_pem, identity }
@@ -46,6 +53,18 @@ impl Credentials {
             certificate,
             identity,
         }
+    }
+
+    /// The certificate as a proxy forwards it: URL-escaped PEM.
+    pub(crate) fn escaped_certificate(&self) -> String {
+        self.certificate_pem.bytes().fold(String::new(), |mut text, byte| {
+            if byte.is_ascii_alphanumeric() {
+                text.push(char::from(byte));
+            } else {
+                write!(text, "%{byte:02X}").unwrap();
+            }
+            text
+        })
     }
 
     pub(crate) fn private_key(&self) -> PrivateKeyDer<'static> {

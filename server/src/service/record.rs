@@ -46,8 +46,12 @@ fn audit(context: &RequestContext<'_>, status: u16, error: Option<&(Error, Messa
     let RequestContext { service, peer, head, target, .. } = context;
     let operation = context.operation();
     service.metrics.audit_events.inc();
-    let is_forged = matches!(error, Some((Error::Keys(kes_keys::Error::NotAuthentic), _)));
-    if !service.logs.wants_audit(operation, status, is_forged) {
+    let is_suspicious = match error {
+        Some((Error::Keys(kes_keys::Error::NotAuthentic), _)) => true,
+        Some((Error::NoIdentity(_), _)) => peer.is_forwarded(),
+        _ => false,
+    };
+    if !service.logs.wants_audit(operation, status, is_suspicious) {
         return;
     }
     let reason = error.and_then(|(error, _)| {
@@ -66,7 +70,7 @@ fn audit(context: &RequestContext<'_>, status: u16, error: Option<&(Error, Messa
         ip: Some(peer.address.ip()),
         identity: peer.identity.ok(),
         status,
-        is_forged,
+        is_suspicious,
         changed_nothing: matches!(error, Some((Error::NotRecorded(_), _))),
         took: context.elapsed(),
         refusal: error.map(|(_, message)| message.text.as_ref()),
@@ -96,7 +100,7 @@ fn log(context: &RequestContext<'_>, message: &Message, error: &Error) {
         ip: Some(peer.address.ip()),
         identity: peer.identity.ok(),
         status: message.status,
-        is_forged: false,
+        is_suspicious: false,
         changed_nothing: false,
         took: context.elapsed(),
         refusal: Some(&format!("{}{key}{cause}", message.text)),

@@ -1,7 +1,6 @@
 //! Requests through a TLS proxy that forwards the certificates of its clients (contract
 //! `config.md`, TLS). The client of the connection stands for the proxy.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,21 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// `Who::Other` is a proxy.
 const TLS: &str = "{ key: server.key, cert: server.crt, proxy: { identities: [\"${OTHER}\"] } }";
 
-/// What the proxy forwards for a client.
-fn header(client: &Credentials) -> String {
-    client.certificate_pem.bytes().fold(String::new(), |mut text, byte| {
-        if byte.is_ascii_alphanumeric() {
-            text.push(char::from(byte));
-        } else {
-            write!(text, "%{byte:02X}").unwrap();
-        }
-        text
-    })
-}
-
 /// A request that a proxy forwards for a client.
 async fn forward(proxy: &mut Client, client: &Credentials, method: &str, path: &str) -> Reply {
-    let headers = [("x-tls-client-cert", header(client))];
+    let headers = [("x-tls-client-cert", client.escaped_certificate())];
     send(proxy, method, path, &headers).await
 }
 
@@ -76,7 +63,7 @@ fn a_request_is_that_of_the_certificate_that_the_proxy_forwards() {
 fn without_one_valid_certificate_a_request_has_no_identity() {
     harness::run(async {
         let server = Server::with(&Config::usual().with("tls", TLS));
-        let minio = header(&server.minio);
+        let minio = server.minio.escaped_certificate();
         let minio = minio.as_str();
         for protocol in [Protocol::H1, Protocol::H2] {
             let mut proxy = server.client(Who::Other, protocol).await;
@@ -103,7 +90,7 @@ fn the_logs_have_the_address_and_the_identity_of_the_client() {
         let mut proxy = server.client(Who::Other, Protocol::H2).await;
         let headers = [
             ("x-forwarded-for", "198.51.100.7, 192.0.2.33".to_owned()),
-            ("x-tls-client-cert", header(&server.minio)),
+            ("x-tls-client-cert", server.minio.escaped_certificate()),
         ];
         assert_eq!(send(&mut proxy, "GET", "/v1/status", &headers).await.status, 200);
         let nothing = [("x-tls-client-cert", "x".to_owned())];
@@ -193,7 +180,7 @@ fn each_client_of_a_proxy_has_its_own_budgets() {
             }
         }
 
-        let certificate = header(&limited);
+        let certificate = limited.escaped_certificate();
         let headers = [("x-tls-client-cert", certificate.as_str())];
         let mut proxy = proxy.share();
         let stream = proxy.open("GET", "/v1/log/error", &headers, Bytes::new()).await.unwrap();
@@ -210,7 +197,7 @@ fn who_is_no_longer_a_proxy_forwards_nothing_more() {
         let config = Config::usual().with("tls", TLS);
         let server = Server::with(&config);
         let mut proxy = server.client(Who::Other, Protocol::H2).await;
-        let certificate = header(&server.minio);
+        let certificate = server.minio.escaped_certificate();
         let headers = [("x-tls-client-cert", certificate.as_str())];
         let stream = proxy.open("GET", "/v1/log/error", &headers, Bytes::new()).await.unwrap();
         assert_eq!(stream.status(), 200);

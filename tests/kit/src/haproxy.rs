@@ -9,19 +9,16 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::package::Package;
 use crate::process::Process;
 use crate::{Port, wait};
 
-mod program;
-
-use program::Program;
+const PACKAGE: Package = Package { name: "haproxy", env: "HAPROXY_BIN" };
 
 /// It listens within milliseconds; a machine that is busy with a build may need far more.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// A real HAProxy in front of some servers: TCP, so that TLS passes through, each connection to
-/// the server that has the fewest, and a server that takes no connections left out. It goes with
-/// its owner.
+/// A real HAProxy. It goes with its owner.
 #[derive(Debug)]
 pub struct Haproxy {
     process: Process,
@@ -39,19 +36,30 @@ pub struct Behind {
 }
 
 impl Haproxy {
-    /// Starts HAProxy and waits until it listens.
+    /// Starts HAProxy in front of some servers and waits until it listens: TCP, so that TLS passes
+    /// through, each connection to the server that has the fewest, and a server that takes no
+    /// connections left out.
     ///
     /// # Panics
     /// If it is not on this machine and cannot be fetched, or does not start.
     pub fn start(servers: &[SocketAddr]) -> Self {
-        let program = Program::find();
+        Self::with(|address| balancing(address, servers))
+    }
+
+    /// Starts HAProxy with the sections for an address, and waits until it listens there.
+    ///
+    /// # Panics
+    /// If it is not on this machine and cannot be fetched, or does not start.
+    pub fn with(sections: impl Fn(SocketAddr) -> String) -> Self {
+        let program = PACKAGE.program();
+        let mut said = String::new();
         // A port that was free may be taken before it is bound.
         for _ in 0..5 {
             let folder = tempfile::tempdir().expect("a temporary folder can be made");
             let port = Port::free();
             let config = folder.path().join("haproxy.cfg");
-            fs::write(&config, configuration(&folder, port.address(), servers))
-                .expect("it can be written");
+            let text = global(&folder) + &sections(port.address());
+            fs::write(&config, text).expect("it can be written");
             let log = File::create(folder.path().join("log")).expect("the log can be made");
             let mut command = program.command();
             command
@@ -70,8 +78,9 @@ impl Haproxy {
             if haproxy.is_running() {
                 return haproxy;
             }
+            said = fs::read_to_string(haproxy.folder.path().join("log")).expect("it has a log");
         }
-        panic!("HAProxy does not start")
+        panic!("HAProxy does not start: {said}")
     }
 
     /// Has HAProxy read a configuration, without starting it. An error is what it says.
@@ -85,7 +94,7 @@ impl Haproxy {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let config = folder.path().join("haproxy.cfg");
         fs::write(&config, configuration).expect("it can be written");
-        let mut command = Program::find().command();
+        let mut command = PACKAGE.program().command();
         let output = command.arg("-c").arg("-f").arg(&config).output().expect("HAProxy runs");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let is_good = output.status.success() && !said.contains("WARNING");
@@ -139,16 +148,19 @@ impl Haproxy {
     }
 }
 
+/// What a test needs of HAProxy itself.
+fn global(folder: &TempDir) -> String {
+    let folder = folder.path().display();
+    format!(
+        "global\n    nbthread 1\n    maxconn 2000\n    stats socket {folder}/socket mode 600\n\n"
+    )
+}
+
 /// What an operator writes. A check connects and hangs up: a server that lives takes connections,
 /// and what it cannot do without Vault no other could do either.
-fn configuration(folder: &TempDir, address: SocketAddr, servers: &[SocketAddr]) -> String {
+fn balancing(address: SocketAddr, servers: &[SocketAddr]) -> String {
     let mut text = format!(
         "\
-global
-    nbthread 1
-    maxconn 2000
-    stats socket {}/socket mode 600
-
 defaults
     mode tcp
     timeout connect 2s
@@ -164,8 +176,7 @@ frontend kes
 backend kes
     balance leastconn
     default-server check inter 500ms fall 2 rise 2 on-marked-down shutdown-sessions
-",
-        folder.path().display()
+"
     );
     for (number, server) in servers.iter().enumerate() {
         writeln!(text, "    server server-{number} {server}").expect("a text grows");

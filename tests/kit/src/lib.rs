@@ -24,11 +24,15 @@ pub mod haproxy;
 /// The one question that Vault asks of Kubernetes.
 pub mod kubernetes;
 
+/// A real web server, as a proxy.
+pub mod nginx;
+
 /// Waiting for a condition, never for luck.
 pub mod wait;
 
 mod fetch;
 mod openssl;
+mod package;
 mod plain_http;
 mod ports;
 mod process;
@@ -37,6 +41,7 @@ pub use bao::{Bao, Cluster, Space};
 pub use certs::{Authority, SelfSigned};
 pub use connect::ConnectProxy;
 pub use haproxy::Haproxy;
+pub use nginx::Nginx;
 pub use openssl::{Openssl, openssl};
 pub use plain_http::Answer;
 pub use ports::Port;

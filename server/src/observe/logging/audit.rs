@@ -42,8 +42,8 @@ pub(crate) struct Audited<'a> {
     pub(crate) ip: Option<IpAddr>,
     pub(crate) identity: Option<Identity>,
     pub(crate) status: u16,
-    /// Whether a ciphertext was not authentic.
-    pub(crate) is_forged: bool,
+    /// Whether a ciphertext was not authentic, or a TLS proxy forwarded no valid certificate.
+    pub(crate) is_suspicious: bool,
     /// Whether a change failed of which it is known that it was not begun.
     pub(crate) changed_nothing: bool,
     pub(crate) took: Duration,
@@ -80,8 +80,13 @@ impl Several {
 impl Logs {
     /// Whether a request with this answer is written to the log or sent to a follower. If not, the
     /// caller need not collect the details.
-    pub(crate) fn wants_audit(&self, operation: Operation, status: u16, is_forged: bool) -> bool {
-        self.audit_stream.is_followed() || self.writes(level(operation, status, is_forged))
+    pub(crate) fn wants_audit(
+        &self,
+        operation: Operation,
+        status: u16,
+        is_suspicious: bool,
+    ) -> bool {
+        self.audit_stream.is_followed() || self.writes(level(operation, status, is_suspicious))
     }
 
     /// Writes the line of a request, and sends it to the followers.
@@ -147,12 +152,13 @@ fn is_change(operation: Operation) -> bool {
     matches!(operation, Operation::CreateKey | Operation::ImportKey | Operation::DeleteKey)
 }
 
-/// INFO for changes of keys, for requests that were refused or failed, and for a ciphertext that is
-/// not authentic, which means that it was changed or damaged. DEBUG for all others, including
-/// malformed requests.
-fn level(operation: Operation, status: u16, is_forged: bool) -> Level {
+/// INFO for changes of keys, for requests that were refused or failed, for a ciphertext that is not
+/// authentic, which means that it was changed or damaged, and for a request from a TLS proxy without
+/// a valid certificate, which may mean that the proxy is configured wrongly. DEBUG for all others,
+/// including malformed requests.
+fn level(operation: Operation, status: u16, is_suspicious: bool) -> Level {
     match operation {
-        _ if is_forged => Level::INFO,
+        _ if is_suspicious => Level::INFO,
         _ if is_change(operation) => Level::INFO,
         _ if matches!(status, 401 | 403 | 429 | 500..) => Level::INFO,
         _ => Level::DEBUG,
@@ -161,7 +167,7 @@ fn level(operation: Operation, status: u16, is_forged: bool) -> Level {
 
 impl Audited<'_> {
     fn level(&self) -> Level {
-        level(self.operation, self.status, self.is_forged)
+        level(self.operation, self.status, self.is_suspicious)
     }
 
     /// Whether a request was refused or failed, and changed no key.

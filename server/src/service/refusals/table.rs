@@ -91,7 +91,7 @@ struct Refused {
     ip: Option<IpAddr>,
     identity: Option<Identity>,
     status: u16,
-    is_forged: bool,
+    is_suspicious: bool,
     took: Duration,
     message: String,
     reason: Option<String>,
@@ -124,7 +124,7 @@ impl Table {
     /// What a request is counted as: its own kind, or a more general one if there are too many.
     fn kind_of(&self, audited: &Audited<'_>) -> Kind {
         let client = Some(audited.identity.map_or(Client::Address(audited.ip), Client::Identity));
-        let what = (audited.operation, audited.status, audited.is_forged);
+        let what = (audited.operation, audited.status, audited.is_suspicious);
         let own = Kind { client, what: Some(what) };
         let of_client = Kind { client, what: None };
         let has_room = self.kinds.len() < self.limits.kinds;
@@ -205,7 +205,7 @@ impl Merged {
             ip: last.ip,
             identity: last.identity,
             status: last.status,
-            is_forged: last.is_forged,
+            is_suspicious: last.is_suspicious,
             // A request that may have changed a key is not merged.
             changed_nothing: true,
             took: last.took,
@@ -225,7 +225,7 @@ impl Refused {
             ip: audited.ip,
             identity: audited.identity,
             status: audited.status,
-            is_forged: audited.is_forged,
+            is_suspicious: audited.is_suspicious,
             took: audited.took,
             message: start(audited.refusal.unwrap_or_default(), MAX_TEXT),
             reason: audited.reason.as_deref().map(|reason| start(reason, MAX_TEXT)),

