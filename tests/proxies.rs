@@ -11,9 +11,9 @@ use http_body_util::BodyExt as _;
 use hyper::body::Bytes;
 use kes_testkit::wait::eventually;
 use kes_testkit::{Authority, SelfSigned};
-use rustls::HandshakeSignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
+use rustls::{HandshakeKind, SignatureScheme};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -21,7 +21,7 @@ use crate::harness::{self, BASE64, Client, Config, Credentials, Exposition, Prot
 
 mod site;
 
-use site::{CLIENT, KINDS, Site, TLS};
+use site::{CLIENT, KINDS, Kind, Site, TLS};
 
 /// How long something may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -100,6 +100,51 @@ fn a_log_is_followed_line_by_line() {
                     read.push_str(std::str::from_utf8(&bytes).unwrap());
                 }
             }
+        }
+    });
+}
+
+/// HAProxy has an HTTP/2 connection to each server for all its clients. Its client does not read, and
+/// so does HAProxy in the end.
+#[test]
+fn a_client_that_takes_no_answer_stops_no_other() {
+    harness::run(async {
+        let others: Vec<_> = (0..4).map(|_| Credentials::new(&["client"])).collect();
+        let identities: Vec<_> = others.iter().map(|who| who.identity.as_str()).collect();
+        let policy = format!(
+            "\n  keys: {{ allow: ['/v1/key/*'], identities: [\"${{MINIO}}\", {}] }}",
+            identities.join(", ")
+        );
+        let site = Site::new(Kind::Haproxy, &config().with("policy", &policy));
+        let mut clients = Vec::new();
+        for who in &others {
+            clients.push(site.client(Some(who), Protocol::H2).await);
+        }
+        assert_eq!(clients[0].send("PUT", "/v1/key/create/k", "").await.status, 200);
+
+        let tls = site.connect(site.tls(Some(&site.server.minio), Protocol::H2)).await;
+        let mut stalled = Client::with_window(tls, "localhost", 100).await;
+        let plaintext = BASE64.encode_to_string(vec![7; 700_000]);
+        let body = json!({ "plaintext": plaintext }).to_string().into();
+        let answer = stalled.open("PUT", "/v1/key/encrypt/k", &[], body).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let mut direct = site.server.client(Who::Admin, Protocol::H2).await;
+        loop {
+            for client in &mut clients {
+                assert_eq!(client.send("PUT", "/v1/key/generate/k", "").await.status, 200);
+            }
+            let metrics = Exposition::of(&mut direct).await;
+            // Two servers, by its configuration.
+            assert!(metrics.value("kes_class_connections{class=\"known\"}") <= 2.0);
+            if metrics.value("kes_class_reserved_bytes{class=\"known\"}") == 0.0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let rest = answer.into_body().collect();
+        assert!(timeout(PATIENCE, rest).await.expect("it ends").is_err());
+        for client in &mut clients {
+            assert_eq!(client.send("PUT", "/v1/key/generate/k", "").await.status, 200);
         }
     });
 }

@@ -51,13 +51,20 @@ mod h2;
 /// Idle tracking and its deadlines.
 mod idle;
 
+/// Times as numbers.
+mod clock;
+
+/// Answers that are not taken.
+mod untaken;
+
 /// What ends a connection other than its client.
 mod termination;
 
 pub(crate) use self::class::Class;
 pub(crate) use self::endpoint::{Endpoint, Service};
-pub(crate) use self::idle::{ActiveRequest, UntakenAnswer};
+pub(crate) use self::idle::ActiveRequest;
 pub(crate) use self::peer::Peer;
+pub(crate) use self::untaken::UntakenAnswer;
 
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,9 @@ mod store_calls;
 /// Clients that come through a TLS proxy.
 mod proxied;
 
+/// Their requests on one connection.
+mod shared;
+
 /// Memory for bodies that arrive and for answers that are not taken.
 mod budget;
 

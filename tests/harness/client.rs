@@ -87,6 +87,16 @@ impl Client {
         Ok(Self { sender, authority: address.to_owned() })
     }
 
+    /// Begins to speak HTTP/2 on a connection to an address, with a window of so many bytes for each
+    /// answer.
+    pub(crate) async fn with_window(tls: TlsStream<TcpStream>, address: &str, window: u32) -> Self {
+        let builder =
+            http2::Builder::new(TokioExecutor::new()).initial_stream_window_size(window).to_owned();
+        let (sender, connection) = builder.handshake(TokioIo::new(tls)).await.unwrap();
+        tokio::spawn(connection);
+        Self { sender: Sender::H2(sender), authority: address.to_owned() }
+    }
+
     /// Sends a request and reads the whole answer.
     pub(crate) async fn send(&mut self, method: &str, path: &str, body: &str) -> Reply {
         self.try_send(method, path, &[], body.to_owned().into()).await.unwrap()

@@ -18,7 +18,7 @@ use kes_api::body::ErrorBody;
 use kes_api::message::Message;
 use serde::Serialize;
 
-use super::budget::Reservation;
+use super::budget::{self, Reservation};
 use super::limits::Turn;
 use crate::observe::logging::stream::Lines;
 use crate::transport::{ActiveRequest, UntakenAnswer, fairness};
@@ -70,6 +70,10 @@ pub(crate) enum Content {
 /// The largest piece of an answer that is sent at once. A client that takes as much within the time
 /// for an answer can take its time with the rest.
 const PIECE: usize = 64 * 1024;
+
+/// The largest answer that is sent at once on a connection that several clients share. A proxy takes
+/// as much of each answer whatever its client does, since RFC 9113 (6.5.2) has a window of 64 KiB.
+const SHARED_PIECE: usize = budget::SMALL;
 
 /// The bytes of an answer until the client has taken them, or gone away.
 struct Sending {
@@ -245,14 +249,14 @@ impl Answer {
 
 impl Content {
     fn of(payload: Payload, request: &ActiveRequest, reservation: Option<Reservation>) -> Self {
-        let untaken = request.begin_answer();
-        if payload.as_ref().len() <= PIECE {
-            let _untaken = Some(untaken);
+        let largest = if request.shares_connection() { SHARED_PIECE } else { PIECE };
+        if payload.as_ref().len() <= largest {
+            let _untaken = Some(request.begin_answer());
             let sending = Sending { payload, _reservation: reservation, _untaken };
             return Self::Whole(Bytes::from_owner(sending));
         }
         let sending = Sending { payload, _reservation: reservation, _untaken: None };
-        Self::Pieces { rest: Bytes::from_owner(sending), untaken }
+        Self::Pieces { rest: Bytes::from_owner(sending), untaken: request.begin_piece() }
     }
 }
 
@@ -293,7 +297,10 @@ impl Body for Content {
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Pieces { rest, .. } if rest.is_empty() => Poll::Ready(None),
             Self::Pieces { rest, untaken } => {
-                let bytes = rest.split_to(rest.len().min(PIECE));
+                // The last byte is a piece of its own. Over HTTP/2 hyper hands a piece over when the
+                // client's window has room for a byte of it, and the request ends with the last
+                // one: then the client takes it whole.
+                let bytes = rest.split_to((rest.len() - 1).clamp(1, PIECE));
                 let piece = Piece { bytes, _untaken: untaken.next_piece() };
                 // The time of the rest begins anew.
                 *untaken = untaken.next_piece();

@@ -44,8 +44,9 @@ const WAIT: Duration = Duration::from_secs(5);
 
 /// How many requests of one connection may wait. What their clients send meanwhile stays in the
 /// connection's HTTP/2 window: 64 KiB for each of them, of the 1 MiB for all. More of them would
-/// stop the bodies that have a reservation.
-const WAITING_OF_CONNECTION: usize = 12;
+/// stop the bodies that have a reservation. Clients behind TLS proxies, whose connections have larger
+/// windows, may have as many each, and strangers together.
+const WAITING_OF_CALLER: usize = 12;
 
 /// How many requests may wait in all: 16 MiB in the windows of their connections.
 const WAITING: usize = 256;
@@ -57,6 +58,8 @@ const UNIT: usize = 1024;
 pub(crate) struct Budgets {
     server: Budget,
     callers: ByCaller<Budget>,
+    /// How many requests that TLS proxies have forwarded wait, of each of their clients.
+    forwarded_waiting: ByCaller<Arc<AtomicUsize>>,
     waiting: AtomicUsize,
     /// [`WAIT`], except in tests.
     wait: Duration,
@@ -90,8 +93,8 @@ pub(crate) enum Exhausted {
 pub(super) struct Caller<'a> {
     pub(super) class: Class,
     pub(super) identity: Option<Identity>,
-    /// How many requests of the same connection wait.
-    pub(super) waiting: &'a AtomicUsize,
+    /// How many requests of its connection wait; `None` if it shares the connection of a TLS proxy.
+    pub(super) waiting: Option<&'a AtomicUsize>,
 }
 
 impl Budgets {
@@ -101,6 +104,7 @@ impl Budgets {
         Self {
             server: Budget::times(SERVER),
             callers: ByCaller::new(Budget::times(1), Budget::times(1)),
+            forwarded_waiting: ByCaller::new(Arc::default(), Arc::default()),
             waiting: AtomicUsize::new(0),
             wait: WAIT,
             metrics,
@@ -119,13 +123,8 @@ impl Budgets {
         let (own, server) = (own.part(is_large), server.map(|server| server.part(is_large)));
         let permits = match try_take(&own, server.clone(), units) {
             Ok(permits) => Ok(permits),
-            Err(exhausted) => match self.queue(caller) {
-                // Boxed: it is rare, and the future of each request would have its size.
-                Some(_waiting) => {
-                    Box::pin(take(&own, server, units, Instant::now() + self.wait)).await
-                }
-                None => Err(exhausted),
-            },
+            // Boxed: it is rare, and the future of each request would have its size.
+            Err(exhausted) => Box::pin(self.wait(caller, (&own, server), units, exhausted)).await,
         };
         let (of_class, class) = (&self.metrics.classes, caller.class.index());
         let (own, server) = permits.inspect_err(|_| {
@@ -143,10 +142,28 @@ impl Budgets {
         (own, (caller.class != Class::Admin).then_some(&self.server))
     }
 
-    /// Lets a request wait, if not too many do.
-    fn queue<'a>(&'a self, caller: Caller<'a>) -> Option<[Waiting<'a>; 2]> {
-        let of_connection = Waiting::new(caller.waiting, WAITING_OF_CONNECTION)?;
-        Some([of_connection, Waiting::new(&self.waiting, WAITING)?])
+    /// Waits for what is used up, if not too many requests wait.
+    async fn wait(
+        &self,
+        caller: Caller<'_>,
+        (own, server): (&Arc<Semaphore>, Option<Arc<Semaphore>>),
+        units: u32,
+        exhausted: Exhausted,
+    ) -> Result<Permits, Exhausted> {
+        let forwarded;
+        let of_caller = match caller.waiting {
+            Some(of_connection) => of_connection,
+            None => {
+                forwarded = self.forwarded_waiting.of(caller.class, caller.identity, Arc::default);
+                &*forwarded
+            }
+        };
+        let of_caller = Waiting::new(of_caller, WAITING_OF_CALLER);
+        let of_all = of_caller.as_ref().and_then(|_| Waiting::new(&self.waiting, WAITING));
+        match of_all {
+            Some(_waiting) => take(own, server, units, Instant::now() + self.wait).await,
+            None => Err(exhausted),
+        }
     }
 }
 
@@ -255,7 +272,7 @@ mod tests {
         }
 
         fn caller(&self) -> Caller<'_> {
-            Caller { class: self.class, identity: self.identity, waiting: &self.waiting }
+            Caller { class: self.class, identity: self.identity, waiting: Some(&self.waiting) }
         }
     }
 
@@ -339,7 +356,35 @@ mod tests {
             start.elapsed() >= budgets.wait
         };
         let waited = futures_util::future::join_all((0..100).map(reserve)).await;
-        assert_eq!(waited.into_iter().filter(|waited| *waited).count(), WAITING_OF_CONNECTION);
+        assert_eq!(waited.into_iter().filter(|waited| *waited).count(), WAITING_OF_CALLER);
         assert_eq!(budgets.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    /// They share the connection of a proxy, and nothing else; strangers share all.
+    #[tokio::test]
+    async fn only_some_requests_of_a_client_behind_a_proxy_wait() {
+        let budgets = budgets();
+        let hogs = [1, 2].map(Connection::known);
+        let _held = hogs.each_ref().map(|hog| fill(&budgets, hog, BODY));
+        let start = Instant::now();
+        let count = async |class, bytes: &[u8]| {
+            let reserve = |byte: &u8| {
+                let identity = Some(Identity::of_public_key(&[*byte]));
+                let caller = Caller { class, identity, waiting: None };
+                let reserved = budgets.reserve(caller, BODY);
+                async move {
+                    assert!(reserved.await.is_err());
+                    start.elapsed() >= budgets.wait
+                }
+            };
+            let waited = futures_util::future::join_all(bytes.iter().map(reserve)).await;
+            waited.into_iter().filter(|waited| *waited).count()
+        };
+        let bytes = [[1; 50], [2; 50], [3; 50], [4; 50], [5; 50]].concat();
+        let (known, strangers) = tokio::join!(
+            count(Class::Known, &bytes[..150]),
+            count(Class::Stranger, &bytes[150..]),
+        );
+        assert_eq!((known, strangers), (3 * WAITING_OF_CALLER, WAITING_OF_CALLER));
     }
 }

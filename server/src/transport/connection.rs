@@ -18,13 +18,15 @@ use tokio_rustls::server::TlsStream;
 
 use super::admission::Admission;
 use super::class::{self, Class};
+use super::clock;
 use super::endpoint::{Endpoint, Service};
 use super::h2::{RequestQueue, WithRequests};
 use super::handshake::{self, LINGER};
-use super::idle::{self, IdleTracker, TrackedIo};
+use super::idle::{IdleTracker, TrackedIo};
 use super::slots::Slot;
 use super::socket::Socket;
 use super::termination::{Signals, Termination, Terminations};
+use super::untaken::UntakenAnswers;
 
 /// The largest request head in bytes. A proxy forwards a client's certificate in a header: one
 /// of RSA-8192 has about 5 KiB there.
@@ -37,6 +39,10 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 /// The same for all requests of a connection together. What the server does not read, because no
 /// memory is left for it, stays here.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// The same for a TLS proxy: what all requests that wait for memory may have sent (`service::budget`),
+/// so that those of one client do not stop the bodies of the others.
+const PROXY_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// Reset streams that the server has not processed yet: a client that causes more is abusive
 /// (CVE-2023-44487), and its connection is closed.
@@ -95,12 +101,9 @@ impl<S: Service> Caller<S> {
         self.admission.service().class(self.admission.peer())
     }
 
-    /// How many requests it may have open at once over HTTP/2.
-    fn max_streams(&self) -> u32 {
-        match self.admission.service().forwards_in(self.admission.peer()) {
-            Some(_) => class::PROXY_MAX_STREAMS,
-            None => self.class().max_streams(),
-        }
+    /// Whether it is a TLS proxy, whose connection several clients share.
+    fn is_proxy(&self) -> bool {
+        self.admission.service().forwards_in(self.admission.peer()).is_some()
     }
 
     /// Gives the client the class that it has now: a reload may have given or taken a policy.
@@ -113,7 +116,7 @@ impl<S: Service> Caller<S> {
     /// Whether a deadline has passed for a client of the class that it has now.
     fn is_over(&mut self) -> bool {
         self.update_class();
-        self.tracker.deadline().is_some_and(|deadline| deadline <= idle::now())
+        self.tracker.deadline().is_some_and(|deadline| deadline <= clock::now())
     }
 }
 
@@ -156,25 +159,31 @@ async fn http1<S: Service>(tls: TlsStream<Socket>, caller: Caller<S>, terminatio
         .header_read_timeout(None) // `idle` has it
         .max_header_size(MAX_HEAD as usize)
         .keep_alive(!caller.tracker.is_shutting_down())
-        .serve_connection(io, hyper_service(&caller, false));
+        .serve_connection(io, hyper_service(&caller, None));
     let shut_down = http1::Connection::graceful_shutdown;
     drive(Box::pin(connection), shut_down, caller, terminations).await;
 }
 
 async fn http2<S: Service>(tls: TlsStream<Socket>, caller: Caller<S>, terminations: Terminations) {
     let queue = RequestQueue::default();
+    // A connection keeps what it began with.
+    let (max_streams, window, streams) = if caller.is_proxy() {
+        (class::PROXY_MAX_STREAMS, PROXY_CONNECTION_WINDOW, Streams::Shared(queue.clone()))
+    } else {
+        (caller.class().max_streams(), CONNECTION_WINDOW, Streams::Own)
+    };
     let connection = http2::Builder::new(queue.clone())
         .timer(TokioTimer::new())
-        .max_concurrent_streams(caller.max_streams())
+        .max_concurrent_streams(max_streams)
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(window)
         .max_pending_accept_reset_streams(MAX_RESETS)
         .max_local_error_reset_streams(MAX_RESETS)
         .max_header_list_size(MAX_HEAD)
         // Finds connections whose client is gone without closing them.
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(20))
-        .serve_connection(TokioIo::new(tls), hyper_service(&caller, true));
+        .serve_connection(TokioIo::new(tls), hyper_service(&caller, Some(streams)));
     let mut connection = Box::pin(WithRequests::new(connection, queue));
     let shut_down = |connection: Pin<&mut WithRequests<http2::Connection<_, _, _>>>| {
         Pin::new(connection.get_mut().connection()).graceful_shutdown();
@@ -185,14 +194,22 @@ async fn http2<S: Service>(tls: TlsStream<Socket>, caller: Caller<S>, terminatio
     drive(connection, shut_down, caller, terminations).await;
 }
 
-/// The hyper service of one connection, whose peer stays the same.
+/// Whose the requests of an HTTP/2 connection are.
+enum Streams {
+    /// Those of one client.
+    Own,
+    /// Those of several clients, behind a TLS proxy: each request has to end by itself.
+    Shared(RequestQueue),
+}
+
+/// The hyper service of one connection, whose peer stays the same. `streams` are those of HTTP/2.
 ///
 /// Once the client is no longer accepted, a stream of HTTP/2 is refused without being processed: the
 /// client knows that it may repeat the request on another connection (RFC 9113, 8.7). HTTP/1.1
 /// cannot say that, and the service answers.
 fn hyper_service<S: Service>(
     caller: &Caller<S>,
-    is_h2: bool,
+    streams: Option<Streams>,
 ) -> impl hyper::service::Service<
     http::Request<hyper::body::Incoming>,
     Response = http::Response<S::Content>,
@@ -203,11 +220,19 @@ fn hyper_service<S: Service>(
     let (admission, tracker) = (Arc::clone(&caller.admission), Arc::clone(&caller.tracker));
     service_fn(move |request| {
         let active_request = tracker.begin_request();
-        if !admission.holds() && is_h2 {
+        if !admission.holds() && streams.is_some() {
             return Either::Left(ready(Err(h2::Reason::REFUSED_STREAM.into())));
         }
         let service = Arc::clone(admission.service());
         let peer = admission.client_of(request.headers());
+        let active_request = match &streams {
+            Some(Streams::Shared(queue)) => {
+                let answers = UntakenAnswers::new(service.class(&peer));
+                queue.limit_next(Arc::clone(&answers));
+                active_request.with_answers(answers)
+            }
+            _ => active_request,
+        };
         Either::Right(service.call(peer, request, active_request).map_err(|never| match never {}))
     })
 }

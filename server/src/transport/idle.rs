@@ -1,5 +1,5 @@
 //! Idle tracking: which connections have no request, which take too long to send a request's head or
-//! to take an answer, and when a connection is to be closed for it.
+//! to take an answer (`untaken`), and when a connection is to be closed for it.
 //!
 //! hyper's own time limit for heads also ends kept-alive connections that wait for their next
 //! request, so it cannot be 5 s while the idle timeout is 90 s. This module tells the two apart: a
@@ -9,16 +9,17 @@ use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 use zeroize::Zeroizing;
 
 use super::class::Class;
+use super::clock::{Millis, millis, now};
+use super::untaken::{UntakenAnswer, UntakenAnswers};
 
 /// A head has to be complete this long after its first byte (contract `api.md`, Transport).
 const HEAD_TIMEOUT: Millis = 5_000;
@@ -33,11 +34,8 @@ const FIRST_REQUEST_TIMEOUT: Millis = 1_000;
 /// data, and the client may lose the answer.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// Milliseconds since [`epoch`]; 0 is never a time.
-pub(super) type Millis = u64;
-
 /// What one connection is doing, as far as its idle timeout depends on it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct IdleTracker {
     /// Requests without an answer, and streams that are still open.
     requests: AtomicUsize,
@@ -46,16 +44,7 @@ pub(super) struct IdleTracker {
     class: AtomicUsize,
     /// How long the connection may be idle: its class decides.
     idle_timeout: AtomicU64,
-    /// Answers that the client has not taken, by the period in which they were made: the current
-    /// one, and the one before it. A period ends when no answer of the one before it is left, so
-    /// that the clock is read only for answers that are not taken at once.
-    untaken: [AtomicUsize; 2],
-    /// The position of the current period in `untaken`.
-    period: AtomicUsize,
-    /// When the current period began.
-    period_since: AtomicU64,
-    /// How long the answers of the period before may stay untaken.
-    answer_timeout: AtomicU64,
+    answers: Arc<UntakenAnswers>,
     /// Whether bytes have arrived that may be the start of a head.
     head_may_begin: AtomicBool,
     /// When the first byte of an incomplete head arrived; 0 if there is none.
@@ -70,19 +59,25 @@ pub(super) struct IdleTracker {
 
 impl IdleTracker {
     pub(super) fn new(tracks_heads: bool, class: Class) -> Arc<Self> {
-        let idle_since = AtomicU64::new(now());
-        let idle_timeout = AtomicU64::new(millis(class.idle_timeout()));
-        let answer_timeout = AtomicU64::new(millis(class.answer_timeout()));
-        let class = AtomicUsize::new(class.index());
-        let tracker = Self { idle_since, class, idle_timeout, answer_timeout, ..Self::default() };
-        Arc::new(Self { tracks_heads, ..tracker })
+        Arc::new(Self {
+            requests: AtomicUsize::new(0),
+            idle_since: AtomicU64::new(now()),
+            class: AtomicUsize::new(class.index()),
+            idle_timeout: AtomicU64::new(millis(class.idle_timeout())),
+            answers: UntakenAnswers::new(class),
+            head_may_begin: AtomicBool::new(false),
+            head_since: AtomicU64::new(0),
+            was_used: AtomicBool::new(false),
+            shutdown_since: AtomicU64::new(0),
+            tracks_heads,
+        })
     }
 
     /// Notes that the client's class has changed.
     pub(super) fn set_class(&self, class: Class) {
         self.class.store(class.index(), Ordering::Relaxed);
         self.idle_timeout.store(millis(class.idle_timeout()), Ordering::Relaxed);
-        self.answer_timeout.store(millis(class.answer_timeout()), Ordering::Relaxed);
+        self.answers.set_class(class);
     }
 
     /// Whether there is no request.
@@ -97,7 +92,7 @@ impl IdleTracker {
         self.was_used.store(true, Ordering::Relaxed);
         self.head_may_begin.store(false, Ordering::Relaxed);
         self.head_since.store(0, Ordering::Relaxed);
-        ActiveRequest(Arc::clone(self))
+        ActiveRequest { tracker: Arc::clone(self), answers: None }
     }
 
     fn bytes_arrived(&self) {
@@ -135,27 +130,10 @@ impl IdleTracker {
     /// When the connection is to be closed unless something changes; `None` while it has a request
     /// and no answer that its client does not take.
     pub(super) fn deadline(&self) -> Option<Millis> {
-        match (self.idle_deadline(), self.answer_deadline()) {
+        match (self.idle_deadline(), self.answers.deadline()) {
             (Some(idle), Some(answer)) => Some(idle.min(answer)),
             (idle, answer) => idle.or(answer),
         }
-    }
-
-    /// When the answers of the period before have to be taken. An answer gets at least the timeout,
-    /// and at most twice as much.
-    #[expect(clippy::indexing_slicing, reason = "a period is 0 or 1")]
-    fn answer_deadline(&self) -> Option<Millis> {
-        let current = self.period.load(Ordering::Relaxed);
-        let before = current ^ 1;
-        if self.untaken[before].load(Ordering::Relaxed) == 0 {
-            if self.untaken[current].load(Ordering::Relaxed) == 0 {
-                return None;
-            }
-            self.period.store(before, Ordering::Relaxed);
-            self.period_since.store(now(), Ordering::Relaxed);
-        }
-        let timeout = self.answer_timeout.load(Ordering::Relaxed);
-        Some(self.period_since.load(Ordering::Relaxed) + timeout)
     }
 
     fn idle_deadline(&self) -> Option<Millis> {
@@ -182,65 +160,61 @@ impl IdleTracker {
 
 /// A request that is being answered, or the stream that is its answer. The connection is not idle
 /// while this exists.
-pub(crate) struct ActiveRequest(Arc<IdleTracker>);
+pub(crate) struct ActiveRequest {
+    tracker: Arc<IdleTracker>,
+    /// Of a request that shares its connection with requests of other clients: its own.
+    answers: Option<Arc<UntakenAnswers>>,
+}
 
 impl ActiveRequest {
+    /// The same of a request with answers of its own: if the client does not take them, the request
+    /// ends, and the connection goes on.
+    pub(super) fn with_answers(mut self, answers: Arc<UntakenAnswers>) -> Self {
+        self.answers = Some(answers);
+        self
+    }
+
+    /// Whether other clients have requests on the same connection.
+    pub(crate) fn shares_connection(&self) -> bool {
+        self.answers.is_some()
+    }
+
     /// The class of the client, as [`Class::index`], for metrics: it costs no look at the policies.
     pub(crate) fn class_index(&self) -> usize {
-        self.0.class.load(Ordering::Relaxed)
+        self.tracker.class.load(Ordering::Relaxed)
     }
 
     /// Another one for the same connection, for work that goes on after the answer.
     pub(crate) fn another(&self) -> Self {
-        self.0.begin_request()
+        self.tracker.begin_request()
     }
-}
 
-impl ActiveRequest {
+    /// Notes that the request has an answer, which is handed over to the connection as a whole.
+    pub(crate) fn begin_answer(&self) -> UntakenAnswer {
+        self.tracker.answers.begin()
+    }
+
+    /// Notes that the request has an answer that comes in pieces: what it returns is for the first.
+    pub(crate) fn begin_piece(&self) -> UntakenAnswer {
+        self.answers_in_pieces().begin()
+    }
+
     /// Notes of an answer that comes in pieces that the next piece waits: what it returns is called
     /// for each of them.
     pub(crate) fn pieces(&self) -> impl Fn() -> UntakenAnswer + Send + use<> {
-        let tracker = Arc::clone(&self.0);
-        move || UntakenAnswer::new(&tracker)
+        let answers = Arc::clone(self.answers_in_pieces());
+        move || answers.begin()
     }
 
-    /// Notes that the request has an answer, or a piece of one.
-    pub(crate) fn begin_answer(&self) -> UntakenAnswer {
-        UntakenAnswer::new(&self.0)
-    }
-}
-
-/// An answer, or a piece of one, that has to be taken in time. To be dropped with the bytes.
-pub(crate) struct UntakenAnswer {
-    tracker: Arc<IdleTracker>,
-    period: usize,
-}
-
-impl UntakenAnswer {
-    #[expect(clippy::indexing_slicing, reason = "a period is 0 or 1")]
-    fn new(tracker: &Arc<IdleTracker>) -> Self {
-        let period = tracker.period.load(Ordering::Relaxed);
-        tracker.untaken[period].fetch_add(1, Ordering::Relaxed);
-        Self { tracker: Arc::clone(tracker), period }
-    }
-
-    /// The next piece of the same answer, whose time begins now.
-    pub(crate) fn next_piece(&self) -> Self {
-        Self::new(&self.tracker)
-    }
-}
-
-impl Drop for UntakenAnswer {
-    #[expect(clippy::indexing_slicing, reason = "a period is 0 or 1")]
-    fn drop(&mut self) {
-        self.tracker.untaken[self.period].fetch_sub(1, Ordering::Relaxed);
+    fn answers_in_pieces(&self) -> &Arc<UntakenAnswers> {
+        self.answers.as_ref().unwrap_or(&self.tracker.answers)
     }
 }
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.0.idle_since.store(now(), Ordering::Relaxed);
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        self.tracker.idle_since.store(now(), Ordering::Relaxed);
+        self.tracker.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -323,25 +297,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
     }
 }
 
-fn epoch() -> Instant {
-    // One millisecond in the past, so that `now` is never 0.
-    static EPOCH: LazyLock<Instant> = LazyLock::new(|| Instant::now() - Duration::from_millis(1));
-    *EPOCH
-}
-
-/// A time in the form that the runtime's timers take.
-pub(super) fn instant(at: Millis) -> Instant {
-    epoch() + Duration::from_millis(at)
-}
-
-pub(super) fn now() -> Millis {
-    millis(epoch().elapsed())
-}
-
-fn millis(duration: Duration) -> Millis {
-    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -364,34 +319,6 @@ mod tests {
         assert_eq!(tracker.deadline(), Some(stranger + 85_000));
         tracker.set_class(Class::Stranger);
         assert_eq!(tracker.deadline(), Some(stranger));
-    }
-
-    #[test]
-    fn each_answer_has_to_be_taken_in_time() {
-        let tracker = IdleTracker::new(false, Class::Known);
-        let request = tracker.begin_request();
-        assert_eq!(tracker.deadline(), None);
-        drop(request.begin_answer());
-        assert_eq!(tracker.deadline(), None, "it was taken at once");
-
-        let start = now();
-        let first = request.begin_answer();
-        let deadline = tracker.deadline().unwrap();
-        assert!(deadline >= start + 15_000);
-        // Others that come and go do not change that.
-        for _ in 0..3 {
-            let _other = request.begin_answer();
-            assert_eq!(tracker.deadline(), Some(deadline));
-        }
-        let second = request.begin_answer();
-        drop(first);
-        // The time of the second begins at the latest now.
-        assert!(tracker.deadline().unwrap() <= now() + 15_000);
-        let third = second.next_piece();
-        drop(second);
-        assert!(tracker.deadline().is_some());
-        drop(third);
-        assert_eq!(tracker.deadline(), None);
     }
 
     #[test]

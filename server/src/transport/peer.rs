@@ -31,7 +31,7 @@ pub(crate) struct Peer {
 /// What all clients of a connection share.
 #[derive(Debug)]
 struct Connection {
-    /// How many requests wait for memory.
+    /// How many requests of the client wait for memory.
     waiting: AtomicUsize,
     /// The generation of the TLS configuration that the certificates of the handshake were accepted
     /// under; [`LAPSED`] if a later one does not accept them.
@@ -95,9 +95,9 @@ impl Peer {
         self.via.is_some()
     }
 
-    /// How many requests of its connection wait for memory.
-    pub(crate) fn waiting(&self) -> &AtomicUsize {
-        &self.connection.waiting
+    /// How many requests of its connection wait for memory; `None` if other clients share that.
+    pub(crate) fn waiting(&self) -> Option<&AtomicUsize> {
+        self.via.is_none().then_some(&self.connection.waiting)
     }
 
     /// Whether the certificates were accepted under this generation of the TLS configuration.

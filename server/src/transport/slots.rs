@@ -17,7 +17,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::class::Class;
-use super::idle::{self, IdleTracker, Millis};
+use super::clock::{self, Millis};
+use super::idle::IdleTracker;
 use crate::observe::metrics::Metrics;
 
 /// A client usually sends the start of its handshake together with the end of TCP's. If many known
@@ -111,7 +112,7 @@ impl Slots {
 
     /// Ends a connection for a new one; `false` if none may be ended now.
     pub(super) fn displace(&self) -> bool {
-        let candidate = self.candidates.lock().pick(idle::now());
+        let candidate = self.candidates.lock().pick(clock::now());
         let Some(candidate) = candidate else { return false };
         self.metrics.displaced_connections.inc();
         // Nobody else is among the candidates.
@@ -214,7 +215,7 @@ impl Slot {
         let tracker = tracker.map(Arc::clone);
         let displaced = Arc::clone(&self.displaced);
         if let Some(candidates) = candidates.of(stage) {
-            let candidate = Candidate { since: idle::now(), tracker, displaced };
+            let candidate = Candidate { since: clock::now(), tracker, displaced };
             candidates.insert(self.number, candidate);
         }
         if stage == Stage::Stranger {
@@ -275,7 +276,7 @@ mod tests {
 
     /// A long time from now.
     fn later() -> Millis {
-        idle::now() + 1_000_000
+        clock::now() + 1_000_000
     }
 
     #[test]
@@ -289,7 +290,7 @@ mod tests {
 
     #[test]
     fn idle_strangers_go_first_and_the_longest_connected_of_them() {
-        let start = idle::now();
+        let start = clock::now();
         let slots = slots(8);
         let silent = silent(&slots);
         let (busy, tracker) = connected(&slots, Class::Stranger);
@@ -316,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_handshake_gets_its_time() {
-        let start = idle::now();
+        let start = clock::now();
         let slots = slots(1);
         let mut slot = slots.try_take().unwrap();
         assert!(slots.try_take().is_none());

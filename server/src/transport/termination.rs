@@ -14,7 +14,8 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::{Notify, watch};
 use tokio::time::Sleep;
 
-use super::idle::{self, IdleTracker, Millis};
+use super::clock::{self, Millis};
+use super::idle::IdleTracker;
 
 /// Why a connection is to end.
 pub(super) enum Termination {
@@ -86,7 +87,7 @@ impl Terminations {
             tracker: Arc::clone(tracker),
             waker: Waker::from(Arc::clone(&wake_up)),
             wake_up,
-            timer: Box::pin(tokio::time::sleep_until(idle::instant(fires_at))),
+            timer: Box::pin(tokio::time::sleep_until(clock::instant(fires_at))),
             fires_at,
             signal: Box::pin(signals.next()),
         }
@@ -114,7 +115,7 @@ impl Terminations {
         loop {
             ready!(self.timer.as_mut().poll(&mut cx));
             match deadline {
-                Some(deadline) if deadline <= idle::now() => {
+                Some(deadline) if deadline <= clock::now() => {
                     // The connection may go on with another deadline.
                     self.reset_timer(None);
                     self.wake_up.is_set.store(true, Ordering::Relaxed);
@@ -127,7 +128,7 @@ impl Terminations {
 
     fn reset_timer(&mut self, deadline: Option<Millis>) {
         self.fires_at = deadline.unwrap_or_else(IdleTracker::next_check);
-        self.timer.as_mut().reset(idle::instant(self.fires_at));
+        self.timer.as_mut().reset(clock::instant(self.fires_at));
     }
 }
 
