@@ -56,10 +56,11 @@ const OWN: [(&str, Kind); 17] = [
 ];
 
 /// Ours with a series for each API, call, or result.
-const LABELLED: [(&str, Kind); 13] = [
+const LABELLED: [(&str, Kind); 14] = [
     ("kes_api_response_time", Kind::Histogram),
     ("kes_class_connections", Kind::Gauge),
     ("kes_class_displaced_connections", Kind::Counter),
+    ("kes_class_log_followers_refused", Kind::Counter),
     ("kes_class_merged_requests", Kind::Counter),
     ("kes_class_requests", Kind::Gauge),
     ("kes_class_reservations_refused", Kind::Counter),

@@ -264,6 +264,42 @@ async fn connections(client: &mut Client) -> f64 {
     Exposition::of(client).await.value("kes_tls_connections")
 }
 
+#[test]
+fn a_refused_follower_is_counted_by_its_class() {
+    harness::run(async {
+        let open = "{ /v1/log/audit: { skip_auth: true }, /v1/log/error: { skip_auth: true } }";
+        let server = Server::with(&Config::usual().with("api", open));
+        let refused = async || {
+            let metrics = Exposition::from(&server).await;
+            ["stranger", "known", "admin"].map(|class| {
+                metrics.value(&format!("kes_class_log_followers_refused{{class=\"{class}\"}}"))
+            })
+        };
+        let fill = async |client: &mut Client, path| {
+            let mut streams = Vec::new();
+            loop {
+                let response = client.open("GET", path, &[], Bytes::new()).await.unwrap();
+                match response.status().as_u16() {
+                    200 => streams.push(response.into_body()),
+                    status => break (status, streams),
+                }
+            }
+        };
+        let mut held = Vec::new();
+        let expected = [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [1.0, 1.0, 1.0]];
+        for (who, expected) in [Who::Other, Who::Minio, Who::Admin].into_iter().zip(expected) {
+            let mut client = server.client(who, Protocol::H2).await;
+            let (status, streams) = fill(&mut client, "/v1/log/error").await;
+            assert_eq!((status, refused().await), (429, expected), "{who:?}");
+            held.push((client, streams));
+        }
+        // The other log has places of its own.
+        let mut other = server.client(Who::Other, Protocol::H2).await;
+        let response = other.open("GET", "/v1/log/audit", &[], Bytes::new()).await.unwrap();
+        assert_eq!((response.status().as_u16(), refused().await), (200, expected[2]));
+    });
+}
+
 /// Standard output tells them together; who follows the log is sent each.
 #[test]
 fn many_refusals_of_one_client_are_all_streamed() {

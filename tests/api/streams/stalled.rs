@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use kes_testkit::wait::eventually_async;
 use tokio::io::{AsyncRead, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -7,7 +8,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Follower, PATIENCE};
 use crate::harness::{
-    self, Config, Exposition, Frame, Protocol, Server, Who, frame, head, tls_config, tls_connect,
+    self, Client, Config, Exposition, Frame, Protocol, Raw, Server, Who, frame, head, tls_config,
+    tls_connect,
 };
 
 /// Opens a stream of a log whose client lets the server send so many bytes of it.
@@ -34,34 +36,81 @@ async fn is_closed(stream: &mut (impl AsyncRead + Unpin), limit: Duration) -> bo
     tokio::time::timeout(limit, closed).await.is_ok()
 }
 
+const OPEN: &str = "{ /v1/log/audit: { skip_auth: true }, /v1/log/error: { skip_auth: true } }";
+
+/// How many connections of a class there are.
+async fn connections(admin: &Client, class: &str) -> f64 {
+    let metrics = Exposition::of(&mut admin.share()).await;
+    metrics.value(&format!("kes_class_connections{{class=\"{class}\"}}"))
+}
+
 /// Whoever waits for lines that do not come stays, and whoever reads does as well.
 #[test]
 fn who_follows_a_log_and_never_reads_is_closed() {
     harness::run(async {
-        let open = "{ /v1/log/audit: { skip_auth: true }, /v1/log/error: { skip_auth: true } }";
-        let server = Server::with(&Config::usual().with("api", open));
-        let mut admin = server.client(Who::Admin, Protocol::H2).await;
-        let mut stalled = [
-            follow(&server, Who::Other, "/v1/log/audit", 0).await,
-            follow(&server, Who::Other, "/v1/log/audit", 100).await,
-        ];
-        let mut without_lines = follow(&server, Who::Other, "/v1/log/error", 0).await;
-        let mut reader = Follower::new(&server, Who::Other, Protocol::H2, "/v1/log/audit").await;
-        for _ in 0..10 {
-            assert_eq!(admin.send("GET", "/v1/status", "").await.status, 200);
-        }
-        for stalled in &mut stalled {
-            assert!(is_closed(stalled, 2 * PATIENCE).await, "it keeps its connection");
-        }
+        tokio::join!(never_reads(Who::Other, "stranger"), never_reads(Who::Minio, "known"));
+    });
+}
+
+async fn never_reads(who: Who, class: &str) {
+    let server = Server::with(&Config::usual().with("api", OPEN));
+    let mut admin = server.client(Who::Admin, Protocol::H2).await;
+    let mut stalled = [
+        follow(&server, who, "/v1/log/audit", 0).await,
+        follow(&server, who, "/v1/log/audit", 100).await,
+    ];
+    let mut without_lines = follow(&server, who, "/v1/log/error", 0).await;
+    let mut readers = [
+        Follower::new(&server, who, Protocol::H1, "/v1/log/audit").await,
+        Follower::new(&server, who, Protocol::H2, "/v1/log/audit").await,
+    ];
+    for _ in 0..10 {
+        assert_eq!(admin.send("GET", "/v1/status", "").await.status, 200);
+    }
+    for stalled in &mut stalled {
+        assert!(is_closed(stalled, 3 * PATIENCE).await, "{class}: it keeps its connection");
+    }
+    for reader in &mut readers {
         for _ in 0..10 {
             reader.next().await;
         }
-        assert!(!is_closed(&mut without_lines, Duration::from_millis(100)).await);
-        // Two strangers are left: the one that waits for lines, and the one that reads.
-        eventually_async(PATIENCE, "their connections are free", || {
-            let mut admin = admin.share();
-            async move { Exposition::of(&mut admin).await.value("kes_tls_strangers") == 2.0 }
-        })
-        .await;
+    }
+    assert!(!is_closed(&mut without_lines, Duration::from_millis(100)).await);
+    // Three are left: the one that waits for lines, and those that read.
+    eventually_async(PATIENCE, "their connections are free", || async {
+        connections(&admin, class).await == 3.0
+    })
+    .await;
+}
+
+/// Over HTTP/1.1 lines wait for a client once the buffers of its connection are full.
+#[test]
+fn the_same_over_http_1() {
+    harness::run(async {
+        let (stranger, known) = ((Who::Other, "stranger"), (Who::Minio, "known"));
+        tokio::join!(never_reads_over_http_1(stranger), never_reads_over_http_1(known));
     });
+}
+
+async fn never_reads_over_http_1((who, class): (Who, &str)) {
+    let server = Server::with(&Config::usual().with("api", OPEN).with("log", "{ audit: off }"));
+    let admin = server.client(Who::Admin, Protocol::H2).await;
+    let mut stalled = Raw::connect_narrow(&server, who).await;
+    stalled.write("GET /v1/log/audit HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!(stalled.status().await, 200);
+    assert_eq!(connections(&admin, class).await, 1.0);
+    let path = format!("/v1/key/describe/{}", "x".repeat(500));
+    eventually_async(3 * PATIENCE, "it is closed", || {
+        let requests = (0..100).map(|_| {
+            let (mut admin, path) = (admin.share(), &path);
+            async move { admin.send("GET", path, "").await.status }
+        });
+        let requests = join_all(requests);
+        let admin = &admin;
+        async move {
+            assert_eq!(requests.await, [400; 100]);
+            connections(admin, class).await == 0.0
+        }
+    })
+    .await;
 }

@@ -20,6 +20,7 @@ pub(crate) struct Classes {
     pub(crate) reservations_refused: ByClass<IntCounter>,
     store_calls: [ByClass<IntGauge>; CALLS.len()],
     store_calls_refused: [ByClass<IntCounter>; CALLS.len()],
+    pub(crate) log_followers_refused: ByClass<IntCounter>,
     pub(crate) merged_requests: ByClass<IntCounter>,
 }
 
@@ -87,6 +88,11 @@ impl Classes {
             store_calls_refused: CALLS.map(|call| {
                 ByClass::new(|class| store_calls_refused.with_label_values(&[class, call]))
             }),
+            log_followers_refused: counters(
+                "kes_class_log_followers_refused",
+                "Requests to follow a log that were refused because too many clients followed it, by \
+                 class of caller",
+            ),
             merged_requests: counters(
                 "kes_class_merged_requests",
                 "Refused or failed requests that a line of either log tells together with others, by \

@@ -9,12 +9,16 @@ use crate::transport::Class;
 /// Sends the lines of a log from now on, until the client or the server ends the stream.
 pub(super) fn follow(call: &Call<'_>, log: &Stream) -> Result<Answer, Error> {
     let reader = Arc::clone(call.context.peer);
-    let place = match call.context.generation.class(call.context.peer) {
+    let class = call.context.class();
+    let place = match class {
         Class::Stranger => Place::Stranger,
         Class::Known => Place::Known,
         Class::Admin => Place::Admin,
     };
-    let lines = log.follow(reader, place).ok_or(Error::TooManyStreams)?;
+    let Some(lines) = log.follow(reader, place) else {
+        call.context.service.metrics.classes.log_followers_refused.of(class.index()).inc();
+        return Err(Error::TooManyStreams);
+    };
     // The permit may be one of a configuration that was replaced before the stream was there to be
     // decided anew.
     call.context.service.readmit_followers_if_replaced(&call.context.generation);
