@@ -288,6 +288,22 @@ fn an_example_in_documentation_is_run() {
     }
 }
 
+/// A dev server that a test kills leaves its certificate where it may write files.
+#[test]
+fn a_dev_server_of_a_test_has_a_folder_of_its_own() {
+    let mut found = 0;
+    for file in files(&root().join("tests"), &["rs"]) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        if !text.contains("\"--dev\"") {
+            continue;
+        }
+        found += 1;
+        let has_folder = text.contains("\"XDG_RUNTIME_DIR\"") || text.contains("\"TMPDIR\"");
+        assert!(has_folder, "{}: name its folder for temporary files", file.display());
+    }
+    assert!(found >= 3, "{found} tests start one");
+}
+
 #[test]
 fn unsafe_code_is_forbidden_everywhere() {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();

@@ -1,6 +1,6 @@
 //! What a transcript cannot show: signals, and commands that go on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -278,6 +278,42 @@ fn a_dev_server_prints_settings_that_work_as_they_are() {
     assert!(left.is_empty(), "{left:?}");
     let err = std::fs::read_to_string(folder.path().join("err")).unwrap();
     assert!(!err.contains("kes:v1:"), "{err}");
+}
+
+/// A killed dev server leaves its certificate behind. The next one removes it, and not that of a server
+/// that runs.
+#[test]
+fn a_dev_server_cleans_up_after_one_that_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let variables: BTreeMap<String, String> =
+        [("TMPDIR".to_owned(), folder.path().display().to_string())].into();
+    let certificates = || -> BTreeSet<_> {
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().ends_with(".crt")).collect()
+    };
+    let start = |name: &str| {
+        let out = folder.path().join(name);
+        let mut command = command(&["server", "--dev", "--addr", "127.0.0.1:0"], &variables);
+        command.stdout(File::create(&out).unwrap()).stderr(Stdio::null());
+        let before = certificates();
+        let process = Process::start(command);
+        wait::eventually(LIMIT, "the server runs", || {
+            std::fs::read_to_string(&out).unwrap().ends_with("up and running...\n")
+        });
+        let new: Vec<_> = certificates().difference(&before).cloned().collect();
+        assert_eq!(new.len(), 1, "{new:?}");
+        (process, new[0].clone())
+    };
+    let (running, of_running) = start("1");
+    let (mut killed, of_killed) = start("2");
+    killed.kill();
+    assert_eq!(certificates(), [of_running.clone(), of_killed].into());
+    let (next, of_next) = start("3");
+    assert_eq!(certificates(), [of_running, of_next.clone()].into());
+    drop(running);
+    let (_last, of_last) = start("4");
+    assert_eq!(certificates(), [of_next, of_last].into());
+    drop(next);
 }
 
 #[test]

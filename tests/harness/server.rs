@@ -311,6 +311,8 @@ fn command(folder: &Path, launch: &Launch) -> Command {
         .args(&words[1..])
         .args(["server", "--config", "config.yml"])
         .args(&launch.args)
+        // What it leaves when it is killed goes with the folder.
+        .env("TMPDIR", folder)
         .envs(launch.env.iter().map(|(name, value)| (name, value)))
         .current_dir(folder)
         .stdin(Stdio::null())

@@ -116,6 +116,9 @@ impl Folder {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         install(&harness::program(), &folder.path().join("kes"));
+        let temporary = folder.path().join("tmp");
+        std::fs::create_dir(&temporary).unwrap();
+        std::fs::set_permissions(&temporary, PermissionsExt::from_mode(0o777)).unwrap();
         Self(folder)
     }
 
@@ -130,6 +133,7 @@ impl Folder {
             Command::new(&binary)
         };
         command.current_dir("/");
+        command.env_remove("XDG_RUNTIME_DIR").env("TMPDIR", self.0.path().join("tmp"));
         command
     }
 }
