@@ -80,6 +80,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_proxy_alone_forwards_certificates_in_the_header_of_the_configuration() {
+        let [first, second, other] =
+            ["first", "second", "other"].map(|key| Identity::of_public_key(key.as_bytes()));
+        let cert_header = "X-Client".to_owned();
+        for identities in [vec![first, second], vec![second, first]] {
+            let config = kes_config::Proxy { identities, cert_header: cert_header.clone() };
+            let proxies = Proxies::of_config(&config);
+            for proxy in [first, second] {
+                assert!(proxies.contain(&proxy));
+                assert_eq!(proxies.header_of(Some(&proxy)).unwrap(), "x-client");
+            }
+            assert!(!proxies.contain(&other));
+            assert_eq!(proxies.header_of(Some(&other)), None);
+            assert_eq!(proxies.header_of(None), None, "a client without a certificate");
+        }
+        assert!(!Proxies::none().contain(&first));
+        assert_eq!(Proxies::none().header_of(Some(&first)), None);
+    }
+
+    #[test]
     fn one_client_leaves_room_for_the_others() {
         let requests = ForwardedRequests::new();
         let fill = |class, byte: u8| -> Vec<_> {

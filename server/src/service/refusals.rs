@@ -134,3 +134,113 @@ fn log_failure(failed: &Audited<'_>) {
         "{message}{}", times.unwrap_or_default()
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
+    use std::time::Duration;
+
+    use kes_api::{Identity, Operation};
+
+    use super::*;
+    use crate::observe::logging::stream::{Lines, Place};
+    use crate::transport::Peer;
+
+    const CLASSES: [Class; 3] = [Class::Stranger, Class::Known, Class::Admin];
+
+    struct World {
+        metrics: Arc<Metrics>,
+        logs: Arc<Logs>,
+        refusals: Refusals,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let metrics = Arc::new(Metrics::new());
+            let logs = Logs::start(Arc::clone(&metrics));
+            Self { metrics, logs, refusals: Refusals::new() }
+        }
+
+        fn audit(&self, class: Class, audited: &Audited<'_>) {
+            self.refusals.audit(&self.logs, &self.metrics, || class, audited);
+        }
+
+        fn follow(&self) -> Lines {
+            let reader = Peer::unconnected(Ok(Identity::of_public_key(b"reader")));
+            self.logs.audit_stream.follow(Arc::new(reader), Place::Admin).unwrap()
+        }
+
+        /// How many requests were merged, of a class and in all.
+        fn merged(&self, class: Class) -> (u64, u64) {
+            let of_class = self.metrics.classes.merged_requests.of(class.index()).get();
+            (of_class, self.metrics.merged_requests.get())
+        }
+    }
+
+    fn answered(status: u16) -> Audited<'static> {
+        Audited {
+            operation: Operation::CreateKey,
+            method: "PUT",
+            path: "/v1/key/create/k",
+            resource: "k",
+            ip: None,
+            identity: None,
+            status,
+            is_suspicious: false,
+            changed_nothing: false,
+            took: Duration::ZERO,
+            refusal: (status >= 400).then_some("no"),
+            reason: None,
+            several: None,
+        }
+    }
+
+    /// How many lines a follower was sent.
+    fn sent(lines: &mut Lines) -> usize {
+        let mut context = Context::from_waker(Waker::noop());
+        std::iter::from_fn(|| lines.poll_next(&mut context).is_ready().then_some(())).count()
+    }
+
+    #[test]
+    fn further_refusals_of_a_class_are_merged_and_followers_are_sent_all() {
+        let world = World::new();
+        let mut follower = world.follow();
+        for (before, class) in (0..).zip(CLASSES) {
+            for _ in 0..100 {
+                world.audit(class, &answered(403));
+            }
+            assert_eq!(world.merged(class), (84, 84 * (before + 1)), "{class:?}");
+        }
+        assert_eq!(sent(&mut follower), 300);
+        // Each class has a line that tells the number.
+        let due = || world.refusals.audited.due(Instant::now(), true).len();
+        assert_eq!((due(), due()), (3, 0));
+    }
+
+    #[test]
+    fn changes_of_keys_are_never_merged() {
+        let world = World::new();
+        let mut follower = world.follow();
+        for status in [200, 500] {
+            (0..100).for_each(|_| world.audit(Class::Known, &answered(status)));
+        }
+        assert_eq!(world.merged(Class::Known), (0, 0));
+        assert_eq!(sent(&mut follower), 200);
+    }
+
+    #[test]
+    fn what_was_merged_is_written_when_it_is_due() {
+        let world = World::new();
+        for _ in 0..100 {
+            world.audit(Class::Stranger, &answered(403));
+            world.refusals.fail(&world.metrics, Class::Known, &answered(503));
+        }
+        assert_eq!(world.merged(Class::Stranger), (84, 168));
+        assert_eq!(world.merged(Class::Known), (84, 168));
+        world.refusals.write_due(&world.logs, true);
+        for table in [&world.refusals.audited, &world.refusals.failed] {
+            assert!(table.due(Instant::now(), true).is_empty());
+        }
+    }
+}

@@ -235,6 +235,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_operation_calls_the_key_store_for_what_it_does() {
+        use Operation as Op;
+        let reads = [
+            Op::DescribeKey,
+            Op::GenerateKey,
+            Op::EncryptKey,
+            Op::DecryptKey,
+            Op::BulkDecrypt,
+            Op::Hmac,
+        ];
+        for (kind, operations) in [
+            (CallKind::Change, &[Op::CreateKey, Op::ImportKey, Op::DeleteKey][..]),
+            (CallKind::Listing, &[Op::ListKeys]),
+            (CallKind::Read, &reads),
+        ] {
+            for operation in operations {
+                assert_eq!(CallKind::of(*operation), kind, "{operation:?}");
+            }
+        }
+    }
+
     /// What the key stores let through (`kes_keystore`), so that no caller waits there for another.
     #[test]
     fn all_callers_together_leave_room_in_the_key_store() {
@@ -261,6 +283,8 @@ mod tests {
         assert_eq!((refused.limit, start.elapsed()), (StoreLimit::AtOnceOfAll, WAIT));
         assert_eq!(counts(&calls, Class::Known, CallKind::Read), (60, 2));
         assert_eq!(counts(&calls, Class::Admin, CallKind::Read), (0, 0));
+        assert_eq!(counts(&calls, Class::Known, CallKind::Change), (0, 0));
+        assert_eq!(counts(&calls, Class::Known, CallKind::Listing), (0, 0));
         drop((own, all));
         assert_eq!(counts(&calls, Class::Known, CallKind::Read), (0, 2));
     }
