@@ -199,7 +199,7 @@ impl Rate {
 /// 99 % of it.
 fn refill(per_second: NonZeroU32) -> (usize, Duration) {
     let per_second = u64::from(per_second.get());
-    let least = (per_second * u64::from(SHORTEST_INTERVAL) / 1000).max(1);
+    let least = (per_second * u64::from(SHORTEST_INTERVAL)).div_ceil(1000);
     let millis = |tokens: u64| (tokens * 1000).div_ceil(per_second);
     let is_near = |tokens: &u64| millis(*tokens) * per_second <= tokens * 1010;
     // A second's worth of tokens is exact.
