@@ -17,6 +17,7 @@ mod commands;
 mod configurations;
 mod guide;
 mod links;
+mod operations;
 mod session;
 mod stand_ins;
 mod systemd;
@@ -46,6 +47,8 @@ enum Runner {
     Guide,
     /// A configuration that loads without a warning.
     Configuration,
+    /// Probes of Kubernetes and scrapes of Prometheus.
+    Probes,
     /// A part of a unit.
     Unit,
     /// A policy of Vault.
@@ -61,6 +64,9 @@ enum Runner {
 fn runner(block: &Block) -> Option<Runner> {
     let section: Vec<&str> = block.section.iter().map(String::as_str).collect();
     Some(match (block.document, &*block.language, &section[..]) {
+        ("docs/operations.md", "yaml", _) if !block.text.starts_with("operations:") => {
+            Runner::Probes
+        }
         (_, "yaml", _) => Runner::Configuration,
         (_, "ini", _) => Runner::Unit,
         (_, "hcl", _) => Runner::Policy,

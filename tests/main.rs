@@ -21,6 +21,7 @@ mod layout;
 mod lifecycle;
 mod logs;
 mod minio;
+mod operations;
 mod proxies;
 mod secrets;
 mod vault;

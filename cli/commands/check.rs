@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Error, Result, bail};
 use kes_api::Timestamp;
-use kes_config::{ClientAuth, Loaded, Tls};
+use kes_config::{ClientAuth, Loaded, Operations, Tls};
 use kes_keystore::check::{Finding, Verdict};
 use kes_tls::{Life, Roots, Validity};
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,6 +41,14 @@ pub(super) fn run(args: CheckArgs) -> Result<()> {
     }
     for finding in exposed {
         report.line(Verdict::Warning, &finding);
+    }
+    if let Some(Operations { address, tls }) = &config.operations {
+        let how = if *tls { "TLS" } else { "plain HTTP" };
+        let text = format!(
+            "operations: health and metrics at {address} over {how}, for clients without a \
+             certificate"
+        );
+        report.line(Verdict::Ok, &text);
     }
     check_tls(config.tls, &mut report);
     check_keystore(config.keystore, &mut report)?;

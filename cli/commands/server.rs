@@ -102,7 +102,7 @@ fn announce(info: &Info, memory_locked: bool) -> Result<()> {
     } else {
         "not locked: it may be swapped to disk; set LimitMEMLOCK=infinity or grant CAP_IPC_LOCK"
     };
-    Output::new().table(&[
+    let mut lines = vec![
         ("Version", format!("{VERSION}  commit={COMMIT}")),
         ("Runtime", runtime()),
         ("Key Store", info.keystore.clone()),
@@ -111,7 +111,11 @@ fn announce(info: &Info, memory_locked: bool) -> Result<()> {
         ("Error Log", format!("stderr level={}", info.error_level)),
         ("Audit Log", format!("stdout level={}", info.audit_level)),
         ("Memory", memory.to_owned()),
-    ])
+    ];
+    if let Some(url) = &info.operations {
+        lines.insert(4, ("Operations", url.clone()));
+    }
+    Output::new().table(&lines)
 }
 
 /// The last line, which scripts wait for. Connections are accepted from now on.

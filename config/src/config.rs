@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::Duration;
 
 use kes_api::Identity;
@@ -12,6 +13,8 @@ use crate::{ConfiguredAddress, Level};
 pub struct Config {
     /// Where to listen; default `0.0.0.0:7373`.
     pub address: ConfiguredAddress,
+    /// `operations`; `None` for no such listener.
+    pub operations: Option<Operations>,
     /// Who may do everything; `None` if nobody may. It is also in [`Config::policies`].
     pub admin: Option<Identity>,
     /// `tls`
@@ -28,6 +31,34 @@ pub struct Config {
     pub keys: Vec<StartupPermit>,
     /// The one key store.
     pub keystore: kes_keystore::Config,
+}
+
+/// `operations`: a listener for probes and scrapers, without keys and identities behind it.
+#[derive(Clone, Debug)]
+pub struct Operations {
+    /// Where it listens.
+    pub address: OperationsAddress,
+    /// Whether it speaks TLS, with the server's certificate.
+    pub tls: bool,
+}
+
+/// `operations.address`
+#[derive(Clone, Debug)]
+pub enum OperationsAddress {
+    /// `127.0.0.1:7374`
+    Tcp(ConfiguredAddress),
+    /// `unix:/run/kes/operations.sock`
+    Unix(ConfiguredPath),
+}
+
+/// As in the file.
+impl fmt::Display for OperationsAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// `tls`. Relative paths are relative to the working directory of the process.

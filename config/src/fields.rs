@@ -6,6 +6,8 @@
 const FIELDS: &[&str] = &[
     "version",
     "address",
+    "operations.address",
+    "operations.tls",
     "admin.identity",
     "tls.key",
     "tls.cert",

@@ -56,7 +56,8 @@ mod read;
 
 pub use address::{Address, ConfiguredAddress, InvalidAddress};
 pub use config::{
-    ApiOverride, ApiOverrides, Cache, ClientAuth, Config, Log, LogFormat, Password, Proxy, Tls,
+    ApiOverride, ApiOverrides, Cache, ClientAuth, Config, Log, LogFormat, Operations,
+    OperationsAddress, Password, Proxy, Tls,
 };
 pub use duration::{InvalidDuration, parse_duration};
 pub use environment::{Environment, ProcessEnvironment};

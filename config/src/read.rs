@@ -10,6 +10,9 @@ mod keystore;
 /// `limits`
 mod limits;
 
+/// `operations`
+mod operations;
+
 /// `policy`
 mod policy;
 
@@ -59,6 +62,8 @@ pub(crate) fn config(
 fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
     let version = version(&file.take("version"));
     let address = server::address(&file.take("address"));
+    let api_address = address.as_ref().ok().map(|address| &**address);
+    let for_probes = operations::read(&file.take("operations"), api_address);
 
     let mut roles = Roles::default();
     let admin = identity::admin(&file.take("admin"), &mut roles);
@@ -87,6 +92,7 @@ fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
     let (policies, keys) = policies.with_startup_keys(keys?);
     Ok(Config {
         address: address?,
+        operations: for_probes?,
         admin,
         tls: tls?,
         policies,

@@ -10,6 +10,9 @@ mod warnings;
 /// Single sections.
 mod sections;
 
+/// `operations`
+mod operations;
+
 /// What is open to people who were hardly meant.
 mod exposure;
 

@@ -31,6 +31,9 @@ mod blocking;
 /// Work beside the requests.
 mod background;
 
+/// Health and metrics without a certificate.
+pub(crate) mod operations;
+
 /// The state of the server in one line.
 mod status;
 

@@ -24,6 +24,7 @@ use futures_util::FutureExt as _;
 use http::{HeaderName, Request, Response};
 use hyper::body::Incoming;
 use kes_api::{Operation, Timestamp, message};
+use kes_keystore::State;
 use tokio::sync::RwLock;
 use tokio::time::timeout_at;
 
@@ -42,7 +43,7 @@ use self::router::Routed;
 use self::store_calls::StoreCalls;
 use crate::observe::logging::Logs;
 use crate::observe::logging::stream::Reader;
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Audience, Gauges, Metrics};
 use crate::transport::{ActiveRequest, Class, Peer, Service};
 
 /// Path to route.
@@ -158,6 +159,19 @@ impl Service for ApiService {
 }
 
 impl ApiService {
+    /// The metrics for an audience, in the text format.
+    pub(crate) fn metrics_text(&self, generation: &Generation, audience: Audience) -> String {
+        let keys = &generation.keys;
+        let gauges = Gauges {
+            uptime: self.started.elapsed(),
+            cached_keys: keys.cached(),
+            cache_age: keys.cache_age(),
+            store_reachable: matches!(keys.state(), State::Reachable { .. }),
+            logins: keys.logins(),
+        };
+        self.metrics.text(audience, &gauges)
+    }
+
     /// Ends the log streams of those who may no longer follow them.
     pub(crate) fn readmit_followers(&self) {
         let generation = self.generation.load();

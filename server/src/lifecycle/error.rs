@@ -2,6 +2,7 @@ use std::io;
 
 use kes_config::ConfiguredAddress;
 
+use super::operations::Unbound;
 use crate::transport::listener::bind_hint;
 use crate::transport::tls;
 
@@ -77,6 +78,9 @@ pub enum SetupError {
     /// The key store.
     #[error(transparent)]
     Store(kes_keystore::OpenError),
+    /// The address of the operations listener.
+    #[error(transparent)]
+    Operations(#[from] Unbound),
     /// The address that a reload asks for.
     #[error("{}", cannot_listen(address, reason))]
     Listen {

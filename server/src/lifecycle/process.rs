@@ -48,7 +48,7 @@ fn lock_memory() -> bool {
     // ONFAULT: locks only pages that are used.
     let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
 
-    let connections = u64::try_from(max_connections()).unwrap_or(u64::MAX);
+    let connections = u64::try_from(max_connections(0)).unwrap_or(u64::MAX);
     let needed = OWN_MEMORY.saturating_add(connections.saturating_mul(CONNECTION_MEMORY));
     if limit.maximum.is_none_or(|limit| limit >= needed) {
         return set(limit.maximum).is_ok() && mlockall(all).is_ok();
@@ -77,9 +77,10 @@ const MAX_STORE_FILES: u64 = 112;
 const MIN_CONNECTIONS: u64 = 4;
 
 /// How many connections may be open at once: the limit of open files, less what the server
-/// itself needs for its key store, logs and listeners.
-pub(crate) fn max_connections() -> usize {
-    let connections = connections_of(file_limit(), own_files());
+/// itself needs for its key store, logs and listeners, and `others`.
+pub(crate) fn max_connections(others: usize) -> usize {
+    let others = u64::try_from(others).unwrap_or(u64::MAX);
+    let connections = connections_of(file_limit(), own_files().saturating_add(others));
     usize::try_from(connections).unwrap_or(usize::MAX)
 }
 

@@ -107,6 +107,7 @@ async fn apply(running: &Running, path: PathBuf) -> Result<(), SetupError> {
     let address = setup.address.clone();
     let successor = running.listening.prepare(&address).await;
     let successor = successor.map_err(|reason| SetupError::Listen { address, reason })?;
+    let operations = running.operations.prepare(setup.operations.as_ref()).await?;
     let log = setup.log;
     let old = running.service.generation.load_full();
     let prepared = setup.open(&running.service.metrics, Some(&old)).await?;
@@ -120,11 +121,14 @@ async fn apply(running: &Running, path: PathBuf) -> Result<(), SetupError> {
     }
     running.service.generation.store(Arc::new(new));
     running.service.readmit_followers();
-    running.endpoint.tls.replace(Arc::clone(&tls));
+    running.replace_tls(&tls);
     running.service.logs.set(log);
     running.check_certificates(&tls, true);
     if let Some(successor) = successor {
         running.listening.replace(successor);
+    }
+    if let Some(url) = running.operations.apply(operations) {
+        tracing::info!("operations: listening on {url} from now on, as the configuration says");
     }
     pending.create(running);
     Ok(())
@@ -174,7 +178,7 @@ fn apply_certificates(
 ) {
     let result = match loaded {
         Ok(tls) => {
-            running.endpoint.tls.replace(Arc::clone(&tls));
+            running.replace_tls(&tls);
             running.check_certificates(&tls, has_changed);
             if has_changed {
                 tracing::info!("the certificate files were read again");

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use super::background::endless;
 use super::blocking::blocking;
 use super::error::{Error, SetupError};
+use super::operations;
 use super::passed::PassedSockets;
 use super::process::max_connections;
 use super::reload::{self, Reloads};
@@ -93,6 +94,8 @@ pub struct Info {
     pub keystore: String,
     /// Where the server listens: at one address, unless the service manager has passed sockets.
     pub addresses: Vec<SocketAddr>,
+    /// Where the operations listener is found; `None` without one.
+    pub operations: Option<String>,
     /// Who may do everything; `None` if nobody.
     pub admin: Option<Identity>,
     /// Level of the error log.
@@ -140,6 +143,7 @@ impl Server {
         let accepting = tokio::spawn(listener.serve(Arc::clone(&running.endpoint), is_set));
         let background = background(&running, certificates);
         pending.create(&running);
+        running.operations.started(&running);
         systemd::ready(&running.status_line());
 
         let mut reloads = Reloads::new(Arc::clone(&running), source);
@@ -154,6 +158,7 @@ impl Server {
         }
 
         let stopping = format!("stopping: running requests get up to {} s", DRAIN.as_secs());
+        running.operations.stopping();
         systemd::stopping(&stopping);
         tracing::info!("{stopping}");
         drop(reloads);
@@ -173,6 +178,7 @@ impl Server {
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
             tracing::warn!("some requests did not finish in time");
         }
+        running.operations.close();
         running.endpoint.repeats.log_all();
         running.service.refusals.write_due(&running.service.logs, true);
         running.service.logs.flush();
@@ -207,7 +213,12 @@ impl Opened {
             None => Listening::start(&address, is_fixed).await.map_err(listen)?,
         };
         let bound = listening.addresses().map_err(listen)?;
-        let listener = listening.listener(max_connections(), Arc::clone(&metrics));
+        let operations = operations::Listener::new(Arc::clone(&tls.without_clients));
+        let change = operations.prepare(setup.operations.as_ref()).await;
+        let operations_url = operations.apply(change.map_err(SetupError::from)?);
+        // A file for each connection, and one for the socket.
+        let others = operations_url.as_ref().map_or(0, |_| operations::MAX_CONNECTIONS + 1);
+        let listener = listening.listener(max_connections(others), Arc::clone(&metrics));
         metrics.max_connections.set(listener.max().into());
 
         let log = setup.log;
@@ -216,6 +227,7 @@ impl Opened {
             build: options.build,
             keystore: generation.keys.description(),
             addresses: bound,
+            operations: operations_url,
             admin: generation.policies.admin().copied(),
             error_level: log.error,
             audit_level: log.audit,
@@ -244,6 +256,7 @@ impl Opened {
             service,
             endpoint,
             listening,
+            operations,
             replacing: tokio::sync::Mutex::new(()),
             expiry: Expiry::default(),
             status: Status::default(),

@@ -27,6 +27,7 @@ use crate::transport::tls;
 /// A checked configuration, of which nothing is opened yet.
 pub(crate) struct Setup {
     pub(crate) address: ConfiguredAddress,
+    pub(crate) operations: Option<kes_config::Operations>,
     pub(crate) tls: tls::Settings,
     pub(crate) log: logging::Settings,
     policies: Policies,
@@ -68,6 +69,7 @@ impl Setup {
         });
         Self {
             address: config.address,
+            operations: config.operations,
             proxies: Proxies::of_config(&config.tls.proxy),
             tls: tls::Settings::of_config(config.tls, config.api.any_skips_auth()),
             log: log_settings(config.log),
@@ -83,6 +85,7 @@ impl Setup {
     pub(crate) fn dev(admin: Identity, certificate: Arc<CertifiedKey>) -> Self {
         Self {
             address: ConfiguredAddress::default(),
+            operations: None,
             tls: tls::Settings {
                 identity: tls::ServerIdentity::Memory(certificate),
                 auth: ClientAuth::Any,

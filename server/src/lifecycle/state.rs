@@ -4,7 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use kes_keystore::State;
+
+use super::operations::{self, Health};
 use super::status::Status;
+use crate::observe::metrics::Audience;
 use crate::service::ApiService;
 use crate::transport::Endpoint;
 use crate::transport::listener::Listening;
@@ -17,6 +21,7 @@ pub(crate) struct Running {
     pub(crate) service: Arc<ApiService>,
     pub(crate) endpoint: Arc<Endpoint<ApiService>>,
     pub(crate) listening: Listening,
+    pub(crate) operations: operations::Listener<Self>,
     /// Held by a task that replaces one of these, from reading files to storing the result.
     pub(crate) replacing: tokio::sync::Mutex<()>,
     /// What was logged of the server's certificates.
@@ -25,7 +30,27 @@ pub(crate) struct Running {
     pub(crate) status: Status,
 }
 
+impl Health for Running {
+    fn answers(&self) -> impl Future<Output = ()> + Send {
+        self.listening.answers()
+    }
+
+    fn is_store_reachable(&self) -> bool {
+        matches!(self.service.generation.load().keys.state(), State::Reachable { .. })
+    }
+
+    fn metrics(&self) -> String {
+        self.service.metrics_text(&self.service.generation.load(), Audience::Everything)
+    }
+}
+
 impl Running {
+    /// Serves with these certificates from now on.
+    pub(crate) fn replace_tls(&self, tls: &Arc<Loaded>) {
+        self.endpoint.tls.replace(Arc::clone(tls));
+        self.operations.replace_tls(Arc::clone(&tls.without_clients));
+    }
+
     /// The state of the server in one line.
     pub(crate) fn status_line(&self) -> String {
         self.status.text(&self.service, &self.endpoint.tls.load())

@@ -24,7 +24,7 @@ mod bind;
 /// What is accepted from.
 mod sockets;
 
-pub(crate) use self::bind::hint as bind_hint;
+pub(crate) use self::bind::{hint as bind_hint, listen};
 use self::sockets::Sockets;
 
 /// How long to wait after an error of `accept`. Without files or memory it would fail again at
@@ -66,7 +66,7 @@ pub(crate) struct Successor {
 impl Listening {
     /// Binds an address.
     pub(crate) async fn start(address: &Address, fixed: bool) -> io::Result<Self> {
-        let socket = bind::listen(address, None).await?;
+        let socket = listen(address, None).await?;
         Ok(Self::with(Sockets::one(socket), address, fixed))
     }
 
@@ -124,7 +124,7 @@ impl Listening {
         let current = self.current()?;
         let current = current.first();
         let overlaps = current.local_addr().is_ok_and(|local| local.port() == address.port());
-        let socket = bind::listen(address, overlaps.then_some(current)).await?;
+        let socket = listen(address, overlaps.then_some(current)).await?;
         Ok(Some(Successor { address: address.clone(), socket }))
     }
 

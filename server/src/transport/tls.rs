@@ -7,6 +7,7 @@ use kes_config::{ClientAuth, ConfiguredPath, Password};
 use kes_tls::{ClientChains, Fault};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::ResolvesServerCert;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
@@ -58,6 +59,8 @@ pub enum Error {
 /// A TLS configuration that was loaded from files.
 pub(crate) struct Loaded {
     pub(crate) config: Arc<ServerConfig>,
+    /// For clients that are asked for no certificate, over HTTP/1.1.
+    pub(crate) without_clients: Arc<ServerConfig>,
     /// Decides which client certificates are accepted.
     clients: Arc<ClientCertificates>,
     /// What it was loaded from.
@@ -118,18 +121,26 @@ impl Settings {
         let certificates = self.certificates(&certified);
         let clients = Arc::new(self.verifier()?);
         let provider = kes_tls::provider();
+        let resolver = Arc::new(rustls::sign::SingleCertAndKey::from(certified));
+        let mut without_clients = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .expect("the provider has suites for TLS 1.2 and 1.3")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>);
+        without_clients.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let without_clients = Arc::new(without_clients);
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13, &TLS12])
             .expect("the provider has suites for TLS 1.2 and 1.3")
             .with_client_cert_verifier(Arc::clone(&clients) as Arc<dyn ClientCertVerifier>)
-            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
+            .with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.session_storage = Arc::new(Sessions::default());
         config.ticketer = Ticketer::new().map_err(|_| Error::Tickets)?;
         // One ticket a handshake: each carries the client's chain, and clients keep one.
         config.send_tls13_tickets = 1;
         let (config, settings) = (Arc::new(config), self.clone());
-        Ok(Arc::new(Loaded { config, clients, settings, certificates }))
+        Ok(Arc::new(Loaded { config, without_clients, clients, settings, certificates }))
     }
 
     /// The chain, with the names that the log uses.

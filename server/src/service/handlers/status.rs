@@ -3,7 +3,7 @@ use kes_api::route::ROUTES;
 use kes_keystore::State;
 
 use super::Call;
-use crate::observe::metrics::{self, Audience, Gauges};
+use crate::observe::metrics::{self, Audience};
 use crate::observe::process::Process;
 use crate::service::answer::Answer;
 use crate::service::error::Error;
@@ -44,16 +44,8 @@ pub(super) fn status(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn metrics(call: &Call<'_>) -> Answer {
-    let keys = call.keys();
     let audience = Audience::of(&call.context.head.headers, call.context.head.uri.query());
-    let gauges = Gauges {
-        uptime: call.context.service.started.elapsed(),
-        cached_keys: keys.cached(),
-        cache_age: keys.cache_age(),
-        store_reachable: matches!(keys.state(), State::Reachable { .. }),
-        logins: keys.logins(),
-    };
-    let text = call.context.service.metrics.text(audience, &gauges);
+    let text = call.context.service.metrics_text(&call.context.generation, audience);
     Answer::text(metrics::CONTENT_TYPE, text)
 }
 

@@ -15,7 +15,7 @@ const BACKLOG: u32 = 1024;
 ///
 /// An unspecified address (`0.0.0.0:7373`, `:7373`) includes IPv6 (contract `api.md`, Transport):
 /// one socket takes both families, so that port 0 is one port for both.
-pub(super) async fn listen(
+pub(crate) async fn listen(
     address: &Address,
     beside: Option<&TcpListener>,
 ) -> io::Result<TcpListener> {

@@ -1,0 +1,227 @@
+//! The operations listener (contract `config.md`, Operations): health and metrics for probes and
+//! scrapers that have no certificate. Neither keys nor identities are behind it.
+//!
+//! hyper serves it, as it serves the API: four paths need no web framework, and one would bring an
+//! accept loop without limits.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use kes_config::{Operations, OperationsAddress};
+use parking_lot::Mutex;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use self::answer::answer;
+use self::socket::{Socket, Stream};
+
+/// What each path answers.
+mod answer;
+
+/// TCP and unix sockets.
+mod socket;
+
+/// Connections at one time. A probe and a scraper or two have one each, for milliseconds. One more
+/// ends the oldest, so that clients that hold connections keep no probe away.
+pub(crate) const MAX_CONNECTIONS: usize = 16;
+
+/// How long a connection may last, from its begin to the end of the one answer that it gets.
+/// Probes and scrapers wait for 10 s at most by default.
+const LIFETIME: Duration = Duration::from_secs(10);
+
+/// The largest head of a request in bytes: a browser's has 1 or 2 KiB.
+const LARGEST_HEAD: usize = 16 * 1024;
+
+/// How long to wait after an error of `accept`. Without files it would fail again at once.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What the listener asks of the server.
+pub(crate) trait Health: Send + Sync + 'static {
+    /// Waits until the accept loop of the API has answered.
+    fn answers(&self) -> impl Future<Output = ()> + Send;
+
+    /// Whether the key store can be used, as far as is known without asking it.
+    fn is_store_reachable(&self) -> bool;
+
+    /// All metrics, in the text format.
+    fn metrics(&self) -> String;
+}
+
+/// The listener, which a reload can start, move and stop.
+pub(crate) struct Listener<H> {
+    shared: Arc<Shared<H>>,
+    serving: Mutex<Option<Serving>>,
+}
+
+/// What its connections share.
+pub(crate) struct Shared<H> {
+    /// The server, once it has started.
+    server: OnceLock<Weak<H>>,
+    is_stopping: AtomicBool,
+    /// For the next connection, with the certificate of the API.
+    tls: ArcSwap<ServerConfig>,
+}
+
+/// A socket, and the task that accepts from it.
+struct Serving {
+    configured: Operations,
+    socket: Arc<Socket>,
+    task: JoinHandle<()>,
+}
+
+/// The listener cannot listen where it is to.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", socket::cannot_listen(address, reason))]
+pub struct Unbound {
+    address: OperationsAddress,
+    /// What the system says. Not a source, which would be told a second time.
+    reason: io::Error,
+}
+
+/// What is to become of the listener. Nothing of it can fail.
+pub(crate) enum Change {
+    Keep,
+    Stop,
+    Start(Operations, Arc<Socket>),
+}
+
+impl<H: Health> Listener<H> {
+    /// A listener that does not listen yet.
+    pub(crate) fn new(tls: Arc<ServerConfig>) -> Self {
+        let (server, is_stopping) = (OnceLock::new(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { server, is_stopping, tls: ArcSwap::new(tls) });
+        Self { shared, serving: Mutex::new(None) }
+    }
+
+    /// Binds what a configuration asks for, unless it is bound already. The current socket stays in
+    /// use until [`Self::apply`].
+    pub(crate) async fn prepare(&self, wanted: Option<&Operations>) -> Result<Change, Unbound> {
+        let current = self.serving.lock().as_ref().map(|serving| {
+            let Serving { configured, socket, .. } = serving;
+            (configured.clone(), Arc::clone(socket))
+        });
+        let Some(wanted) = wanted else {
+            return Ok(if current.is_some() { Change::Stop } else { Change::Keep });
+        };
+        let socket = match &current {
+            Some((old, socket)) if socket::is_same(&old.address, &wanted.address) => {
+                if old.tls == wanted.tls {
+                    return Ok(Change::Keep);
+                }
+                Arc::clone(socket)
+            }
+            _ => {
+                let beside = current.as_ref().map(|(_, socket)| &**socket);
+                let unbound = |reason| Unbound { address: wanted.address.clone(), reason };
+                Arc::new(Socket::bind(&wanted.address, beside).await.map_err(unbound)?)
+            }
+        };
+        Ok(Change::Start(wanted.clone(), socket))
+    }
+
+    /// Puts a change into use. Returns where it listens now, if that is new.
+    pub(crate) fn apply(&self, change: Change) -> Option<String> {
+        let mut serving = self.serving.lock();
+        let new = match change {
+            Change::Keep => return None,
+            Change::Stop => None,
+            Change::Start(configured, socket) => {
+                let shared = Arc::clone(&self.shared);
+                let accepting = accept(Arc::clone(&socket), shared, configured.tls);
+                Some(Serving { configured, socket, task: tokio::spawn(accepting) })
+            }
+        };
+        if let Some(old) = std::mem::replace(&mut *serving, new) {
+            old.task.abort();
+        }
+        serving.as_ref().map(Serving::url)
+    }
+
+    /// The certificate is another one.
+    pub(crate) fn replace_tls(&self, tls: Arc<ServerConfig>) {
+        self.shared.tls.store(tls);
+    }
+
+    /// The server has started.
+    pub(crate) fn started(&self, server: &Arc<H>) {
+        // It starts once.
+        let _ = self.shared.server.set(Arc::downgrade(server));
+    }
+
+    /// The server stops: it ends its requests, and wants no new ones.
+    pub(crate) fn stopping(&self) {
+        self.shared.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops listening.
+    pub(crate) fn close(&self) {
+        self.apply(Change::Stop);
+    }
+}
+
+impl Serving {
+    fn url(&self) -> String {
+        self.socket.url(self.configured.tls)
+    }
+}
+
+/// Accepts connections until the task is aborted. Those that are open go on.
+async fn accept<H: Health>(socket: Arc<Socket>, shared: Arc<Shared<H>>, is_tls: bool) {
+    let mut open: VecDeque<AbortHandle> = VecDeque::with_capacity(MAX_CONNECTIONS);
+    loop {
+        let Ok(stream) = socket.accept().await else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= MAX_CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
+        let shared = Arc::clone(&shared);
+        let connection = timeout(LIFETIME, serve(stream, shared, is_tls));
+        open.push_back(tokio::spawn(connection).abort_handle());
+    }
+}
+
+/// Serves a connection.
+async fn serve<H: Health>(stream: Stream, shared: Arc<Shared<H>>, is_tls: bool) {
+    match stream {
+        Stream::Unix(stream) => http(stream, shared).await,
+        Stream::Tcp(stream) if !is_tls => http(stream, shared).await,
+        Stream::Tcp(stream) => {
+            let acceptor = TlsAcceptor::from(shared.tls.load_full());
+            // Without a log line: a probe may only look whether the port is open.
+            if let Ok(stream) = acceptor.accept(stream).await {
+                http(stream, shared).await;
+            }
+        }
+    }
+}
+
+/// Answers one request. A connection that stayed open for the next one would need more limits, and
+/// saves a probe nothing that it notices.
+async fn http<H: Health>(io: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared<H>>) {
+    let service = service_fn(|request| answer(request, &shared));
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .header_read_timeout(None) // the connection's lifetime is shorter
+        .max_buf_size(LARGEST_HEAD)
+        .serve_connection(TokioIo::new(io), service);
+    // An error is the client's: it went away, or speaks something else.
+    let _ = connection.await;
+}
+
+#[cfg(test)]
+mod tests;
