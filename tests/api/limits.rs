@@ -14,6 +14,9 @@ mod slow;
 /// Clients that no policy names.
 mod strangers;
 
+/// Identities with a policy that open many connections.
+mod known;
+
 /// Identities with limits of their own.
 mod tenants;
 

@@ -73,7 +73,7 @@ pub(super) async fn serve<S: Service>(
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     let class = endpoint.service.class(&peer);
     let tracker = IdleTracker::new(!is_h2, class);
-    slot.set_class(class, &tracker);
+    slot.set_class(class, peer.identity.as_ref().ok().copied(), &tracker);
     let signals = Signals { shutdown: Some(shutdown), displaced, replacements };
     let mut terminations = Terminations::of(&tracker, signals);
     let admission = Arc::new(Admission::new(Arc::clone(&endpoint), peer));
@@ -110,7 +110,8 @@ impl<S: Service> Caller<S> {
     fn update_class(&mut self) {
         let class = self.class();
         self.tracker.set_class(class);
-        self.slot.set_class(class, &self.tracker);
+        let identity = self.admission.peer().identity.as_ref().ok().copied();
+        self.slot.set_class(class, identity, &self.tracker);
     }
 
     /// Whether a deadline has passed for a client of the class that it has now.
@@ -139,6 +140,10 @@ async fn wait_for_first_bytes<S: Service>(
             Some(Termination::TlsReplaced) if caller.admission.holds() => caller.update_class(),
             // The first request may be on its way already, and is told.
             Some(Termination::TlsReplaced) => caller.tracker.begin_shutdown(),
+            // The first request of a known client may be on its way already.
+            Some(Termination::Displaced) if !caller.class().is_stranger() => {
+                caller.tracker.begin_shutdown();
+            }
             Some(Termination::Displaced) => {
                 let _ = tls.shutdown().now_or_never();
                 return false;
@@ -260,6 +265,16 @@ async fn drive<C: Future, S: Service>(
                     shut_down(connection.as_mut());
                 }
                 // Requests go on until the server's own time limit, heads until their deadline.
+            }
+            // Its requests get their answers, if they take no longer than a graceful shutdown.
+            Some(Termination::Displaced) if !caller.class().is_stranger() => {
+                let is_idle = caller.tracker.is_idle();
+                if let Some(shut_down) = shut_down.take() {
+                    shut_down(connection.as_mut());
+                }
+                let limit = if is_idle { LINGER } else { caller.class().graceful_shutdown() };
+                let _ = tokio::time::timeout(limit, connection).await;
+                return;
             }
             Some(Termination::Displaced) => {
                 // Tells the client, if that is possible at once.

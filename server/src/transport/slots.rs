@@ -3,7 +3,7 @@
 //!
 //! Nobody knows who a new client is before its handshake. So a waiting client always gets the place
 //! of a stranger or of a client that has not identified itself; connections of known identities
-//! are never ended for it. In this order:
+//! are never ended for it, but for each other's (`known`). In this order:
 //!
 //! 1. strangers without a request, the longest connected first,
 //! 2. clients that have sent nothing for `SILENT_GRACE`,
@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kes_api::Identity;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -20,6 +21,11 @@ use super::class::Class;
 use super::clock::{self, Millis};
 use super::idle::IdleTracker;
 use crate::observe::metrics::Metrics;
+
+/// Those of known identities.
+mod known;
+
+use known::KnownConnections;
 
 /// A client usually sends the start of its handshake together with the end of TCP's. If many known
 /// clients connect at once, none of them may lose its place to the next one.
@@ -32,7 +38,7 @@ const HANDSHAKE_GRACE: Millis = 2_000;
 /// itself busy.
 const BUSY_GRACE: Millis = 5_000;
 
-/// How many strangers are looked at to find one without a request.
+/// How many connections are looked at to find one without a request.
 const LOOK_AT: usize = 64;
 
 /// The slots of a listener.
@@ -44,19 +50,25 @@ pub(crate) struct Slots {
 }
 
 /// Connections that may be ended for a new one, in the order in which they came to their stage.
-#[derive(Default)]
 struct Candidates {
     next: u64,
     silent: BTreeMap<u64, Candidate>,
     in_handshake: BTreeMap<u64, Candidate>,
     strangers: BTreeMap<u64, Candidate>,
+    known: KnownConnections,
 }
 
 struct Candidate {
     since: Millis,
-    /// Only of a stranger.
+    /// Of a client whose handshake is over.
     tracker: Option<Arc<IdleTracker>>,
     displaced: Arc<Notify>,
+}
+
+impl Candidate {
+    fn is_idle(&self) -> bool {
+        self.tracker.as_ref().is_some_and(|tracker| tracker.is_idle())
+    }
 }
 
 /// How far a connection has come.
@@ -65,8 +77,9 @@ enum Stage {
     Silent,
     InHandshake,
     Stranger,
-    /// Cannot be displaced, as before the client has connected.
-    Known,
+    Known(Identity),
+    /// Cannot be displaced: the admin's, and before the client has connected.
+    Kept,
 }
 
 /// The place of one connection, free again when dropped.
@@ -84,7 +97,7 @@ pub(crate) struct Slot {
 impl Slots {
     pub(super) fn new(max: u32, metrics: Arc<Metrics>) -> Arc<Self> {
         let free = Arc::new(Semaphore::new(max as usize));
-        Arc::new(Self { free, max, metrics, candidates: Mutex::default() })
+        Arc::new(Self { free, max, metrics, candidates: Mutex::new(Candidates::new(max)) })
     }
 
     /// How many connections may be open at once.
@@ -114,29 +127,54 @@ impl Slots {
     pub(super) fn displace(&self) -> bool {
         let candidate = self.candidates.lock().pick(clock::now());
         let Some(candidate) = candidate else { return false };
-        self.metrics.displaced_connections.inc();
-        // Nobody else is among the candidates.
-        self.metrics.classes.displaced_connections.of(Class::Stranger.index()).inc();
-        candidate.displaced.notify_one();
+        self.end(&candidate, Class::Stranger);
         true
+    }
+
+    /// Ends a connection of a client of a class for another one.
+    fn end(&self, candidate: &Candidate, class: Class) {
+        self.metrics.displaced_connections.inc();
+        self.metrics.classes.displaced_connections.of(class.index()).inc();
+        candidate.displaced.notify_one();
     }
 }
 
 impl Candidates {
-    fn of(&mut self, stage: Stage) -> Option<&mut BTreeMap<u64, Candidate>> {
-        match stage {
-            Stage::Silent => Some(&mut self.silent),
-            Stage::InHandshake => Some(&mut self.in_handshake),
-            Stage::Stranger => Some(&mut self.strangers),
-            Stage::Known => None,
+    fn new(max: u32) -> Self {
+        Self {
+            next: 0,
+            silent: BTreeMap::new(),
+            in_handshake: BTreeMap::new(),
+            strangers: BTreeMap::new(),
+            known: KnownConnections::new(max),
         }
     }
 
-    fn pick(&mut self, now: Millis) -> Option<Candidate> {
-        let is_idle = |stranger: &Candidate| {
-            stranger.tracker.as_ref().is_some_and(|tracker| tracker.is_idle())
+    /// Adds a connection that has come to a stage. If it is one of a known identity too many, gives
+    /// the one that has to end.
+    fn insert(&mut self, stage: Stage, number: u64, candidate: Candidate) -> Option<Candidate> {
+        match stage {
+            Stage::Silent => self.silent.insert(number, candidate),
+            Stage::InHandshake => self.in_handshake.insert(number, candidate),
+            Stage::Stranger => self.strangers.insert(number, candidate),
+            Stage::Known(identity) => return self.known.insert(identity, number, candidate),
+            Stage::Kept => None,
         };
-        let idle = self.strangers.iter().take(LOOK_AT).find(|(_, stranger)| is_idle(stranger));
+        None
+    }
+
+    fn remove(&mut self, stage: Stage, number: u64) {
+        match stage {
+            Stage::Silent => self.silent.remove(&number),
+            Stage::InHandshake => self.in_handshake.remove(&number),
+            Stage::Stranger => self.strangers.remove(&number),
+            Stage::Known(identity) => self.known.remove(identity, number),
+            Stage::Kept => None,
+        };
+    }
+
+    fn pick(&mut self, now: Millis) -> Option<Candidate> {
+        let idle = self.strangers.iter().take(LOOK_AT).find(|(_, stranger)| stranger.is_idle());
         if let Some(number) = idle.map(|(number, _)| *number) {
             return self.strangers.remove(&number);
         }
@@ -160,7 +198,7 @@ impl Slot {
     fn new(slots: &Arc<Slots>, permit: OwnedSemaphorePermit) -> Self {
         Self {
             slots: Arc::clone(slots),
-            stage: Stage::Known,
+            stage: Stage::Kept,
             class: None,
             number: 0,
             displaced: Arc::default(),
@@ -179,8 +217,17 @@ impl Slot {
     }
 
     /// The handshake is over, or the client's class has changed.
-    pub(super) fn set_class(&mut self, class: Class, tracker: &Arc<IdleTracker>) {
-        let stage = if class.is_stranger() { Stage::Stranger } else { Stage::Known };
+    pub(super) fn set_class(
+        &mut self,
+        class: Class,
+        identity: Option<Identity>,
+        tracker: &Arc<IdleTracker>,
+    ) {
+        let stage = match (class, identity) {
+            (Class::Stranger, _) => Stage::Stranger,
+            (Class::Known, Some(identity)) => Stage::Known(identity),
+            (Class::Known, None) | (Class::Admin, _) => Stage::Kept,
+        };
         if self.class != Some(class) {
             self.count(Some(class));
         }
@@ -214,9 +261,11 @@ impl Slot {
         candidates.next += 1;
         let tracker = tracker.map(Arc::clone);
         let displaced = Arc::clone(&self.displaced);
-        if let Some(candidates) = candidates.of(stage) {
-            let candidate = Candidate { since: clock::now(), tracker, displaced };
-            candidates.insert(self.number, candidate);
+        let candidate = Candidate { since: clock::now(), tracker, displaced };
+        let too_many = candidates.insert(stage, self.number, candidate);
+        drop(candidates);
+        if let Some(connection) = too_many {
+            self.slots.end(&connection, Class::Known);
         }
         if stage == Stage::Stranger {
             self.slots.metrics.strangers.inc();
@@ -224,9 +273,7 @@ impl Slot {
     }
 
     fn leave(&mut self) {
-        if let Some(candidates) = self.slots.candidates.lock().of(self.stage) {
-            candidates.remove(&self.number);
-        }
+        self.slots.candidates.lock().remove(self.stage, self.number);
         if self.stage == Stage::Stranger {
             self.slots.metrics.strangers.dec();
         }
@@ -241,100 +288,4 @@ impl Drop for Slot {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt as _;
-
-    use super::*;
-
-    fn slots(max: u32) -> Arc<Slots> {
-        Slots::new(max, Arc::new(Metrics::new()))
-    }
-
-    fn is_displaced(slot: &Slot) -> bool {
-        slot.displaced.notified().now_or_never().is_some()
-    }
-
-    fn silent(slots: &Arc<Slots>) -> Slot {
-        let mut slot = slots.try_take().unwrap();
-        slot.begin();
-        slot
-    }
-
-    fn connected(slots: &Arc<Slots>, class: Class) -> (Slot, Arc<IdleTracker>) {
-        let mut slot = silent(slots);
-        slot.begin_handshake();
-        let tracker = IdleTracker::new(false, class);
-        slot.set_class(class, &tracker);
-        (slot, tracker)
-    }
-
-    /// Lets `pick` see another time.
-    fn displaced_at(slots: &Slots, time: Millis) -> bool {
-        let candidate = slots.candidates.lock().pick(time);
-        candidate.map(|candidate| candidate.displaced.notify_one()).is_some()
-    }
-
-    /// A long time from now.
-    fn later() -> Millis {
-        clock::now() + 1_000_000
-    }
-
-    #[test]
-    fn known_identities_are_never_displaced() {
-        let slots = slots(4);
-        let known = [Class::Known, Class::Admin].map(|class| connected(&slots, class).0);
-        assert!(!displaced_at(&slots, later()));
-        assert!(!known.iter().any(is_displaced));
-        assert_eq!(slots.metrics.strangers.get(), 0);
-    }
-
-    #[test]
-    fn idle_strangers_go_first_and_the_longest_connected_of_them() {
-        let start = clock::now();
-        let slots = slots(8);
-        let silent = silent(&slots);
-        let (busy, tracker) = connected(&slots, Class::Stranger);
-        let request = tracker.begin_request();
-        let idle = [(); 2].map(|()| connected(&slots, Class::Stranger).0);
-        assert_eq!(slots.metrics.strangers.get(), 3);
-        assert!(slots.displace());
-        assert_eq!(idle.each_ref().map(is_displaced), [true, false]);
-        assert!(slots.displace());
-        assert_eq!(idle.each_ref().map(is_displaced), [false, true]);
-        assert_eq!(slots.metrics.displaced_connections.get(), 2);
-
-        // Nobody else has to go at once: they may be known clients that have just come.
-        assert!(!displaced_at(&slots, start + SILENT_GRACE - 1));
-        assert!(displaced_at(&slots, later()) && is_displaced(&silent));
-        assert!(!displaced_at(&slots, start + BUSY_GRACE - 1) && !is_displaced(&busy));
-        assert!(displaced_at(&slots, later()) && is_displaced(&busy));
-        drop(request);
-        drop((silent, busy, idle));
-        assert_eq!(slots.metrics.strangers.get(), 0);
-        let candidates = slots.candidates.lock();
-        assert!(candidates.silent.is_empty() && candidates.strangers.is_empty());
-    }
-
-    #[test]
-    fn a_handshake_gets_its_time() {
-        let start = clock::now();
-        let slots = slots(1);
-        let mut slot = slots.try_take().unwrap();
-        assert!(slots.try_take().is_none());
-        assert!(!displaced_at(&slots, later()), "nobody has connected");
-        slot.begin();
-        slot.begin_handshake();
-        assert!(!displaced_at(&slots, start + HANDSHAKE_GRACE - 1));
-        assert!(displaced_at(&slots, later()) && is_displaced(&slot));
-    }
-
-    #[test]
-    fn a_stranger_that_gets_a_policy_stays() {
-        let slots = slots(1);
-        let (mut slot, tracker) = connected(&slots, Class::Stranger);
-        slot.set_class(Class::Known, &tracker);
-        assert!(!displaced_at(&slots, later()));
-        slot.set_class(Class::Stranger, &tracker);
-        assert!(slots.displace());
-    }
-}
+mod tests;

@@ -14,12 +14,12 @@ use crate::harness::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server that may have 24 connections.
-fn small() -> Server {
-    Server::with(&Config::usual().under(&["prlimit", "--nofile=64:64"]))
+pub(super) fn small(config: &Config) -> Server {
+    Server::with(&config.clone().under(&["prlimit", "--nofile=64:64"]))
 }
 
 /// Connects, and asks once. Waits for as long as another connection has to end for it.
-async fn ask(server: &Server, who: Who, protocol: Protocol) -> Client {
+pub(super) async fn ask(server: &Server, who: Who, protocol: Protocol) -> Client {
     let served = async {
         let mut client = server.client(who, protocol).await;
         assert_eq!(client.send("GET", "/version", "").await.status, 200);
@@ -81,7 +81,7 @@ fn a_stranger_cannot_hold_its_connection_by_frames() {
 #[test]
 fn strangers_make_room_for_whoever_comes() {
     harness::run(async {
-        let server = small();
+        let server = small(&Config::usual());
         for protocol in [Protocol::H1, Protocol::H2] {
             let mut known = Vec::new();
             for _ in 0..3 {
@@ -107,7 +107,7 @@ fn strangers_make_room_for_whoever_comes() {
 #[test]
 fn silent_connections_make_room_for_whoever_comes() {
     harness::run(async {
-        let server = small();
+        let server = small(&Config::usual());
         let mut known = ask(&server, Who::Minio, Protocol::H2).await;
         let mut silent = Vec::new();
         for _ in 0..200 {
@@ -142,7 +142,7 @@ async fn keep_busy(server: &Server) {
 #[test]
 fn busy_strangers_make_room_as_well() {
     harness::run(async {
-        let server = small();
+        let server = small(&Config::usual());
         let known = ask(&server, Who::Admin, Protocol::H2).await;
         let strangers = join_all((0..23).map(|_| keep_busy(&server)));
         let ask = async {
