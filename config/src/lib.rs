@@ -54,6 +54,10 @@ mod value;
 /// From the tree to the configuration, with a module for each section.
 mod read;
 
+/// Parsers for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+
 pub use address::{Address, ConfiguredAddress, InvalidAddress};
 pub use config::{
     ApiOverride, ApiOverrides, Cache, ClientAuth, Config, Log, LogFormat, Operations,

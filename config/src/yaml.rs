@@ -27,7 +27,7 @@ pub(crate) struct Node {
     pub(crate) line: usize,
     pub(crate) kind: Kind,
     /// How many nodes it has, with aliases expanded.
-    size: u64,
+    pub(crate) size: u64,
     /// How many levels it has.
     depth: usize,
 }

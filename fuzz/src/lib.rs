@@ -37,6 +37,9 @@ mod vault;
 /// Base64, written as simply as possible.
 mod naive;
 
+/// YAML, beside a second reader.
+mod yaml;
+
 /// Texts of the command line and of single fields of the configuration.
 mod text;
 
@@ -44,7 +47,7 @@ mod text;
 pub type Target = fn(&[u8]);
 
 /// All targets by name. Each has a folder in `corpus/` and a program in `targets/`.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("answer", body::answer),
     ("api_key", credential::api_key),
     ("certificate", certificate::certificate),
@@ -60,6 +63,7 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("request", body::request),
     ("text", text::text),
     ("vault", vault::vault),
+    ("yaml", yaml::yaml),
 ];
 
 /// Runs a target on an input.
