@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, Sender};
 
-use crate::harness::{self, BASE64, Client, Protocol, Server, Who};
+use crate::harness::{self, BASE64, Client, Protocol, Server, Who, figure};
 
 /// How often the server is killed: `KES_KILLS` sets another number.
 const KILLS: usize = 15;
@@ -98,7 +98,8 @@ fn whenever_the_server_is_killed_no_key_is_lost_or_torn() {
         }
         // Once more with all of them.
         verify(&server, &keys, "key-").await;
-        println!("{kills} kills, {acknowledged} answers, {} keys", keys.len());
+        figure("kills", kills);
+        figure("acknowledged changes", acknowledged);
         assert!(acknowledged > 10 * kills, "{acknowledged}");
     });
 }

@@ -31,6 +31,9 @@ mod notified;
 /// Sockets that the service manager has opened.
 mod passed;
 
+/// Time and memory of a server that starts and stands.
+mod footprint;
+
 /// What keeps a server from starting.
 mod start;
 

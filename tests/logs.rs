@@ -21,6 +21,9 @@ mod lost;
 /// Refusals that are too many for a line each.
 mod merged;
 
+/// A line for each request, whatever becomes of it.
+mod complete;
+
 /// No change without a line that says so.
 mod required;
 

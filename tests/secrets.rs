@@ -17,6 +17,9 @@ mod configuration;
 /// What the system shows of the process, and what stays in its memory.
 mod process;
 
+/// How much is left of a key in memory when it was deleted.
+mod remains;
+
 /// How long something may take that has to happen before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -3,6 +3,7 @@
 mod blip;
 mod creators;
 mod environment;
+mod herd;
 mod job;
 mod outage;
 mod rights;

@@ -35,6 +35,9 @@ mod budget;
 /// Clients that come in numbers, or abuse HTTP/2.
 mod load;
 
+/// Many idle and slow clients beside an honest one.
+mod beside;
+
 /// A TLS connection as the admin, to be spoken to in bytes.
 pub(super) async fn tls(server: &Server, protocol: Protocol) -> TlsStream<TcpStream> {
     tls_as(server, Who::Admin, protocol).await

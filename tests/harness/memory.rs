@@ -97,8 +97,16 @@ impl Memory {
     /// # Panics
     /// If nothing can be read.
     pub(crate) fn holds(&self, texts: &[&[u8]]) -> Vec<bool> {
+        self.count(texts).into_iter().map(|count| count > 0).collect()
+    }
+
+    /// How often each of some texts stands there.
+    ///
+    /// # Panics
+    /// If nothing can be read.
+    pub(crate) fn count(&self, texts: &[&[u8]]) -> Vec<usize> {
         let finders: Vec<_> = texts.iter().map(memchr::memmem::Finder::new).collect();
-        let mut found = vec![false; texts.len()];
+        let mut found = vec![0; texts.len()];
         let mut read = 0;
         for (start, pages) in self.writable().into_iter().flat_map(|range| self.present(range)) {
             let mut bytes = vec![0; pages * rustix::param::page_size()];
@@ -106,7 +114,7 @@ impl Memory {
             if self.bytes.read_exact_at(&mut bytes, start).is_ok() {
                 read += bytes.len();
                 for (found, finder) in found.iter_mut().zip(&finders) {
-                    *found |= finder.find(&bytes).is_some();
+                    *found += finder.find_iter(&bytes).count();
                 }
             }
         }

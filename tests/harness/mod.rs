@@ -7,6 +7,7 @@
 mod client;
 mod config;
 mod exposition;
+mod figure;
 mod frames;
 mod memory;
 mod openssl;
@@ -18,6 +19,7 @@ mod who;
 pub(crate) use client::{Client, Protocol, Reply, tls_config, tls_connect, tls_over};
 pub(crate) use config::Config;
 pub(crate) use exposition::{BY_CODE, Exposition, Kind, PROMETHEUS};
+pub(crate) use figure::{figure, is_whole, percentile};
 pub(crate) use frames::{Frame, PREFACE, frame, head};
 pub(crate) use kes_testkit::openssl;
 pub(crate) use memory::make_pipe;

@@ -7,7 +7,7 @@ use kes_testkit::wait;
 use rustix::process::Signal;
 
 use super::with_key;
-use crate::harness::{self, Client, Config, Credentials, Protocol, Server, Who};
+use crate::harness::{self, Client, Config, Credentials, Protocol, Server, Who, figure, is_whole};
 
 /// `${OTHER}` may do one thing.
 fn allowing(path: &str) -> Config {
@@ -185,6 +185,7 @@ fn another_certificate_may_be_named() {
 #[test]
 fn reloads_under_load_drop_nothing() {
     harness::run(async {
+        let count = if is_whole() { 100 } else { 20 };
         let server = Arc::new(Server::start());
         let h2 = with_key(&server, Protocol::H2).await;
         let (done, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
@@ -211,9 +212,36 @@ fn reloads_under_load_drop_nothing() {
         let reloads = tokio::task::spawn_blocking({
             let (server, served) = (Arc::clone(&server), Arc::clone(&served));
             move || {
-                for round in 0..10 {
-                    let levels = format!("{{ expiry: {{ any: {}m }} }}", round + 1);
-                    server.reload_and_wait(&Config::usual().with("cache", &levels));
+                for round in 0..count {
+                    let refused = || server.stderr().matches("reload failed").count();
+                    match round % 4 {
+                        // Another certificate, in the files that were named before.
+                        0 => {
+                            let fresh = Credentials::new(&["127.0.0.1"]);
+                            fs::write(server.file("server.key"), &fresh.key_pem).unwrap();
+                            fs::write(server.file("server.crt"), &fresh.certificate_pem).unwrap();
+                            server.reload_and_wait(&Config::usual());
+                        }
+                        // A file that is refused.
+                        1 => {
+                            let before = refused();
+                            server.reload(
+                                &Config::usual().with("cache", "{ expiry: { any: soon } }"),
+                            );
+                            wait::eventually(Duration::from_secs(20), "it is refused", || {
+                                refused() > before
+                            });
+                        }
+                        2 => {
+                            let policies = "{ p: { allow: [/v1/key/generate/*], identities: \
+                                [\"${MINIO}\"] }, q: { allow: [/v1/api], identities: [\"${OTHER}\"] } }";
+                            server.reload_and_wait(&Config::usual().with("policy", policies));
+                        }
+                        _ => {
+                            let levels = format!("{{ expiry: {{ any: {}m }} }}", round + 1);
+                            server.reload_and_wait(&Config::usual().with("cache", &levels));
+                        }
+                    }
                     let so_far = served.load(Ordering::Relaxed);
                     wait::eventually(Duration::from_secs(20), "requests go on", || {
                         served.load(Ordering::Relaxed) > so_far + 100
@@ -227,6 +255,8 @@ fn reloads_under_load_drop_nothing() {
             task.await.unwrap().unwrap();
         }
         reloaded.unwrap();
+        figure("reloads under load", count);
+        figure("requests during reloads", served.load(Ordering::Relaxed));
     });
 }
 

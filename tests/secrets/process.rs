@@ -34,9 +34,11 @@ fn the_command_line_and_the_environment_hold_no_secret() {
     }
 }
 
+/// Also where the shell that starts the server allows core files.
 #[test]
 fn no_core_is_dumped() {
-    let mut server = Server::start();
+    let allowed = ["bash", "-c", "ulimit -S -c hard && exec \"$@\"", "bash"];
+    let mut server = Server::with(&Config::usual().under(&allowed));
     let id = server.process().id();
     let limits = std::fs::read_to_string(format!("/proc/{id}/limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
@@ -68,6 +70,22 @@ fn others_of_the_same_user_cannot_look_into_the_process() {
         std::fs::read_to_string(&out).unwrap().contains("https://")
     });
     assert!(is_guarded(&process));
+    // Whoever may look at it may attach to it, and the reverse (ptrace(2)).
+    let seen = |id: u32, file: &str| {
+        folder.as_the_user("head").args(["-c1", &format!("/proc/{id}/{file}")]).output().unwrap()
+    };
+    let mut sleeper = folder.as_the_user("sleep");
+    sleeper.arg("1000");
+    let sleeper = Process::start(sleeper);
+    for file in ["maps", "environ"] {
+        // Else the refusal would prove nothing.
+        wait::eventually(PATIENCE, "the user looks into another process of its own", || {
+            seen(sleeper.id(), file).status.success()
+        });
+        let refused = seen(process.id(), file);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && said.contains("Permission denied"), "{file}: {said}");
+    }
 }
 
 /// Commands have API keys, private keys and plaintexts in memory.
@@ -124,13 +142,17 @@ impl Folder {
 
     /// The program as somebody else than root, for whom nothing would show.
     fn command(&self) -> Command {
-        let binary = self.0.path().join("kes");
+        self.as_the_user(self.0.path().join("kes"))
+    }
+
+    /// Another program as the same user.
+    fn as_the_user(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = if rustix::process::getuid().is_root() {
             let mut command = Command::new("setpriv");
-            command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&binary);
+            command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program);
             command
         } else {
-            Command::new(&binary)
+            Command::new(program)
         };
         command.current_dir("/");
         command.env_remove("XDG_RUNTIME_DIR").env("TMPDIR", self.0.path().join("tmp"));

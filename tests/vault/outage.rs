@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::work::{generate, open};
-use super::world::{Layout, World, tell, told_nothing_of};
-use crate::harness::{self, Client, Protocol, Server, Who};
+use super::world::{Layout, World, told_nothing_of};
+use crate::harness::{self, Client, Protocol, Server, Who, figure};
 
 /// Every route of a key has 15 s.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -203,6 +203,7 @@ async fn keys_fail(server: &Server, limit: Duration) {
             let reply = client.send(method, path, &body).await;
             assert_eq!(reply.error(), (502, message.to_owned()), "{path}");
             assert_eq!(reply.header("content-type"), "application/json");
+            figure("s until an answer without Vault", start.elapsed().as_secs_f32());
             assert!(start.elapsed() < limit, "{path} took {:?}", start.elapsed());
         }));
     }
@@ -258,7 +259,7 @@ pub(super) async fn recovers(server: &Server) {
         minio.share().send("PUT", "/v1/key/generate/uncached", "").await.status == 200
     })
     .await;
-    tell(&format!("ready {ready:?} after Vault's return, a key is read {read:?} later"));
+    figure("s until served after Vault's return", (ready + read).as_secs_f32());
     let status = status(&mut minio.share()).await;
     assert_eq!(status["keystore_unreachable"], Value::Null);
     assert!(status["keystore_latency"].as_u64() >= Some(1), "{status}");
