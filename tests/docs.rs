@@ -9,6 +9,7 @@
 //! OpenBao as `vault`, a few tools of the system, and stand-ins for what needs root, systemd or
 //! minutes. Anything else is `not found`, which fails the test.
 
+mod assurance;
 mod away;
 mod book;
 mod citations;

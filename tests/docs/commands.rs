@@ -96,6 +96,7 @@ fn check(code: &Code, program: &str, arguments: &[&str]) -> Result<(), String> {
         ("cargo", ["build", "--release"]) => Ok(()),
         ("cargo", ["test", arguments @ ..]) => cargo_test(arguments),
         ("cargo", ["bench", arguments @ ..]) => cargo_bench(arguments),
+        ("python3", [".ci/assure", arguments @ ..]) => assure(arguments),
         ("bash" | "python3", [script]) if root().join(script).is_file() => Ok(()),
         ("bash", ["fuzz/run", seconds, targets @ ..]) => fuzz(seconds, targets),
         _ => {
@@ -177,6 +178,24 @@ fn fuzz(seconds: &str, targets: &[&str]) -> Result<(), String> {
         (Err(error), _) => Err(error.to_string()),
         (Ok(_), Some(name)) => Err(format!("there is no target {name}")),
         (Ok(_), None) => Ok(()),
+    }
+}
+
+/// Its own help has the flags, and its list has the numbers.
+fn assure(arguments: &[&str]) -> Result<(), String> {
+    let told = |flag: &str| {
+        let mut command = Command::new("python3");
+        command.arg(root().join(".ci/assure")).arg(flag);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let (help, list) = (told("--help"), told("--list"));
+    let is_known = |word: &&&str| {
+        word.starts_with('-') && help.contains(&format!("[{word}]"))
+            || list.lines().any(|line| line.starts_with(&format!("| {word} |")))
+    };
+    match arguments.iter().find(|word| !is_known(word)) {
+        Some(word) => Err(format!(".ci/assure does not know {word}")),
+        None => Ok(()),
     }
 }
 

@@ -17,7 +17,7 @@ fn with_status(server: &Server, status: &str) -> Vec<Line> {
 }
 
 /// How many requests a line stands for.
-fn count(line: &[(String, String)]) -> u64 {
+pub(super) fn count(line: &[(String, String)]) -> u64 {
     line.iter().find(|(key, _)| key == "count").map_or(1, |(_, count)| count.parse().unwrap())
 }
 
