@@ -296,6 +296,30 @@ mod tests {
         assert!(stream.follow(reader(0), Place::Admin).is_some());
     }
 
+    /// No line is made if there is none.
+    #[test]
+    fn it_is_known_whether_there_is_a_follower() {
+        let stream = Stream::new(IntCounter::new("dropped", "dropped").unwrap());
+        let follow = || stream.follow(reader(0), Place::Admin).unwrap();
+        assert!(!stream.is_followed());
+        let [one, two] = [follow(), follow()];
+        assert!(stream.is_followed());
+        drop(one);
+        stream.send(&Bytes::from("1"));
+        assert!(stream.is_followed());
+        drop(two);
+        stream.send(&Bytes::from("2"));
+        assert!(!stream.is_followed(), "they have gone");
+        let _lines = follow();
+        stream.readmit(|_| true);
+        assert!(stream.is_followed());
+        stream.readmit(|_| false);
+        assert!(!stream.is_followed(), "it may no longer read");
+        let _lines = follow();
+        stream.close();
+        assert!(!stream.is_followed(), "the stream has ended");
+    }
+
     #[test]
     fn no_class_takes_the_places_of_a_higher_one() {
         let stream = Stream::new(IntCounter::new("dropped", "dropped").unwrap());
