@@ -5,6 +5,7 @@ mod creators;
 mod environment;
 mod herd;
 mod job;
+mod late;
 mod outage;
 mod rights;
 mod soak;

@@ -11,13 +11,13 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use kes_api::KeyName;
 use kes_crypto::Key;
-use kes_keystore::wrap::Order;
+use kes_keystore::wrap::{Memory, Order};
 use kes_keystore::{Error, KeyStore, Record};
 use kes_policy::StorePlace;
 use parking_lot::{Mutex, RwLock};
@@ -113,18 +113,27 @@ impl Entry {
 }
 
 impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
-    pub(crate) fn new(store: S, expiry: Expiry, observer: Arc<O>, clock: C) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn new(
+        store: S,
+        order: Order,
+        expiry: Expiry,
+        observer: Arc<O>,
+        clock: C,
+    ) -> Arc<Self> {
+        let cache = Arc::new(Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             hasher: RandomState::new(),
             reads: SingleFlight::default(),
             negative: NegativeCache::default(),
             expiry: watch::Sender::new(expiry),
             records: Records::new(store, Arc::clone(&observer)),
-            order: Order::default(),
+            order,
             observer,
             clock,
-        })
+        });
+        let memory: Weak<Self> = Arc::downgrade(&cache);
+        cache.order.attach(memory);
+        cache
     }
 
     /// The key store behind the cache.
@@ -132,7 +141,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         &self.records
     }
 
-    /// The order of all changes. It stays when the key store is replaced.
+    /// The order of all changes, which has this cache forget keys.
     pub(crate) const fn order(&self) -> &Order {
         &self.order
     }
@@ -197,13 +206,6 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         });
     }
 
-    /// Removes a key from memory, also one that is being read.
-    pub(crate) fn remove(&self, name: &KeyName) {
-        self.reads.cancel(name, || {
-            self.shard(name).write().remove(name);
-        });
-    }
-
     /// Replaces the key store by another that has the same keys, such as the same Vault with another
     /// login, and the times of expiry. The keys stay in memory: a delete, a create or a read that
     /// is under way acts on the same cache before and after.
@@ -227,14 +229,18 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         oldest.map_or(Duration::ZERO, |oldest| self.clock.now().saturating_duration_since(oldest))
     }
 
-    /// Performs a read as its leader. The result is kept unless the key was removed meanwhile.
+    /// Performs a read as its leader. The result is kept unless the key was forgotten meanwhile, or
+    /// a change of it may still be carried out.
     async fn perform(&self, leader: Leader<ReadResult>) {
         let name = leader.name();
+        // A change that comes to be unsure after this has the cache forget the key.
+        let is_unsure = self.order.is_unsure(&name);
         let result = match self.records.read(&name).await {
             Ok(record) => Ok(Arc::new(Entry::new(record, self.clock.now()))),
             Err(error) => Err(error),
         };
         self.reads.complete(leader, result, |result| match result {
+            Ok(_) if is_unsure => {}
             Ok(entry) => {
                 let mut shard = self.shard(&name).write();
                 if let Some(old) = shard.insert(name, Arc::clone(entry)) {
@@ -242,7 +248,9 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
                 }
             }
             Err(Error::NotFound { .. }) => {
-                self.negative.record(name, self.clock.now());
+                if !is_unsure {
+                    self.negative.record(name, self.clock.now());
+                }
                 self.shard(&name).write().remove(&name);
             }
             // A failed read is not remembered, and the key stays in memory if it is there.
@@ -256,5 +264,15 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         // The upper bits: the lower ones choose the place within the shard's map.
         let shard = usize::try_from(hash >> 32).unwrap_or_default() % SHARDS;
         &self.shards[shard]
+    }
+}
+
+impl<S: KeyStore + 'static, O: Observer, C: Clock> Memory for Cache<S, O, C> {
+    /// Forgets a key, also one that is being read, and that it does not exist.
+    fn forget(&self, name: &KeyName) {
+        self.reads.cancel(name, || {
+            self.negative.remove(name);
+            self.shard(name).write().remove(name);
+        });
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use kes_api::{Identity, KeyName, ListPattern, Operation, Timestamp};
 use kes_crypto::{Cipher, Key, Plaintext, Secret};
-use kes_keystore::wrap::Change;
+use kes_keystore::wrap::{Change, Course, Late, Order, Turn};
 use kes_keystore::{KeyStore, Limit, Logins, Page, Record, State, StoreOperation};
 use kes_policy::{Permit, StartupPermit, StorePlace};
 use zeroize::Zeroizing;
@@ -48,11 +48,17 @@ pub struct DataKey {
 
 impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     /// Puts a cache in front of a key store. A task on the current runtime refreshes and evicts
-    /// its entries until this is dropped.
-    pub fn new(store: S, expiry: Expiry, observer: Arc<O>, clock: C) -> Self {
-        let cache = Cache::new(store, expiry, observer, clock.clone());
+    /// its entries until this is dropped. The keys of one server all have the same `order`, one
+    /// after the other.
+    pub fn new(store: S, order: Order, expiry: Expiry, observer: Arc<O>, clock: C) -> Self {
+        let cache = Cache::new(store, order, expiry, observer, clock.clone());
         refresh::start(&cache);
         Self { cache, clock }
+    }
+
+    /// The order of all changes, for the keys of another key store that follow these.
+    pub fn order(&self) -> Order {
+        self.cache.order().clone()
     }
 
     /// Goes on with another key store that has the same keys, such as the same Vault with another
@@ -142,15 +148,13 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         let cache = Arc::clone(&self.cache);
         let change = async move {
             let _place = place;
-            // Before the call, so that no request uses the key while it is being deleted, and after
-            // it, because a request may have read the key in between.
-            cache.remove(&name);
-            let turn = cache.order().turn(&name, Change::Delete).await?;
-            turn.run(async {
-                cache.remove(&name);
-                let deleted = cache.records().delete(&name).await;
-                cache.remove(&name);
-                deleted
+            // From now on no request uses the key from memory, and none puts it there until no part
+            // of the delete can be carried out any more.
+            cache.order().forget(&name);
+            let turn = cache.order().turn(&name, Change::Delete).await;
+            perform(turn, async {
+                cache.order().forget(&name);
+                cache.records().delete(&name).await
             })
             .await
         };
@@ -337,15 +341,17 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         let change = async move {
             let _place = place;
             let turn = match cache.order().try_turn(&name, Change::Create) {
-                Some(turn) => turn,
-                // A key that exists is not created, whatever waits in the line: a cluster that
-                // starts need not wait for it.
-                None if cache.records().read(&name).await.is_ok() => {
-                    return Err(kes_keystore::Error::Exists { name });
+                Some(turn) => Ok(turn),
+                // A key that exists is not created, whatever creates are in the line: a cluster
+                // that starts need not wait for them. If it may be deleted, nobody must rely on it.
+                None if !cache.order().has_delete(&name)
+                    && cache.records().read(&name).await.is_ok() =>
+                {
+                    Err(kes_keystore::Error::Exists { name })
                 }
-                None => cache.order().turn(&name, Change::Create).await?,
+                None => cache.order().turn(&name, Change::Create).await,
             };
-            turn.run(async {
+            perform(turn, async {
                 cache.records().create(&name, &record).await?;
                 cache.insert(name, record);
                 Ok(())
@@ -356,21 +362,42 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     }
 }
 
-/// Is told how a change ended, before anybody else is. If the change panics, this is dropped.
-pub trait Ended: FnOnce(&Result<(), Error>) + Send + 'static {}
+/// Is told how a change ended, before anybody else is. If the change panics, this is dropped. What
+/// it returns for a change that has failed is called if the key store carries it out later.
+pub trait Ended: FnOnce(&Result<(), Error>) -> Option<Late> + Send + 'static {}
 
-impl<F: FnOnce(&Result<(), Error>) + Send + 'static> Ended for F {}
+impl<F: FnOnce(&Result<(), Error>) -> Option<Late> + Send + 'static> Ended for F {}
+
+/// The result of a change, and what becomes of it later if it had a turn.
+type Performed = (Result<(), kes_keystore::Error>, Option<Course>);
+
+/// Performs a change in its turn, if that has come.
+async fn perform(
+    turn: Result<Turn, kes_keystore::Error>,
+    change: impl Future<Output = Result<(), kes_keystore::Error>>,
+) -> Performed {
+    match turn {
+        Ok(turn) => {
+            let course = turn.course();
+            (turn.run(change).await, Some(course))
+        }
+        Err(error) => (Err(error), None),
+    }
+}
 
 /// Runs a change of the key store in a task of its own. A request is dropped when its client goes
 /// away or its time is over, wherever it is; a change must not be left half done.
 fn run_to_completion(
     operation: StoreOperation,
-    change: impl Future<Output = Result<(), kes_keystore::Error>> + Send + 'static,
+    change: impl Future<Output = Performed> + Send + 'static,
     ended: impl Ended,
 ) -> impl Future<Output = Result<(), Error>> {
     let task = tokio::spawn(async move {
-        let changed = change.await.map_err(|source| Error::Store { operation, source });
-        ended(&changed);
+        let (changed, course) = change.await;
+        let changed = changed.map_err(|source| Error::Store { operation, source });
+        if let (Some(late), Some(course)) = (ended(&changed), course) {
+            course.on_late(late);
+        }
         changed
     });
     async move { task.await.unwrap_or(Err(Error::Panicked)) }

@@ -46,5 +46,6 @@ mod testing;
 pub use cache::Expiry;
 pub use clock::{Clock, SystemClock};
 pub use error::Error;
+pub use kes_keystore::wrap::{Late, Order};
 pub use keys::{DataKey, Description, Ended, Keys};
 pub use observer::Observer;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kes_api::{KeyName, ListPattern, Timestamp};
 use kes_crypto::Key;
 use kes_keystore::memory::MemoryStore;
-use kes_keystore::wrap::Meter;
+use kes_keystore::wrap::{Meter, Unsettled};
 use kes_keystore::{
     Error, KeyStore, Kind, Limit, Logins, Page, Record, State, StoreOperation, Value,
 };
@@ -63,6 +63,8 @@ struct Fake {
     is_held: watch::Sender<bool>,
     failure: Mutex<Option<Error>>,
     panics: AtomicBool,
+    /// Parts of changes that may be carried out later, once this is wanted.
+    parts: Mutex<Option<Vec<Unsettled>>>,
     state: Mutex<State>,
 }
 
@@ -84,6 +86,7 @@ impl FakeStore {
             is_held: watch::Sender::new(false),
             failure: Mutex::new(None),
             panics: AtomicBool::new(false),
+            parts: Mutex::new(None),
             state: Mutex::new(State::Reachable { latency: Duration::ZERO }),
         }))
     }
@@ -129,6 +132,14 @@ impl FakeStore {
         self.0.panics.store(panics, Ordering::Relaxed);
     }
 
+    /// Fails the changes that begin from now on, which may still be carried out. Until this is called
+    /// with `false`: their parts are returned.
+    pub(crate) fn leave_unsure(&self, is_unsure: bool) -> Vec<Unsettled> {
+        self.fail(is_unsure.then(unreachable));
+        let parts = is_unsure.then(Vec::new);
+        std::mem::replace(&mut *self.0.parts.lock(), parts).unwrap_or_default()
+    }
+
     pub(crate) fn set_state(&self, state: State) {
         *self.0.state.lock() = state;
     }
@@ -147,6 +158,9 @@ impl FakeStore {
     async fn call<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         self.0.calls.fetch_add(1, Ordering::Relaxed);
         assert!(!self.0.panics.load(Ordering::Relaxed), "the store panics, as the test wants");
+        if let (Some(parts), Some(part)) = (&mut *self.0.parts.lock(), Unsettled::current()) {
+            parts.push(part);
+        }
         let failure = self.0.failure.lock().clone();
         let result = match failure {
             Some(failure) => Err(failure),

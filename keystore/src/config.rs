@@ -9,10 +9,14 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// The ID of a key folder.
 mod folder_id;
 
+/// Where the keys of a store are.
+mod location;
+
 /// Paths that know where the configuration names them.
 mod place;
 
 pub use folder_id::FolderId;
+pub use location::Location;
 pub use place::{ConfiguredPath, Place};
 
 /// The one key store of a configuration.
@@ -25,15 +29,23 @@ pub enum Config {
 }
 
 impl Config {
-    /// Where the keys of this store are, without credentials: two configurations with the same
-    /// location have the same keys. For comparison, not for display.
-    pub fn location(&self) -> String {
+    /// Where the keys of this store are, without credentials.
+    pub fn location(&self) -> Location {
         match self {
-            Self::Fs(Fs { path, id: _ }) => format!("fs {}", path.display()),
+            Self::Fs(Fs { path, id: _ }) => Location::new("fs").part("", path.display()),
             Self::Vault(vault) => {
                 let Vault { endpoints, engine, version, namespace, prefix, transit, .. } = &**vault;
-                let endpoints: Vec<_> = endpoints.iter().map(Url::as_str).collect();
-                format!("vault {endpoints:?} {engine} {version:?} {namespace} {prefix} {transit:?}")
+                // Their order only says which is asked first.
+                let mut endpoints: Vec<_> = endpoints.iter().map(Url::as_str).collect();
+                endpoints.sort_unstable();
+                endpoints.dedup();
+                Location::new("vault")
+                    .part("other endpoints", format_args!("{endpoints:?}"))
+                    .part("another engine", engine)
+                    .part("another version of the engine", format_args!("{version:?}"))
+                    .part("another namespace", namespace)
+                    .part("another prefix", prefix)
+                    .part("another transit key", format_args!("{transit:?}"))
             }
         }
     }

@@ -170,6 +170,10 @@ impl FsBackend {
         let folder = Arc::clone(&self.folder);
         let work = task::spawn_blocking(move || {
             let result = work(&folder);
+            // The call may have been given up.
+            if let (Ok(_), (_, Some(change))) = (&result, &kept) {
+                change.carried_out();
+            }
             drop(kept);
             result
         });

@@ -214,6 +214,10 @@ impl KeyStore for VaultBackend {
         let (slot, sends) = (Slot::current(), Sends::new());
         let task = tokio::spawn(async move {
             let created = creator.create(&name, &value, &sends).await;
+            if created.is_ok() {
+                // The call may have been given up.
+                sends.carried_out();
+            }
             drop((sends, slot));
             created
         });
@@ -259,6 +263,9 @@ impl KeyStore for VaultBackend {
         let task = tokio::spawn(async move {
             let _change = prefetch.change();
             let deleted = engine.delete(&name, &sends).await;
+            if deleted.is_ok() {
+                sends.carried_out();
+            }
             drop((sends, slot));
             deleted
         });

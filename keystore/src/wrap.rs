@@ -34,4 +34,4 @@ pub use health::monitor::Monitor;
 pub use health::{Check, Health};
 pub use limit::{Budgets, ConcurrencyLimit, Slot};
 pub use metrics::{Meter, Metered};
-pub use order::{Change, Order, Turn, Unsettled};
+pub use order::{Change, Course, Late, Memory, Order, Turn, Unsettled};

@@ -109,7 +109,8 @@ fn another_key_store_and_a_new_folder_are_told() {
     assert!(!server.stderr().contains("key store changed"), "{}", server.stderr());
 
     let mistyped = Config::usual().with("keystore", "{ fs: { path: kyes } }");
-    let changed = "level=WARN msg=\"key store changed from filesystem: keys to filesystem: kyes\"";
+    let changed = "level=WARN msg=\"key store changed from filesystem: keys to filesystem: kyes; \
+                   the keys in memory are dropped\"";
     server.reload_and_wait(&mistyped);
     server.wait_for_stderr(&told(&mistyped, "kyes"));
     server.wait_for_stderr(changed);

@@ -24,7 +24,13 @@ impl World {
     async fn new(any: u64, unused: u64, offline: u64) -> Self {
         let (store, clock) = (FakeStore::with(&name("k")).await, ManualClock::new());
         let expiry = expiry(any, unused, offline);
-        let cache = Cache::new(store.clone(), expiry, Arc::new(Notes::default()), clock.clone());
+        let cache = Cache::new(
+            store.clone(),
+            Order::default(),
+            expiry,
+            Arc::new(Notes::default()),
+            clock.clone(),
+        );
         Self { store, clock, cache, refresher: Refresher::new() }
     }
 
@@ -252,7 +258,8 @@ async fn a_key_that_is_created_here_is_no_longer_missing() {
     world.store.put(&name("missing"), &record()).await;
     world.cache.insert(name("missing"), record());
     assert!(world.cache.lookup(&name("missing")).is_some());
-    world.cache.remove(&name("missing"));
+    // The key expires.
+    world.cache.shard(&name("missing")).write().clear();
     assert!(world.cache.read(name("missing"), None).await.is_ok());
 }
 
@@ -309,7 +316,7 @@ async fn a_read_goes_on_when_the_caller_that_started_it_goes_away() {
     assert_eq!(world.store.reads(), 1);
 
     // Also when nobody waits any more.
-    world.cache.remove(&name("k"));
+    world.cache.forget(&name("k"));
     world.store.hold(true);
     world.start_read().await.abort();
     world.store.hold(false);
@@ -330,7 +337,7 @@ async fn a_read_that_began_before_a_delete_does_not_bring_the_key_back() {
     let world = World::new(80, 80, 0).await;
     world.store.hold(true);
     let before = world.start_read().await;
-    world.cache.remove(&name("k"));
+    world.cache.forget(&name("k"));
     // Who comes after the delete does not get the result of that read.
     world.store.take(&name("k")).await;
     let after = world.start_read().await;
@@ -410,14 +417,14 @@ async fn another_login_is_asked_for_names_that_the_one_before_did_not_have() {
 async fn a_delete_takes_one_key_out_of_memory_and_its_read_out_of_flight() {
     let world = World::with_key_in_memory(80, 80, 0).await;
     world.cache.insert(name("l"), record());
-    world.cache.remove(&name("k"));
+    world.cache.forget(&name("k"));
     assert!(!world.uses());
     assert!(world.cache.lookup(&name("l")).is_some());
 
     world.store.hold(true);
     let before = world.start_read().await;
     assert_eq!(world.cache.reads.names(), [name("k")].into());
-    world.cache.remove(&name("k"));
+    world.cache.forget(&name("k"));
     assert!(world.cache.reads.names().is_empty());
     world.store.hold(false);
     before.await.unwrap().unwrap();
@@ -431,9 +438,9 @@ async fn the_oldest_key_is_the_one_that_was_read_first() {
     world.cache.insert(name("l"), record());
     world.after(5).await;
     assert_eq!((world.cache.oldest(), world.cache.len()), (seconds(15), 2));
-    world.cache.remove(&name("k"));
+    world.cache.forget(&name("k"));
     assert_eq!((world.cache.oldest(), world.cache.len()), (seconds(5), 1));
-    world.cache.remove(&name("l"));
+    world.cache.forget(&name("l"));
     assert_eq!((world.cache.oldest(), world.cache.len()), (seconds(0), 0));
 }
 
@@ -469,7 +476,13 @@ mod task {
             unused: Duration::from_millis(unused),
             offline: Duration::ZERO,
         };
-        Cache::new(MemoryStore::new(), expiry, Arc::new(Notes::default()), PausedClock)
+        Cache::new(
+            MemoryStore::new(),
+            Order::default(),
+            expiry,
+            Arc::new(Notes::default()),
+            PausedClock,
+        )
     }
 
     async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {

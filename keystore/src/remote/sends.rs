@@ -30,7 +30,8 @@ pub(super) const MAX_LINGERING: usize = 128;
 pub(crate) struct Sends {
     unsettled: Option<Unsettled>,
     counts: Mutex<Counts>,
-    /// Whether a request was answered by success after its time limit.
+    /// Whether a request is known to have been carried out, such as by an answer after its time
+    /// limit.
     is_done: AtomicBool,
     /// A permit for each request that was found carried out though it had no answer.
     found: Semaphore,
@@ -76,7 +77,16 @@ impl Sends {
         counts.open == 0 && counts.lost == 0
     }
 
-    /// Whether the answer of a request that had been given up says that it was carried out.
+    /// Declares that a request was carried out.
+    pub(crate) fn carried_out(&self) {
+        self.is_done.store(true, Ordering::Relaxed);
+        if let Some(unsettled) = &self.unsettled {
+            unsettled.carried_out();
+        }
+    }
+
+    /// Whether a request is known to have been carried out, such as by its answer after it had been
+    /// given up.
     pub(crate) fn are_done(&self) -> bool {
         self.is_done.load(Ordering::Relaxed)
     }
@@ -157,8 +167,9 @@ pub(super) async fn send(
         if let Err((result, sent)) = caller.send((result, sent))
             && is_known(&result)
         {
-            let is_done = result.is_ok_and(|response| response.status().is_success());
-            sent.sends.is_done.fetch_or(is_done, Ordering::Relaxed);
+            if result.is_ok_and(|response| response.status().is_success()) {
+                sent.sends.carried_out();
+            }
             sent.answered();
         }
     });

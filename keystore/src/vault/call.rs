@@ -33,6 +33,13 @@ impl Call {
         self
     }
 
+    /// Declares that one of the requests was carried out.
+    pub(super) fn carried_out(&self) {
+        if let Some(sends) = &self.request.sends {
+            sends.carried_out();
+        }
+    }
+
     /// Whether one of the requests was carried out, as its late answer says.
     pub(super) fn is_done(&self) -> bool {
         self.request.sends.as_ref().is_some_and(|sends| sends.are_done())

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use kes_api::KeyName;
@@ -9,6 +9,14 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time;
 
 use crate::Error;
+
+/// What becomes of a change.
+mod course;
+
+#[cfg(test)]
+mod tests;
+
+pub use course::{Course, Late};
 
 /// How long a change waits for its turn. With the call that follows, which takes milliseconds when
 /// the store is well, it is answered within the 15 s of its route.
@@ -19,16 +27,31 @@ const TURN_LIMIT: Duration = Duration::from_secs(10);
 const MAX_IN_LINE: usize = 1024;
 
 /// How many changes are in all lines together: those at work, those that wait, and those that have
-/// been answered and may still be carried out. Each takes some 300 bytes.
+/// been answered and may still be carried out. Each takes some 300 bytes, and less than 1 KiB more
+/// if it has failed, for the record of its outcome.
 const MAX_CHANGES: usize = 16 * 1024;
 
 /// The order of all changes of keys: the changes of one name are made one after the other, in the
-/// order in which they came, also across a change of the store's configuration.
+/// order in which they came. A server has one order for as long as it runs, whatever its store is:
+/// what looks like another store after a change of the configuration may be the same one.
 ///
 /// A change that a store has not answered in time may still be carried out. So a backend keeps the
 /// [`Unsettled`] of the change for as long, and the changes that must not be mixed with it wait.
+/// Whoever remembers keys is told what to forget ([`Memory`]).
 #[derive(Clone, Default)]
-pub struct Order(Arc<Mutex<Lines>>);
+pub struct Order(Arc<Shared>);
+
+/// What remembers keys of a store.
+pub trait Memory: Send + Sync {
+    /// Forgets what is known of a name: the store is asked the next time.
+    fn forget(&self, name: &KeyName);
+}
+
+#[derive(Default)]
+struct Shared {
+    lines: Mutex<Lines>,
+    memories: Mutex<Vec<Weak<dyn Memory>>>,
+}
 
 /// What a change does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +65,19 @@ pub enum Change {
 #[derive(Default)]
 struct Lines {
     /// A line is here as long as it has changes.
-    lines: HashMap<KeyName, (Arc<Line>, usize)>,
+    lines: HashMap<KeyName, Entry>,
     changes: usize,
+}
+
+#[derive(Default)]
+struct Entry {
+    line: Arc<Line>,
+    /// All changes in the line.
+    changes: usize,
+    /// The deletes: those that wait, are at work, or may still be carried out.
+    deletes: usize,
+    /// The creates that have failed and may still be carried out.
+    failed_creates: usize,
 }
 
 /// The line of one name.
@@ -67,6 +101,7 @@ struct Pending {
 pub struct Turn {
     _guard: OwnedMutexGuard<()>,
     unsettled: Unsettled,
+    has_succeeded: bool,
 }
 
 /// A change that may be carried out as long as a clone of this exists. Whoever performs a part of a
@@ -75,8 +110,10 @@ pub struct Turn {
 pub struct Unsettled(Arc<PendingChange>);
 
 struct PendingChange {
-    change: Change,
     may_overwrite: AtomicBool,
+    /// Whether it counts as a failed create.
+    is_failed_create: AtomicBool,
+    course: Course,
     place: Place,
 }
 
@@ -84,6 +121,7 @@ struct PendingChange {
 struct Place {
     order: Order,
     name: KeyName,
+    change: Change,
     line: Arc<Line>,
 }
 
@@ -95,10 +133,10 @@ tokio::task_local! {
 impl Order {
     /// The turn of a change, if no other change of the name is in the way.
     pub fn try_turn(&self, name: &KeyName, change: Change) -> Option<Turn> {
-        let place = self.enter(name)?;
+        let place = self.enter(name, change)?;
         let guard = Arc::clone(&place.line.turn).try_lock_owned().ok()?;
         let is_free = !place.line.pending.borrow().blocks(change);
-        is_free.then(|| Turn::new(guard, place, change))
+        is_free.then(|| Turn::new(guard, place))
     }
 
     /// Waits for the turn of a change.
@@ -106,7 +144,7 @@ impl Order {
     /// # Errors
     /// [`Error::Unavailable`] if it does not come in time, or too many changes wait.
     pub async fn turn(&self, name: &KeyName, change: Change) -> Result<Turn, Error> {
-        let Some(place) = self.enter(name) else {
+        let Some(place) = self.enter(name, change) else {
             let reason =
                 format!("key '{name}' is not changed: too many changes of keys are not completed");
             return Err(Error::Unavailable { reason });
@@ -118,7 +156,7 @@ impl Order {
             guard
         };
         match time::timeout(TURN_LIMIT, waiting).await {
-            Ok(guard) => Ok(Turn::new(guard, place, change)),
+            Ok(guard) => Ok(Turn::new(guard, place)),
             Err(_) => Err(Error::Unavailable {
                 reason: format!(
                     "key '{name}' is not changed: the key store has not completed an earlier \
@@ -129,20 +167,49 @@ impl Order {
         }
     }
 
+    /// Has a memory forget keys that are changed, for as long as it exists.
+    pub fn attach(&self, memory: Weak<dyn Memory>) {
+        let mut memories = self.0.memories.lock();
+        memories.retain(|memory| memory.strong_count() > 0);
+        memories.push(memory);
+    }
+
+    /// Has all memories forget a name.
+    pub fn forget(&self, name: &KeyName) {
+        let memories = self.0.memories.lock().clone();
+        for memory in memories.iter().filter_map(Weak::upgrade) {
+            memory.forget(name);
+        }
+    }
+
+    /// Whether a delete of the name waits, is at work, or may still be carried out.
+    pub fn has_delete(&self, name: &KeyName) -> bool {
+        self.0.lines.lock().lines.get(name).is_some_and(|entry| entry.deletes > 0)
+    }
+
+    /// Whether what a store answers to a read of the name may soon be wrong: a delete is in the
+    /// line, or a create has failed and may still be carried out. Nobody remembers such an answer.
+    pub fn is_unsure(&self, name: &KeyName) -> bool {
+        let lines = self.0.lines.lock();
+        let is_unsure = |entry: &Entry| entry.deletes > 0 || entry.failed_creates > 0;
+        lines.lines.get(name).is_some_and(is_unsure)
+    }
+
     /// Takes a place in the line of a name; `None` if there are too many changes.
-    fn enter(&self, name: &KeyName) -> Option<Place> {
-        let mut lines = self.0.lock();
+    fn enter(&self, name: &KeyName, change: Change) -> Option<Place> {
+        let mut lines = self.0.lines.lock();
         if lines.changes >= MAX_CHANGES {
             return None;
         }
-        let (line, count) = lines.lines.entry(*name).or_default();
-        if *count >= MAX_IN_LINE {
+        let entry = lines.lines.entry(*name).or_default();
+        if entry.changes >= MAX_IN_LINE {
             return None;
         }
-        *count += 1;
-        let line = Arc::clone(line);
+        entry.changes += 1;
+        entry.deletes += usize::from(change == Change::Delete);
+        let line = Arc::clone(&entry.line);
         lines.changes += 1;
-        Some(Place { order: self.clone(), name: *name, line })
+        Some(Place { order: self.clone(), name: *name, change, line })
     }
 }
 
@@ -159,23 +226,46 @@ impl Pending {
 }
 
 impl Turn {
-    fn new(guard: OwnedMutexGuard<()>, place: Place, change: Change) -> Self {
-        place.line.pending.send_modify(|pending| match change {
+    fn new(guard: OwnedMutexGuard<()>, place: Place) -> Self {
+        place.line.pending.send_modify(|pending| match place.change {
             Change::Create => {
                 pending.creates += 1;
                 pending.overwriting += 1;
             }
             Change::Delete => pending.deletes += 1,
         });
-        let may_overwrite = AtomicBool::new(change == Change::Create);
-        let unsettled = Unsettled(Arc::new(PendingChange { change, may_overwrite, place }));
-        Self { _guard: guard, unsettled }
+        let unsettled = Unsettled(Arc::new(PendingChange {
+            may_overwrite: AtomicBool::new(place.change == Change::Create),
+            is_failed_create: AtomicBool::new(false),
+            course: Course::default(),
+            place,
+        }));
+        Self { _guard: guard, unsettled, has_succeeded: false }
+    }
+
+    /// Tells what becomes of the change after its call.
+    pub fn course(&self) -> Course {
+        self.unsettled.0.course.clone()
     }
 
     /// Performs the change. The parts of it that outlast this call find the change by
     /// [`Unsettled::current`].
-    pub async fn run<T>(self, change: impl Future<Output = T>) -> T {
-        CURRENT.scope(self.unsettled.clone(), change).await
+    ///
+    /// # Errors
+    /// That of the change.
+    pub async fn run<T, E>(mut self, change: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let result = CURRENT.scope(self.unsettled.clone(), change).await;
+        self.has_succeeded = result.is_ok();
+        result
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // If nobody else keeps the change, no part of it is carried out later.
+        if !self.has_succeeded && Arc::strong_count(&self.unsettled.0) > 1 {
+            self.unsettled.0.fail();
+        }
     }
 }
 
@@ -190,6 +280,12 @@ impl Unsettled {
     pub fn overwrites_nothing(&self) {
         self.0.end_overwriting();
     }
+
+    /// Declares that the store has carried the change out, early or late. Further parts of it may
+    /// still be carried out, and do the same once more.
+    pub fn carried_out(&self) {
+        self.0.carried_out();
+    }
 }
 
 impl PendingChange {
@@ -198,136 +294,73 @@ impl PendingChange {
             self.place.line.pending.send_modify(|pending| pending.overwriting -= 1);
         }
     }
+
+    /// The call has failed, and parts of the change may still be carried out.
+    fn fail(&self) {
+        if self.place.change == Change::Create {
+            self.is_failed_create.store(true, Ordering::Relaxed);
+            self.place.update(|entry| entry.failed_creates += 1);
+        }
+        if self.course.fail() {
+            // The store has the key of the create, and whatever comes stores the same.
+            self.end_failed_create();
+        }
+        self.place.order.forget(&self.place.name);
+    }
+
+    fn carried_out(&self) {
+        let (has_failed, late) = self.course.carried_out();
+        if has_failed {
+            self.end_failed_create();
+            self.place.order.forget(&self.place.name);
+        }
+        if let Some(late) = late {
+            late();
+        }
+    }
+
+    /// Whether it counted as a failed create until now.
+    fn end_failed_create(&self) -> bool {
+        let was = self.is_failed_create.swap(false, Ordering::Relaxed);
+        if was {
+            self.place.update(|entry| entry.failed_creates -= 1);
+        }
+        was
+    }
 }
 
 impl Drop for PendingChange {
     fn drop(&mut self) {
+        self.course.settle();
         self.end_overwriting();
-        self.place.line.pending.send_modify(|pending| match self.change {
+        self.place.line.pending.send_modify(|pending| match self.place.change {
             Change::Create => pending.creates -= 1,
             Change::Delete => pending.deletes -= 1,
         });
+        if self.end_failed_create() || self.place.change == Change::Delete {
+            self.place.order.forget(&self.place.name);
+        }
+    }
+}
+
+impl Place {
+    fn update(&self, update: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.order.0.lines.lock().lines.get_mut(&self.name) {
+            update(entry);
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut lines = self.order.0.lock();
+        let mut lines = self.order.0.lines.lock();
         lines.changes -= 1;
-        if let Some((_, count)) = lines.lines.get_mut(&self.name) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(entry) = lines.lines.get_mut(&self.name) {
+            entry.changes -= 1;
+            entry.deletes -= usize::from(self.change == Change::Delete);
+            if entry.changes == 0 {
                 lines.lines.remove(&self.name);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use Change::{Create, Delete};
-    use tokio::task::{self, JoinHandle};
-
-    use super::*;
-
-    fn name(text: &str) -> KeyName {
-        KeyName::parse(text).unwrap()
-    }
-
-    /// Waits for the turn of a change of key `k` in a task.
-    async fn waiting(order: &Order, change: Change) -> JoinHandle<Result<Turn, Error>> {
-        let order = order.clone();
-        let waiting = tokio::spawn(async move { order.turn(&name("k"), change).await });
-        settle().await;
-        waiting
-    }
-
-    /// Lets other tasks run until they have nothing to do.
-    async fn settle() {
-        for _ in 0..100 {
-            task::yield_now().await;
-        }
-    }
-
-    fn is_empty(order: &Order) -> bool {
-        let lines = order.0.lock();
-        lines.lines.is_empty() && lines.changes == 0
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_changes_of_a_name_come_one_after_the_other() {
-        let order = Order::default();
-        let first = order.try_turn(&name("k"), Create).unwrap();
-        assert!(order.try_turn(&name("k"), Create).is_none());
-        let other = order.try_turn(&name("other"), Delete).unwrap();
-        let second = waiting(&order, Delete).await;
-        let third = waiting(&order, Create).await;
-        drop(first);
-        let second = second.await.unwrap().unwrap();
-        settle().await;
-        assert!(!third.is_finished());
-        drop(second);
-        drop((third.await.unwrap().unwrap(), other));
-        assert!(is_empty(&order));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_may_still_be_carried_out_holds_up_what_it_would_undo() {
-        for (late, is_careful, next, waits) in [
-            (Create, false, Create, true),
-            (Create, true, Create, false),
-            (Create, false, Delete, true),
-            (Create, true, Delete, true),
-            (Delete, false, Create, true),
-            (Delete, false, Delete, false),
-        ] {
-            let order = Order::default();
-            let turn = order.try_turn(&name("k"), late).unwrap();
-            let kept = turn.run(async { Unsettled::current() }).await.unwrap();
-            if is_careful {
-                kept.overwrites_nothing();
-            }
-            assert_eq!(order.try_turn(&name("k"), next).is_none(), waits, "{late:?} {next:?}");
-            let next = waiting(&order, next).await;
-            assert_eq!(!next.is_finished(), waits, "{late:?}");
-            drop(kept);
-            drop(next.await.unwrap().unwrap());
-            assert!(is_empty(&order));
-        }
-        assert!(Unsettled::current().is_none());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_turn_that_does_not_come_is_given_up() {
-        let order = Order::default();
-        let turn = order.try_turn(&name("k"), Create).unwrap();
-        let start = time::Instant::now();
-        let error = order.turn(&name("k"), Delete).await.err().unwrap();
-        assert!(matches!(&error, Error::Unavailable { reason } if reason.contains("'k'")));
-        assert_eq!(start.elapsed(), TURN_LIMIT);
-        // Whoever goes away leaves the line.
-        let gone = waiting(&order, Delete).await;
-        gone.abort();
-        assert!(gone.await.is_err());
-        drop(turn);
-        assert!(is_empty(&order));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_lines_are_bounded() {
-        let order = Order::default();
-        let turn = order.try_turn(&name("k"), Create).unwrap();
-        let others: Vec<_> = (1..MAX_IN_LINE).map(|_| order.enter(&name("k")).unwrap()).collect();
-        assert!(matches!(order.turn(&name("k"), Delete).await, Err(Error::Unavailable { .. })));
-        let all: Vec<_> = (MAX_IN_LINE..MAX_CHANGES)
-            .map(|at| order.try_turn(&name(&format!("other-{at}")), Create).unwrap())
-            .collect();
-        assert!(order.try_turn(&name("one-more"), Create).is_none());
-        assert!(matches!(
-            order.turn(&name("one-more"), Create).await,
-            Err(Error::Unavailable { .. })
-        ));
-        drop((turn, others, all));
-        assert!(is_empty(&order));
     }
 }

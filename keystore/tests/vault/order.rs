@@ -1,46 +1,20 @@
 //! Requests that Vault carries out late: no key comes back after it was deleted, and none is lost
 //! or overwritten after it was created.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use kes_keystore::config::KvVersion;
 use kes_keystore::vault::VaultStore;
 use kes_keystore::wrap::{Change, Order};
 use kes_keystore::{Error, KeyStore};
-use kes_testkit::faulty::{Faulty, Reply, Request};
+use kes_testkit::faulty::{Faulty, Gate, Reply, Request};
 use kes_testkit::wait::eventually_async;
 use tokio::task::JoinHandle;
 use tokio::time;
 
 use super::world::{STORED, World, config, create, delete, name, open, read, value};
-
-/// Holds up requests until it is opened, and then passes them on.
-#[derive(Default)]
-struct Gate {
-    is_open: Mutex<bool>,
-    opened: Condvar,
-    held: AtomicUsize,
-}
-
-impl Gate {
-    fn wait(&self) {
-        self.held.fetch_add(1, Ordering::SeqCst);
-        let is_open = self.is_open.lock().unwrap();
-        drop(self.opened.wait_while(is_open, |is_open| !*is_open).unwrap());
-    }
-
-    fn open(&self) {
-        *self.is_open.lock().unwrap() = true;
-        self.opened.notify_all();
-    }
-
-    async fn holds_one(&self) {
-        let holds = async || self.held.load(Ordering::SeqCst) > 0;
-        eventually_async(Duration::from_secs(10), "a request is held up", holds).await;
-    }
-}
 
 /// A server, a node before it that holds up the requests of one method for key `k`, and a line.
 struct Late {
@@ -191,4 +165,43 @@ async fn a_lost_connection_settles_nothing() {
         let may_create = order.try_turn(&name("k"), Change::Create).is_some();
         assert_eq!(may_create, is_done || version == KvVersion::V2, "{version:?}");
     }
+}
+
+/// A change fails, and its late answer tells that it was carried out.
+async fn a_late_answer_is_told(version: KvVersion, method: &'static str) {
+    let late = Late::new(version, method);
+    let store = late.store().await;
+    let change = if method == "DELETE" { Change::Delete } else { Change::Create };
+    if change == Change::Delete {
+        create(&*store, "k").await.unwrap();
+    }
+    let turn = late.order.turn(&name("k"), change).await.unwrap();
+    let course = turn.course();
+    let result = match change {
+        Change::Create => turn.run(create(&*store, "k")).await,
+        Change::Delete => turn.run(delete(&*store, "k")).await,
+    };
+    assert!(matches!(result, Err(Error::Unreachable { .. })), "{result:?}");
+    let told = Arc::new(AtomicUsize::new(0));
+    let hears = Arc::clone(&told);
+    course.on_late(Box::new(move || {
+        hears.fetch_add(1, Ordering::SeqCst);
+    }));
+    assert!(late.order.is_unsure(&name("k")));
+    assert_eq!(told.load(Ordering::SeqCst), 0, "{version:?} {method}");
+    late.gate.open();
+    let is_settled = async || !late.order.is_unsure(&name("k"));
+    eventually_async(Duration::from_secs(30), "the outcome is known", is_settled).await;
+    assert_eq!(told.load(Ordering::SeqCst), 1, "{version:?} {method}");
+    assert_eq!(late.value().await.is_some(), change == Change::Create);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_carried_out_after_its_failure_is_told() {
+    tokio::join!(
+        a_late_answer_is_told(KvVersion::V1, "POST"),
+        a_late_answer_is_told(KvVersion::V2, "POST"),
+        a_late_answer_is_told(KvVersion::V1, "DELETE"),
+        a_late_answer_is_told(KvVersion::V2, "DELETE"),
+    );
 }

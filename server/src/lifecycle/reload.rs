@@ -134,15 +134,21 @@ async fn apply(running: &Running, path: PathBuf) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// Warns that the keys are in another place now: the old ones can no longer be used.
+/// Warns that the keys are in another place now, or may be: the old ones can no longer be used.
 fn warn_of_another_store(old: &Generation, new: &Generation) {
     if old.location == new.location {
         return;
     }
     let (from, to) = (old.keys.description(), new.keys.description());
-    let other =
-        if from == to { ", with another engine, namespace, prefix or transit key" } else { "" };
-    tracing::warn!("key store changed from {from} to {to}{other}");
+    tracing::warn!("{}", another_store(&from, &to, &old.location.differences(&new.location)));
+}
+
+fn another_store(from: &str, to: &str, differences: &[&str]) -> String {
+    let with = if differences.is_empty() { "" } else { ", with " };
+    let differences = differences.join(" and ");
+    format!(
+        "key store changed from {from} to {to}{with}{differences}; the keys in memory are dropped"
+    )
 }
 
 /// Applies the certificate files whenever they differ from what was `seen`. Never returns.

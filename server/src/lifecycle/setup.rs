@@ -8,6 +8,7 @@ use kes_api::{Identity, Operation};
 use kes_config::{ClientAuth, Config, ConfiguredAddress};
 use kes_keys::{Expiry, SystemClock};
 use kes_keystore::Store;
+use kes_keystore::config::Location;
 use kes_keystore::memory::MemoryStore;
 use kes_policy::{Policies, StartupPermit};
 use rustls::sign::CertifiedKey;
@@ -104,7 +105,7 @@ impl Setup {
 
     /// Opens the key store. If its keys live in the same place as those of `old`, the new state goes
     /// on with the keys of `old` and their cache, and [`Prepared::reopened`] is what they are to be
-    /// reconfigured with.
+    /// reconfigured with. Otherwise no key in memory is used any more; the order of changes goes on.
     pub(crate) async fn open(
         self,
         metrics: &Arc<Metrics>,
@@ -112,7 +113,7 @@ impl Setup {
     ) -> Result<Prepared, SetupError> {
         let folders = old.map(|old| Arc::clone(&old.folders)).unwrap_or_default();
         let (location, store) = match self.store {
-            StoreSetup::Memory => ("memory".to_owned(), Store::Memory(MemoryStore::new())),
+            StoreSetup::Memory => (Location::new("memory"), Store::Memory(MemoryStore::new())),
             StoreSetup::Configured(config) => {
                 let location = config.location();
                 (location, Store::open(config, &folders).await.map_err(SetupError::Store)?)
@@ -123,7 +124,10 @@ impl Setup {
         let (keys, reopened) = match before {
             Some(old) => (Arc::clone(&old.keys), Some((store, self.expiry))),
             None => {
-                let keys = Keys::new(store, self.expiry, Arc::clone(metrics), SystemClock);
+                // The key store may be the same one in spite of its other location, and may still
+                // carry out earlier changes.
+                let order = old.map(|old| old.keys.order()).unwrap_or_default();
+                let keys = Keys::new(store, order, self.expiry, Arc::clone(metrics), SystemClock);
                 (Arc::new(keys), None)
             }
         };

@@ -5,6 +5,9 @@
 //! before that, because its time was over, the answer is recorded as that of any other request, and
 //! the end of the change again.
 //!
+//! A change that has failed may still be carried out by the key store. If that becomes known, it is
+//! recorded as well.
+//!
 //! With `log.audit_required` a change is announced in the audit log, and begins only once that line
 //! is written. It is answered with success only once the line that it was made is written as well.
 
@@ -15,7 +18,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use kes_api::message::{self, Message};
 use kes_api::{Identity, Operation};
-use kes_keys::{Ended, Error};
+use kes_keys::{Ended, Error, Late};
 use kes_policy::StartupPermit;
 use tokio::sync::OwnedRwLockReadGuard;
 
@@ -46,7 +49,8 @@ struct Change {
     began: Instant,
     /// Nothing if no request asks for it.
     progress: Option<Arc<Progress>>,
-    _in_progress: Option<OwnedRwLockReadGuard<()>>,
+    /// A server that stops waits for this.
+    in_progress: Option<OwnedRwLockReadGuard<()>>,
 }
 
 /// A change that goes on. If its end never comes, that is recorded.
@@ -141,7 +145,7 @@ pub(super) fn begin(context: &RequestContext<'_>) -> impl Ended + use<> {
         identity: peer.identity.ok(),
         began: context.arrived,
         progress: Some(Arc::clone(progress)),
-        _in_progress: Arc::clone(&service.changing).try_read_owned().ok(),
+        in_progress: Arc::clone(&service.changing).try_read_owned().ok(),
     }));
     move |ended: &Result<(), Error>| change.end(ended)
 }
@@ -162,33 +166,46 @@ pub(crate) fn begin_at_startup(service: &ApiService, permit: &StartupPermit) -> 
         identity: permit.author(),
         began: Instant::now(),
         progress: None,
-        _in_progress: Arc::clone(&service.changing).try_read_owned().ok(),
+        in_progress: Arc::clone(&service.changing).try_read_owned().ok(),
     };
     // What was announced has an end.
     let is_announced = service.logs.requires_audit();
     move |ended: &Result<(), Error>| match ended {
-        Ok(()) => change.record(SUCCESS, None, Some(LISTED.to_owned())),
-        Err(Error::Store { source: kes_keystore::Error::Exists { .. }, .. }) if is_announced => {
-            change.record_failure(&message::KEY_EXISTS, Some(LISTED.to_owned()));
+        Ok(()) => {
+            change.record(SUCCESS, None, Some(LISTED.to_owned()));
+            None
         }
-        Err(_) => {}
+        Err(Error::Store { source: kes_keystore::Error::Exists { .. }, .. }) => {
+            if is_announced {
+                change.record_failure(&message::KEY_EXISTS, Some(LISTED.to_owned()));
+            }
+            None
+        }
+        Err(_) => Some(change.record_late(format!("{LISTED}; {LATE}"))),
     }
 }
 
 /// Why a key is created that no request asks for.
 const LISTED: &str = "the configuration lists it under 'keys'";
 
+/// What is unusual about a change that is recorded a second time.
+const LATE: &str = "the key store carried it out after the server had given it up";
+
 /// The status of a change that was made.
 const SUCCESS: u16 = 200;
 
 impl Unended {
-    fn end(mut self, ended: &Result<(), Error>) {
-        let Some(change) = self.0.take() else { return };
+    fn end(mut self, ended: &Result<(), Error>) -> Option<Late> {
+        let change = self.0.take()?;
         match ended {
-            Ok(()) => change.record(SUCCESS, None, None),
+            Ok(()) => {
+                change.record(SUCCESS, None, None);
+                None
+            }
             Err(error) => {
                 let cause = keys_cause(error).map(|cause| cause.to_string());
                 change.record_failure(&keys_message(error), cause);
+                Some(change.record_late(LATE.to_owned()))
             }
         }
     }
@@ -233,7 +250,34 @@ impl Change {
             (Some(reason), Some(remark)) => Some(format!("{reason}; {remark}")),
             (reason, remark) => reason.or_else(|| remark.map(str::to_owned)),
         };
-        let audited = Audited {
+        let audited = self.audited(status, refusal, reason);
+        match &self.progress {
+            Some(progress) if status == SUCCESS && self.logs.requires_audit() => {
+                progress.keep(self.logs.audit_with_receipt(&audited));
+            }
+            _ => self.refusals.audit(&self.logs, &self.metrics, || self.class, &audited),
+        }
+    }
+
+    /// Records that the change was made after it had failed, once that is known. Until then a server
+    /// that stops does not wait for it.
+    fn record_late(mut self, reason: String) -> Late {
+        self.progress = None;
+        self.in_progress = None;
+        Box::new(move || {
+            if self.logs.wants_audit(self.operation, SUCCESS, false) {
+                self.logs.audit(&self.audited(SUCCESS, None, Some(reason)));
+            }
+        })
+    }
+
+    fn audited<'a>(
+        &'a self,
+        status: u16,
+        refusal: Option<&'a str>,
+        reason: Option<String>,
+    ) -> Audited<'a> {
+        Audited {
             operation: self.operation,
             method: self.method.as_ref().map_or("", Method::as_str),
             path: &self.path,
@@ -247,12 +291,6 @@ impl Change {
             refusal,
             reason,
             several: None,
-        };
-        match &self.progress {
-            Some(progress) if status == SUCCESS && self.logs.requires_audit() => {
-                progress.keep(self.logs.audit_with_receipt(&audited));
-            }
-            _ => self.refusals.audit(&self.logs, &self.metrics, || self.class, &audited),
         }
     }
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use kes_api::{Identity, Operation};
 use kes_keystore::Store;
+use kes_keystore::config::Location;
 use kes_keystore::fs::KnownFolders;
 use kes_keystore::wrap::Metered;
 use kes_policy::Policies;
@@ -30,7 +31,7 @@ pub(crate) struct Generation {
     /// By [`Operation::index`].
     pub(crate) apis: [ApiSettings; Operation::COUNT],
     /// Where the keys live (see [`kes_keystore::Config::location`]).
-    pub(crate) location: String,
+    pub(crate) location: Location,
     /// The key folders that the server has opened since its start. All generations share them.
     pub(crate) folders: Arc<KnownFolders>,
 }

@@ -10,8 +10,9 @@ use http::Request;
 use kes_api::Timestamp;
 use kes_api::identity::{Identity, NoIdentity};
 use kes_api::route::ROUTES;
-use kes_keys::{Expiry, SystemClock};
+use kes_keys::{Expiry, Order, SystemClock};
 use kes_keystore::Store;
+use kes_keystore::config::Location;
 use kes_keystore::memory::MemoryStore;
 use kes_policy::Policies;
 
@@ -36,13 +37,15 @@ impl ApiService {
         let minute = Duration::from_mins(1);
         let expiry = Expiry { any: minute, unused: minute, offline: Duration::ZERO };
         let store = KeyStore::new(Store::Memory(MemoryStore::new()), Arc::clone(&metrics));
+        let observer = Arc::clone(&metrics);
+        let keys = Keys::new(store, Order::default(), expiry, observer, SystemClock);
         let generation = Generation {
             limiters: Limiters::new(&policies, None),
             policies,
             proxies: Proxies::none(),
-            keys: Arc::new(Keys::new(store, expiry, Arc::clone(&metrics), SystemClock)),
+            keys: Arc::new(keys),
             apis: ROUTES.map(|route| ApiSettings { timeout: route.timeout }),
-            location: "memory".to_owned(),
+            location: Location::new("memory"),
             folders: Arc::default(),
         };
         Self {

@@ -9,9 +9,11 @@ use serde_json::Value;
 
 use crate::plain_http::{self, Answer};
 
+mod gate;
 mod port;
 mod relay;
 
+pub use gate::Gate;
 pub use relay::{Mode, Relay};
 
 /// How often a held connection looks whether its server has gone.

@@ -73,12 +73,17 @@ impl Creator {
         if call.is_done() {
             return true;
         }
-        let exists = |result| matches!(result, Ok(()) | Err(Error::Exists { .. }));
+        let exists = |result| {
+            if matches!(result, Ok(())) {
+                call.carried_out();
+            }
+            matches!(result, Ok(()) | Err(Error::Exists { .. }))
+        };
         if !has_lock && let Some(result) = engine.look(name, stored, call).await {
             return exists(result);
         }
         match engine.session.try_call(call).await {
-            Ok(_) => true,
+            Ok(_) => exists(Ok(())),
             Err(fault) => exists(engine.refused(name, stored, call, true, fault).await),
         }
     }

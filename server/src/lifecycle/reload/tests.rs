@@ -122,7 +122,7 @@ const POLICY: &str = "policy: {new: {allow: [/v1/status], identities: []}}\n";
 async fn create(generation: &Generation, key: &str) {
     let path = format!("/v1/key/create/{key}");
     let permit = generation.policies.permit(Some(&admin()), Operation::CreateKey, &path).unwrap();
-    let begin = || |_: &Result<(), kes_keys::Error>| {};
+    let begin = || |_: &Result<(), kes_keys::Error>| None;
     generation.keys.create(&permit, KeyName::parse(key).unwrap(), begin).await.unwrap();
 }
 
@@ -326,4 +326,22 @@ async fn the_end_of_the_certificate_is_a_metric() {
     metrics.certificate_end.store(0, std::sync::atomic::Ordering::Relaxed);
     world.reload().await;
     assert_eq!(told(), i64::try_from(end).unwrap());
+}
+
+#[test]
+fn another_key_store_is_told_with_what_differs() {
+    let told = |to, differences: &[&str]| another_store("vault: a", to, differences);
+    let dropped = "; the keys in memory are dropped";
+    for (to, differences, with) in [
+        ("vault: b", &[][..], ""),
+        ("vault: a", &["other endpoints"], ", with other endpoints"),
+        (
+            "vault: a",
+            &["another engine", "another prefix"],
+            ", with another engine and another prefix",
+        ),
+    ] {
+        let expected = format!("key store changed from vault: a to {to}{with}{dropped}");
+        assert_eq!(told(to, differences), expected);
+    }
 }

@@ -3,6 +3,7 @@ use std::path::Path;
 
 use kes_api::KeyName;
 use kes_config::{Level, LogFormat, ProcessEnvironment};
+use kes_keystore::wrap::Change;
 use kes_keystore::{KeyStore as _, Limit, State};
 use kes_testkit::SelfSigned;
 use tempfile::TempDir;
@@ -148,6 +149,13 @@ async fn keys_in_the_same_place_are_kept_with_their_cache_and_others_are_new() {
     assert!(!Arc::ptr_eq(&other.generation.keys, &old.keys));
     assert_ne!(other.generation.location, old.location);
     assert!(other.reopened.is_none());
+
+    // The order of changes goes on all the same.
+    let k = KeyName::parse("k").unwrap();
+    let turn = old.keys.order().try_turn(&k, Change::Delete);
+    assert!(other.generation.keys.order().try_turn(&k, Change::Create).is_none());
+    drop(turn);
+    assert!(other.generation.keys.order().try_turn(&k, Change::Create).is_some());
 
     // What was opened before is known, also after a generation with another key store.
     fs::rename(here.path(), here.path().with_extension("away")).unwrap();
