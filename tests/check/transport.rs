@@ -60,7 +60,7 @@ fn a_certificate_that_cannot_be_trusted_is_told_with_what_to_do() {
         "`tls.ca`",
     ]]);
     let (ran, _) = check("other", &ca);
-    ran.fails(&[&["its certificate is for vault.internal and not for '127.0.0.1'", "`endpoint`"]]);
+    ran.fails(&[&["its certificate is for other names and not for '127.0.0.1'", "`endpoint`"]]);
     let (ran, _) = check("past", &ca);
     ran.fails(&[&["keystore: connection: ", "its certificate has expired"]]);
 }

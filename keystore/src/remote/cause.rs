@@ -19,7 +19,8 @@ pub(super) fn innermost(error: &reqwest::Error) -> String {
     }
     let hint: String =
         causes(error).filter_map(|cause| cause.downcast_ref()).map(files_hint).collect();
-    let cause = causes(error).last().map_or_else(|| error.to_string(), ToString::to_string);
+    // The outermost text has the URL, of which a redirect may have named the path.
+    let cause = causes(error).last().map_or_else(|| "it failed".to_owned(), ToString::to_string);
     format!("{cause}{hint}")
 }
 

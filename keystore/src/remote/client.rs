@@ -165,13 +165,8 @@ impl Client {
             if let Some(sent) = sent {
                 sent.answered();
             }
-            let target = match location(&response).and_then(|target| url.join(&target).ok()) {
-                Some(target) => origin(&target, exchange),
-                None => NO_URL.to_owned(),
-            };
-            let endpoint = self.endpoint(at).origin.clone();
-            let reason = "it is the second in a row";
-            return Err(Fault::Redirected { endpoint, target, reason });
+            let target = target(&url, &response);
+            return Err(self.redirected(at, target.as_ref(), "it is the second in a row"));
         }
         self.take(at, response, sent, exchange, sink).await?;
         Ok(at)
@@ -225,13 +220,8 @@ impl Client {
         response: &reqwest::Response,
         exchange: &E,
     ) -> Result<(usize, Url), Fault<E::Refusal>> {
-        let endpoint = self.endpoint(at).origin.clone();
-        let target = location(response).and_then(|target| url.join(&target).ok());
-        let refuse = |reason| {
-            let target =
-                target.as_ref().map_or_else(|| NO_URL.to_owned(), |url| origin(url, exchange));
-            Err(Fault::Redirected { endpoint, target, reason })
-        };
+        let target = target(url, response);
+        let refuse = |reason| Err(self.redirected(at, target.as_ref(), reason));
         let keeps_method = matches!(
             response.status(),
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
@@ -243,13 +233,26 @@ impl Client {
             return refuse("that is not followed");
         };
         if next.scheme() != url.scheme() {
-            return refuse("the scheme differs");
+            return refuse("a redirect to another scheme is not followed");
         }
         let origin = next.origin().ascii_serialization();
         match self.endpoints.iter().position(|endpoint| endpoint.origin == origin) {
             Some(at) => Ok((at, next.clone())),
             None => refuse("that is not an endpoint of the configuration"),
         }
+    }
+
+    /// The fault of a redirect that is not followed.
+    fn redirected<R: Refusal>(
+        &self,
+        at: usize,
+        target: Option<&Url>,
+        reason: &'static str,
+    ) -> Fault<R> {
+        let Endpoint { url, origin } = self.endpoint(at);
+        let endpoints: Vec<Url> = self.endpoints.iter().map(|other| other.url.clone()).collect();
+        let target = redact::redirect_target(target, url, &endpoints);
+        Fault::Redirected { endpoint: origin.clone(), target, reason }
     }
 
     /// Receives an answer, and notes whether it tells the outcome of its request.
@@ -377,17 +380,9 @@ impl Endpoint {
     }
 }
 
-/// What a redirect leads to whose target is missing or no URL.
-const NO_URL: &str = "something that is no URL";
-
-/// Where a redirect leads, for the log.
-fn origin(target: &Url, exchange: &impl Exchange) -> String {
-    let secret = exchange.secret().unwrap_or_default().as_bytes();
-    redact::origin(target, &[secret, exchange.request().body.as_deref().unwrap_or_default()])
-}
-
-fn location(response: &reqwest::Response) -> Option<String> {
-    Some(response.headers().get(LOCATION)?.to_str().ok()?.to_owned())
+/// Where a redirect leads; `None` if that is missing or no URL.
+fn target(url: &Url, response: &reqwest::Response) -> Option<Url> {
+    url.join(response.headers().get(LOCATION)?.to_str().ok()?).ok()
 }
 
 #[cfg(test)]

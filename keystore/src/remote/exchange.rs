@@ -40,9 +40,6 @@ pub(crate) trait Exchange: Sync {
     /// Looks at the headers of an answer, of whatever status.
     fn observe(&self, headers: &HeaderMap);
 
-    /// The secret in the headers of the request. No part of it shows, should the server repeat it.
-    fn secret(&self) -> Option<&str>;
-
     /// A name in the request that is no secret, which an error may show if the server repeats it.
     fn name(&self) -> Option<&str>;
 }

@@ -54,7 +54,10 @@ pub(crate) enum Fault<R: Refusal> {
     BadAnswer { endpoint: String, reason: String },
 
     /// A redirect that is not followed.
-    #[error("{endpoint} redirects to {target}, and {reason}")]
+    #[error(
+        "{endpoint} redirects to {target}, and {reason}; what it names is not shown here, because it \
+         may repeat a secret: `curl -sI {endpoint}` shows it"
+    )]
     Redirected { endpoint: String, target: String, reason: &'static str },
 
     /// There is no valid token or signature to send the request with.

@@ -1,13 +1,11 @@
 //! What is shown of texts of a server.
 //!
 //! Whatever stands at the address of a store, such as a gateway before it, may repeat the request in
-//! its answer: a stored key, a secret ID, a token, the whole of it or a part, in any encoding. So
-//! nothing of a text of a server is shown but words that the store is known to use.
+//! its answer: a stored key, a secret ID, a token, the whole of it or a part, in any encoding,
+//! and also later, in the answer to another request. So nothing that a server sends is shown but words
+//! that the store is known to use.
 
 use url::Url;
-
-/// The longest run of characters that a shown host may have in common with a secret, and one more.
-const RUN: usize = 8;
 
 /// The known words in a text, in their order; `...` stands for the rest. `None` if there are none.
 /// After words that end in `name` the text may have that name in quotes, if it is `name`: a name in
@@ -58,24 +56,23 @@ fn add(shown: &mut String, words: &str) {
     shown.push_str(words);
 }
 
-/// Scheme, host and port of a URL that a server sent, unless a part of a secret may be in it.
-pub(super) fn origin(url: &Url, secrets: &[&[u8]]) -> String {
-    let origin = url.origin().ascii_serialization();
-    let letters = letters(url.host_str().unwrap_or_default().as_bytes());
-    let shares = |secret: &[u8]| {
-        letters.windows(RUN).any(|run| secret.windows(RUN).any(|other| run == other))
-    };
-    let is_shown = secrets.iter().all(|secret| {
-        let digits: Vec<u8> =
-            secret.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect();
-        !shares(&self::letters(secret)) && !shares(&digits)
-    });
-    if is_shown { origin } else { "a host that is not shown".to_owned() }
-}
-
-/// Letters and digits. A host has no capital letters.
-fn letters(text: &[u8]) -> Vec<u8> {
-    text.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect()
+/// Where a redirect leads, in words that were known before it came: an endpoint, or how the target
+/// differs from one. `from` is the endpoint that redirects. Nothing of another host is shown, nor a
+/// port or a scheme: each of them may be a secret, or a part of one, in any encoding.
+pub(super) fn redirect_target(target: Option<&Url>, from: &Url, endpoints: &[Url]) -> String {
+    let Some(target) = target else { return "something that is no URL".to_owned() };
+    if let Some(same) = endpoints.iter().find(|endpoint| endpoint.origin() == target.origin()) {
+        return same.origin().ascii_serialization();
+    }
+    let is_on_host = |endpoint: &&Url| endpoint.host() == target.host();
+    match Some(from).filter(is_on_host).or_else(|| endpoints.iter().find(is_on_host)) {
+        Some(endpoint) => {
+            let what = if endpoint.scheme() == target.scheme() { "port" } else { "scheme" };
+            let endpoint = endpoint.origin().ascii_serialization();
+            format!("the host of {endpoint} with another {what}")
+        }
+        None => "another host".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -109,21 +106,26 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_shows_no_part_of_a_secret() {
-        let secrets: &[&[u8]] = &[b"s.Abcdefghijkl", b"{\"k\":\"CANARY-sings\"}"];
-        for (url, is_shown) in [
-            ("https://vault.example.com:8200/a?s.Abcdefghijkl", true),
-            ("http://127.0.0.1:8200/", true),
-            ("https://abcdefg.example.com", true),
-            ("https://abcdefgh.example.com", false),
-            ("https://a.bcd.efg-hijkl.example.com", false),
-            ("https://canary-sings.example.com", false),
-            ("https://43414e4152592d73.example.com", false),
+    fn of_a_redirect_nothing_is_shown_but_what_was_known_before() {
+        let url = |text: &str| -> Url { text.parse().unwrap() };
+        let endpoints = ["https://vault-1:8200/base", "https://vault-2:8200"].map(url);
+        for (target, shown) in [
+            ("https://vault-2:8200/a?s.Abc", "https://vault-2:8200"),
+            ("https://s.Abc@vault-1:8200", "https://vault-1:8200"),
+            ("https://vault-1:4321", "the host of https://vault-1:8200 with another port"),
+            ("http://vault-1:8200", "the host of https://vault-1:8200 with another scheme"),
+            ("https://vault-2", "the host of https://vault-2:8200 with another port"),
+            ("https://s-abc.example.com:8200", "another host"),
+            ("https://vault-1.s-abc:8200", "another host"),
+            ("https://[::1]:8200", "another host"),
+            ("s.abc://vault-3", "another host"),
+            ("s.abc:x", "another host"),
         ] {
-            let origin = origin(&url.parse().unwrap(), secrets);
-            assert_eq!(origin != "a host that is not shown", is_shown, "{origin}");
-            assert!(!origin.contains("ijkl"), "{origin}");
+            let target = url(target);
+            assert_eq!(redirect_target(Some(&target), &endpoints[0], &endpoints), shown);
         }
+        let shown = redirect_target(None, &endpoints[0], &endpoints);
+        assert_eq!(shown, "something that is no URL");
     }
 
     proptest! {

@@ -80,22 +80,14 @@ fn explain_certificate(fault: &CertificateError) -> String {
             "its certificate is for another host name: use a name of the certificate in `endpoint`"
                 .to_owned()
         }
-        CertificateError::NotValidForNameContext { expected, presented } => {
-            // They come as `DnsName("vault")` and `IpAddress(::1)`.
-            let plain = |name: &String| {
-                let (_, name) = name.split_once('(').unwrap_or(("", name));
-                name.trim_matches(['"', ')']).to_owned()
-            };
-            let mut names = presented.iter().map(plain).collect::<Vec<_>>().join(", ");
-            if names.is_empty() {
-                names = "no name".to_owned();
-            }
-            format!(
-                "its certificate is for {names} and not for '{}': use a name of the certificate \
-                 in `endpoint`, or a certificate for this name",
-                expected.to_str()
-            )
-        }
+        // The names that it has are a text of the server, which may repeat a secret.
+        CertificateError::NotValidForNameContext { expected, presented } => format!(
+            "its certificate is for {} and not for '{}': use a name of the certificate in \
+             `endpoint`, or a certificate for this name (`openssl s_client -connect HOST:PORT \
+             </dev/null | openssl x509 -noout -ext subjectAltName` shows its names)",
+            if presented.is_empty() { "no name" } else { "other names" },
+            expected.to_str()
+        ),
         CertificateError::Expired => "its certificate has expired".to_owned(),
         CertificateError::ExpiredContext { not_after, .. } => format!(
             "its certificate has expired, at {} UTC; the clock here says {}",
@@ -135,7 +127,14 @@ mod tests {
                     expected: ServerName::try_from("vault").unwrap(),
                     presented: vec!["DnsName(\"a\")".to_owned(), "IpAddress(::1)".to_owned()],
                 },
-                "its certificate is for a, ::1 and not for 'vault': use",
+                "its certificate is for other names and not for 'vault': use",
+            ),
+            (
+                CertificateError::NotValidForNameContext {
+                    expected: ServerName::try_from("vault").unwrap(),
+                    presented: Vec::new(),
+                },
+                "its certificate is for no name and not for 'vault': use",
             ),
             (CertificateError::UnknownIssuer, "its certificate is not signed by a trusted CA"),
         ] {

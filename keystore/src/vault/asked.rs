@@ -66,8 +66,9 @@ fn below<'a>(namespace: &'a str, outer: &str) -> Option<&'a str> {
 
 impl Asked {
     pub(super) fn new(call: &Call, space: &Space) -> Self {
-        let path = call.request.path.strip_prefix("/v1/").unwrap_or(&call.request.path);
-        let path = percent_decode_str(path).decode_utf8_lossy();
+        let path = call.shown_path.as_ref().unwrap_or(&call.request.path);
+        let path = percent_decode_str(path.strip_prefix("/v1/").unwrap_or(path));
+        let path = path.decode_utf8_lossy();
         let query = if call.right == Capability::List { "?list=true" } else { "" };
         // As `kes check` names it: all keys in a folder, or the one key of a transit engine.
         let grant = match call.right {
@@ -157,6 +158,12 @@ mod tests {
         let asked = Asked::new(&delete(encode(&["kv/metadata/k"])), &team);
         assert_eq!(asked.to_string(), " to DELETE kv/metadata/k in namespace 'team'");
         assert_eq!(asked.missing(), r#""delete" on "team/kv/metadata/*""#);
+        let asked = Asked::new(
+            &delete("/v1/kv/claims/s%2fAbc".to_owned()).of_listed("/v1/kv/claims"),
+            &root,
+        );
+        assert_eq!(asked.to_string(), " to DELETE kv/claims/...");
+        assert_eq!(asked.missing(), r#""delete" on "kv/claims/*""#);
         let call = Call { right: Capability::List, ..read(encode(&["kv"])) };
         let asked = Asked::new(&call, &space("team", "team"));
         assert_eq!(asked.to_string(), " to GET kv?list=true in namespace 'team'");

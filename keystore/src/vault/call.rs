@@ -22,11 +22,20 @@ pub(super) struct Call {
     /// Whether a 403 may mean something else than a token that is no longer valid. The caller then
     /// judges it: the session neither logs in nor repeats the call.
     pub(super) judges_denial: bool,
+    /// What texts show instead of the path, if that has a name that Vault has listed: whatever stands
+    /// at its address may list a secret.
+    pub(super) shown_path: Option<String>,
     /// Whether it must see the latest state, also at a node that lags behind.
     pub(super) consistent: bool,
 }
 
 impl Call {
+    /// The same for a name that Vault has listed in a folder.
+    pub(super) fn of_listed(mut self, folder: &str) -> Self {
+        self.shown_path = Some(format!("{folder}/..."));
+        self
+    }
+
     /// The same as one of the requests that make a change of a key.
     pub(super) fn of_change(mut self, sends: &Arc<Sends>) -> Self {
         self.request.sends = Some(Arc::clone(sends));
@@ -87,6 +96,7 @@ pub(super) fn read(path: String) -> Call {
         },
         right: Capability::Read,
         judges_denial: false,
+        shown_path: None,
         consistent: true,
     }
 }
@@ -113,6 +123,7 @@ pub(super) fn write(path: String, secret: &impl Serialize) -> Call {
         },
         right: Capability::Create,
         judges_denial: false,
+        shown_path: None,
         consistent: true,
     }
 }

@@ -143,7 +143,8 @@ impl Engine {
                 claims => claims?,
             };
             for claim in claims {
-                self.remove(format!("{folder}/{claim}")).await?;
+                let call = delete(format!("{folder}/{claim}")).of_listed(&folder);
+                self.session.call(&call).await?;
             }
         }
         Ok(())
@@ -265,8 +266,14 @@ async fn ask(client: &Client, endpoint: &Url) -> Result<String, String> {
     }
     let trusted = if endpoint.scheme() == "https" { ", its certificate is trusted" } else { "" };
     let standby = if health.standby { " as standby" } else { "" };
-    // Nothing but the numbers: whatever stands there may send anything.
-    let version: String =
-        health.version.chars().take_while(|c| c.is_ascii_digit() || *c == '.').take(20).collect();
-    Ok(format!("{name} serves{standby}{trusted}; version {version}"))
+    let version = release(&health.version).map(|version| format!("; version {version}"));
+    Ok(format!("{name} serves{standby}{trusted}{}", version.unwrap_or_default()))
+}
+
+/// The release in a version such as `1.18.3+ent`: three small numbers. Whatever stands there may send
+/// a secret as its version.
+fn release(version: &str) -> Option<String> {
+    let mut numbers = version.split(['.', '+', '-']).map(str::parse::<u8>);
+    let mut next = || numbers.next()?.ok();
+    Some(format!("{}.{}.{}", next()?, next()?, next()?))
 }

@@ -26,8 +26,6 @@ pub(super) struct Client {
 pub(super) struct Credentials<'a> {
     pub(super) token: Option<&'a HeaderValue>,
     pub(super) namespace: Option<&'a HeaderValue>,
-    /// The secret of a login.
-    pub(super) secret: Option<&'a str>,
     /// The name of a role in a login, which is no secret.
     pub(super) role: Option<&'a str>,
 }
@@ -92,10 +90,6 @@ impl Exchange for Outgoing<'_> {
 
     fn observe(&self, headers: &HeaderMap) {
         self.consistency.learn(headers);
-    }
-
-    fn secret(&self) -> Option<&str> {
-        self.who.secret.or_else(|| self.who.token?.to_str().ok())
     }
 
     fn name(&self) -> Option<&str> {

@@ -144,6 +144,7 @@ fn question(path: &str, query: Option<&'static str>) -> Call {
         },
         right: Capability::Read,
         judges_denial: false,
+        shown_path: None,
         consistent: false,
     }
 }

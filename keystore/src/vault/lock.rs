@@ -228,19 +228,20 @@ impl CreateLock {
         let seen = self.seen.lock().get(&path).copied();
         let dead = match seen {
             Some(seen) => seen.first.elapsed() >= seen.dead,
-            None => self.look_at(&path).await?,
+            None => self.look_at(folder, &path).await?,
         };
         if dead {
-            self.engine.session.call(&delete(path.clone())).await?;
+            self.engine.session.call(&delete(path.clone()).of_listed(folder)).await?;
             self.seen.lock().remove(&path);
         }
         Ok(dead)
     }
 
     /// Looks at a claim that was not seen before. Returns whether it is dead by its clock.
-    async fn look_at(&self, path: &str) -> Result<bool, Fault> {
+    async fn look_at(&self, folder: &str, path: &str) -> Result<bool, Fault> {
         let first = Instant::now();
-        let answer = match self.engine.session.call(&read(path.to_owned())).await {
+        let answer = match self.engine.session.call(&read(path.to_owned()).of_listed(folder)).await
+        {
             Ok(answer) => answer,
             // It was removed since the listing.
             Err(fault) if fault.is_not_found() => return Ok(true),

@@ -48,14 +48,14 @@ pub(super) async fn log_in(
     login: &Login,
     namespace: Option<&HeaderValue>,
 ) -> Result<Grant, Fault> {
-    let (path, body, secret) = request(login).await?;
+    let (path, body) = request(login).await?;
     let call = call(path, Some(body));
     let start = Instant::now();
     let role = match login {
         Login::Kubernetes { role, .. } => Some(role.as_str()),
         Login::AppRole { .. } => None,
     };
-    let who = Credentials { token: None, namespace, secret: Some(&secret), role };
+    let who = Credentials { token: None, namespace, role };
     match client.send(&call, who).await {
         Ok(answer) => grant(&answer, start),
         Err(fault) => Err(failed(login, &fault, namespace)),
@@ -84,9 +84,9 @@ pub(super) async fn knows(client: &Client, who: Credentials<'_>) -> Result<bool,
     }
 }
 
-/// Path and body of a login, and the secret in it, which is to be hidden in texts.
-async fn request(login: &Login) -> Result<(String, Bytes, Zeroizing<String>), Fault> {
-    let (engine, body, secret) = match login {
+/// Path and body of a login.
+async fn request(login: &Login) -> Result<(String, Bytes), Fault> {
+    let (engine, body) = match login {
         Login::AppRole { engine, id, secret, .. } => {
             let secret = match secret {
                 AppRoleSecret::Literal(secret) => copy(secret),
@@ -99,7 +99,7 @@ async fn request(login: &Login) -> Result<(String, Bytes, Zeroizing<String>), Fa
             };
             let body = request.body();
             request.secret_id.zeroize();
-            (engine, body, secret)
+            (engine, body)
         }
         Login::Kubernetes { engine, role, jwt, .. } => {
             let jwt = match jwt {
@@ -113,12 +113,12 @@ async fn request(login: &Login) -> Result<(String, Bytes, Zeroizing<String>), Fa
             };
             let body = request.body();
             request.jwt.zeroize();
-            (engine, body, jwt)
+            (engine, body)
         }
     };
     #[expect(clippy::expect_used, reason = "texts are JSON")]
     let body = body.ok().flatten().expect("texts are JSON");
-    Ok((paths::encode(&["auth", engine, "login"]), wiped_bytes(body), secret))
+    Ok((paths::encode(&["auth", engine, "login"]), wiped_bytes(body)))
 }
 
 fn call(path: String, body: Option<Bytes>) -> Call {
@@ -137,6 +137,7 @@ fn call(path: String, body: Option<Bytes>) -> Call {
         },
         right: Capability::Update,
         judges_denial: false,
+        shown_path: None,
         // A node that lags behind does not know a secret ID that was just created.
         consistent: true,
     }

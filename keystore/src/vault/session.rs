@@ -221,7 +221,6 @@ impl Session {
             let who = Credentials {
                 token: Some(&token.grant.header),
                 namespace: self.namespace.as_ref(),
-                secret: None,
                 role: None,
             };
             let fault = match self.client.send_into(&call, who, sink).await {
@@ -307,7 +306,6 @@ impl Session {
         let who = Credentials {
             token: Some(&token.grant.header),
             namespace: self.login_namespace.as_ref(),
-            secret: None,
             role: None,
         };
         let known = login::knows(&self.client, who).await?;

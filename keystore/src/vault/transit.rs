@@ -60,6 +60,7 @@ impl Transit {
             },
             right: Capability::Update,
             judges_denial: false,
+            shown_path: None,
             consistent: false,
         };
         let answer = self.session.call(&call).await?;

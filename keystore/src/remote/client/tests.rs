@@ -56,10 +56,6 @@ impl Exchange for Note<'_> {
         self.answers.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn secret(&self) -> Option<&str> {
-        Some(SECRET)
-    }
-
     fn name(&self) -> Option<&str> {
         None
     }
@@ -174,9 +170,18 @@ async fn the_secret_follows_no_redirect_to_a_stranger() {
     let node = Faulty::start(move |_: &Received| Reply::redirect(307, &target));
     let fault = send(&client(&[&node]), request(Method::GET, true)).await.err().unwrap();
     let shown = fault.to_string();
-    assert!(shown.ends_with("that is not an endpoint of the configuration"), "{shown}");
+    assert!(shown.contains("and that is not an endpoint of the configuration"), "{shown}");
     assert!(!shown.contains(SECRET), "{shown}");
+    assert!(!shown.contains(&stranger.url()), "{shown}");
     assert_eq!(stranger.requests().len(), 0);
+    // What another request sent may come back in the host.
+    let node = Faulty::start(|_: &Received| Reply::redirect(307, "http://s3cret.example:8200/x"));
+    let fault = send(&client(&[&node]), request(Method::GET, true)).await.err().unwrap();
+    let shown = format!("{fault} {fault:?}");
+    assert!(shown.contains(" redirects to another host, and"), "{shown}");
+    assert!(!shown.contains("s3cret"), "{shown}");
+    let target = format!("{}/notes/1", stranger.url());
+    let node = Faulty::start(move |_: &Received| Reply::redirect(307, &target));
     // A redirect to another endpoint of the configuration is followed.
     let answer = send(&client(&[&node, &stranger]), request(Method::GET, true)).await.unwrap();
     assert_eq!(answer.endpoint, stranger.url());

@@ -40,7 +40,6 @@ impl Session {
             let who = Credentials {
                 token: Some(&token.grant.header),
                 namespace: self.login_namespace.as_ref(),
-                secret: None,
                 role: None,
             };
             match login::renew(&self.client, who).await {
