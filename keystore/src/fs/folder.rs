@@ -102,6 +102,9 @@ impl Folder {
 
     pub(super) fn delete(&self, name: KeyName) -> Result<(), Error> {
         let delete = |folder: &Bound| {
+            if is_no_key(folder, name.as_str()) {
+                return Err(io::ErrorKind::NotFound.into());
+            }
             sys::unlink(&folder.handle, name.as_str())?;
             sys::sync_folder(&folder.handle)
         };
@@ -117,7 +120,10 @@ impl Folder {
         let folder = self.bound().map_err(|away| self.away(&away))?;
         let file = match sys::open_file(&folder.handle, name.as_str()) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Nothing, or what cannot be opened, such as a socket.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound || is_no_key(&folder, name.as_str()) =>
+            {
                 self.verify(&folder)?;
                 return Err(Error::NotFound { name });
             }
@@ -125,7 +131,9 @@ impl Folder {
         };
         let stat = sys::stat_open(&file).map_err(|error| self.failed("look at", name, &error))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(corrupt("it is not a regular file"));
+            // Not a key: a folder, or a pipe.
+            self.verify(&folder)?;
+            return Err(Error::NotFound { name });
         }
         let size = match usize::try_from(stat.st_size) {
             Ok(size) if size <= Value::MAX_LEN => size,
@@ -257,6 +265,19 @@ fn is_file(folder: &Bound, name: &str, kind: FileType) -> io::Result<bool> {
             Err(error) => Err(error),
         },
         _ => Ok(false),
+    }
+}
+
+/// Whether an entry is there and is surely no key: neither a file nor a link to one. A fault of the
+/// system says nothing of that: it must not make a key missing.
+fn is_no_key(folder: &Bound, name: &str) -> bool {
+    match sys::stat(&folder.handle, name) {
+        Ok(found) => FileType::from_raw_mode(found.st_mode) != FileType::RegularFile,
+        Err(error) => matches!(
+            Errno::from_io_error(&error),
+            // A link to nothing, through a file, or in a circle.
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+        ),
     }
 }
 

@@ -133,8 +133,21 @@ async fn what_is_no_key_is_not_listed() {
     fs::create_dir(path.join("folder")).unwrap();
     symlink("nowhere", path.join("dangling")).unwrap();
     symlink("folder", path.join("link-to-folder")).unwrap();
+    symlink("circle", path.join("circle")).unwrap();
+    rustix::fs::mknodat(CWD, path.join("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    symlink("pipe", path.join("link-to-pipe")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(path.join("socket")).unwrap();
     let store = open(path).await;
     assert_eq!(names(&store).await, [name("key")]);
+    let others =
+        ["folder", "dangling", "link-to-folder", "circle", "pipe", "link-to-pipe", "socket"];
+    for key in others {
+        let read = store.read(&name(key)).await.err();
+        assert!(matches!(read, Some(Error::NotFound { .. })), "{key}: {read:?}");
+        let deleted = store.delete(&name(key)).await.err();
+        assert!(matches!(deleted, Some(Error::NotFound { .. })), "{key}: {deleted:?}");
+        assert!(path.join(key).symlink_metadata().is_ok(), "{key} is still there");
+    }
 }
 
 #[tokio::test]
@@ -143,12 +156,8 @@ async fn what_is_no_stored_key_is_refused_and_never_waited_for() {
     let path = folder.path();
     fs::write(path.join("big"), "x".repeat(Value::MAX_LEN + 1)).unwrap();
     fs::write(path.join("binary"), [0xff, 0xfe]).unwrap();
-    fs::create_dir(path.join("folder")).unwrap();
-    rustix::fs::mknodat(CWD, path.join("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
     let store = open(path).await;
-    for (key, said) in
-        [("big", "too big"), ("binary", "not text"), ("folder", "not a reg"), ("pipe", "not a reg")]
-    {
+    for (key, said) in [("big", "too big"), ("binary", "not text")] {
         let Err(Error::Corrupt { name, reason, .. }) = store.read(&name(key)).await else {
             panic!("{key} was read")
         };
