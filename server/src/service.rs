@@ -186,9 +186,10 @@ impl ApiService {
         self.logs.audit_stream.readmit(|reader| may(reader, Operation::AuditLog));
     }
 
-    /// The same, if this is no longer the generation in use.
-    fn readmit_followers_if_replaced(&self, generation: &Arc<Generation>) {
-        if !Arc::ptr_eq(generation, &self.generation.load()) {
+    /// The same for a new follower, if this is no longer the generation in use, or if its client is no
+    /// longer accepted.
+    fn readmit_new_follower(&self, generation: &Arc<Generation>, reader: &Peer) {
+        if !Arc::ptr_eq(generation, &self.generation.load()) || reader.has_lapsed() {
             self.readmit_followers();
         }
     }

@@ -258,7 +258,9 @@ async fn drive<C: Future, S: Service>(
         });
         match termination.await {
             None => return,
-            Some(Termination::TlsReplaced) if caller.admission.holds() => caller.update_class(),
+            Some(Termination::TlsReplaced) if caller.admission.holds_after_replacement() => {
+                caller.update_class();
+            }
             Some(Termination::Shutdown | Termination::TlsReplaced) => {
                 caller.tracker.begin_shutdown();
                 if let Some(shut_down) = shut_down.take() {

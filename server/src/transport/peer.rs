@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use kes_api::identity::NoIdentity;
@@ -19,7 +19,8 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// Its identity, or why it has none.
     pub(crate) identity: Result<Identity, NoIdentity>,
-    /// The certificates that it sent, to decide anew whether they are accepted.
+    /// The certificates that it sent, or that the proxy forwarded, to decide anew whether they are
+    /// accepted.
     pub(super) chain: Box<[CertificateDer<'static>]>,
     /// When the first of them expires, if it could be read.
     until: Option<SystemTime>,
@@ -45,6 +46,8 @@ struct Via {
     proxy: Option<Identity>,
     /// Why the client has no identity, if the proxy forwarded no valid certificate.
     fault: Option<String>,
+    /// Whether the certificate that it forwarded is no longer accepted.
+    has_lapsed: AtomicBool,
 }
 
 impl Connection {
@@ -72,22 +75,20 @@ impl Peer {
     }
 
     /// The client of a request that this one forwards, or why it has no valid certificate. It is
-    /// accepted for as long as this one is.
+    /// accepted for no longer than this one is.
     pub(super) fn forwarding(
         &self,
         address: SocketAddr,
         chain: Result<Vec<CertificateDer<'static>>, String>,
     ) -> Self {
-        let (identity, until, fault) = match chain {
-            Ok(chain) => {
-                let identity = Identity::of_peer(chain.iter().map(AsRef::as_ref));
-                (identity, until(&chain), None)
-            }
-            Err(fault) => (Err(NoIdentity::Missing), None, Some(fault)),
+        let (identity, chain, fault) = match chain {
+            Ok(chain) => (Identity::of_peer(chain.iter().map(AsRef::as_ref)), chain.into(), None),
+            Err(fault) => (Err(NoIdentity::Missing), Box::default(), Some(fault)),
         };
-        let via = Some(Via { proxy: self.identity.ok(), fault });
-        let connection = Arc::clone(&self.connection);
-        Self { address, identity, chain: Box::default(), until, connection, via }
+        let has_lapsed = AtomicBool::new(false);
+        let via = Some(Via { proxy: self.identity.ok(), fault, has_lapsed });
+        let (until, connection) = (until(&chain), Arc::clone(&self.connection));
+        Self { address, identity, chain, until, connection, via }
     }
 
     /// Whether its request comes through a TLS proxy.
@@ -100,7 +101,7 @@ impl Peer {
         self.via.is_none().then_some(&self.connection.waiting)
     }
 
-    /// Whether the certificates were accepted under this generation of the TLS configuration.
+    /// Whether the certificates of its connection were accepted under this generation of the TLS configuration.
     pub(super) fn is_accepted_under(&self, generation: u64) -> bool {
         self.connection.accepted_under.load(Ordering::Relaxed) == generation
     }
@@ -110,14 +111,19 @@ impl Peer {
         self.connection.accepted_under.store(generation, Ordering::Relaxed);
     }
 
-    /// Notes that they are no longer accepted, which is final.
+    /// Notes that its own certificates are no longer accepted, which is final. Those of a client
+    /// behind a proxy do not concern the connection.
     pub(super) fn lapse(&self) {
-        self.connection.accepted_under.store(LAPSED, Ordering::Relaxed);
+        match &self.via {
+            None => self.connection.accepted_under.store(LAPSED, Ordering::Relaxed),
+            Some(via) => via.has_lapsed.store(true, Ordering::Relaxed),
+        }
     }
 
-    /// Whether they are no longer accepted: the client may get nothing more.
+    /// Whether they, or those of its proxy, are no longer accepted: the client may get nothing more.
     pub(crate) fn has_lapsed(&self) -> bool {
         self.is_accepted_under(LAPSED)
+            || self.via.as_ref().is_some_and(|via| via.has_lapsed.load(Ordering::Relaxed))
     }
 
     /// What the log adds to a refusal: without `tls.auth: on` the server accepts an expired
@@ -182,5 +188,15 @@ mod tests {
         assert!(peer.is_accepted_under(2) && !peer.is_accepted_under(1));
         peer.lapse();
         assert!(peer.has_lapsed() && !peer.is_accepted_under(1) && !peer.is_accepted_under(2));
+    }
+
+    #[test]
+    fn a_client_behind_a_proxy_lapses_alone_and_with_its_proxy() {
+        let proxy = Peer::unconnected(Ok(Identity::of_public_key(b"proxy")));
+        let [one, other] = [(); 2].map(|()| proxy.forwarding(proxy.address, Ok(Vec::new())));
+        one.lapse();
+        assert!(one.has_lapsed() && !other.has_lapsed() && !proxy.has_lapsed());
+        proxy.lapse();
+        assert!(one.has_lapsed() && other.has_lapsed() && proxy.has_lapsed());
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use http_body_util::BodyExt;
 use hyper::body::Bytes;
 use kes_testkit::wait::{eventually, eventually_async};
 use tokio::time::timeout;
@@ -121,6 +122,50 @@ fn with_auth_on_the_forwarded_certificate_has_to_verify() {
     });
 }
 
+/// Its stream ends when its CA is no longer trusted, and the connection of the proxy goes on.
+#[test]
+fn a_client_behind_a_proxy_follows_a_log_for_as_long_as_its_ca_is_trusted() {
+    harness::run(async {
+        let tls = "{ key: server.key, cert: server.crt, auth: on, ca: ca.crt, \
+                   proxy: { identities: [\"${OTHER}\"] } }";
+        let trust = |folder: &Path, names: &[&str]| {
+            let read = |name| std::fs::read_to_string(folder.join(name)).unwrap();
+            let cas: String = names.iter().copied().map(read).collect();
+            std::fs::write(folder.join("ca.crt"), cas).unwrap();
+        };
+        let config = Config::usual().with("tls", tls);
+        let server = Server::prepared(&config, |folder: &Path| {
+            trust(folder, &["other.crt", "minio.crt", "admin.crt"]);
+        });
+        for protocol in [Protocol::H1, Protocol::H2] {
+            let folder = server.file("ca.crt").parent().unwrap().to_owned();
+            trust(&folder, &["other.crt", "minio.crt", "admin.crt"]);
+            server.reload_and_wait(&config);
+            let mut proxy = server.client(Who::Other, protocol).await;
+            let mut proxy_of_admin = server.client(Who::Other, protocol).await;
+            let follow = async |proxy: &mut Client, client: &Credentials| {
+                let certificate = client.escaped_certificate();
+                let headers = [("x-tls-client-cert", certificate.as_str())];
+                let opened = proxy.open("GET", "/v1/log/error", &headers, Bytes::new()).await;
+                let stream = opened.unwrap();
+                assert_eq!(stream.status(), 200);
+                stream.into_body()
+            };
+            let ended = BodyExt::collect(follow(&mut proxy, &server.minio).await);
+            let other = BodyExt::collect(follow(&mut proxy_of_admin, &server.admin).await);
+            trust(&folder, &["other.crt", "admin.crt"]);
+            server.reload_and_wait(&config);
+            assert!(timeout(PATIENCE, ended).await.expect("the stream ends").is_ok());
+            assert_eq!(forward(&mut proxy, &server.admin, "GET", "/v1/status").await.status, 200);
+            let refused = forward(&mut proxy, &server.minio, "GET", "/v1/status").await;
+            assert_eq!(refused.error(), (400, "tls: client certificate is required".to_owned()));
+            // Another client's stream goes on.
+            assert!(timeout(Duration::from_millis(100), other).await.is_err());
+        }
+        server.wait_for_stderr("through a TLS proxy is ended: its client certificate is no longer");
+    });
+}
+
 /// The connection is that of a known identity, whoever its clients are.
 #[test]
 fn the_connection_of_a_proxy_is_not_a_strangers() {
@@ -202,7 +247,7 @@ fn who_is_no_longer_a_proxy_forwards_nothing_more() {
         let stream = proxy.open("GET", "/v1/log/error", &headers, Bytes::new()).await.unwrap();
         assert_eq!(stream.status(), 200);
         server.reload_and_wait(&Config::usual());
-        let end = http_body_util::BodyExt::collect(stream.into_body());
+        let end = BodyExt::collect(stream.into_body());
         assert!(timeout(PATIENCE, end).await.expect("the stream ends").is_ok());
         let mut proxy = server.client(Who::Other, Protocol::H2).await;
         assert_eq!(forward(&mut proxy, &server.minio, "GET", "/v1/status").await.status, 403);

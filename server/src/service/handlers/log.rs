@@ -20,7 +20,7 @@ pub(super) fn follow(call: &Call<'_>, log: &Stream) -> Result<Answer, Error> {
         return Err(Error::TooManyStreams);
     };
     // The permit may be one of a configuration that was replaced before the stream was there to be
-    // decided anew.
-    call.context.service.readmit_followers_if_replaced(&call.context.generation);
+    // decided anew, and so may be the trust in the client.
+    call.context.service.readmit_new_follower(&call.context.generation, call.context.peer);
     Ok(Answer::lines(lines))
 }
