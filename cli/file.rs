@@ -54,6 +54,19 @@ pub(crate) fn check(path: &Path) -> Result<()> {
     open(path).map(drop)
 }
 
+/// The same, without waiting for the other end of a pipe. What is a folder is found when it is read.
+///
+/// # Errors
+/// As [`read`], and for what is neither a file nor a folder.
+pub(crate) fn check_regular(path: &Path) -> Result<()> {
+    match kes_tls::open_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::IsADirectory => {
+            Err(anyhow!(fault("open", path, &error)))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `open nope: no such file or directory`
 pub(crate) fn fault(what: &str, path: &Path, error: &io::Error) -> String {
     let reason = error.to_string();

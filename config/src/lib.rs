@@ -18,7 +18,6 @@
     reason = "requests come here; what cannot fail says why at its place"
 )]
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -143,7 +142,7 @@ fn parse_of(
 
 /// Reads a file into a buffer that is wiped: it may contain the credentials of the key store.
 fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let file = File::open(path)?;
+    let file = kes_tls::open_file(path)?;
     // Allocated at full size: a vector that grows leaves an unwiped copy behind.
     let length = file.metadata()?.len().min(MAX_FILE_BYTES);
     let capacity = usize::try_from(length).unwrap_or_default() + 1;

@@ -16,6 +16,9 @@ mod state;
 /// From a configuration to what a server runs with.
 mod setup;
 
+/// Reads of files that may hang.
+mod reads;
+
 /// Takes over a changed configuration or certificate.
 mod reload;
 

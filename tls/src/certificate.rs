@@ -14,7 +14,7 @@ use rustls_pki_types::CertificateDer;
 use crate::error::{Error, Fault};
 use crate::file;
 use crate::pem::sections;
-use crate::private_key::{PrivateKey, load_private_key};
+use crate::private_key::{PrivateKey, parse_private_key};
 
 /// Reads the certificates of a PEM file in their order, usually the leaf first. Other sections,
 /// such as a private key, are skipped.
@@ -49,7 +49,8 @@ pub(crate) fn read(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
         .collect()
 }
 
-/// Reads a certificate chain and its private key from two PEM files, which may be the same.
+/// Reads a certificate chain and its private key from two PEM files, which may be the same, or pipes
+/// that a person names on a command line.
 ///
 /// # Errors
 /// Those of [`load_certificates`] and [`load_private_key`], and [`Error::Pair`] if the two do
@@ -59,8 +60,10 @@ pub fn load_certified_key(
     key: &Path,
     password: Option<&str>,
 ) -> Result<Arc<CertifiedKey>, Error> {
-    let chain = load_certificates(certificate)?;
-    let private_key = load_private_key(key, password)?;
+    let chain = file::read_any(certificate).and_then(|pem| parse_certificates(&pem));
+    let chain = chain.map_err(|fault| fault.at(certificate))?;
+    let private_key = file::read_any(key).and_then(|pem| parse_private_key(&pem, password));
+    let private_key = private_key.map_err(|fault| fault.at(key))?;
     match_key(&chain, &private_key).map_err(|fault| Error::Pair {
         certificate: certificate.to_owned(),
         key: key.to_owned(),

@@ -86,6 +86,7 @@ pub use certificate::{
 pub use client::ClientChains;
 pub use error::{Error, Fault};
 pub use fault::{Usage, certificate_fault};
+pub use file::open_file;
 pub use life::Life;
 pub use name::subject;
 pub use password::load_password;

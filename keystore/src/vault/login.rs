@@ -5,7 +5,7 @@
 //! header value, and shows secrets in its `Debug` and error texts.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -243,9 +243,9 @@ async fn read(method: &'static str, path: &ConfiguredPath) -> Result<Zeroizing<S
         .map_err(failed)
 }
 
-fn read_file(path: &PathBuf) -> Result<Zeroizing<String>, String> {
+fn read_file(path: &Path) -> Result<Zeroizing<String>, String> {
     let file =
-        std::fs::File::open(path).map_err(|error| format!("{error}{}", files_hint(&error)))?;
+        kes_tls::open_file(path).map_err(|error| format!("{error}{}", files_hint(&error)))?;
     // Allocated at its full size: a buffer that grows leaves a copy of the secret behind.
     #[expect(clippy::expect_used, reason = "64 KiB is a size")]
     let limit = usize::try_from(MAX_SECRET_LEN).expect("64 KiB is a size") + 1;

@@ -75,6 +75,12 @@ pub enum SetupError {
     /// A private key or certificate.
     #[error(transparent)]
     Tls(tls::Error),
+    /// A file that hangs.
+    #[error("{reason}")]
+    Hangs {
+        /// Which one.
+        reason: String,
+    },
     /// The key store.
     #[error(transparent)]
     Store(kes_keystore::OpenError),

@@ -2,14 +2,18 @@
 //! applied, or nothing.
 
 use std::convert::Infallible;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 
 use super::blocking::blocking;
 use super::error::SetupError;
+use super::reads::Reading;
 use super::setup::{Prepared, Setup};
 use super::state::Running;
 use super::systemd;
@@ -18,7 +22,8 @@ use crate::service::generation::Generation;
 use crate::transport::tls::{self, Loaded, expiry};
 
 /// The reloads of a server: one after the other, each in a task of its own, since a file that it
-/// reads may hang and the server has to react to signals meanwhile.
+/// reads may hang and the server has to react to signals meanwhile. A reload whose files hang fails
+/// after a limit ([`Reads`](super::reads::Reads)), so that the next one can read what is there then.
 pub(super) struct Reloads {
     running: Arc<Running>,
     /// `None` for a dev server.
@@ -50,7 +55,7 @@ impl Reloads {
             return;
         }
         systemd::reloading();
-        self.task = Some(tokio::spawn(reload(Arc::clone(&self.running), path.clone())));
+        self.task = Some(tokio::spawn(reload(Arc::clone(&self.running), read_file(path.clone()))));
     }
 
     /// Waits for the end of the reload that runs, and starts the next one if it was requested.
@@ -78,8 +83,11 @@ impl Drop for Reloads {
 }
 
 /// Reads the configuration again and applies it. If anything is wrong with it, nothing changes.
-async fn reload(running: Arc<Running>, path: PathBuf) {
-    let result = match apply(&running, path).await {
+async fn reload<F>(running: Arc<Running>, read: impl FnOnce(Reading) -> F + Send + 'static)
+where
+    F: Future<Output = Result<Setup, SetupError>> + Send + 'static,
+{
+    let result = match apply(&running, read).await {
         Ok(()) => {
             tracing::info!("the configuration was read again");
             running.status.reloaded(None);
@@ -99,18 +107,44 @@ async fn reload(running: Arc<Running>, path: PathBuf) {
     running.service.metrics.reloads.with_label_values(&[result]).inc();
 }
 
-async fn apply(running: &Running, path: PathBuf) -> Result<(), SetupError> {
+/// Reads the file of a configuration.
+fn read_file(
+    path: PathBuf,
+) -> impl FnOnce(Reading) -> BoxFuture<'static, Result<Setup, SetupError>> + Send + 'static {
+    move |reading| {
+        reading.at(format_args!("'{}'", path.display()));
+        Setup::of_file(path).boxed()
+    }
+}
+
+async fn apply<F>(
+    running: &Arc<Running>,
+    read: impl FnOnce(Reading) -> F + Send + 'static,
+) -> Result<(), SetupError>
+where
+    F: Future<Output = Result<Setup, SetupError>> + Send + 'static,
+{
     let _exclusive = running.replacing.lock().await;
-    let setup = Setup::of_file(path).await?;
-    let settings = setup.tls.clone();
-    let tls = blocking(move || settings.load()).await.map_err(SetupError::Tls)?;
-    let address = setup.address.clone();
-    let successor = running.listening.prepare(&address).await;
-    let successor = successor.map_err(|reason| SetupError::Listen { address, reason })?;
-    let operations = running.operations.prepare(setup.operations.as_ref()).await?;
-    let log = setup.log;
     let old = running.service.generation.load_full();
-    let prepared = setup.open(&running.service.metrics, Some(&old)).await?;
+    let (reader, before) = (Arc::clone(running), Arc::clone(&old));
+    let opened = running.reads.run(move |reading| async move {
+        let setup = read(reading.clone()).await?;
+        let settings = setup.tls.clone();
+        let files = reading.clone();
+        let tls = blocking(move || load_noting(&settings, &files)).await;
+        let tls = tls.map_err(SetupError::Tls)?;
+        let address = setup.address.clone();
+        reading.at(format_args!("the system's answer about the address {address}"));
+        let successor = reader.listening.prepare(&address).await;
+        let successor = successor.map_err(|reason| SetupError::Listen { address, reason })?;
+        let operations = reader.operations.prepare(setup.operations.as_ref()).await?;
+        let log = setup.log;
+        reading.at("what the section `keystore` names");
+        let prepared = setup.open(&reader.service.metrics, Some(&before)).await?;
+        Ok::<_, SetupError>((tls, successor, operations, log, prepared))
+    });
+    let (tls, successor, operations, log, prepared) =
+        opened.await.map_err(|hangs| SetupError::Hangs { reason: hangs.to_string() })??;
     let Prepared { generation: new, reopened, pending } = prepared;
 
     warn_of_another_store(&old, &new);
@@ -132,6 +166,16 @@ async fn apply(running: &Running, path: PathBuf) -> Result<(), SetupError> {
     }
     pending.create(running);
     Ok(())
+}
+
+/// Loads the TLS configuration. Notes each file before it is read for the first time.
+fn load_noting(settings: &tls::Settings, reading: &Reading) -> Result<Arc<Loaded>, tls::Error> {
+    for file in settings.files() {
+        reading.at(format_args!("'{}'", file.display()));
+        // Whatever is wrong with it is found again.
+        let _ = kes_tls::open_file(&file).and_then(|mut opened| opened.read_exact(&mut [0]));
+    }
+    settings.load()
 }
 
 /// Warns that the keys are in another place now, or may be: the old ones can no longer be used.
@@ -158,11 +202,14 @@ pub(crate) async fn follow_certificates(
 ) -> Infallible {
     let files = || running.endpoint.tls.load().settings.files();
     loop {
-        let now = changed(files, &seen).await;
+        let now = changed(files, &seen, &running.watching).await;
         // A reload meanwhile must not be undone with the settings that it has replaced.
         let _exclusive = running.replacing.lock().await;
         let settings = running.endpoint.tls.load().settings.clone();
-        let loaded = blocking(move || settings.load()).await;
+        let loaded =
+            running.watching.run(|reading| blocking(move || load_noting(&settings, &reading)));
+        let loaded = loaded.await.map_err(|hangs| hangs.to_string());
+        let loaded = loaded.and_then(|loaded| loaded.map_err(|error| error.to_string()));
         apply_certificates(&running, loaded, now != seen);
         seen = now;
     }
@@ -177,11 +224,7 @@ pub(crate) async fn follow_expiry(running: Arc<Running>) -> Infallible {
     }
 }
 
-fn apply_certificates(
-    running: &Running,
-    loaded: Result<Arc<Loaded>, tls::Error>,
-    has_changed: bool,
-) {
+fn apply_certificates(running: &Running, loaded: Result<Arc<Loaded>, String>, has_changed: bool) {
     let result = match loaded {
         Ok(tls) => {
             running.replace_tls(&tls);
@@ -196,7 +239,7 @@ fn apply_certificates(
             tracing::error!(
                 "reload of the certificate files failed; still using the previous ones: {error}"
             );
-            running.status.read_certificates(Some(error.to_string()));
+            running.status.read_certificates(Some(error));
             "error"
         }
     };

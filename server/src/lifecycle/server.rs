@@ -20,6 +20,7 @@ use super::error::{Error, SetupError};
 use super::operations;
 use super::passed::PassedSockets;
 use super::process::max_connections;
+use super::reads::Reads;
 use super::reload::{self, Reloads};
 use super::setup::{PendingKeys, Prepared, Setup};
 use super::signals::{Signal, Signals};
@@ -258,6 +259,8 @@ impl Opened {
             listening,
             operations,
             replacing: tokio::sync::Mutex::new(()),
+            reads: Reads::default(),
+            watching: Reads::default(),
             expiry: Expiry::default(),
             status: Status::default(),
         });

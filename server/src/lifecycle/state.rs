@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use kes_keystore::State;
 
 use super::operations::{self, Health};
+use super::reads::Reads;
 use super::status::Status;
 use crate::observe::metrics::Audience;
 use crate::service::ApiService;
@@ -24,6 +25,9 @@ pub(crate) struct Running {
     pub(crate) operations: operations::Listener<Self>,
     /// Held by a task that replaces one of these, from reading files to storing the result.
     pub(crate) replacing: tokio::sync::Mutex<()>,
+    /// The reads of reloads, and those of the watch of the certificate files: neither stops the other.
+    pub(crate) reads: Reads,
+    pub(crate) watching: Reads,
     /// What was logged of the server's certificates.
     pub(crate) expiry: Expiry,
     /// What the service manager is told.

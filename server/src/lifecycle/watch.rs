@@ -9,6 +9,7 @@ use rustix::fs::Stat;
 use tokio::time::Instant;
 
 use super::blocking::blocking;
+use super::reads::Reads;
 
 /// How often the files' metadata is compared. A stat of three files costs some microseconds.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -54,14 +55,24 @@ fn state(file: &std::path::Path) -> Option<FileState> {
 /// Waits until the files' metadata differs from `seen`, or until it is time to read them anyway.
 /// Returns the metadata of that moment. A reload may name other files meanwhile, so `files` is
 /// called each time.
-pub(crate) async fn changed(files: impl Fn() -> Vec<PathBuf>, seen: &Fingerprint) -> Fingerprint {
+pub(crate) async fn changed(
+    files: impl Fn() -> Vec<PathBuf>,
+    seen: &Fingerprint,
+    reads: &Reads,
+) -> Fingerprint {
     let reread = Instant::now() + REREAD;
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.tick().await; // the first is immediate
     loop {
         ticks.tick().await;
         let files = files();
-        let now = blocking(move || Fingerprint::of(&files)).await;
+        let now = reads.run(|_| blocking(move || Fingerprint::of(&files))).await;
+        // If the files cannot be looked at in time, reading them says so.
+        let now = match now {
+            Ok(now) => now,
+            Err(_) if Instant::now() < reread => continue,
+            Err(_) => return seen.clone(),
+        };
         if now != *seen || Instant::now() >= reread {
             return now;
         }

@@ -59,7 +59,7 @@ impl World {
 
     /// Reads the configuration again.
     async fn reload(&self) {
-        reload(Arc::clone(&self.running), self.path()).await;
+        reload(Arc::clone(&self.running), read_file(self.path())).await;
     }
 
     /// How many reloads succeeded, and how many failed.
@@ -268,6 +268,38 @@ async fn a_reload_that_hangs_ends_with_the_server() {
     }
     drop(held);
     assert_eq!(world.reloads(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_read_that_hangs_fails_and_the_next_reload_reads_anew() {
+    let world = World::start().await;
+    let before = world.now();
+    let (late, is_read) = tokio::sync::oneshot::channel();
+    let old = Setup::of_file(world.path()).await.unwrap();
+    let hanging = |reading: Reading| async move {
+        reading.at("'kes.yml'");
+        is_read.await.unwrap_or_else(|_| panic!("the test ends it"))
+    };
+    // The time of the runtime passes when nothing else is to do.
+    tokio::time::pause();
+    reload(Arc::clone(&world.running), hanging).await;
+    tokio::time::resume();
+    assert_eq!(world.reloads(), (0, 1));
+    assert!(Arc::ptr_eq(&before.generation, &world.now().generation));
+    world.configure("keys", POLICY);
+    let mut reloads = Reloads::new(Arc::clone(&world.running), Some(world.path()));
+    reloads.request();
+    reloads.finished().await;
+    assert_eq!(world.reloads(), (1, 1));
+    let after = world.now();
+    assert!(after.has_policy("new"));
+    // What is read late is not applied.
+    assert!(late.send(Ok(old)).is_ok());
+    while world.running.reads.are_under_way() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(Arc::ptr_eq(&after.generation, &world.now().generation));
+    assert_eq!(world.reloads(), (1, 1));
 }
 
 #[tokio::test]
