@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
@@ -54,17 +55,12 @@ pub(crate) fn check(path: &Path) -> Result<()> {
     open(path).map(drop)
 }
 
-/// The same, without waiting for the other end of a pipe. What is a folder is found when it is read.
-///
-/// # Errors
-/// As [`read`], and for what is neither a file nor a folder.
-pub(crate) fn check_regular(path: &Path) -> Result<()> {
-    match kes_tls::open_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::IsADirectory => {
-            Err(anyhow!(fault("open", path, &error)))
-        }
-        _ => Ok(()),
+/// The same, without opening a pipe, which can be read only once.
+pub(crate) fn check_unless_pipe(path: &Path) -> Result<()> {
+    if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
+        return Ok(());
     }
+    check(path)
 }
 
 /// `open nope: no such file or directory`

@@ -26,7 +26,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("kes-testkit", &[]),
     ("kes-policy", &["kes-api"]),
     ("kes-keystore", &["kes-api", "kes-crypto", "kes-tls"]),
-    ("kes-config", &["kes-api", "kes-keystore", "kes-policy", "kes-tls"]),
+    ("kes-config", &["kes-api", "kes-keystore", "kes-policy"]),
     ("kes-keys", &["kes-api", "kes-crypto", "kes-keystore", "kes-policy"]),
     ("kes-client", &["kes-api", "kes-tls"]),
     ("kes-server", &["kes-api", "kes-config", "kes-keys", "kes-keystore", "kes-policy", "kes-tls"]),

@@ -39,7 +39,7 @@ pub(super) fn run(args: ServerArgs) -> Result<()> {
     let passed = PassedSockets::take()?;
     match args.config {
         Some(path) => {
-            file::check_regular(&path)?;
+            file::check_unless_pipe(&path)?;
             serve(Source::File(path), args.addr, passed, |info| {
                 announce(info, locked)?;
                 announce_end()

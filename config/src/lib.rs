@@ -18,6 +18,7 @@
     reason = "requests come here; what cannot fail says why at its place"
 )]
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -142,10 +143,12 @@ fn parse_of(
 
 /// Reads a file into a buffer that is wiped: it may contain the credentials of the key store.
 fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let file = kes_tls::open_file(path)?;
+    let file = File::open(path)?;
     // Allocated at full size: a vector that grows leaves an unwiped copy behind.
-    let length = file.metadata()?.len().min(MAX_FILE_BYTES);
-    let capacity = usize::try_from(length).unwrap_or_default() + 1;
+    let metadata = file.metadata()?;
+    // Of a pipe the length is not known.
+    let length = if metadata.is_file() { metadata.len() } else { MAX_FILE_BYTES };
+    let capacity = usize::try_from(length.min(MAX_FILE_BYTES)).unwrap_or_default() + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -297,7 +297,7 @@ fn a_file_that_cannot_be_read() {
     fs::write(&file, b"a: 1\nb: \xff\n").unwrap();
     assert!(load(&file).ends_with("c.yml:2: not UTF-8 text in this line"));
 
-    let huge = fs::File::create(&file).unwrap();
+    let huge = File::create(&file).unwrap();
     huge.set_len(MAX_FILE_BYTES + 1).unwrap();
     assert!(load(&file).ends_with("c.yml: the file is larger than 16 MiB"));
 }

@@ -95,12 +95,30 @@ fn a_pipe_in_a_folder_of_cas_stops_no_reload() {
 
 /// A server that starts says what is wrong, and ends.
 #[test]
-fn a_server_does_not_start_on_a_pipe() {
-    for name in ["config.yml", "server.crt"] {
-        let ended = Server::refused(&Config::usual(), |folder| {
-            replace_by_pipe(&folder.join(name));
+fn a_server_does_not_start_on_a_pipe_of_a_certificate() {
+    let ended = Server::refused(&Config::usual(), |folder| {
+        replace_by_pipe(&folder.join("server.crt"));
+    });
+    assert_ne!(ended.status, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains(PIPE) && ended.stderr.contains("server.crt"), "{}", ended.stderr);
+}
+
+/// As in `kes server --config <(envsubst <config.yml)`.
+#[test]
+fn a_server_starts_with_a_configuration_from_a_pipe_and_reads_no_pipe_again() {
+    harness::run(async {
+        let config = Config::usual();
+        let text = config.text();
+        let server = Server::prepared(&config, |folder| {
+            let file = folder.join("config.yml");
+            replace_by_pipe(&file);
+            // Waits for the reader, once.
+            std::thread::spawn(move || fs::write(file, text));
         });
-        assert_ne!(ended.status, Some(0), "{}", ended.stderr);
-        assert!(ended.stderr.contains(PIPE) && ended.stderr.contains(name), "{}", ended.stderr);
-    }
+        let mut admin = server.client(Who::Admin, Protocol::H1).await;
+        assert_eq!(admin.send("GET", "/v1/status", "").await.status, 200);
+        server.signal(Signal::HUP);
+        server.wait_for_stderr(PIPE);
+        assert_eq!(admin.send("GET", "/v1/status", "").await.status, 200);
+    });
 }

@@ -53,7 +53,7 @@ pub(crate) fn read(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
 /// that a person names on a command line.
 ///
 /// # Errors
-/// Those of [`load_certificates`] and [`load_private_key`], and [`Error::Pair`] if the two do
+/// Those of [`load_certificates`] and [`load_private_key`](crate::load_private_key), and [`Error::Pair`] if the two do
 /// not belong together.
 pub fn load_certified_key(
     certificate: &Path,

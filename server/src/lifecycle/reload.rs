@@ -113,7 +113,7 @@ fn read_file(
 ) -> impl FnOnce(Reading) -> BoxFuture<'static, Result<Setup, SetupError>> + Send + 'static {
     move |reading| {
         reading.at(format_args!("'{}'", path.display()));
-        Setup::of_file(path).boxed()
+        Setup::of_file_again(path).boxed()
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a configuration to what a server runs with: the same at the start and at a reload.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -45,9 +46,25 @@ enum StoreSetup {
 }
 
 impl Setup {
-    /// Reads a file, and logs its warnings.
+    /// Reads a file, and logs its warnings. It may be a pipe, such as a shell makes of the output of
+    /// a command.
     pub(crate) async fn of_file(path: PathBuf) -> Result<Self, SetupError> {
+        Self::read(path, |_| Ok(())).await
+    }
+
+    /// Reads a file again, which has to be a regular one: a pipe was read to its end.
+    pub(crate) async fn of_file_again(path: PathBuf) -> Result<Self, SetupError> {
+        Self::read(path, |path| kes_tls::open_file(path).map(drop)).await
+    }
+
+    async fn read(
+        path: PathBuf,
+        check: impl FnOnce(&Path) -> io::Result<()> + Send + 'static,
+    ) -> Result<Self, SetupError> {
         blocking(move || {
+            check(&path).map_err(|reason| {
+                SetupError::Config(kes_config::Errors::Open { path: path.clone(), reason })
+            })?;
             // A reload reads a file of a thousand policies in milliseconds, while requests are
             // served: on few cores the scheduler would let them wait for a whole time slice.
             let env = kes_config::ProcessEnvironment;
