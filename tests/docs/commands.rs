@@ -10,7 +10,13 @@ use crate::harness::program;
 
 /// Commands of programs that this machine may not have, each of which a test or a document
 /// elsewhere shows at work.
-const ELSEWHERE: [(&str, &str); 11] = [
+const ELSEWHERE: [(&str, &str); 14] = [
+    ("curl -sI ENDPOINT", "docs/vault.md"),
+    ("openssl s_client", "docs/vault.md"),
+    (
+        "openssl s_client -connect HOST:PORT </dev/null | openssl x509 -noout -ext subjectAltName",
+        "docs/vault.md",
+    ),
     ("mc encrypt set sse-s3 <alias>/<bucket>", "tests/minio.rs"),
     ("mc admin kms key create <alias> <key>", "docs/minio.md"),
     ("mc admin kms key list", "tests/minio.rs"),
