@@ -4,7 +4,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use kes_testkit::wait;
@@ -144,12 +143,13 @@ fn a_server_with_enough_files_says_nothing_of_them() {
 fn a_key_that_cannot_be_read_for_want_of_files_is_told_with_what_to_raise() {
     harness::run(async {
         let server = Server::start();
+        harness::Vectors::read().store(server.folder());
         let mut admin = server.client(Who::Admin, Protocol::H2).await;
         server.allow_no_more_files();
-        let reply = admin.send("GET", "/v1/key/describe/k", "").await;
+        let reply = admin.send("GET", "/v1/key/describe/vec-aes256", "").await;
         assert_eq!(reply.error(), (502, "failed to read key".to_owned()));
         server.wait_for_stderr(
-            "cannot open 'keys/k': Too many open files (os error 24); raise LimitNOFILE (systemd) \
+            "cannot open 'keys/vec-aes256': Too many open files (os error 24); raise LimitNOFILE (systemd) \
              or `ulimit -n`\" req.method=GET",
         );
     });
@@ -177,19 +177,20 @@ fn a_folder_of_keys_that_goes_away_is_told_with_its_cause() {
     assert_eq!(server.stderr().matches(gone).count(), 1, "{}", server.stderr());
 }
 
-/// The private key comes through a pipe, so that the server starts for as long as the test wants.
+/// The configuration comes through a pipe, so that the server starts for as long as the test wants.
 #[test]
 fn a_reload_signal_during_the_start_does_not_end_the_process() {
-    let config = Config::usual().with("tls", "{ key: pipe, cert: server.crt }");
+    let config = Config::usual();
+    let text = config.text();
     let (sender, pipe) = std::sync::mpsc::channel();
     let writer = std::thread::spawn(move || {
         let folder: std::path::PathBuf = pipe.recv().unwrap();
-        let key = folder.join("pipe");
+        let file = folder.join("config.yml");
         // Opens for writing as soon as the server opened it for reading.
         let mut opened: Option<File> = None;
-        wait::eventually(PATIENCE, "the server reads its key", || {
+        wait::eventually(PATIENCE, "the server reads its configuration", || {
             let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap();
-            opened = OpenOptions::new().write(true).custom_flags(nonblocking).open(&key).ok();
+            opened = OpenOptions::new().write(true).custom_flags(nonblocking).open(&file).ok();
             opened.is_some()
         });
         // The server writes its ID nowhere: it is the process with this folder and this name.
@@ -197,14 +198,13 @@ fn a_reload_signal_during_the_start_does_not_end_the_process() {
         let id = rustix::process::Pid::from_raw(id).unwrap();
         rustix::process::kill_process(id, Signal::HUP).unwrap();
         // The reload that follows reads a file.
-        let text = fs::read(folder.join("server.key")).unwrap();
-        fs::copy(folder.join("server.key"), folder.join("file")).unwrap();
-        fs::rename(folder.join("file"), &key).unwrap();
-        opened.unwrap().write_all(&text).unwrap();
+        fs::write(folder.join("regular"), &text).unwrap();
+        fs::rename(folder.join("regular"), &file).unwrap();
+        opened.unwrap().write_all(text.as_bytes()).unwrap();
     });
     let server = Server::prepared(&config, |folder| {
-        let status = Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap();
-        assert!(status.success());
+        fs::remove_file(folder.join("config.yml")).unwrap();
+        harness::make_pipe(&folder.join("config.yml"));
         sender.send(folder.to_owned()).unwrap();
     });
     writer.join().unwrap();
