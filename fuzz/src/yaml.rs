@@ -32,6 +32,7 @@ const MAX_NODES: usize = 20_000;
 /// - U+0085, U+2028 and U+2029 are line breaks in YAML 1.1 alone;
 /// - `:`, `?`, `%`, `@` and `` ` `` are part of the name of an anchor in YAML 1.2 alone: `&a:b` is an
 ///   anchor without a value there, and the text `:b` for libyaml;
+/// - `?` begins a key in YAML 1.2 only before a blank: in `{ ?a: b }` libyaml's key is `a`;
 /// - a document that is one text, which is no configuration: its lines after `|` or `>` need no
 ///   indentation in YAML 1.2.
 ///
@@ -56,7 +57,8 @@ fn is_left_out(text: &str) -> bool {
         let rest = name.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "-_".contains(c));
         rest.len() < name.len() && rest.starts_with([':', '?', '%', '@', '`'])
     });
-    has_break_of_1_1 || goes_on
+    let is_in_key = text.split('?').skip(1).any(|rest| !rest.starts_with([' ', '\t', '\r', '\n']));
+    has_break_of_1_1 || goes_on || is_in_key
 }
 
 /// What [`theirs`] says, and `None` if it panics. libFuzzer's hook would end the process.
