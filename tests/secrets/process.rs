@@ -10,7 +10,7 @@ use kes_testkit::{Process, install, wait};
 use serde_json::json;
 
 use super::{Mark, PATIENCE, assert_silent};
-use crate::harness::{self, Config, Protocol, Raw, Server, Who};
+use crate::harness::{self, Client, Config, Protocol, Raw, Server, Who};
 
 #[test]
 fn the_command_line_and_the_environment_hold_no_secret() {
@@ -176,21 +176,27 @@ fn is_guarded(process: &Process) -> bool {
     !is_root && !is_dumped && ["mem", "maps", "environ"].iter().all(is_owned_by_root)
 }
 
+/// Imports a key `k` and uses it for what keys are used for.
+pub(super) async fn import_and_use(client: &mut Client) -> Mark {
+    let key = Mark::random("the key", 32);
+    let import = json!({ "key": key.base64(), "cipher": "AES256" }).to_string();
+    assert_eq!(client.send("PUT", "/v1/key/import/k", &import).await.status, 200);
+    for _ in 0..50 {
+        let answer = client.send("PUT", "/v1/key/generate/k", "").await.json();
+        let body = json!({ "ciphertext": answer["ciphertext"] }).to_string();
+        assert_eq!(client.send("PUT", "/v1/key/decrypt/k", &body).await.status, 200);
+        assert_eq!(client.send("PUT", "/v1/key/hmac/k", "{}").await.status, 200);
+    }
+    key
+}
+
 #[test]
 fn a_deleted_key_leaves_memory() {
     harness::run(async {
         for protocol in [Protocol::H1, Protocol::H2] {
             let (server, memory) = Server::observed(&Config::usual());
             let mut client = server.client(Who::Admin, protocol).await;
-            let key = Mark::random("the key", 32);
-            let import = json!({ "key": key.base64(), "cipher": "AES256" }).to_string();
-            assert_eq!(client.send("PUT", "/v1/key/import/k", &import).await.status, 200);
-            for _ in 0..50 {
-                let answer = client.send("PUT", "/v1/key/generate/k", "").await.json();
-                let body = json!({ "ciphertext": answer["ciphertext"] }).to_string();
-                assert_eq!(client.send("PUT", "/v1/key/decrypt/k", &body).await.status, 200);
-                assert_eq!(client.send("PUT", "/v1/key/hmac/k", "{}").await.status, 200);
-            }
+            let key = import_and_use(&mut client).await;
             let [_, hmac_key] = crate::keys_at_rest::secrets(&server, "k");
             let holds = || memory.holds(&[&key.bytes, &hmac_key]);
             // Else the search would prove nothing.

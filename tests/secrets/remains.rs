@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
-use super::Mark;
+use super::process::import_and_use;
 use crate::harness::{self, Config, Protocol, Server, Who, figure};
 
 /// Counts the copies of a key that was imported, used and deleted. The connection that imported it
@@ -14,15 +12,7 @@ fn few_copies_of_a_key_are_left_a_second_after_it_was_deleted() {
     harness::run(async {
         let (server, memory) = Server::observed(&Config::usual());
         let mut client = server.client(Who::Admin, Protocol::H2).await;
-        let key = Mark::random("the key", 32);
-        let import = json!({ "key": key.base64(), "cipher": "AES256" }).to_string();
-        assert_eq!(client.send("PUT", "/v1/key/import/k", &import).await.status, 200);
-        for _ in 0..50 {
-            let answer = client.send("PUT", "/v1/key/generate/k", "").await.json();
-            let body = json!({ "ciphertext": answer["ciphertext"] }).to_string();
-            assert_eq!(client.send("PUT", "/v1/key/decrypt/k", &body).await.status, 200);
-            assert_eq!(client.send("PUT", "/v1/key/hmac/k", "{}").await.status, 200);
-        }
+        let key = import_and_use(&mut client).await;
         let [_, hmac_key] = crate::keys_at_rest::secrets(&server, "k");
         let text = key.base64();
         let count = || {
