@@ -16,8 +16,10 @@ mod citations;
 mod claims;
 mod commands;
 mod configurations;
+mod from_kes;
 mod guide;
 mod links;
+mod operate;
 mod operations;
 mod session;
 mod stand_ins;
@@ -46,6 +48,10 @@ enum Runner {
     VaultProof,
     /// The server and MinIO after MinIO's guide.
     Guide,
+    /// The exchange of the reference for this server.
+    FromKes,
+    /// What an operator does to a service that runs.
+    Operate,
     /// A configuration that loads without a warning.
     Configuration,
     /// Probes of Kubernetes and scrapes of Prometheus.
@@ -69,6 +75,7 @@ fn runner(block: &Block) -> Option<Runner> {
             Runner::Probes
         }
         (_, "yaml", _) => Runner::Configuration,
+        ("docs/guide.md", "ini", _) => Runner::Guide,
         (_, "ini", _) => Runner::Unit,
         (_, "hcl", _) => Runner::Policy,
         ("docs/proxies.md", "haproxy" | "nginx", _) => Runner::TlsProxy,
@@ -81,7 +88,9 @@ fn runner(block: &Block) -> Option<Runner> {
         ("docs/vault.md", "sh", [_, "Set-up", "Transit"]) => Runner::VaultTransit,
         ("docs/vault.md", "sh", [_, "Set-up", "Namespaces"]) => Runner::VaultNamespace,
         ("docs/vault.md", "sh", [_, "Set-up", "Proof"]) => Runner::VaultProof,
-        ("docs/minio.md", "sh", _) => Runner::Guide,
+        ("docs/guide.md", "sh", _) => Runner::Guide,
+        ("docs/from-kes.md", "sh", _) => Runner::FromKes,
+        ("docs/operate.md", "sh", _) => Runner::Operate,
         ("systemd/README.md", "sh", _) => Runner::Systemd,
         ("docs/performance.md", "text", _) => Runner::Figures,
         _ => return None,

@@ -53,7 +53,8 @@ fn objects_are_read_back_after_both_were_restarted() {
     }
 
     let folder = tempfile::tempdir().unwrap();
-    let mut minio = Minio::start(&binaries, folder.path(), &server);
+    let start = |server: &Server| Minio::start(&binaries, folder.path(), &variables(server));
+    let mut minio = start(&server);
     let contents = folder.path().join("contents");
     // More than one part of 16 MiB.
     std::fs::write(&contents, b"an object's contents\n".repeat(1 << 20)).unwrap();
@@ -82,7 +83,7 @@ fn objects_are_read_back_after_both_were_restarted() {
 
     minio.stop();
     server.restart();
-    let minio = Minio::start(&binaries, folder.path(), &server);
+    let minio = start(&server);
     let expected = std::fs::read(&contents).unwrap();
     for bucket in ["kms", "s3"] {
         for number in 0..2 {
@@ -91,6 +92,18 @@ fn objects_are_read_back_after_both_were_restarted() {
         }
         minio.must(&["cp", contents.to_str().unwrap(), &format!("test/{bucket}/later")]);
     }
+}
+
+/// MinIO's variables for a server.
+fn variables(server: &Server) -> Vec<(&'static str, String)> {
+    let file = |name: &str| server.file(name).to_str().unwrap().to_owned();
+    vec![
+        ("MINIO_KMS_KES_ENDPOINT", format!("https://{}", server.address)),
+        ("MINIO_KMS_KES_KEY_FILE", file("minio.key")),
+        ("MINIO_KMS_KES_CERT_FILE", file("minio.crt")),
+        ("MINIO_KMS_KES_CAPATH", file("server.crt")),
+        ("MINIO_KMS_KES_KEY_NAME", DEFAULT_KEY.to_owned()),
+    ]
 }
 
 fn config(bao: &Bao, authority: &Authority) -> Config {
@@ -114,13 +127,14 @@ fn config(bao: &Bao, authority: &Authority) -> Config {
         .with("keystore", &keystore)
 }
 
-struct Binaries {
+/// The binaries that the environment names.
+pub(crate) struct Binaries {
     minio: OsString,
     mc: OsString,
 }
 
 impl Binaries {
-    fn of_environment() -> Self {
+    pub(crate) fn of_environment() -> Self {
         let set = |name: &str| {
             let value = std::env::var_os(name).filter(|value| !value.is_empty());
             value.unwrap_or_else(|| panic!("{name} has to name a binary for this test"))
@@ -130,7 +144,7 @@ impl Binaries {
 }
 
 /// A running MinIO, and `mc` with the alias `test` for it.
-struct Minio {
+pub(crate) struct Minio {
     process: Process,
     mc: OsString,
     folder: PathBuf,
@@ -139,14 +153,15 @@ struct Minio {
 }
 
 impl Minio {
-    fn start(binaries: &Binaries, folder: &Path, server: &Server) -> Self {
+    /// Starts MinIO with its variables for a key server, and with its data in a folder.
+    pub(crate) fn start(binaries: &Binaries, folder: &Path, variables: &[(&str, String)]) -> Self {
         // A port that was free may be taken before MinIO binds it.
         (0..5)
-            .find_map(|_| Self::try_start(binaries, folder, server))
+            .find_map(|_| Self::try_start(binaries, folder, variables))
             .unwrap_or_else(|| panic!("MinIO does not start: {}", log_in(folder)))
     }
 
-    fn try_start(binaries: &Binaries, folder: &Path, server: &Server) -> Option<Self> {
+    fn try_start(binaries: &Binaries, folder: &Path, variables: &[(&str, String)]) -> Option<Self> {
         let data = folder.join("data");
         std::fs::create_dir_all(&data).unwrap();
         let ports = [Port::free(), Port::free()];
@@ -170,11 +185,7 @@ impl Minio {
             .env("MINIO_UPDATE", "off")
             // A test's folder may be on the system's disk.
             .env("MINIO_CI_CD", "1")
-            .env("MINIO_KMS_KES_ENDPOINT", format!("https://{}", server.address))
-            .env("MINIO_KMS_KES_KEY_FILE", server.file("minio.key"))
-            .env("MINIO_KMS_KES_CERT_FILE", server.file("minio.crt"))
-            .env("MINIO_KMS_KES_CAPATH", server.file("server.crt"))
-            .env("MINIO_KMS_KES_KEY_NAME", DEFAULT_KEY)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .env_remove("MINIO_KMS_KES_API_KEY")
             .env_remove("MINIO_KMS_SECRET_KEY")
             .stdin(Stdio::null())
@@ -208,6 +219,12 @@ impl Minio {
             .stdin(Stdio::null())
             .output()
             .unwrap_or_else(|error| panic!("MC_BIN: {error}"))
+    }
+
+    /// A command line that starts `mc` with the alias `test`.
+    pub(crate) fn mc_line(&self) -> String {
+        let mc = Path::new(&self.mc).display();
+        format!("'{mc}' --config-dir '{}'", self.folder.join("mc").display())
     }
 
     /// A command that has to succeed.

@@ -1,8 +1,10 @@
 //! Figures and names in the documentation are those of the program.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use kes_testkit::Bao;
+use kes_testkit::{Bao, wait};
+use rustix::process::Signal;
 
 use super::Runner;
 use super::book::{Book, root};
@@ -221,18 +223,19 @@ fn every_metric_is_there() {
     std::fs::write(&config, text.replace("    - /v1/status\n", "    - /v1/metrics\n")).unwrap();
     session.end_server();
     session.run_line("the test", "kes server --config config.yml");
-    // A counter of answers is there once there was such an answer.
-    bao.seal();
     session.run_line("README.md", "export KES_SERVER=https://127.0.0.1:7373");
+    // A counter of answers is there once there was such an answer, and that of reloads after a reload.
+    let metrics = "curl -sS --fail --cacert server.crt --cert minio.crt --key minio.key \
+                   -H 'Accept: text/plain;version=0.0.4' https://127.0.0.1:7373/v1/metrics";
+    session.signal_server(Signal::HUP);
+    let is_told = || session.succeeds(&format!("{metrics} | grep -q kes_config_reloads"));
+    wait::eventually(Duration::from_secs(60), "a reload is counted", is_told);
+    bao.seal();
     session.run_line(
         "the test",
         "kes key create a-key && exit 1 || kes key ls unknown && exit 1 || :",
     );
-    let answer = session.run_line(
-        "the test",
-        "curl -sS --fail --cacert server.crt --cert minio.crt --key minio.key \
-         -H 'Accept: text/plain;version=0.0.4' https://127.0.0.1:7373/v1/metrics",
-    );
+    let answer = session.run_line("the test", metrics);
     let there: BTreeSet<&str> = answer
         .stdout
         .lines()

@@ -10,7 +10,7 @@ use crate::harness::program;
 
 /// Commands of programs that this machine may not have, each of which a test or a document
 /// elsewhere shows at work.
-const ELSEWHERE: [(&str, &str); 14] = [
+const ELSEWHERE: [(&str, &str); 18] = [
     ("curl -sI ENDPOINT", "docs/vault.md"),
     ("openssl s_client", "docs/vault.md"),
     (
@@ -18,7 +18,8 @@ const ELSEWHERE: [(&str, &str); 14] = [
         "docs/vault.md",
     ),
     ("mc encrypt set sse-s3 <alias>/<bucket>", "tests/minio.rs"),
-    ("mc admin kms key create <alias> <key>", "docs/minio.md"),
+    ("mc admin kms key create", "docs/guide.md"),
+    ("mc stat", "docs/guide.md"),
     ("mc admin kms key list", "tests/minio.rs"),
     ("systemctl edit kes", "docs/vault.md"),
     ("systemctl restart kes", "docs/vault.md"),
@@ -27,7 +28,10 @@ const ELSEWHERE: [(&str, &str); 14] = [
     ("systemctl --version", "systemd/README.md"),
     ("systemctl edit kes.socket", "systemd/README.md"),
     ("systemctl enable --now kes@tenant-1", "systemd/README.md"),
+    ("sudo systemctl kill -s HUP kes", "docs/guide.md"),
+    ("journalctl -uf kes", "docs/guide.md"),
     ("journalctl -u kes -p err", "systemd/README.md"),
+    ("vault kv metadata delete", "docs/operate.md"),
 ];
 
 /// What a piece of code starts with if it is a command.

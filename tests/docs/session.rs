@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use kes_testkit::{Bao, Process, wait};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -15,6 +16,9 @@ use crate::harness::program;
 /// Folders of the system that the documentation writes to; they are made in the scratch root.
 const ROOTS: [&str; 6] =
     ["/etc/", "/opt/", "/run/credentials/", "/usr/lib/", "/usr/local/bin/", "/var/lib/"];
+
+/// The files of users and groups, which every system has.
+const USERS: [&str; 4] = ["passwd", "group", "shadow", "gshadow"];
 
 /// Folders in them that every system has.
 const MADE: [&str; 4] =
@@ -52,6 +56,9 @@ impl Session {
         }
         for name in ROOTS.iter().chain(&MADE) {
             fs::create_dir_all(path.join("root").join(name.trim_start_matches('/'))).unwrap();
+        }
+        for name in USERS {
+            fs::write(path.join("root/etc").join(name), "").unwrap();
         }
         symlink(root().join("systemd"), path.join("work/systemd")).unwrap();
         fs::write(path.join("notes"), "").unwrap();
@@ -172,6 +179,11 @@ impl Session {
         Ran { command: printed.to_owned(), stdout, stderr: String::new() }
     }
 
+    /// Puts a program that is a script of the shell on the reader's path.
+    pub(super) fn add_program(&self, name: &str, text: &str) {
+        stand_ins::script(&self.path().join("bin"), name, text);
+    }
+
     /// Installs the program as the README says.
     pub(super) fn install_kes(&mut self) {
         let build = "cargo build --release && sudo install target/release/kes /usr/local/bin/";
@@ -261,6 +273,17 @@ impl Session {
     /// The value of a variable that was exported.
     pub(super) fn variable(&mut self, name: &str) -> String {
         self.run_line("the test", &format!("printf %s \"${name}\"")).stdout
+    }
+
+    /// Whether a command succeeds.
+    pub(super) fn succeeds(&self, printed: &str) -> bool {
+        let command = self.filled("the test", printed);
+        self.shell(&command).output().unwrap().status.success()
+    }
+
+    /// Sends a signal to what was started last.
+    pub(super) fn signal_server(&self, signal: Signal) {
+        self.servers.last().unwrap().signal(signal);
     }
 
     /// Ends what was started last.

@@ -10,7 +10,8 @@
 //! | `cargo test` | nothing: the tests run already; that the arguments exist is checked |
 //! | `sudo` | the command itself, as the user of the test, with paths in a scratch root |
 //! | `install`, `chown` | the system's own, without the owner, which is noted |
-//! | `groupadd`, `useradd`, `systemd-sysusers`, `systemctl`, `journalctl` | noted |
+//! | `groupadd`, `useradd`, `systemd-sysusers`, `systemctl enable` | the system's own in a scratch root, and noted |
+//! | `systemctl`, `journalctl` | noted: what they ask is a systemd that runs as the first process |
 //! | `systemd-run` | the command itself, with the environment that the unit would have |
 
 use std::fs;
@@ -110,8 +111,21 @@ done
 exec "$@"
 "#;
 
-/// Programs that leave a note alone.
-const NOTED: [&str; 5] = ["groupadd", "journalctl", "systemctl", "systemd-sysusers", "useradd"];
+/// Programs that leave a note and then work on the scratch root, where the system has them. Where it
+/// has not, the note is all.
+const NOTED: [(&str, &str); 5] = [
+    ("groupadd", r#"exec REAL -P "$SCRATCH/root" "$@""#),
+    ("journalctl", ""),
+    (
+        "systemctl",
+        r#"[ "$1" = enable ] || exit 0
+shift
+[ "$1" != --now ] || shift
+exec REAL --root="$SCRATCH/root" --quiet enable "$@""#,
+    ),
+    ("systemd-sysusers", r#"exec REAL --root="$SCRATCH/root" "$@""#),
+    ("useradd", r#"exec REAL -P "$SCRATCH/root" "$@""#),
+];
 
 /// Puts all programs but `vault` into a folder.
 pub(super) fn install(bin: &Path) {
@@ -124,14 +138,19 @@ pub(super) fn install(bin: &Path) {
     script(bin, "install", &INSTALL.replace("REAL", system("install").to_str().unwrap()));
     script(bin, "chown", &CHOWN.replace("FIND", system("find").to_str().unwrap()));
     script(bin, "systemd-run", SYSTEMD_RUN);
-    for name in NOTED {
-        script(bin, name, &format!("echo \"{name} $*\" >>\"$NOTES\"\n"));
+    for (name, goes_on) in NOTED {
+        let goes_on = match find(name) {
+            Some(real) => goes_on.replace("REAL", real.to_str().unwrap()),
+            None => String::new(),
+        };
+        script(bin, name, &format!("echo \"{name} $*\" >>\"$NOTES\"\n{goes_on}\n"));
     }
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(manifest.contains("\ndefault-run = \"kes\"\n"), "`cargo run` runs kes");
 }
 
-fn script(bin: &Path, name: &str, text: &str) {
+/// A program that is a script of the shell.
+pub(super) fn script(bin: &Path, name: &str, text: &str) {
     let written = bin.join(format!("{name}.new"));
     fs::write(&written, format!("#!/bin/sh\n{text}")).unwrap();
     kes_testkit::install(&written, &bin.join(name));
@@ -146,5 +165,7 @@ pub(super) fn system(name: &str) -> PathBuf {
 /// The same, if it has it.
 pub(super) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+    // The tools that add users are not on everybody's path.
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
 }

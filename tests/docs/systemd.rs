@@ -20,15 +20,7 @@ const CREDENTIAL: &str = "Secrets as credentials";
 fn the_service_follows_from_the_tour() {
     let book = Book::read();
     let bao = Bao::start_in_memory();
-    let mut session = tour::with_vault(&bao);
-    session.end_server();
-    let blocks = book.blocks_of(Runner::Systemd);
-    let (credential, service): (Vec<&Block>, Vec<&Block>) =
-        blocks.into_iter().partition(|block| block.heading() == CREDENTIAL);
-
-    for block in service {
-        session.run(block);
-    }
+    let mut session = made(&book, &bao);
     let notes = session.notes();
     for note in ["sudo as root: systemd-sysusers", "sudo as root: systemctl enable --now kes"] {
         assert!(notes.iter().any(|other| other == note), "{note}: {notes:#?}");
@@ -55,7 +47,7 @@ fn the_service_follows_from_the_tour() {
         changed = changed.replace(before, after);
     }
     fs::write(&config, changed).unwrap();
-    for block in &credential {
+    for block in blocks(&book, true) {
         session.run(block);
     }
     let environment = fs::read_to_string(environment).unwrap();
@@ -66,6 +58,23 @@ fn the_service_follows_from_the_tour() {
         .find(|block| block.heading() == CREDENTIAL && runner(block) == Some(Runner::Unit));
     start(&mut session, &[&part.expect("the document has the part of the unit").text]);
     session.run_line("the test", "kes key dek made-by-the-service");
+}
+
+/// A reader who has made the service. It does not run yet.
+pub(super) fn made(book: &Book, bao: &Bao) -> Session {
+    let mut session = tour::with_vault(bao);
+    session.end_server();
+    for block in blocks(book, false) {
+        session.run(block);
+    }
+    session
+}
+
+/// The blocks of the document, of those from which on the secrets are credentials or of the others.
+fn blocks(book: &Book, credentials: bool) -> Vec<&Block> {
+    let mut blocks = book.blocks_of(Runner::Systemd);
+    blocks.retain(|block| (block.heading() == CREDENTIAL) == credentials);
+    blocks
 }
 
 /// The user and group of the service can read a file: it belongs to the group, by the notes of
@@ -79,7 +88,7 @@ fn is_readable_for_the_service(session: &Session, path: &str) {
 }
 
 /// Starts the service as systemd would: in its folder, with its environment and nothing else.
-fn start(session: &mut Session, parts: &[&str]) {
+pub(super) fn start(session: &mut Session, parts: &[&str]) {
     let unit = session.system_file("/etc/systemd/system/kes.service");
     let unit = fs::read_to_string(unit).unwrap();
     let unit = Unit::parse(&[&[&*unit], parts].concat()).unwrap();
