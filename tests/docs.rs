@@ -9,15 +9,18 @@
 //! OpenBao as `vault`, a few tools of the system, and stand-ins for what needs root, systemd or
 //! minutes. Anything else is `not found`, which fails the test.
 
+mod ansible;
 mod assurance;
 mod away;
 mod book;
 mod citations;
 mod claims;
 mod commands;
+mod compose;
 mod configurations;
 mod from_kes;
 mod guide;
+mod kubernetes;
 mod links;
 mod operate;
 mod operations;
@@ -52,6 +55,12 @@ enum Runner {
     FromKes,
     /// What an operator does to a service that runs.
     Operate,
+    /// The chart and its values.
+    Kubernetes,
+    /// The compose file.
+    Compose,
+    /// The service as a playbook.
+    Ansible,
     /// A configuration that loads without a warning.
     Configuration,
     /// Probes of Kubernetes and scrapes of Prometheus.
@@ -74,6 +83,9 @@ fn runner(block: &Block) -> Option<Runner> {
         ("docs/operations.md", "yaml", _) if !block.text.starts_with("operations:") => {
             Runner::Probes
         }
+        ("docs/kubernetes.md", "yaml" | "sh", _) => Runner::Kubernetes,
+        ("deploy/README.md", "sh", _) => Runner::Compose,
+        ("docs/operate.md", "yaml", [_, "Ansible"]) => Runner::Ansible,
         (_, "yaml", _) => Runner::Configuration,
         ("docs/guide.md", "ini", _) => Runner::Guide,
         (_, "ini", _) => Runner::Unit,

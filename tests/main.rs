@@ -17,6 +17,7 @@ mod folder;
 mod image;
 mod keys_at_rest;
 mod kills;
+mod kubernetes;
 mod layout;
 mod lifecycle;
 mod logs;

@@ -89,6 +89,7 @@ fn variables(set: &[&str]) -> Result<(), String> {
             "tests/harness/server.rs",
             "tests/image.rs",
             "tests/kills.rs",
+            "tests/kubernetes.rs",
             "tests/vault/soak.rs",
             "benches/serve/main.rs",
             "cli/env.rs",

@@ -107,6 +107,14 @@ impl Bao {
         Self::start_sealed(&Storage::Memory, None)
     }
 
+    /// The same over TLS, with a certificate of one's own.
+    ///
+    /// # Panics
+    /// If it does not come up within a minute.
+    pub fn start_uninitialised_tls(pair: Pair) -> Self {
+        Self::start_sealed(&Storage::Memory, Some(&ServerTls { pair, clients: None }))
+    }
+
     fn start_with(storage: &Storage, tls: Option<&ServerTls>) -> Self {
         let mut bao = Self::start_sealed(storage, tls);
         bao.initialise();

