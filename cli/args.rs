@@ -2,6 +2,7 @@
 //! lines. Required arguments are optional here, so that each command has its own message for a
 //! missing one.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -34,6 +35,10 @@ pub(crate) struct Cli {
     /// Print a completion script for the shell in $SHELL: bash, zsh or fish
     #[arg(long)]
     pub auto_completion: bool,
+
+    /// Write the manual pages of all commands into a folder
+    #[arg(long, value_name = "folder")]
+    pub manual_pages: Option<PathBuf>,
 
     /// Of older versions; accepted by every command, and ignored
     #[arg(short, long, value_name = "name", hide = true, global = true)]

@@ -8,6 +8,7 @@ mod identity;
 mod key;
 mod list;
 mod log;
+mod manual;
 mod metric;
 mod policy;
 mod server;
@@ -27,6 +28,9 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
     }
     if cli.auto_completion {
         return about::completion();
+    }
+    if let Some(folder) = cli.manual_pages {
+        return manual::write(&folder);
     }
     match cli.command {
         // These two have a runtime of their own.

@@ -50,7 +50,8 @@ pub(crate) fn parse(args: &[OsString]) -> Result<Cli, Failure> {
         .try_get_matches_from(&line.args)
         .and_then(|matches| Cli::from_arg_matches(&matches))
         .map_err(|error| explain(&error, &line))?;
-    if cli.command.is_none() && !cli.version && !cli.auto_completion {
+    let acts = cli.version || cli.auto_completion || cli.manual_pages.is_some();
+    if cli.command.is_none() && !acts {
         return Err(Failure::Usage(usage_of(&line.path)));
     }
     Ok(cli)

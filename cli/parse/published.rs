@@ -68,6 +68,7 @@ fn published_lines_parse() {
         "kes --version",
         "kes -v",
         "kes --auto-completion",
+        "kes --manual-pages /usr/local/share/man/man1",
         "kes server --dev",
         "kes server --dev --addr 127.0.0.1:7373",
         "kes server --addr :7373 --config=config.yml",
