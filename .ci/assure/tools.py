@@ -84,8 +84,7 @@ class Runner:
         if self.program is None:
             named = os.environ.get("KES_SUBJECT")
             if named is None:
-                self.must(["bash", ".ci/release"])
-                named = os.path.join(ROOT, "target", "released", "release", "kes")
+                named = self.must(["bash", ".ci/release"]).splitlines()[-1]
             self.program = os.path.abspath(named)
         return self.program
 
