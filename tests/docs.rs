@@ -42,6 +42,8 @@ enum Runner {
     VaultTour,
     /// The service, made after the README's server with keys in Vault.
     Systemd,
+    /// What is typed with a package: `tests/packages.rs` runs it.
+    Packages,
     /// The ways to set up an engine in Vault, each followed by what comes after it.
     VaultEngine,
     VaultLogin,
@@ -104,6 +106,7 @@ fn runner(block: &Block) -> Option<Runner> {
         ("docs/from-kes.md", "sh", _) => Runner::FromKes,
         ("docs/operate.md", "sh", _) => Runner::Operate,
         ("systemd/README.md", "sh", _) => Runner::Systemd,
+        ("docs/install.md", "sh", _) => Runner::Packages,
         ("docs/performance.md", "text", _) => Runner::Figures,
         _ => return None,
     })
@@ -116,6 +119,14 @@ pub(crate) fn tls_proxy(language: &str) -> String {
     let blocks: Vec<_> = blocks.filter(|block| block.language == language).collect();
     assert_eq!(blocks.len(), 1, "one configuration of {language}");
     blocks[0].text.clone()
+}
+
+/// The lines that a section of `docs/install.md` shows.
+pub(crate) fn of_packages(heading: &str) -> Vec<String> {
+    let book = Book::read();
+    let blocks = book.blocks_of(Runner::Packages).into_iter();
+    let blocks = blocks.filter(|block| block.heading() == heading);
+    blocks.flat_map(|block| block.text.lines().map(str::to_owned)).collect()
 }
 
 #[test]

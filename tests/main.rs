@@ -23,6 +23,7 @@ mod lifecycle;
 mod logs;
 mod minio;
 mod operations;
+mod packages;
 mod proxies;
 mod secrets;
 mod vault;
