@@ -27,6 +27,12 @@ use zeroize::Zeroizing;
 /// The checked configuration: what other crates use.
 mod config;
 
+/// In what one configuration differs from another.
+mod settings;
+
+/// Names for messages.
+mod listing;
+
 /// Where a server listens.
 mod address;
 
@@ -68,6 +74,8 @@ pub use environment::{Environment, ProcessEnvironment};
 pub use error::{Errors, Mistake, Warning};
 pub use kes_keystore::config::{ConfiguredPath, Place, SecretText};
 pub use level::{InvalidLevel, Level};
+pub use listing::{listed, shown};
+pub use settings::{Change, Settings};
 
 /// The largest file, in bytes. A thousand policies with ten thousand identities take one megabyte;
 /// a file above this limit is not a configuration.

@@ -19,6 +19,9 @@ mod exposure;
 /// Secrets show up in no message.
 mod secrets;
 
+/// In what one file differs from another.
+mod settings;
+
 /// Size, and any text.
 mod robustness;
 

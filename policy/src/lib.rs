@@ -40,9 +40,13 @@ mod permit;
 /// How much one identity may ask for.
 mod limits;
 
+/// In what one set of policies differs from another.
+mod changes;
+
 /// Patterns and policies that their author surely did not mean.
 mod lint;
 
+pub use changes::{Changes, PatternChange, PolicyChange, Role};
 pub use denied::Denied;
 pub use limits::{Limit, LimitSettings, Limits, StoreLimit, StoreLimited};
 pub use lint::{Lint, Place, lint};

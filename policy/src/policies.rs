@@ -210,6 +210,23 @@ impl Policies {
         self.limits.iter()
     }
 
+    /// The limits that are stated for all policies.
+    pub const fn general_limits(&self) -> LimitSettings {
+        self.general
+    }
+
+    /// Whether a caller may run an operation that is named by its path alone because of who it is,
+    /// even if nobody needs to be anybody for it (`skip_auth`).
+    pub fn names(&self, identity: Option<&Identity>, operation: Operation) -> bool {
+        identity.is_some_and(|identity| {
+            let path = operation.route().path;
+            self.is_admin(identity)
+                || self
+                    .policy_of(identity)
+                    .is_some_and(|policy| policy.check(operation, path, "").is_ok())
+        })
+    }
+
     /// The limits of an identity, if it has any.
     pub fn limits_of(&self, identity: &Identity) -> Option<&Limits> {
         self.limits.get(identity)
@@ -332,6 +349,17 @@ mod tests {
             assert_eq!(permit(Some(&stranger), operation), unknown, "{operation:?}");
             assert_eq!(permit(Some(&who(0)), operation), Ok(Some(who(0))), "{operation:?}");
         }
+    }
+
+    #[test]
+    fn who_may_do_something_by_name_is_asked_even_where_nobody_needs_a_name() {
+        let allowed = Policy::new("a", ["/v1/status"], []);
+        let denied = Policy::new("b", ["/v1/*"], ["/v1/status"]);
+        let list = vec![(allowed, vec![who(1)]), (denied, vec![who(2)])];
+        let policies = Policies::new(Some(who(0)), list).unwrap().exempting([Operation::Status]);
+        let names = |identity: Option<&Identity>| policies.names(identity, Operation::Status);
+        assert!(names(Some(&who(0))) && names(Some(&who(1))));
+        assert!(!names(Some(&who(2))) && !names(Some(&who(3))) && !names(None));
     }
 
     fn at_most(requests_at_once: u32) -> LimitSettings {

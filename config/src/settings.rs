@@ -1,0 +1,352 @@
+//! What a configuration says, field by field and without its secrets, so that a reload can tell in
+//! what the new file differs from the one before.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use kes_api::route::ROUTES;
+use kes_keystore::config::{AppRoleSecret, ConfiguredPath, Jwt, Login, SecretText};
+use kes_policy::{Limit, Policies};
+use zeroize::Zeroizing;
+
+use crate::listing::{listed, shown};
+use crate::{Cache, ClientAuth, Config, Log, LogFormat, Operations, Password, Proxy, Tls};
+
+/// The settings of a configuration except its policies and their identities.
+#[derive(Debug, Default)]
+pub struct Settings {
+    fields: BTreeMap<Field, Value>,
+    /// Files from which the key store is opened, by the field that names them.
+    files: Vec<(Field, PathBuf)>,
+}
+
+type Field = Cow<'static, str>;
+
+#[derive(Debug, PartialEq, Eq)]
+enum Value {
+    Shown(String),
+    /// A secret, or what an operator may take for one.
+    Hidden(Digest),
+    /// The contents of a file that the field names.
+    Contents(Digest),
+    /// Names whose order means nothing.
+    Names(BTreeSet<String>),
+}
+
+/// What a text is compared by in place of the text itself. Its key is random and stays in the
+/// process, so that nothing is learned from a digest.
+#[derive(Debug, PartialEq, Eq)]
+struct Digest(u64);
+
+static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+impl Digest {
+    fn of(value: impl Hash) -> Self {
+        Self(KEY.hash_one(value))
+    }
+}
+
+/// A field that another configuration sets to something else.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The field, as it is written in the file.
+    pub field: Cow<'static, str>,
+    /// What became of it, as a text that follows the field.
+    pub text: String,
+}
+
+impl Settings {
+    /// Those of a configuration. Nothing is opened.
+    pub fn of(config: &Config) -> Self {
+        let Config {
+            address,
+            operations,
+            admin,
+            tls,
+            policies,
+            cache,
+            api: _, // told with the defaults of the routes
+            log,
+            keys,
+            keystore,
+        } = config;
+        let mut settings = Self::default();
+        settings.show("address", address);
+        settings.operations(operations.as_ref());
+        if let Some(admin) = admin {
+            settings.show("admin.identity", admin);
+        }
+        settings.tls(tls);
+        settings.limits(policies);
+        let Cache { any, unused, offline } = cache;
+        for (field, time) in [("any", any), ("unused", unused), ("offline", offline)] {
+            settings.show(format!("cache.expiry.{field}"), format_args!("{time:?}"));
+        }
+        settings.apis(config);
+        let Log { error, audit, format, audit_required } = log;
+        settings.show("log.error", error);
+        settings.show("log.audit", audit);
+        settings.show(
+            "log.format",
+            match format {
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            },
+        );
+        settings.show("log.audit_required", audit_required);
+        settings.names("keys", keys.iter().map(|key| key.name().to_string()));
+        settings.keystore(keystore);
+        settings
+    }
+
+    /// Takes the contents of the files into account from which the key store is opened; `None` for
+    /// one that cannot be read. Files that are read again while the store is in use, such as that of
+    /// a secret ID, are none of them: they need no reload.
+    pub fn note_contents(
+        &mut self,
+        mut read: impl FnMut(&Path) -> Option<Vec<Zeroizing<Vec<u8>>>>,
+    ) {
+        for (field, path) in &self.files {
+            if let Some(contents) = read(path) {
+                let field = format!("{field} ({})", shown(&path.display().to_string()));
+                let parts: Vec<_> = contents.iter().map(|part| part.as_slice()).collect();
+                self.fields.insert(field.into(), Value::Contents(Digest::of(parts)));
+            }
+        }
+    }
+
+    /// The fields that differ from those of earlier settings, sorted.
+    pub fn changes_since(&self, before: &Self) -> Vec<Change> {
+        let fields: BTreeSet<_> = self.fields.keys().chain(before.fields.keys()).collect();
+        let changed = fields.into_iter().filter_map(|field| {
+            let text = match (before.fields.get(field), self.fields.get(field)) {
+                (before, now) if before == now => return None,
+                // Another file: the path tells it.
+                (None, Some(Value::Contents(_))) | (Some(Value::Contents(_)), None) => return None,
+                (Some(before), Some(now)) => between(before, now),
+                (None, Some(now)) => {
+                    now.shown().map_or_else(|| "set".to_owned(), |now| format!("set to {now}"))
+                }
+                (Some(before), None) => before.shown().map_or_else(
+                    || "no longer set".to_owned(),
+                    |before| format!("no longer set; it was {before}"),
+                ),
+                (None, None) => return None,
+            };
+            Some(Change { field: field.clone(), text })
+        });
+        changed.collect()
+    }
+
+    fn set(&mut self, field: impl Into<Field>, value: Value) {
+        self.fields.insert(field.into(), value);
+    }
+
+    fn show(&mut self, field: impl Into<Field>, value: impl Display) {
+        self.set(field, Value::Shown(value.to_string()));
+    }
+
+    fn hide(&mut self, field: impl Into<Field>, value: impl Hash) {
+        self.set(field, Value::Hidden(Digest::of(value)));
+    }
+
+    fn secret(&mut self, field: impl Into<Field>, secret: &SecretText) {
+        self.hide(field, secret.expose());
+    }
+
+    fn path(&mut self, field: impl Into<Field>, path: &ConfiguredPath) {
+        self.show(field, path.display());
+    }
+
+    /// A file from which the key store is opened.
+    fn file(&mut self, field: &'static str, path: &ConfiguredPath) {
+        self.path(field, path);
+        self.files.push((field.into(), path.to_path_buf()));
+    }
+
+    fn names(&mut self, field: &'static str, names: impl Iterator<Item = String>) {
+        self.set(field, Value::Names(names.collect()));
+    }
+
+    fn operations(&mut self, operations: Option<&Operations>) {
+        let Some(Operations { address, tls }) = operations else { return };
+        self.show("operations.address", address);
+        self.show("operations.tls", tls);
+    }
+
+    fn tls(&mut self, tls: &Tls) {
+        let Tls { key, cert, password, auth, ca, proxy } = tls;
+        self.path("tls.key", key);
+        self.path("tls.cert", cert);
+        match password {
+            Some(Password::Literal(password)) => self.secret("tls.password", password),
+            Some(Password::File(path)) => self.path("tls.password_file", path),
+            None => {}
+        }
+        self.show(
+            "tls.auth",
+            match auth {
+                ClientAuth::Any => "off",
+                ClientAuth::Verify => "on",
+            },
+        );
+        if let Some(ca) = ca {
+            self.path("tls.ca", ca);
+        }
+        let Proxy { identities, cert_header } = proxy;
+        self.names("tls.proxy.identities", identities.iter().map(ToString::to_string));
+        self.show("tls.proxy.header.cert", cert_header);
+    }
+
+    fn limits(&mut self, policies: &Policies) {
+        let limits = policies.general_limits();
+        for (field, limit) in [
+            ("limits.requests_per_second", limits.requests_per_second),
+            ("limits.requests_at_once", limits.requests_at_once),
+            ("limits.store_calls_per_second", limits.store_calls_per_second),
+        ] {
+            match limit {
+                None => {}
+                Some(Limit::Unlimited) => self.show(field, "unlimited"),
+                Some(Limit::AtMost(most)) => self.show(field, most),
+            }
+        }
+    }
+
+    fn apis(&mut self, config: &Config) {
+        for route in &ROUTES {
+            let api = config.api.of(route.operation);
+            self.show(format!("api.{}.skip_auth", route.path), api.skip_auth);
+            if let Some(usual) = route.timeout {
+                let timeout = api.timeout.unwrap_or(usual);
+                self.show(format!("api.{}.timeout", route.path), format_args!("{timeout:?}"));
+            }
+        }
+    }
+
+    fn keystore(&mut self, keystore: &kes_keystore::Config) {
+        match keystore {
+            kes_keystore::Config::Fs(kes_keystore::config::Fs { path, id }) => {
+                self.path("keystore.fs.path", path);
+                if let Some(id) = id {
+                    self.show("keystore.fs.id", id);
+                }
+            }
+            kes_keystore::Config::Vault(vault) => self.vault(vault),
+        }
+    }
+
+    /// Names within Vault are no secrets, but no log names them either.
+    fn vault(&mut self, vault: &kes_keystore::config::Vault) {
+        let kes_keystore::config::Vault {
+            endpoints,
+            engine,
+            engine_place: _,
+            version,
+            namespace,
+            prefix,
+            transit,
+            login,
+            tls,
+            proxies,
+            ping,
+        } = vault;
+        self.names("keystore.vault.endpoint", endpoints.iter().map(ToString::to_string));
+        self.hide("keystore.vault.engine", engine);
+        self.show(
+            "keystore.vault.version",
+            match version {
+                kes_keystore::config::KvVersion::V1 => "v1",
+                kes_keystore::config::KvVersion::V2 => "v2",
+            },
+        );
+        self.hide("keystore.vault.namespace", namespace);
+        self.hide("keystore.vault.prefix", prefix);
+        if let Some(kes_keystore::config::Transit { engine, key }) = transit {
+            self.hide("keystore.vault.transit.engine", engine);
+            self.hide("keystore.vault.transit.key", key);
+        }
+        self.login(login);
+        let kes_keystore::config::VaultTls { client, ca, ca_pem, server_name } = tls;
+        if let Some((key, cert)) = client {
+            self.file("keystore.vault.tls.key", key);
+            self.file("keystore.vault.tls.cert", cert);
+        }
+        if let Some(ca) = ca {
+            self.file("keystore.vault.tls.ca", ca);
+        }
+        if let Some(pem) = ca_pem {
+            self.hide("VAULT_CACERT_BYTES", pem);
+        }
+        if let Some(name) = server_name {
+            self.hide("keystore.vault.tls.server_name", format!("{name:?}"));
+        }
+        for proxy in proxies {
+            self.secret(format!("keystore.vault.proxy of {}", shown(&proxy.origin)), &proxy.url);
+        }
+        self.show("keystore.vault.status.ping", format_args!("{ping:?}"));
+    }
+
+    fn login(&mut self, login: &Login) {
+        match login {
+            Login::AppRole { engine, namespace, id, secret } => {
+                self.hide("keystore.vault.approle.engine", engine);
+                self.hide("keystore.vault.approle.namespace", namespace);
+                self.hide("keystore.vault.approle.id", id);
+                match secret {
+                    AppRoleSecret::Literal(secret) => {
+                        self.secret("keystore.vault.approle.secret", secret);
+                    }
+                    AppRoleSecret::File(path) => {
+                        self.path("keystore.vault.approle.secret_file", path);
+                    }
+                }
+            }
+            Login::Kubernetes { engine, namespace, role, jwt } => {
+                self.hide("keystore.vault.kubernetes.engine", engine);
+                self.hide("keystore.vault.kubernetes.namespace", namespace);
+                self.hide("keystore.vault.kubernetes.role", role);
+                match jwt {
+                    Jwt::Literal(token) => self.secret("keystore.vault.kubernetes.jwt", token),
+                    Jwt::File(path) => self.path("keystore.vault.kubernetes.jwt", path),
+                }
+            }
+        }
+    }
+}
+
+impl Value {
+    fn shown(&self) -> Option<String> {
+        match self {
+            Self::Shown(text) => Some(shown(text)),
+            Self::Names(names) => Some(listed(names)),
+            Self::Hidden(_) | Self::Contents(_) => None,
+        }
+    }
+}
+
+/// What became of a field that was set before and still is.
+fn between(before: &Value, now: &Value) -> String {
+    match (before, now) {
+        (Value::Shown(before), Value::Shown(now)) => {
+            format!("changed from {} to {}", shown(before), shown(now))
+        }
+        (Value::Names(before), Value::Names(now)) => {
+            let [added, removed]: [Vec<_>; 2] =
+                [now.difference(before).collect(), before.difference(now).collect()];
+            let mut parts = Vec::new();
+            for (names, what) in [(added, "added"), (removed, "removed")] {
+                if !names.is_empty() {
+                    parts.push(format!("{} {what} ({})", names.len(), listed(names)));
+                }
+            }
+            parts.join(", ")
+        }
+        (Value::Contents(_), Value::Contents(_)) => "has other contents".to_owned(),
+        _ => "changed".to_owned(),
+    }
+}
