@@ -13,6 +13,9 @@ mod certificates;
 /// SIGHUP.
 mod reload;
 
+/// What a reload is told to have changed.
+mod changes;
+
 /// Connections and streams after a change of what they were admitted under.
 mod trust;
 

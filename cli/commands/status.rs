@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use kes_api::body::{Api, Status};
+use kes_api::body::{Api, Reload, Status};
 use serde::Serialize;
 
 use super::connect::{Session, clients};
@@ -116,6 +116,14 @@ fn render(endpoint: &str, answer: &Answer, short: bool) -> String {
     if status.keystore_unreachable {
         text += &row("Keystore", "unreachable");
     }
+    for (label, reload) in
+        [("Reload", &status.last_reload), ("Certs", &status.last_certificate_reload)]
+    {
+        match reload {
+            Some(reload) if !short || reload.reason.is_some() => text += &row(label, &told(reload)),
+            _ => {}
+        }
+    }
     for (index, api) in answer.apis.iter().flatten().enumerate() {
         if index == 0 {
             text += &row("APIs", "");
@@ -123,6 +131,18 @@ fn render(endpoint: &str, answer: &Answer, short: bool) -> String {
         text += &api_row(api);
     }
     text
+}
+
+/// When a reload was, and what it changed or why it failed.
+fn told(reload: &Reload) -> String {
+    let time = reload.time.to_table();
+    match &reload.reason {
+        Some(reason) => format!("failed at {time} UTC: {}", clean(reason)),
+        None => {
+            let changes = reload.changes.as_deref().unwrap_or("succeeded");
+            format!("at {time} UTC: {}", clean(changes))
+        }
+    }
 }
 
 /// Method, path, largest body and deadline of an API.
@@ -216,6 +236,22 @@ mod tests {
 ";
         assert_eq!(plain(&answer(status), false), expected);
         assert_eq!(plain(&answer(status), true), "● 127.0.0.1:7373\n");
+    }
+
+    #[test]
+    fn the_last_reloads_are_told_and_in_the_short_form_those_that_failed() {
+        let reload = |result: &str, text: &str| {
+            format!(r#"{{"time":"2026-11-27T14:00:00Z","result":"{result}",{text}}}"#)
+        };
+        let good = reload("success", r#""changes":"1 policy added""#);
+        let bad = reload("error", r#""reason":"no \u001b[31mfile""#);
+        let status =
+            format!(r#"{{"version":"v1","last_reload":{good},"last_certificate_reload":{bad}}}"#);
+        let failed = "  Certs    failed at 2026-11-27 14:00:00 UTC: no \\u{1b}[31mfile\n";
+        assert_eq!(plain(&answer(&status), true), format!("● 127.0.0.1:7373\n{failed}"));
+        let both = format!("  Reload   at 2026-11-27 14:00:00 UTC: 1 policy added\n{failed}");
+        let long = plain(&answer(&status), false);
+        assert!(long.ends_with(&both), "{long}");
     }
 
     #[test]

@@ -19,6 +19,9 @@ mod setup;
 /// Reads of files that may hang.
 mod reads;
 
+/// What a reload has changed.
+mod changes;
+
 /// Takes over a changed configuration or certificate.
 mod reload;
 

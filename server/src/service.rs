@@ -39,6 +39,7 @@ use self::handlers::Call;
 use self::proxies::ForwardedRequests;
 use self::record::{Active, Unanswered};
 use self::refusals::Refusals;
+use self::reloads::LastReloads;
 use self::router::Routed;
 use self::store_calls::StoreCalls;
 use crate::observe::logging::Logs;
@@ -97,6 +98,9 @@ mod record;
 /// How many log lines refused requests may write.
 pub(crate) mod refusals;
 
+/// How the last reloads ended.
+pub(crate) mod reloads;
+
 /// Parsers for the fuzz targets.
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -117,6 +121,7 @@ pub(crate) struct ApiService {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) logs: Arc<Logs>,
     pub(crate) refusals: Arc<Refusals>,
+    pub(crate) reloads: LastReloads,
     /// Held for reading by each change of a key until it is recorded.
     pub(crate) changing: Arc<RwLock<()>>,
     pub(crate) started: Instant,

@@ -35,11 +35,13 @@ const KINDS: [(&str, Kind); 14] = [
 ];
 
 /// Ours beyond that with one series each.
-const OWN: [(&str, Kind); 17] = [
+const OWN: [(&str, Kind); 19] = [
     ("kes_cache_age", Kind::Gauge),
     ("kes_cache_hits", Kind::Counter),
     ("kes_cache_keys", Kind::Gauge),
     ("kes_cache_misses", Kind::Counter),
+    ("kes_config_last_reload_failed", Kind::Gauge),
+    ("kes_config_last_reload_success_time", Kind::Gauge),
     ("kes_http_reservations_refused", Kind::Counter),
     ("kes_http_reserved_bytes", Kind::Gauge),
     ("kes_http_reserved_bytes_limit", Kind::Gauge),

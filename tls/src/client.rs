@@ -56,6 +56,11 @@ impl ClientChains {
         Ok(chains)
     }
 
+    /// The certificates of the CAs.
+    pub fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.authorities.iter().map(|authority| &authority.der)
+    }
+
     /// The names of the CAs, for the client to choose a certificate by.
     pub fn subjects(&self) -> &[DistinguishedName] {
         &self.subjects

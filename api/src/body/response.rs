@@ -43,6 +43,28 @@ pub struct Status {
     /// Present and true when the key store cannot be reached.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub keystore_unreachable: bool,
+    /// The last reload of the configuration; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_reload: Option<Reload>,
+    /// The last time that the certificate files were read again by themselves; absent before the
+    /// first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_certificate_reload: Option<Reload>,
+}
+
+/// How a reload ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reload {
+    /// When.
+    pub time: Timestamp,
+    /// `success` or `error`.
+    pub result: String,
+    /// What changed, in one line; absent after an error, after which nothing has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<String>,
+    /// Why the server goes on with what it had, in one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// An item of the answer of `/v1/api`.

@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 
 use super::blocking::blocking;
+use super::changes::Changes;
 use super::error::SetupError;
 use super::reads::Reading;
 use super::setup::{Prepared, Setup};
@@ -19,6 +20,7 @@ use super::state::Running;
 use super::systemd;
 use super::watch::{Fingerprint, changed};
 use crate::service::generation::Generation;
+use crate::service::reloads::Subject;
 use crate::transport::tls::{self, Loaded, expiry};
 
 /// The reloads of a server: one after the other, each in a task of its own, since a file that it
@@ -64,7 +66,8 @@ impl Reloads {
         let Some(task) = &mut self.task else { return std::future::pending().await };
         if task.await.is_err() {
             tracing::error!("a bug of the server: the reload panicked");
-            self.running.status.reloaded(Some("a bug of the server: it panicked".to_owned()));
+            let reloads = &self.running.service.reloads;
+            reloads.record(Subject::Configuration, Err("a bug of the server: it panicked"));
         }
         self.task = None;
         systemd::ready(&self.running.status_line());
@@ -87,11 +90,13 @@ async fn reload<F>(running: Arc<Running>, read: impl FnOnce(Reading) -> F + Send
 where
     F: Future<Output = Result<Setup, SetupError>> + Send + 'static,
 {
-    let result = match apply(&running, read).await {
-        Ok(()) => {
-            tracing::info!("the configuration was read again");
-            running.status.reloaded(None);
-            "success"
+    let reloads = &running.service.reloads;
+    match apply(&running, read).await {
+        Ok(changes) => {
+            let summary = changes.summary();
+            reloads.record(Subject::Configuration, Ok(&summary));
+            changes.log();
+            tracing::info!("the configuration was read again: {summary}");
         }
         Err(mut error) => {
             if let SetupError::Config(errors) = &mut error {
@@ -99,12 +104,11 @@ where
                     tracing::warn!("{warning}");
                 }
             }
+            let error = error.to_string();
+            reloads.record(Subject::Configuration, Err(&error));
             tracing::error!("reload failed; still using the previous configuration: {error}");
-            running.status.reloaded(Some(error.to_string()));
-            "error"
         }
-    };
-    running.service.metrics.reloads.with_label_values(&[result]).inc();
+    }
 }
 
 /// Reads the file of a configuration.
@@ -120,7 +124,7 @@ fn read_file(
 async fn apply<F>(
     running: &Arc<Running>,
     read: impl FnOnce(Reading) -> F + Send + 'static,
-) -> Result<(), SetupError>
+) -> Result<Changes, SetupError>
 where
     F: Future<Output = Result<Setup, SetupError>> + Send + 'static,
 {
@@ -141,9 +145,12 @@ where
         let log = setup.log;
         reading.at("what the section `keystore` names");
         let prepared = setup.open(&reader.service.metrics, Some(&before)).await?;
-        Ok::<_, SetupError>((tls, successor, operations, log, prepared))
+        let (new, loaded) = (prepared, Arc::clone(&tls));
+        let compared = blocking(move || (compare(&reader, &before, &new.generation, &loaded), new));
+        let (changes, prepared) = compared.await;
+        Ok::<_, SetupError>((tls, successor, operations, log, prepared, changes))
     });
-    let (tls, successor, operations, log, prepared) =
+    let (tls, successor, operations, log, prepared, changes) =
         opened.await.map_err(|hangs| SetupError::Hangs { reason: hangs.to_string() })??;
     let Prepared { generation: new, reopened, pending } = prepared;
 
@@ -165,7 +172,21 @@ where
         tracing::info!("operations: listening on {url} from now on, as the configuration says");
     }
     pending.create(running);
-    Ok(())
+    Ok(changes)
+}
+
+/// What a configuration changes that is ready to be put into use. With ten thousand policies this
+/// takes some milliseconds.
+fn compare(running: &Running, old: &Generation, new: &Generation, tls: &Loaded) -> Changes {
+    let policies = new.policies.changes_since(&old.policies);
+    let mut settings = new.settings.changes_since(&old.settings);
+    if let Some(fixed) = running.listening.fixed()
+        && let Some(address) = settings.iter_mut().find(|change| change.field == "address")
+    {
+        address.text += &format!("; it takes effect after a restart without {fixed}");
+    }
+    let certificates = tls.changes_since(&running.endpoint.tls.load());
+    Changes::new(&policies, &settings, &certificates)
 }
 
 /// Loads the TLS configuration. Notes each file before it is read for the first time.
@@ -225,25 +246,28 @@ pub(crate) async fn follow_expiry(running: Arc<Running>) -> Infallible {
 }
 
 fn apply_certificates(running: &Running, loaded: Result<Arc<Loaded>, String>, has_changed: bool) {
-    let result = match loaded {
+    let reloads = &running.service.reloads;
+    match loaded {
         Ok(tls) => {
+            let changes = tls.changes_since(&running.endpoint.tls.load());
+            let changes = Changes::of_certificates(&changes);
             running.replace_tls(&tls);
             running.check_certificates(&tls, has_changed);
-            if has_changed {
-                tracing::info!("the certificate files were read again");
+            let summary = changes.summary();
+            reloads.record(Subject::Certificates, Ok(&summary));
+            // Every 15 min they are read without a reason to.
+            if has_changed || !changes.are_none() {
+                changes.log();
+                tracing::info!("the certificate files were read again: {summary}");
             }
-            running.status.read_certificates(None);
-            "success"
         }
         Err(error) => {
             tracing::error!(
                 "reload of the certificate files failed; still using the previous ones: {error}"
             );
-            running.status.read_certificates(Some(error));
-            "error"
+            reloads.record(Subject::Certificates, Err(&error));
         }
-    };
-    running.service.metrics.reloads.with_label_values(&[result]).inc();
+    }
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ use crate::observe::metrics::Metrics;
 use crate::service::budget::Budgets;
 use crate::service::proxies::ForwardedRequests;
 use crate::service::refusals::Refusals;
+use crate::service::reloads::LastReloads;
 use crate::service::store_calls::StoreCalls;
 use crate::service::{ApiService, BuildInfo};
 use crate::transport::Endpoint;
@@ -242,6 +243,7 @@ impl Opened {
             metrics: Arc::clone(&metrics),
             logs,
             refusals: Arc::new(Refusals::new()),
+            reloads: LastReloads::new(Arc::clone(&metrics)),
             changing: Arc::default(),
             started: Instant::now(),
             started_at: Timestamp::now(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use kes_api::{Identity, Operation};
-use kes_config::{ClientAuth, Config, ConfiguredAddress};
+use kes_config::{ClientAuth, Config, ConfiguredAddress, Settings};
 use kes_keys::{Expiry, SystemClock};
 use kes_keystore::Store;
 use kes_keystore::config::Location;
@@ -15,6 +15,7 @@ use kes_policy::{Policies, StartupPermit};
 use rustls::sign::CertifiedKey;
 
 use super::blocking::blocking;
+use super::changes::contents;
 use super::error::SetupError;
 use super::state::Running;
 use crate::observe::logging;
@@ -37,6 +38,7 @@ pub(crate) struct Setup {
     expiry: Expiry,
     apis: [ApiSettings; Operation::COUNT],
     keys: Vec<StartupPermit>,
+    settings: Settings,
     store: StoreSetup,
 }
 
@@ -86,6 +88,7 @@ impl Setup {
             ApiSettings { timeout }
         });
         Self {
+            settings: Settings::of(&config),
             address: config.address,
             operations: config.operations,
             proxies: Proxies::of_config(&config.tls.proxy),
@@ -116,6 +119,7 @@ impl Setup {
             expiry: expiry(kes_config::Cache::default()),
             apis: kes_api::route::ROUTES.map(|route| ApiSettings { timeout: route.timeout }),
             keys: Vec::new(),
+            settings: Settings::default(),
             store: StoreSetup::Memory,
         }
     }
@@ -150,7 +154,14 @@ impl Setup {
         };
         let limiters = Limiters::new(&self.policies, old.map(|old| &old.limiters));
         let (policies, proxies, apis) = (self.policies, self.proxies, self.apis);
-        let generation = Generation { policies, proxies, limiters, keys, apis, location, folders };
+        let mut settings = self.settings;
+        let settings = blocking(move || {
+            settings.note_contents(contents);
+            settings
+        });
+        let settings = settings.await;
+        let generation =
+            Generation { policies, proxies, limiters, keys, apis, location, settings, folders };
         Ok(Prepared { generation, reopened, pending: PendingKeys(self.keys) })
     }
 }

@@ -8,57 +8,37 @@ use kes_keystore::State;
 use parking_lot::Mutex;
 
 use crate::service::ApiService;
+use crate::service::reloads::{Outcome, Subject, one_line};
 use crate::transport::tls::Loaded;
 use crate::transport::tls::expiry::Certificate;
-
-/// The longest line in bytes. systemd takes datagrams of 4 KiB, and terminals have fewer columns.
-const MAX_LEN: usize = 1_000;
 
 /// What the status knows in addition to the running server itself.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     /// Since when the key store is away.
     away_since: Mutex<Option<Timestamp>>,
-    /// The last reload, if it failed.
-    reload: Mutex<Option<Failure>>,
-    /// The last time that the certificate files were read again, if that failed.
-    certificates: Mutex<Option<Failure>>,
-}
-
-#[derive(Debug)]
-struct Failure {
-    at: Timestamp,
-    cause: String,
 }
 
 impl Status {
-    /// The last reload of the configuration failed, or succeeded: then the certificates were read
-    /// as well.
-    pub(super) fn reloaded(&self, failure: Option<String>) {
-        if failure.is_none() {
-            *self.certificates.lock() = None;
-        }
-        *self.reload.lock() = failure.map(Failure::now);
-    }
-
-    /// The certificate files were read again.
-    pub(super) fn read_certificates(&self, failure: Option<String>) {
-        *self.certificates.lock() = failure.map(Failure::now);
-    }
-
     /// The line. What may need the operator's attention comes first.
     pub(super) fn text(&self, service: &ApiService, tls: &Loaded) -> String {
         let generation = service.generation.load();
         let (state, trouble) = (generation.keys.state(), generation.keys.trouble());
         let mut parts = Vec::new();
-        parts.extend(self.reload.lock().as_ref().map(|failure| failure.told("last reload failed")));
+        let reload = service.reloads.last(Subject::Configuration);
+        parts.extend(reload.as_ref().and_then(|reload| failed(reload, "last reload failed")));
         let unread = "the certificate files could not be read again";
-        parts.extend(self.certificates.lock().as_ref().map(|failure| failure.told(unread)));
+        let certificates = service.reloads.last(Subject::Certificates);
+        parts.extend(certificates.and_then(|read| failed(&read, unread)));
         parts.push(self.store(state, trouble.as_deref(), Timestamp::now()));
         let policies = &generation.policies;
         parts.push(count(policies.policies().len(), "policy", "policies"));
         parts.push(count(policies.identities().len(), "identity", "identities"));
         parts.extend(expiry(&tls.certificates, SystemTime::now()));
+        parts.extend(reload.and_then(|reload| {
+            let changes = reload.result.ok()?;
+            Some(format!("last reload at {} UTC: {changes}", reload.at.to_table()))
+        }));
         one_line(&parts.join("; "))
     }
 
@@ -81,14 +61,10 @@ impl Status {
     }
 }
 
-impl Failure {
-    fn now(cause: String) -> Self {
-        Self { at: Timestamp::now(), cause }
-    }
-
-    fn told(&self, what: &str) -> String {
-        format!("{what} at {} UTC: {}", self.at.to_table(), self.cause)
-    }
+/// A reload that failed.
+fn failed(Outcome { at, result }: &Outcome, what: &str) -> Option<String> {
+    let cause = result.as_ref().err()?;
+    Some(format!("{what} at {} UTC: {cause}", at.to_table()))
 }
 
 /// When the first of the server's certificates expires.
@@ -100,20 +76,6 @@ fn expiry(certificates: &[Certificate], now: SystemTime) -> Option<String> {
 
 fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
-}
-
-/// A text without line breaks, which would begin another message to the service manager, and no
-/// longer than [`MAX_LEN`].
-pub(super) fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len().min(MAX_LEN));
-    for c in text.trim().chars() {
-        if line.len() + c.len_utf8() > MAX_LEN - '…'.len_utf8() {
-            line.push('…');
-            break;
-        }
-        line.push(if c.is_control() { ' ' } else { c });
-    }
-    line
 }
 
 #[cfg(test)]
@@ -156,14 +118,5 @@ mod tests {
             Some("certificate EXPIRED 1970-01-01 00:01:00 UTC")
         );
         assert_eq!(expiry(&[], start), None);
-    }
-
-    #[test]
-    fn a_line_is_one_line_of_limited_length() {
-        assert_eq!(one_line("a\nREADY=1\r\tb\n"), "a READY=1  b");
-        for c in ["x", "é", "€", "😀"] {
-            let line = one_line(&c.repeat(MAX_LEN));
-            assert!(line.len() <= MAX_LEN && line.ends_with('…'), "{}", line.len());
-        }
     }
 }

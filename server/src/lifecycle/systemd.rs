@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::blocking::blocking;
 use super::error::Error;
 use super::state::Running;
-use super::status;
+use crate::service::reloads::one_line;
 
 /// How often the status is compared with what the service manager was told. Making it reads what
 /// is in memory.
@@ -28,7 +28,7 @@ pub(super) fn starting() {
 
 /// The start failed.
 pub(super) fn failed(error: &Error) {
-    notify(&[NotifyState::Status(&status::one_line(&format!("did not start: {error}")))]);
+    notify(&[NotifyState::Status(&one_line(&format!("did not start: {error}")))]);
 }
 
 /// The server serves, after its start or a reload.

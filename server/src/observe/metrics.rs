@@ -20,6 +20,7 @@ use self::audience::BY_CODE;
 use self::by_class::Classes;
 pub(crate) use self::limited::{LimitKind, Limited};
 use self::register::Register;
+use self::reloads::Reloads;
 use super::process::Process;
 
 /// Which metrics a client is sent.
@@ -30,6 +31,9 @@ mod by_class;
 
 /// Requests that a limit of their caller refused.
 mod limited;
+
+/// Reloads.
+mod reloads;
 
 /// How metrics are made.
 mod register;
@@ -63,7 +67,7 @@ pub(crate) struct Metrics {
     pub(crate) strangers: IntGauge,
     pub(crate) displaced_connections: IntCounter,
     pub(crate) handshake_errors: IntCounter,
-    pub(crate) reloads: IntCounterVec,
+    pub(crate) reloads: Reloads,
     cache_hits: IntCounter,
     cache_misses: IntCounter,
     store_calls: [StoreCalls; 4],
@@ -187,11 +191,7 @@ impl Metrics {
             ),
             handshake_errors: register
                 .counter("kes_tls_handshake_errors", "TLS handshakes that failed"),
-            reloads: register.counters(
-                "kes_config_reloads",
-                "Reloads of configuration or certificates, by result",
-                "result",
-            ),
+            reloads: Reloads::new(&register),
             cache_hits: register.counter("kes_cache_hits", "Requests for a key in memory"),
             cache_misses: register
                 .counter("kes_cache_misses", "Requests for a key that was not in memory"),

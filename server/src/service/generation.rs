@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kes_api::{Identity, Operation};
+use kes_config::Settings;
 use kes_keystore::Store;
 use kes_keystore::config::Location;
 use kes_keystore::fs::KnownFolders;
@@ -32,6 +33,8 @@ pub(crate) struct Generation {
     pub(crate) apis: [ApiSettings; Operation::COUNT],
     /// Where the keys live (see [`kes_keystore::Config::location`]).
     pub(crate) location: Location,
+    /// What the file says, to tell in what another one differs.
+    pub(crate) settings: Settings,
     /// The key folders that the server has opened since its start. All generations share them.
     pub(crate) folders: Arc<KnownFolders>,
 }

@@ -10,6 +10,7 @@ use http::Request;
 use kes_api::Timestamp;
 use kes_api::identity::{Identity, NoIdentity};
 use kes_api::route::ROUTES;
+use kes_config::Settings;
 use kes_keys::{Expiry, Order, SystemClock};
 use kes_keystore::Store;
 use kes_keystore::config::Location;
@@ -22,6 +23,7 @@ use super::generation::{ApiSettings, Generation, KeyStore, Keys};
 use super::limits::Limiters;
 use super::proxies::{ForwardedRequests, Proxies};
 use super::refusals::Refusals;
+use super::reloads::LastReloads;
 use super::router::{self, Routed};
 use super::store_calls::StoreCalls;
 use super::{ApiService, BuildInfo};
@@ -46,6 +48,7 @@ impl ApiService {
             keys: Arc::new(keys),
             apis: ROUTES.map(|route| ApiSettings { timeout: route.timeout }),
             location: Location::new("memory"),
+            settings: Settings::default(),
             folders: Arc::default(),
         };
         Self {
@@ -56,6 +59,7 @@ impl ApiService {
             limited_waiting: AtomicUsize::new(0),
             logs: Logs::start(Arc::clone(&metrics)),
             refusals: Arc::new(Refusals::new()),
+            reloads: LastReloads::new(Arc::clone(&metrics)),
             metrics,
             changing: Arc::default(),
             started: Instant::now(),

@@ -46,9 +46,9 @@ const FEW: u32 = 256;
 pub(crate) struct Listening {
     /// As it is configured.
     address: Mutex<Address>,
-    /// Whether the file does not decide on the address: the command line names it, or the service
-    /// manager has passed sockets.
-    fixed: bool,
+    /// What decides on the address in place of the file: a flag of the command line, or sockets that
+    /// the service manager has passed.
+    fixed: Option<&'static str>,
     /// `None` once the server shuts down.
     sockets: watch::Sender<Option<Arc<Sockets>>>,
     /// Asks the accept loop to answer from a task of its own.
@@ -67,7 +67,7 @@ impl Listening {
     /// Binds an address.
     pub(crate) async fn start(address: &Address, fixed: bool) -> io::Result<Self> {
         let socket = listen(address, None).await?;
-        Ok(Self::with(Sockets::one(socket), address, fixed))
+        Ok(Self::with(Sockets::one(socket), address, fixed.then_some("--addr")))
     }
 
     /// Listens on the sockets that the service manager has passed, whatever the configured address;
@@ -77,7 +77,8 @@ impl Listening {
         address: &Address,
     ) -> io::Result<Option<Self>> {
         let Some(sockets) = Sockets::of(passed)? else { return Ok(None) };
-        let listening = Self::with(sockets, address, true);
+        let listening =
+            Self::with(sockets, address, Some("the sockets that the service manager passes"));
         let bound = listening.addresses()?;
         let bound: Vec<String> = bound.iter().map(|bound| format!("https://{bound}")).collect();
         tracing::info!(
@@ -88,7 +89,7 @@ impl Listening {
         Ok(Some(listening))
     }
 
-    fn with(sockets: Sockets, address: &Address, fixed: bool) -> Self {
+    fn with(sockets: Sockets, address: &Address, fixed: Option<&'static str>) -> Self {
         let (sockets, _) = watch::channel(Some(Arc::new(sockets)));
         let (questions, asked) = mpsc::channel(1);
         let (address, asked) = (Mutex::new(address.clone()), Mutex::new(Some(asked)));
@@ -98,6 +99,11 @@ impl Listening {
     /// The bound addresses.
     pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.current()?.addresses()
+    }
+
+    /// What decides on the address in place of the file, until a restart without it.
+    pub(crate) const fn fixed(&self) -> Option<&'static str> {
+        self.fixed
     }
 
     fn current(&self) -> io::Result<Arc<Sockets>> {
@@ -118,7 +124,7 @@ impl Listening {
     /// Binds an address if it differs from the current one, which stays in use until
     /// [`Self::replace`].
     pub(crate) async fn prepare(&self, address: &Address) -> io::Result<Option<Successor>> {
-        if self.fixed || bind::is_same(&self.address.lock().clone(), address) {
+        if self.fixed.is_some() || bind::is_same(&self.address.lock().clone(), address) {
             return Ok(None);
         }
         let current = self.current()?;

@@ -7,6 +7,7 @@ use kes_config::{ClientAuth, ConfiguredPath, Password};
 use kes_tls::{ClientChains, Fault};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::pki_types::CertificateDer;
 use rustls::server::ResolvesServerCert;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
@@ -17,6 +18,9 @@ use self::verifier::ClientCertificates;
 
 /// The configuration in use.
 pub(crate) mod current;
+
+/// What changed in loaded files.
+mod changes;
 
 /// Warnings of certificates that expire.
 pub(crate) mod expiry;
@@ -65,6 +69,8 @@ pub(crate) struct Loaded {
     clients: Arc<ClientCertificates>,
     /// What it was loaded from.
     pub(crate) settings: Settings,
+    /// The server's chain.
+    chain: Vec<CertificateDer<'static>>,
     /// The server's own certificates.
     pub(crate) certificates: Vec<expiry::Certificate>,
 }
@@ -118,7 +124,7 @@ impl Settings {
             }
         };
 
-        let certificates = self.certificates(&certified);
+        let (certificates, chain) = (self.certificates(&certified), certified.cert.clone());
         let clients = Arc::new(self.verifier()?);
         let provider = kes_tls::provider();
         let resolver = Arc::new(rustls::sign::SingleCertAndKey::from(certified));
@@ -140,7 +146,7 @@ impl Settings {
         // One ticket a handshake: each carries the client's chain, and clients keep one.
         config.send_tls13_tickets = 1;
         let (config, settings) = (Arc::new(config), self.clone());
-        Ok(Arc::new(Loaded { config, without_clients, clients, settings, certificates }))
+        Ok(Arc::new(Loaded { config, without_clients, clients, settings, chain, certificates }))
     }
 
     /// The chain, with the names that the log uses.

@@ -1,4 +1,5 @@
-use kes_api::body::{Api, Status, Version};
+use kes_api::Operation;
+use kes_api::body::{Api, Reload, Status, Version};
 use kes_api::route::ROUTES;
 use kes_keystore::State;
 
@@ -7,6 +8,7 @@ use crate::observe::metrics::{self, Audience};
 use crate::observe::process::Process;
 use crate::service::answer::Answer;
 use crate::service::error::Error;
+use crate::service::reloads::Subject;
 
 pub(super) fn version(call: &Call<'_>) -> Answer {
     let build = call.context.service.build;
@@ -28,6 +30,17 @@ pub(super) fn status(call: &Call<'_>) -> Answer {
         State::Reachable { latency } => Some(latency),
         State::Unreachable | State::Unavailable => None,
     };
+    // Reasons name files and policies: not for whoever is let in without a policy (`skip_auth`).
+    let identity = call.context.peer.identity.ok();
+    let may_see = call.context.generation.policies.names(identity.as_ref(), Operation::Status);
+    let last = |subject| {
+        let outcome = call.context.service.reloads.last(subject).filter(|_| may_see)?;
+        let (result, changes, reason) = match outcome.result {
+            Ok(changes) => ("success", Some(changes), None),
+            Err(reason) => ("error", None, Some(reason)),
+        };
+        Some(Reload { time: outcome.at, result: result.to_owned(), changes, reason })
+    };
     Answer::json(&Status {
         version: call.context.service.build.version.to_owned(),
         os: os().to_owned(),
@@ -40,6 +53,8 @@ pub(super) fn status(call: &Call<'_>) -> Answer {
         keystore_latency: latency
             .map(|latency| u64::try_from(latency.as_millis()).unwrap_or(u64::MAX).max(1)),
         keystore_unreachable: latency.is_none(),
+        last_reload: last(Subject::Configuration),
+        last_certificate_reload: last(Subject::Certificates),
     })
 }
 

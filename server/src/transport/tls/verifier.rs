@@ -57,6 +57,11 @@ impl ClientCertificates {
         Self { algorithms: provider.signature_verification_algorithms, mandatory, trusted }
     }
 
+    /// The CAs that have to sign a client's certificate, if any have to.
+    pub(super) fn trusted(&self) -> Option<Vec<&CertificateDer<'static>>> {
+        self.trusted.as_ref().map(|chains| chains.certificates().collect())
+    }
+
     fn algorithms(
         &self,
         scheme: SignatureScheme,

@@ -1,0 +1,339 @@
+//! What a reload is told to have changed: in the log, in the status, to the service manager's
+//! metrics and to `kes status`.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use kes_testkit::{Authority, wait};
+use serde_json::Value;
+
+use super::PATIENCE;
+use crate::harness::{
+    self, Client, Config, Credentials, Exposition, Openssl, Protocol, Server, Who,
+};
+
+/// The lines that a reload adds to the log about what it changes, without time and level.
+fn told(server: &Server, config: &Config) -> Vec<String> {
+    let before = server.stderr().len();
+    server.reload_and_wait(config);
+    changes(&server.stderr()[before..])
+}
+
+fn changes(log: &str) -> Vec<String> {
+    let of_reload = |line: &str| {
+        let (_, message) = line.split_once("level=INFO msg=\"reload: ")?;
+        Some(message.strip_suffix('"')?.replace("\\\"", "\""))
+    };
+    log.lines().filter_map(of_reload).collect()
+}
+
+/// How the log ends the account of the last reload.
+fn summary(server: &Server) -> String {
+    let log = server.stderr();
+    let line = log.lines().rfind(|line| line.contains("was read again: ")).unwrap();
+    let (_, summary) = line.split_once("was read again: ").unwrap();
+    summary.trim_end_matches('"').to_owned()
+}
+
+async fn status(client: &mut Client) -> Value {
+    client.send("GET", "/v1/status", "").await.json()
+}
+
+#[test]
+fn each_kind_of_change_is_told() {
+    let server = Server::start();
+    let usual = Config::usual;
+    let identity = |who| server.credentials(who).unwrap().identity.clone();
+    let (admin, minio, other) = (identity(Who::Admin), identity(Who::Minio), identity(Who::Other));
+    assert_eq!(told(&server, &usual()), [""; 0]);
+    assert_eq!(summary(&server), "nothing changed");
+    let policies = |text: &str| usual().with("policy", &format!("{{ {text} }}"));
+    for (config, lines, kinds) in [
+        (
+            policies(
+                "a: { allow: [/v1/status], identities: [\"${MINIO}\"] }, 'b c': { allow: [/v1/api] }",
+            ),
+            vec![
+                "2 policies added: a, 'b c'".to_owned(),
+                "1 policy removed: minio".to_owned(),
+                format!("1 identity moved from policy minio to policy a: {minio}"),
+            ],
+            "2 policies added; 1 policy removed; 1 identity moved",
+        ),
+        (
+            policies(
+                "a: { allow: [/v1/api], deny: [/v1/api*], identities: [\"${OTHER}\"], limits: { requests_at_once: 5 } }",
+            ),
+            vec![
+                "1 policy removed: 'b c'".to_owned(),
+                "policy a changed: allow 1 added (/v1/api), allow 1 removed (/v1/status), \
+                 deny 1 added (/v1/api*), limits"
+                    .to_owned(),
+                format!("1 identity added to policy a: {other}"),
+                format!("1 identity removed from policy a: {minio}"),
+            ],
+            "1 policy removed; 1 policy changed; 1 identity added; 1 identity removed",
+        ),
+        (
+            policies(
+                "a: { allow: [/v1/api], deny: [/v1/api*], identities: [\"${OTHER}\"], limits: { requests_at_once: 6 } }",
+            ),
+            vec![
+                "policy a changed: limits".to_owned(),
+                format!("other limits for 1 identity: {other}"),
+            ],
+            "1 policy changed; other limits for 1 identity",
+        ),
+        (
+            policies("").with("admin", "{ identity: \"${MINIO}\" }"),
+            vec![
+                "1 policy removed: a".to_owned(),
+                format!("1 identity removed from policy a: {other}"),
+                format!("admin.identity changed from {admin} to {minio}"),
+            ],
+            "1 policy removed; 1 identity removed; settings changed: admin.identity",
+        ),
+    ] {
+        assert_eq!(told(&server, &config), lines, "{}", config.text());
+        assert_eq!(summary(&server), kinds, "{}", config.text());
+    }
+    server.reload_and_wait(&usual());
+    for (section, text, line) in [
+        ("cache", "{ expiry: { any: 1m } }", "cache.expiry.any changed from 300s to 60s"),
+        ("limits", "{ store_calls_per_second: 7 }", "limits.store_calls_per_second set to 7"),
+        ("api", "{ /v1/ready: { timeout: 3s } }", "api./v1/ready.timeout changed from 15s to 3s"),
+        ("log", "{ audit: debug }", "log.audit changed from INFO to DEBUG"),
+        (
+            "log",
+            "{ format: text, audit_required: on }",
+            "log.audit_required changed from false to true",
+        ),
+        ("keys", "[{ name: k1 }, { name: k2 }]", "keys 2 added (k1, k2)"),
+        ("tls", "{ key: server.key, cert: server.crt, password: s3cret }", "tls.password set"),
+        (
+            "tls",
+            "{ key: server.key, cert: server.crt, proxy: { identities: [\"${OTHER}\"] } }",
+            &format!("tls.proxy.identities 1 added ({other})"),
+        ),
+        (
+            "operations",
+            "{ address: 'unix:operations.sock' }",
+            "operations.address set to unix:operations.sock",
+        ),
+        ("address", "\"localhost:0\"", "address changed from 127.0.0.1:0 to localhost:0"),
+        ("keystore", "{ fs: { path: others } }", "keystore.fs.path changed from keys to others"),
+    ] {
+        let lines = told(&server, &usual().with(section, text));
+        // Whoever has no limits gets some by the limit for all.
+        assert!(lines.contains(&line.to_owned()), "{section}: {lines:?}");
+        server.reload_and_wait(&usual());
+    }
+    // A variable is that of the process; what it holds is told if it is no secret.
+    assert!(!server.stderr().contains("s3cret"));
+}
+
+/// Other contents of the files that stay named.
+#[test]
+fn certificates_are_told_by_sighup_and_by_the_watch() {
+    let [first, second] = [(); 2].map(|()| Authority::new());
+    let fresh = || Credentials::new(&["127.0.0.1"]);
+    let auth = "{ key: server.key, cert: server.crt, auth: on, ca: ca.crt }";
+    let config = Config::usual().with("tls", auth);
+    let server = Server::prepared(&config, |folder| {
+        fs::copy(first.certificate(), folder.join("ca.crt")).unwrap();
+    });
+    fs::copy(second.certificate(), server.file("ca.crt")).unwrap();
+    let other = fresh();
+    fs::write(server.file("server.key"), &other.key_pem).unwrap();
+    fs::write(server.file("server.crt"), &other.certificate_pem).unwrap();
+    server.reload(&config);
+    // Whichever of the two reads the files first tells it.
+    let is_told = |count| {
+        let log = server.stderr();
+        let lines = changes(&log);
+        let of = |field: &str| lines.iter().filter(|line| line.starts_with(field)).count();
+        of("tls.cert is another certificate (") == count
+            && lines.iter().any(|line| line.contains(", valid until ") && line.ends_with(" UTC"))
+    };
+    wait::eventually(PATIENCE, "the certificate is told", || is_told(1));
+    let ca = "tls.ca trusts other CAs: 1 added ('CN=private CA of a test'), \
+              1 removed ('CN=private CA of a test')";
+    wait::eventually(PATIENCE, "the CA is told", || {
+        changes(&server.stderr()).contains(&ca.to_owned())
+    });
+    // The watch alone.
+    let other = fresh();
+    fs::write(server.file("server.key"), &other.key_pem).unwrap();
+    fs::write(server.file("server.crt"), &other.certificate_pem).unwrap();
+    wait::eventually(PATIENCE, "the next certificate is told", || is_told(2));
+    server.wait_for_stderr("the certificate files were read again: certificates changed: tls.cert");
+}
+
+#[test]
+fn a_vault_is_told_by_what_differs_and_never_with_its_secrets() {
+    let vault = |secret: &str, more: &str| {
+        let login = format!("approle: {{ id: role, secret: {secret} }}");
+        let endpoint = "endpoint: 'http://127.0.0.1:9'";
+        Config::usual().with("keystore", &format!("{{ vault: {{ {endpoint}, {login}{more} }} }}"))
+    };
+    let made = Openssl::new();
+    made.leaf("one", "P-256");
+    let server = Server::prepared(&vault("s3cret-1", ""), |folder| {
+        for name in ["one.key", "one.crt"] {
+            fs::copy(made.path(name), folder.join(name)).unwrap();
+        }
+    });
+    let secret = "keystore.vault.approle.secret changed";
+    assert_eq!(told(&server, &vault("s3cret-2", "")), [secret]);
+    assert_eq!(
+        told(&server, &vault("s3cret-2", ", namespace: s3cret-3")),
+        ["keystore.vault.namespace changed"]
+    );
+    let client = ", tls: { key: one.key, cert: one.crt }";
+    let lines = told(&server, &vault("s3cret-2", client));
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(lines.contains(&"keystore.vault.tls.cert set to one.crt".to_owned()), "{lines:?}");
+    // The same names, with other contents.
+    made.leaf("one", "P-256");
+    for name in ["one.key", "one.crt"] {
+        fs::copy(made.path(name), server.file(name)).unwrap();
+    }
+    assert_eq!(
+        told(&server, &vault("s3cret-2", client)),
+        [
+            "keystore.vault.tls.cert (one.crt) has other contents",
+            "keystore.vault.tls.key (one.key) has other contents",
+        ]
+    );
+    assert!(!server.stderr().contains("s3cret"), "{}", server.stderr());
+}
+
+/// The address that the command line names wins over that of the file.
+#[test]
+fn what_needs_a_restart_is_told_as_such() {
+    let server = Server::with(&Config::usual().arg("--addr").arg("127.0.0.1:0"));
+    let lines = told(&server, &Config::usual().with("address", "127.0.0.1:1"));
+    let expected = "address changed from 127.0.0.1:0 to 127.0.0.1:1; it takes effect after a \
+                    restart without --addr";
+    assert_eq!(lines, [expected]);
+}
+
+#[test]
+fn names_cannot_forge_lines_and_many_changes_have_few() {
+    let server = Server::start();
+    let forged = "\"x\\n2026 level=ERROR msg=\\\"forged\\\" time=\\e[31m\"";
+    let lines = told(&server, &Config::usual().with("policy", &format!("{{ {forged}: {{}} }}")));
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(!server.stderr().lines().any(|line| line.starts_with("2026 level=ERROR")));
+    assert!(!server.stderr().contains('\u{1b}'));
+
+    let mut policies = String::from("\n");
+    for number in 0..2_000 {
+        let _ = writeln!(
+            policies,
+            "  p{number:04}: {{ allow: [/v1/status], identities: [{number:064x}, {:064x}] }}",
+            number + 100_000
+        );
+    }
+    let lines = told(&server, &Config::usual().with("policy", &policies));
+    assert!(lines.len() < 40 && lines.iter().all(|line| line.len() < 2_000), "{lines:?}");
+    assert!(lines[0].starts_with("2000 policies added: p0000, p0001,"), "{lines:?}");
+    assert!(lines[0].ends_with("p0009 and 1990 more"), "{lines:?}");
+    assert_eq!(summary(&server), "2000 policies added; 1 policy removed; 4000 identities added");
+}
+
+#[test]
+fn the_last_reload_is_in_the_status_the_metrics_and_the_command_line() {
+    harness::run(async {
+        let server = Server::start();
+        let mut client = server.client(Who::Minio, Protocol::H2).await;
+        let first = status(&mut client).await;
+        assert_eq!(first.get("last_reload"), None, "{first}");
+        let metric = async |client: &mut Client, name: &str| {
+            let metrics = Exposition::of(client).await;
+            metrics.value(&format!("kes_config_last_reload_{name}"))
+        };
+        assert_eq!(metric(&mut client, "failed").await, 0.0);
+        let started = metric(&mut client, "success_time").await;
+        assert!(started > 1.7e9, "{started}");
+
+        // A configuration that is refused. The reason has no line break, though the log has many.
+        server.reload(&Config::usual().with("cache", "{ expiry: { any: soon, unused: later } }"));
+        server.wait_for_stderr("reload failed");
+        let failed = status(&mut client).await;
+        let last = &failed["last_reload"];
+        assert_eq!(last["result"], "error", "{failed}");
+        let reason = last["reason"].as_str().unwrap();
+        assert!(reason.contains("cache.expiry.any") && !reason.contains('\n'), "{reason}");
+        assert!(last["time"].as_str().unwrap().ends_with('Z') && last.get("changes").is_none());
+        // What clients of the reference read stands before, as it does without a reload.
+        let text = client.send("GET", "/v1/status", "").await.body;
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        let known = text.split(",\"last_reload\":").next().unwrap();
+        let order = ["version", "os", "arch", "uptime", "num_cpu", "num_cpu_used"]
+            .into_iter()
+            .chain(["mem_heap_used", "mem_stack_used", "keystore_latency"]);
+        let at = order.map(|field| known.find(&format!("\"{field}\":")).unwrap());
+        assert!(at.collect::<Vec<_>>().is_sorted(), "{text}");
+        assert_eq!(metric(&mut client, "failed").await, 1.0);
+        let output = server.command(Who::Minio, &["status", "--short", "-k"]).output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            printed.contains("Reload   failed at 2") && printed.contains("cache.expiry.any"),
+            "{printed}"
+        );
+
+        // A certificate that cannot be used, and a good configuration that repairs it.
+        let certificate = fs::read(server.file("server.crt")).unwrap();
+        server.reload_and_wait(
+            &Config::usual().with("policy", &minio("/v1/status, /v1/metrics, /v1/api")),
+        );
+        assert_eq!(metric(&mut client, "failed").await, 0.0);
+        fs::write(server.file("server.crt"), "none").unwrap();
+        wait::eventually_async(PATIENCE, "the failure is in the status", || {
+            let mut client = client.share();
+            async move { status(&mut client).await["last_certificate_reload"]["result"] == "error" }
+        })
+        .await;
+        let both = status(&mut client).await;
+        let reason = both["last_certificate_reload"]["reason"].as_str().unwrap();
+        assert!(reason.contains("tls.cert"), "{both}");
+        assert_eq!(
+            both["last_reload"]["changes"],
+            "1 policy added; 1 policy removed; 1 identity moved"
+        );
+        assert_eq!(metric(&mut client, "failed").await, 1.0);
+        fs::write(server.file("server.crt"), certificate).unwrap();
+        wait::eventually_async(PATIENCE, "the success is in the status", || {
+            let mut client = client.share();
+            async move { status(&mut client).await["last_certificate_reload"]["result"] == "success" }
+        })
+        .await;
+        assert_eq!(metric(&mut client, "failed").await, 0.0);
+        assert!(metric(&mut client, "success_time").await >= started);
+        let output = server.command(Who::Minio, &["status", "-k"]).output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(printed.contains("UTC: 1 policy added; 1 policy removed"), "{printed}");
+    });
+}
+
+fn minio(allow: &str) -> String {
+    format!("{{ p: {{ allow: [{allow}], identities: [\"${{MINIO}}\"] }} }}")
+}
+
+/// Reasons and changes name files, policies and identities.
+#[test]
+fn who_is_let_in_without_a_policy_sees_no_reload() {
+    harness::run(async {
+        let open = Config::usual().with("api", "{ /v1/status: { skip_auth: true } }");
+        let server = Server::with(&open);
+        server.reload_and_wait(&open);
+        for (who, sees) in
+            [(Who::Nobody, false), (Who::Other, false), (Who::Minio, true), (Who::Admin, true)]
+        {
+            let mut client = server.client(who, Protocol::H2).await;
+            let status = status(&mut client).await;
+            assert_eq!(status.get("last_reload").is_some(), sees, "{who:?}: {status}");
+        }
+    });
+}
