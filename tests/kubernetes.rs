@@ -158,6 +158,42 @@ fn bad_values_are_refused_with_a_sentence() {
     }
 }
 
+/// Each switch and each field that the shown values leave out.
+#[test]
+fn kubernetes_would_take_other_values_as_well() {
+    let approle = "deploy/helm/kes/examples/approle.yaml";
+    let other = tempfile::NamedTempFile::new().unwrap();
+    let file = other.path().to_str().unwrap();
+    let mut rendered = String::new();
+    for values in [
+        "{ replicas: 1, preStopSeconds: 0, operations: { enabled: false } }",
+        "{ networkPolicy: { enabled: false }, podDisruptionBudget: { enabled: false },
+           serviceAccount: { create: false, name: other }, topologyKeys: [] }",
+        "{ imagePullSecrets: [{ name: a }], tolerations: [{ key: a, operator: Exists }],
+           nodeSelector: { a: b }, priorityClassName: high, service: { annotations: { a: b } },
+           podAnnotations: { a: b }, podLabels: { v1.min.io/kes: myminio },
+           affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution:
+             { nodeSelectorTerms: [{ matchExpressions: [{ key: a, operator: Exists }] }] } } } }",
+        "{ extraEnv: [{ name: ADMIN, value: '0' }], admin: { identity: '${ADMIN}' },
+           keys: [{ name: my-key }], limits: { requests_per_second: 5 },
+           vault: { prefix: 'a: b #c', namespace: team, endpoint: 'https://a:8200,https://b:8200' } }",
+    ] {
+        fs::write(file, values).unwrap();
+        rendered += &render(&[approle, file], &[]).unwrap_or_else(|error| panic!("{error}"));
+    }
+    let documents = documents("kubernetes", &rendered);
+    let count = |kind: &str| documents.iter().filter(|one| one["kind"] == kind).count();
+    let kinds = ["Deployment", "PodDisruptionBudget", "NetworkPolicy", "ServiceAccount"];
+    assert_eq!(kinds.map(count), [4, 2, 3, 3]);
+
+    // Kubernetes takes an empty list of peers for everybody.
+    for clients in ["[]", "null"] {
+        fs::write(file, format!("networkPolicy: {{ clients: {clients} }}")).unwrap();
+        let error = render(&[approle, file], &[]).expect_err(clients);
+        assert!(error.contains("would let in everybody"), "{error}");
+    }
+}
+
 /// A pod as the kubelet makes it of a deployment: its files, variables and arguments.
 pub(crate) struct Pod {
     folder: tempfile::TempDir,
