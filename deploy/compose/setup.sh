@@ -13,6 +13,17 @@ bao operator unseal "$(sed -n 's/^Unseal Key 1: //p' /unseal/init)" >/dev/null
 BAO_TOKEN=$(sed -n 's/^Initial Root Token: //p' /unseal/init)
 export BAO_TOKEN
 
+# The one node of a cluster takes a moment to become active.
+tries=60
+until bao secrets list >/dev/null 2>&1; do
+    tries=$((tries - 1))
+    if [ "$tries" = 0 ]; then
+        echo "OpenBao is unsealed, and does not become active: see its log" >&2
+        exit 1
+    fi
+    sleep 1
+done
+
 bao secrets list | grep -q '^kv/' || bao secrets enable -path=kv -version=2 kv
 bao auth list | grep -q '^approle/' || bao auth enable approle
 bao policy write kes - <<EOF

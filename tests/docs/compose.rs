@@ -2,12 +2,13 @@
 //! files are those of the volumes, and OpenBao, its set-up and the server run as processes.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use kes_testkit::{Bao, certs};
+use kes_testkit::{Port, Process, bao, wait};
 use serde_json::Value;
 
 use super::Runner;
@@ -16,6 +17,9 @@ use super::session::Session;
 use crate::kubernetes::documents;
 
 const FOLDER: &str = "deploy/compose";
+
+/// A start of OpenBao takes less on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn the_server_starts_with_what_the_compose_file_gives_it() {
@@ -41,20 +45,25 @@ fn the_server_starts_with_what_the_compose_file_gives_it() {
     let volumes = tempfile::tempdir().unwrap();
     let service = |name| Service::read(compose, name, &folder, volumes.path());
 
-    // OpenBao with the certificate that its container has, set up twice, as after a restart.
-    let openbao = service("openbao");
-    let file = |path: &str| PathBuf::from(openbao.here(path));
-    let (key, certificate) = (file("/certs/openbao.key"), file("/certs/openbao.crt"));
-    let bao = Bao::start_uninitialised_tls(certs::Pair { key, certificate });
-    let setup = service("setup");
-    for _ in 0..2 {
-        run_setup(&setup, &bao, volumes.path());
-    }
+    // OpenBao is set up twice, the second time after a restart, which leaves it sealed.
+    let (openbao, setup) = (service("openbao"), service("setup"));
+    let (mut bao, ports) = (0..5)
+        .find_map(|_| {
+            // A port that was free may be taken before the server binds it.
+            let ports = [Port::free(), Port::free()];
+            Some((start_openbao(&openbao, &ports, volumes.path())?, ports))
+        })
+        .expect("OpenBao starts");
+    let url = format!("https://{}", ports[0].address());
+    run_setup(&setup, &url, volumes.path());
+    bao.kill();
+    let _bao = start_openbao(&openbao, &ports, volumes.path()).expect("OpenBao starts again");
+    run_setup(&setup, &url, volumes.path());
 
     let kes = service("kes");
     let config = kes.here(&fs::read_to_string(kes.here("/etc/kes/config.yml")).unwrap());
     let config =
-        config.replace("https://openbao:8200", &bao.url()).replace("0.0.0.0:7373", "127.0.0.1:0");
+        config.replace("https://openbao:8200", &url).replace("0.0.0.0:7373", "127.0.0.1:0");
     fs::write(volumes.path().join("config.yml"), config).unwrap();
     let arguments = kes.arguments.join(" ").replace("/etc/kes/config.yml", "$CONFIG");
     session.export("CONFIG", volumes.path().join("config.yml").to_str().unwrap());
@@ -82,21 +91,49 @@ fn the_server_starts_with_what_the_compose_file_gives_it() {
     assert!(made.contains("ciphertext"), "{made}");
 }
 
+/// The real OpenBao, with the configuration that its container has in a variable.
+fn start_openbao(openbao: &Service, ports: &[Port; 2], volumes: &Path) -> Option<Process> {
+    assert_eq!(openbao.arguments, ["server"]);
+    let [api, cluster] = ports.each_ref().map(|port| port.address().to_string());
+    let config = openbao.here(&openbao.variable("BAO_LOCAL_CONFIG", ""));
+    let config = config
+        .replace("0.0.0.0:8200", &api)
+        .replace("openbao:8200", &api)
+        .replace("0.0.0.0:8201", &cluster)
+        .replace("openbao:8201", &cluster);
+    let (file, log) = (volumes.join("openbao.json"), volumes.join("openbao.log"));
+    fs::write(&file, config).unwrap();
+    let mut command = Process::command(&bao::binary());
+    command.arg("server").arg("-config").arg(&file).env("HOME", volumes);
+    command.stdin(Stdio::null()).stdout(File::create(&log).unwrap());
+    command.stderr(File::create(volumes.join("openbao.err")).unwrap());
+    let mut process = Process::start(command);
+    let mut is_running = true;
+    wait::eventually(LIMIT, "OpenBao starts or ends", || {
+        is_running = process.is_running();
+        !is_running || fs::read_to_string(&log).unwrap().contains("OpenBao server started!")
+    });
+    let said = fs::read_to_string(volumes.join("openbao.err")).unwrap();
+    let is_taken = said.contains("address already in use");
+    assert!(is_running || is_taken, "{said}{}", fs::read_to_string(&log).unwrap());
+    is_running.then_some(process)
+}
+
 /// The script of the container, with the real command line of OpenBao.
-fn run_setup(setup: &Service, bao: &Bao, volumes: &Path) {
+fn run_setup(setup: &Service, url: &str, volumes: &Path) {
     assert_eq!(setup.entry_point, ["/bin/sh", "/setup.sh"]);
     let script = volumes.join("setup.sh");
     let text = fs::read_to_string(setup.here("/setup.sh")).unwrap();
     fs::write(&script, setup.here(&text)).unwrap();
     let programs = tempfile::tempdir().unwrap();
-    symlink(format!("/proc/{}/exe", bao.process_id()), programs.path().join("bao")).unwrap();
+    symlink(bao::binary(), programs.path().join("bao")).unwrap();
     let path = std::env::var("PATH").unwrap();
     let output = Command::new("/bin/sh")
         .arg(&script)
         .env_clear()
         .env("PATH", format!("{}:{path}", programs.path().display()))
         .env("HOME", volumes)
-        .env("BAO_ADDR", bao.url())
+        .env("BAO_ADDR", url)
         .env("BAO_CACERT", setup.here(&setup.variable("BAO_CACERT", "")))
         .output()
         .unwrap();

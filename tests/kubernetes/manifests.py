@@ -22,17 +22,23 @@ VERSION = "v1.35.0"
 FOREIGN = {"cert-manager.io", "monitoring.coreos.com"}
 
 
-class Schemas:
+class Schemas(jsonschema.RefResolver):
     """The schemas of Kubernetes, strict: a field that does not exist is a mistake."""
 
     FOLDER = f"kubernetes_validate/kubernetes-json-schema/{VERSION}-local-strict/"
 
     def __init__(self):
+        super().__init__("", {})
         [wheel] = folder.glob("kubernetes_validate-*.whl")
         self.archive = zipfile.ZipFile(wheel)
+        self.definitions = self.read("_definitions.json")["$defs"]
 
     def read(self, name):
         return json.loads(self.archive.read(self.FOLDER + name))
+
+    def resolve(self, ref):
+        # All are in one file: /api/_definitions.json#/$defs/NAME. A search for it takes seconds.
+        return ref, self.definitions[ref.rpartition("/")[2]]
 
     def check(self, document):
         group, _, version = document["apiVersion"].rpartition("/")
@@ -40,12 +46,7 @@ class Schemas:
             return
         parts = [document["kind"].lower(), *group.split(".")[:1], version]
         name = "-".join(part for part in parts if part) + ".json"
-        definitions = self.read("_definitions.json")
-        resolver = jsonschema.RefResolver(
-            "file:///api/", {}, store={"file:///api/_definitions.json": definitions}
-        )
-        schema = self.read(name)
-        jsonschema.Draft4Validator(schema, resolver=resolver).validate(document)
+        jsonschema.Draft202012Validator(self.read(name), resolver=self).validate(document)
 
 
 def compose_schema():
@@ -54,11 +55,12 @@ def compose_schema():
 
 documents = [one for one in YAML(typ="safe", pure=True).load_all(sys.stdin) if one is not None]
 try:
+    schemas = Schemas() if kind == "kubernetes" else None
     for document in documents:
         if kind == "compose":
             jsonschema.Draft7Validator(compose_schema()).validate(document)
         elif kind == "kubernetes":
-            Schemas().check(document)
+            schemas.check(document)
 except jsonschema.ValidationError as error:
     where = "/".join(str(part) for part in error.absolute_path)
     sys.exit(f"{document.get('kind', kind)}: {where}: {error.message}")

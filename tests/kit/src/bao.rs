@@ -50,6 +50,14 @@ pub struct ServerTls {
     pub clients: Option<PathBuf>,
 }
 
+/// The binary of OpenBao, which is its server and its command line.
+///
+/// # Panics
+/// If it cannot be fetched.
+pub fn binary() -> PathBuf {
+    fetch::bao()
+}
+
 #[derive(Clone, Debug)]
 enum Storage {
     Durable,
@@ -105,14 +113,6 @@ impl Bao {
     /// If it does not come up within a minute.
     pub fn start_uninitialised() -> Self {
         Self::start_sealed(&Storage::Memory, None)
-    }
-
-    /// The same over TLS, with a certificate of one's own.
-    ///
-    /// # Panics
-    /// If it does not come up within a minute.
-    pub fn start_uninitialised_tls(pair: Pair) -> Self {
-        Self::start_sealed(&Storage::Memory, Some(&ServerTls { pair, clients: None }))
     }
 
     fn start_with(storage: &Storage, tls: Option<&ServerTls>) -> Self {
