@@ -53,6 +53,17 @@ pub enum Error {
         reason: Box<str>,
     },
 
+    /// The entry in the store is none of this server's: another program has made it.
+    #[error("key store: {store}: '{name}' is not a key of this server ({reason})")]
+    Foreign {
+        /// The kind of store.
+        store: Kind,
+        /// The name of the entry.
+        name: KeyName,
+        /// How that shows, without a byte of the entry.
+        reason: &'static str,
+    },
+
     /// The entry in the store may be intact, but this server cannot use it as it is configured.
     #[error("key store: {store}: {reason}")]
     Unusable {
@@ -90,6 +101,7 @@ impl Error {
             of_the_key @ (Self::Exists { .. }
             | Self::NotFound { .. }
             | Self::Corrupt { .. }
+            | Self::Foreign { .. }
             | Self::Unusable { .. }) => of_the_key,
         }
     }
@@ -124,6 +136,13 @@ pub enum OpenError {
         /// What is wrong, without a secret.
         reason: String,
     },
+}
+
+impl OpenError {
+    /// Whether there is nothing at the path of the folder.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Folder { reason, .. } if reason.kind() == io::ErrorKind::NotFound)
+    }
 }
 
 /// What to do where the system has no open file left for a key or a connection: the end of a

@@ -27,6 +27,7 @@ pub use self::folder::MARKER;
 use self::folder::{Demands, Entries, Folder, Opened};
 pub use self::known::KnownFolders;
 use crate::config::{self, ConfiguredPath};
+use crate::inventory::{ForeignNames, Inventory, NameRules};
 use crate::wrap::{Budgets, Check, ConcurrencyLimit, Deadline, Health, Monitor, Slot, Unsettled};
 use crate::{Error, KeyStore, Kind, Limit, OpenError, Page, State, Value};
 
@@ -60,7 +61,8 @@ pub struct FsBackend {
     folder: Arc<Folder>,
     /// How the folder was when it was opened.
     state: State,
-    sweeper: JoinHandle<()>,
+    /// Removes unfinished files; `None` where nothing may be changed.
+    sweeper: Option<JoinHandle<()>>,
 }
 
 impl Deadline<ConcurrencyLimit<Health<FsBackend>>> {
@@ -73,26 +75,47 @@ impl Deadline<ConcurrencyLimit<Health<FsBackend>>> {
     /// the configuration demands or was opened before.
     pub async fn open(fs: config::Fs, known: &KnownFolders) -> Result<Self, OpenError> {
         let config::Fs { path, id } = fs;
-        let demands = Demands { id, known: known.get(&path), untouched: false };
+        let demands = Demands { id, known: known.get(&path), exists: false, untouched: false };
         let is_demanded = demands.id.is_some() || demands.known.is_some();
         let opened = open_folder(&path, demands).await?;
         known.insert(&path, opened.known);
         tell(&path, &opened, is_demanded);
-        Ok(Self::of(&path, opened))
+        Ok(Self::of(&path, opened, true))
     }
 
     /// Opens a folder as a server would at its start, to check it: it gets no marker.
     async fn open_untouched(fs: &config::Fs) -> Result<(Self, Found), OpenError> {
-        let demands = Demands { id: fs.id, known: None, untouched: true };
+        let demands = Demands { id: fs.id, untouched: true, ..Demands::default() };
         let opened = open_folder(&fs.path, demands).await?;
         let found = Found { id: opened.folder.id(), is_empty: opened.is_empty };
-        Ok((Self::of(&fs.path, opened), found))
+        Ok((Self::of(&fs.path, opened, true), found))
     }
 
-    fn of(path: &Path, opened: Opened) -> Self {
+    /// Opens a folder that exists, to read keys: nothing is written into it, and nothing removed.
+    ///
+    /// # Errors
+    /// As [`FsStore::open`]; also if the folder is missing.
+    pub async fn open_to_read(fs: config::Fs) -> Result<Self, OpenError> {
+        let demands = Demands { id: fs.id, exists: true, untouched: true, ..Demands::default() };
+        let opened = open_folder(&fs.path, demands).await?;
+        Ok(Self::of(&fs.path, opened, false))
+    }
+
+    /// Whether a path leads to this folder.
+    pub(crate) async fn is_at(&self, path: &Path) -> bool {
+        let (folder, path) = (Arc::clone(&self.backend().folder), path.to_owned());
+        task::spawn_blocking(move || folder.is_at(&path)).await.unwrap_or(false)
+    }
+
+    /// The store within all wrappers.
+    fn backend(&self) -> &FsBackend {
+        self.inner().inner().inner()
+    }
+
+    fn of(path: &Path, opened: Opened, sweeps: bool) -> Self {
         let Opened { folder, state, entries, .. } = opened;
-        let backend =
-            FsBackend { folder: Arc::new(folder), state, sweeper: task::spawn(sweep(entries)) };
+        let sweeper = sweeps.then(|| task::spawn(sweep(entries)));
+        let backend = FsBackend { folder: Arc::new(folder), state, sweeper };
         let name = format!("folder '{}'", path.display());
         let late = format!("{name} did not answer");
         let monitor = Arc::new(Monitor::opened(KIND, &name, state));
@@ -222,6 +245,17 @@ impl KeyStore for FsBackend {
     }
 }
 
+impl Inventory for FsBackend {
+    async fn foreign(&self, mut names: ForeignNames) -> Result<ForeignNames, Error> {
+        self.call(move |folder| folder.foreign(&mut names).map(|()| names)).await
+    }
+
+    async fn name_rules(&self) -> Result<NameRules, Error> {
+        self.call(|folder| Ok(NameRules { ignores_case: folder.ignores_case(), ..NameRules::ANY }))
+            .await
+    }
+}
+
 impl Check for FsBackend {
     async fn check(&self) -> (State, Option<String>) {
         let folder = Arc::clone(&self.folder);
@@ -233,7 +267,9 @@ impl Check for FsBackend {
 
 impl Drop for FsBackend {
     fn drop(&mut self) {
-        self.sweeper.abort();
+        if let Some(sweeper) = &self.sweeper {
+            sweeper.abort();
+        }
     }
 }
 

@@ -32,6 +32,9 @@ mod jitter;
 /// What every key store does.
 mod store;
 
+/// What is in a store, for a migration.
+mod inventory;
+
 /// The HTTP client of remote stores.
 mod remote;
 
@@ -59,7 +62,9 @@ pub mod battery;
 
 pub use config::Config;
 pub use error::{Error, Kind, OpenError, files_hint};
+pub use inventory::{ForeignNames, Inventory, NameRules, Wanted};
 pub use open::Store;
+pub use open::{Target, TargetError};
 pub use page::{Limit, Names, Page};
 pub use record::{InvalidRecord, Record};
 pub use store::{KeyStore, Logins, State, StoreOperation, Value};

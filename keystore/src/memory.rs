@@ -7,6 +7,7 @@ use std::time::Duration;
 use kes_api::{KeyName, ListPattern};
 use parking_lot::RwLock;
 
+use crate::inventory::{ForeignNames, Inventory, NameRules};
 use crate::{Error, KeyStore, Kind, Limit, Page, State, Value};
 
 /// The kind of this store.
@@ -62,6 +63,16 @@ impl KeyStore for MemoryStore {
 
     fn kind(&self) -> Kind {
         KIND
+    }
+}
+
+impl Inventory for MemoryStore {
+    async fn foreign(&self, names: ForeignNames) -> Result<ForeignNames, Error> {
+        Ok(names)
+    }
+
+    async fn name_rules(&self) -> Result<NameRules, Error> {
+        Ok(NameRules::ANY)
     }
 }
 

@@ -5,6 +5,7 @@ use kes_api::{KeyName, ListPattern};
 use crate::check::{Finding, Report};
 use crate::config::Config;
 use crate::fs::{FsStore, KnownFolders};
+use crate::inventory::{ForeignNames, Inventory, NameRules};
 use crate::memory::MemoryStore;
 use crate::vault::VaultStore;
 use crate::{Error, KeyStore, Kind, Limit, Logins, OpenError, Page, State, Value};
@@ -18,6 +19,29 @@ pub enum Store {
     Fs(FsStore),
     /// Vault or OpenBao.
     Vault(VaultStore),
+}
+
+/// A key store to which keys are copied.
+pub struct Target {
+    /// The store.
+    pub store: Store,
+    /// Whether it is a folder that does not exist yet.
+    pub is_missing: bool,
+}
+
+/// Why a key store was not opened to copy keys to it. The texts hold no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// It cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+
+    /// It is the store from which keys are copied.
+    #[error("source and target are the same key store ({place})")]
+    Same {
+        /// What both are.
+        place: String,
+    },
 }
 
 /// Evaluates an expression for the backend that a [`Store`] holds.
@@ -43,6 +67,58 @@ impl Store {
             Config::Fs(fs) => Self::Fs(FsStore::open(fs, known).await?),
             Config::Vault(vault) => Self::Vault(VaultStore::open(*vault).await?),
         })
+    }
+
+    /// Opens the key store of a configuration to read its keys: nothing is written, and a folder must
+    /// exist. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the store cannot be used as configured.
+    pub async fn open_source(config: Config) -> Result<Self, OpenError> {
+        Ok(match config {
+            Config::Fs(fs) => Self::Fs(FsStore::open_to_read(fs).await?),
+            Config::Vault(vault) => Self::Vault(VaultStore::open(*vault).await?),
+        })
+    }
+
+    /// Opens the key store of another configuration, to which keys of this store are to be copied.
+    /// Unless something `writes` to it, nothing is changed, and a folder that does not exist is an
+    /// empty store in memory. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`TargetError`] if it cannot be used as configured, or has its keys where this store has them.
+    pub async fn open_target(&self, config: Config, writes: bool) -> Result<Target, TargetError> {
+        let same = || TargetError::Same { place: self.description() };
+        match config {
+            Config::Fs(fs) => {
+                // Before it is opened, which writes the marker of the folder.
+                if let Self::Fs(source) = self
+                    && source.is_at(&fs.path).await
+                {
+                    return Err(same());
+                }
+                if writes {
+                    let store = FsStore::open(fs, &KnownFolders::default()).await?;
+                    return Ok(Target { store: Self::Fs(store), is_missing: false });
+                }
+                let may_be_made = fs.id.is_none();
+                match FsStore::open_to_read(fs).await {
+                    Err(error) if may_be_made && error.is_missing() => {
+                        Ok(Target { store: Self::Memory(MemoryStore::new()), is_missing: true })
+                    }
+                    opened => Ok(Target { store: Self::Fs(opened?), is_missing: false }),
+                }
+            }
+            Config::Vault(vault) => {
+                let target = VaultStore::open(*vault).await?;
+                if let Self::Vault(source) = self
+                    && source.is_same(&target).await
+                {
+                    return Err(same());
+                }
+                Ok(Target { store: Self::Vault(target), is_missing: false })
+            }
+        }
     }
 
     /// Checks the key store of a configuration, and reports each finding as it is made. It ends
@@ -106,6 +182,18 @@ impl KeyStore for Store {
     }
 }
 
+impl Inventory for Store {
+    async fn foreign(&self, names: ForeignNames) -> Result<ForeignNames, Error> {
+        let result = with_backend!(self, store => store.foreign(names).await);
+        result.map_err(|error| error.of_store(self.kind()))
+    }
+
+    async fn name_rules(&self) -> Result<NameRules, Error> {
+        let result = with_backend!(self, store => store.name_rules().await);
+        result.map_err(|error| error.of_store(self.kind()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,5 +213,27 @@ mod tests {
         assert!(matches!(store.state(), State::Reachable { .. }));
         store.delete(&name).await.unwrap();
         assert_eq!(Store::Memory(MemoryStore::new()).description(), "memory");
+    }
+
+    #[tokio::test]
+    async fn a_target_is_another_store_and_made_only_to_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = |name: &str| {
+            let path = folder.path().join(name);
+            Config::Fs(crate::config::Fs { path: path.as_path().into(), id: None })
+        };
+        std::fs::create_dir(folder.path().join("a")).unwrap();
+        let source = Store::open_source(config("a")).await.unwrap();
+        for writes in [false, true] {
+            let same = source.open_target(config("a/../a"), writes).await.err().unwrap();
+            assert!(matches!(same, TargetError::Same { .. }), "{same}");
+        }
+        let target = source.open_target(config("b"), false).await.unwrap();
+        assert!(target.is_missing && !folder.path().join("b").exists());
+        let target = source.open_target(config("b"), true).await.unwrap();
+        assert!(!target.is_missing && folder.path().join("b").exists());
+        let target = source.open_target(config("b"), false).await.unwrap();
+        assert!(!target.is_missing && matches!(target.store, Store::Fs(_)));
+        assert_eq!(std::fs::read_dir(folder.path().join("a")).unwrap().count(), 0);
     }
 }

@@ -84,6 +84,7 @@ use self::paths::Paths;
 use self::session::Session;
 use self::transit::{Transit, is_wrapped};
 use crate::config::{self, Login};
+use crate::inventory::{ForeignNames, Inventory, NameRules};
 use crate::remote::Sends;
 use crate::wrap::{Budgets, Check, ConcurrencyLimit, Deadline, Health, Monitor, Slot};
 use crate::{Error, KeyStore, Kind, Limit, Logins, OpenError, Page, State, Value};
@@ -118,7 +119,9 @@ pub struct VaultBackend {
     creator: Arc<Creator>,
     listing: Listing,
     prefetch: Arc<Prefetch>,
-    endpoint: Url,
+    endpoints: Vec<Url>,
+    /// Namespace and path of the keys.
+    place: String,
     /// How often Vault is asked for its health, as it is configured.
     ping: Duration,
     /// Ends with the store.
@@ -134,9 +137,10 @@ impl Deadline<ConcurrencyLimit<Health<VaultBackend>>> {
     /// that is missing or damaged, or a namespace that no HTTP header can hold.
     pub async fn open(config: config::Vault) -> Result<Self, OpenError> {
         let unusable = |reason: String| OpenError::Remote { product: PRODUCT, reason };
-        let Some(endpoint) = config.endpoints.first().cloned() else {
+        if config.endpoints.is_empty() {
             return Err(unusable("there is no endpoint".to_owned()));
-        };
+        }
+        let endpoints = config.endpoints.clone();
         // In a thread for blocking calls: a file on a network mount may hang.
         let loading = tokio::task::spawn_blocking(move || (tls::load(&config.tls), config));
         let (tls, config) = loading.await.map_err(|ended| unusable(ended.to_string()))?;
@@ -149,6 +153,7 @@ impl Deadline<ConcurrencyLimit<Health<VaultBackend>>> {
             None => namespace.clone(),
         };
         let paths = Paths::new(&config);
+        let place = paths.place(&config.namespace);
         let client = Client::new(config.endpoints, tls, &config.proxies)
             .map_err(|error| unusable(format!("no HTTP client: {error}")))?;
         let health = Arc::new(Monitor::new(KIND));
@@ -177,7 +182,8 @@ impl Deadline<ConcurrencyLimit<Health<VaultBackend>>> {
             engine,
             transit,
             prefetch,
-            endpoint,
+            endpoints,
+            place,
             ping: config.ping,
             _keeper: keeper,
         };
@@ -186,6 +192,24 @@ impl Deadline<ConcurrencyLimit<Health<VaultBackend>>> {
         let _ = time::timeout(OPEN_LIMIT, health.checked()).await;
         let store = ConcurrencyLimit::new(store, BUDGETS);
         Ok(Self::new(store, CALL_LIMIT, "Vault did not complete it"))
+    }
+
+    /// Whether another store has its keys at the same place of the same Vault. Vaults at other
+    /// addresses are the same if they say that they are of one cluster.
+    pub(crate) async fn is_same(&self, other: &Self) -> bool {
+        let (this, other) = (self.backend(), other.backend());
+        if this.place != other.place {
+            return false;
+        }
+        if this.endpoints.iter().any(|endpoint| other.endpoints.contains(endpoint)) {
+            return true;
+        }
+        let clusters = [&this.session.client, &other.session.client].map(health::cluster);
+        let [ours, theirs] = clusters;
+        match (ours.await, theirs.await) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => false,
+        }
     }
 
     /// The store within all wrappers.
@@ -236,9 +260,11 @@ impl KeyStore for VaultBackend {
             if self.engine.is_misread().await {
                 return Err(self.engine.is_versioned());
             }
-            return Err(unusable(format!(
-                "'{name}' is not a key of this server (its entry in Vault has no field of that name)"
-            )));
+            return Err(Error::Foreign {
+                store: KIND,
+                name: *name,
+                reason: "its entry in Vault has no text in a field of that name",
+            });
         };
         let text = match &self.transit {
             _ if !is_wrapped(&text) => text,
@@ -288,11 +314,24 @@ impl KeyStore for VaultBackend {
 
     /// With the first endpoint of the configuration.
     fn description(&self) -> String {
-        format!("vault: {}", self.endpoint)
+        match self.endpoints.first() {
+            Some(endpoint) => format!("vault: {endpoint}"),
+            None => KIND.to_string(),
+        }
     }
 
     fn logins(&self) -> Option<Logins> {
         Some(self.session.logins())
+    }
+}
+
+impl Inventory for VaultBackend {
+    async fn foreign(&self, names: ForeignNames) -> Result<ForeignNames, Error> {
+        self.listing.foreign(names).await
+    }
+
+    async fn name_rules(&self) -> Result<NameRules, Error> {
+        Ok(NameRules::ANY)
     }
 }
 

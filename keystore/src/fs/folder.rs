@@ -17,11 +17,13 @@ use arc_swap::{ArcSwap, Guard};
 use kes_api::{KeyName, ListPattern};
 use rustix::fs::{CWD, FileType};
 use rustix::io::Errno;
+use rustix::path::Arg;
 use zeroize::{Zeroize, Zeroizing};
 
 use self::bound::Bound;
 use self::temporary::Temporary;
 use crate::config::FolderId;
+use crate::inventory::ForeignNames;
 use crate::page::PageBuilder;
 use crate::{Error, Limit, Page, State, Value, files_hint};
 
@@ -179,6 +181,35 @@ impl Folder {
         Ok(page.finish())
     }
 
+    /// The names of entries that no key can have, without what the server itself puts there.
+    pub(super) fn foreign(&self, names: &mut ForeignNames) -> Result<(), Error> {
+        let folder = self.bound().map_err(|away| self.away(&away))?;
+        let listed = folder.all_entries(|entry, kind| {
+            let name = entry.to_string_lossy();
+            let is_own = name == MARKER || temporary::is_temporary(&name);
+            if !is_own && names.wants(&name) && is_file(&folder, entry, kind)? {
+                names.add(&name);
+            }
+            Ok(true)
+        });
+        self.verify(&folder)?;
+        listed.map_err(|error| failed("list", &self.path, &error))
+    }
+
+    /// Whether a path leads to this folder.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        let bound = self.bound.load();
+        sys::stat(CWD, path).is_ok_and(|found| bound.is(&found))
+    }
+
+    /// Whether the folder takes two names for one that differ in the case of letters alone, as far
+    /// as its marker shows it.
+    pub(super) fn ignores_case(&self) -> bool {
+        let bound = self.bound.load();
+        let is_there = |name: &str| sys::stat_entry(&bound.handle, name).is_ok();
+        is_there(MARKER) && is_there(&MARKER.to_ascii_uppercase())
+    }
+
     /// Makes a change, and verifies that it was made where the path leads to.
     fn change(
         &self,
@@ -254,7 +285,7 @@ impl Folder {
 }
 
 /// Whether an entry is a file, or a link to one: mounted secrets are links.
-fn is_file(folder: &Bound, name: &str, kind: FileType) -> io::Result<bool> {
+fn is_file(folder: &Bound, name: impl Arg + Copy, kind: FileType) -> io::Result<bool> {
     match kind {
         FileType::RegularFile => Ok(true),
         FileType::Symlink | FileType::Unknown => match sys::stat(&folder.handle, name) {

@@ -382,3 +382,47 @@ fn whenever_it_is_killed_keys_are_whole_and_none_is_lost() {
 fn kills() -> usize {
     std::env::var("KES_KILLS").map_or(50, |count| count.parse().unwrap())
 }
+
+/// Names that no key can have are told, but for those that the server itself gives, and a folder is
+/// asked whether it takes two names for one.
+#[tokio::test]
+async fn entries_that_are_no_keys_are_listed_by_name() {
+    use std::sync::Arc;
+
+    use crate::inventory::{ForeignNames, Inventory as _};
+
+    let folder = tempfile::tempdir().unwrap();
+    let config = || config::Fs { path: folder.path().into(), id: None };
+    let store = FsStore::open(config(), &KnownFolders::default()).await.unwrap();
+    fs::create_dir(folder.path().join("a.folder")).unwrap();
+    for name in ["key", "a.b", ".new-x", "b.a", "-a"] {
+        fs::write(folder.path().join(name), "x").unwrap();
+    }
+    let wanted = ForeignNames::new(Arc::new(|name| name.contains('a')));
+    let names = store.foreign(wanted).await.ok().unwrap().into_sorted();
+    assert_eq!(names, (vec!["-a".to_owned(), "a.b".to_owned(), "b.a".to_owned()], 0));
+
+    assert!(!store.name_rules().await.unwrap().ignores_case);
+    // The marker is found under another spelling, as in a folder that ignores the case of letters.
+    fs::write(folder.path().join(MARKER.to_ascii_uppercase()), "x").unwrap();
+    assert!(store.name_rules().await.unwrap().ignores_case);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_only_read_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    let config = |path: &Path| config::Fs { path: path.into(), id: None };
+    let Err(error) = FsStore::open_to_read(config(&path)).await else { panic!("it was made") };
+    assert!(error.is_missing(), "{error}");
+    assert!(!path.exists());
+
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("key"), "value").unwrap();
+    let store = FsStore::open_to_read(config(&path)).await.unwrap();
+    let name = KeyName::parse("key").unwrap();
+    assert_eq!(store.read(&name).await.ok().unwrap().expose(), "value");
+    assert!(store.is_at(&path).await && store.is_at(&path.join(".")).await);
+    assert!(!store.is_at(folder.path()).await && !store.is_at(&path.join("none")).await);
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
+}

@@ -40,7 +40,7 @@ impl Engine {
         Self { session, version, paths, mount: Mount::default() }
     }
 
-    /// The text stored for a key; `None` if the entry has no field of the key's name. Any node
+    /// The text stored for a key; `None` if the entry has none in a field of the key's name. Any node
     /// that has the key may answer, because a key is never overwritten.
     pub(super) async fn stored(&self, name: &KeyName) -> Result<Option<Zeroizing<String>>, Fault> {
         self.stored_at(name, false).await
@@ -59,7 +59,11 @@ impl Engine {
             KvVersion::V1 => &["data", name.as_str()][..],
             KvVersion::V2 => &["data", "data", name.as_str()],
         };
-        text_at(answer_body, path).map_err(|bad| Fault::bad_answer(&answer.endpoint, bad))
+        match text_at(answer_body, path) {
+            // It is JSON, so the field has something else than a text.
+            Err(_) if from_json::<IgnoredAny>(answer_body).is_ok() => Ok(None),
+            found => found.map_err(|bad| Fault::bad_answer(&answer.endpoint, bad)),
+        }
     }
 
     /// Whether there is an entry with a name. A version that was soft-deleted counts as one.

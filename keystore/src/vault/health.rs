@@ -13,6 +13,9 @@ use crate::State;
 use crate::jitter::jitter;
 use crate::remote::{Request, from_json};
 
+/// With this a standby counts as healthy.
+const HEALTHY: &str = "standbyok=true&perfstandbyok=true";
+
 /// How often Vault is asked while it is not healthy: its return is known within this time.
 const RECOVERY_PING: Duration = Duration::from_millis(500);
 
@@ -62,6 +65,9 @@ struct Answer {
     sealed: bool,
     #[serde(default)]
     standby: bool,
+    /// Names the cluster, whichever of its nodes is asked.
+    #[serde(default)]
+    cluster_id: String,
 }
 
 impl Answer {
@@ -84,7 +90,7 @@ async fn ask(client: &Client) -> Result<(), Trouble> {
         leader_address: String,
     }
     // A standby forwards requests, so it is healthy if it knows the leader.
-    let (endpoint, health) = match health(client, "standbyok=true&perfstandbyok=true").await {
+    let (endpoint, health) = match health(client, HEALTHY).await {
         Err(fault) => return Err(why(client, fault).await),
         Ok(answer) => answer,
     };
@@ -102,6 +108,12 @@ async fn ask(client: &Client) -> Result<(), Trouble> {
         return Err(Trouble { is_unreachable: false, cause });
     }
     Ok(())
+}
+
+/// The ID of the cluster, if Vault tells it.
+pub(super) async fn cluster(client: &Client) -> Option<String> {
+    let (_, Answer { cluster_id, .. }) = health(client, HEALTHY).await.ok()?;
+    (!cluster_id.is_empty()).then_some(cluster_id)
 }
 
 /// The answer of one endpoint to the question for its health.

@@ -36,6 +36,7 @@ use super::engine::Engine;
 use super::fault::Fault;
 use super::paths::Form;
 use super::session::Session;
+use crate::inventory::ForeignNames;
 use crate::page::PageBuilder;
 use crate::{Error, Limit, Page};
 
@@ -78,11 +79,26 @@ impl Listing {
         let form = self.engine.form_of_keys().await.map_err(Fault::into_error)?;
         self.engine.is_at_engine(form)?;
         let read = match form {
-            Some(form) => self.read(form, pattern, limit, all).await,
+            Some(form) => self.read(form, pattern, limit, all, None).await,
             None => self.read_either(pattern, limit, all).await,
         };
         match read {
             Ok(read) => Ok(reading.done(pattern, read, limit)),
+            Err(fault) => Err(self.engine.failed(fault).await),
+        }
+    }
+
+    /// Adds the names of entries that are no names of keys. Folders are no entries.
+    pub(super) async fn foreign(&self, names: ForeignNames) -> Result<ForeignNames, Error> {
+        let form = self.engine.form_of_keys().await.map_err(Fault::into_error)?;
+        self.engine.is_at_engine(form)?;
+        // Where Vault does not tell the form, a listing of keys has found it out.
+        let form = form.or_else(|| self.engine.known_form()).unwrap_or(Form::Versioned);
+        let mut names = names;
+        // No page is asked for, so the listing goes on to its end.
+        let [enough, limit] = [usize::MAX, 0].map(|bytes| Limit::bytes(bytes, bytes));
+        match self.read(form, &ListPattern::ALL, enough, limit, Some(&mut names)).await {
+            Ok(_) => Ok(names),
             Err(fault) => Err(self.engine.failed(fault).await),
         }
     }
@@ -95,11 +111,11 @@ impl Listing {
         enough: Limit,
         limit: Limit,
     ) -> Result<Page, Fault> {
-        let page = self.read(Form::Versioned, pattern, enough, limit).await?;
+        let page = self.read(Form::Versioned, pattern, enough, limit, None).await?;
         if !page.names.is_empty() || self.engine.known_form() == Some(Form::Versioned) {
             return Ok(page);
         }
-        match self.read(Form::Plain, pattern, enough, limit).await {
+        match self.read(Form::Plain, pattern, enough, limit, None).await {
             Err(fault) if fault.status().is_some_and(|status| status.is_client_error()) => Ok(page),
             Ok(plain) if !plain.names.is_empty() => {
                 self.engine.learn(Form::Plain);
@@ -110,13 +126,14 @@ impl Listing {
     }
 
     /// The keys that match, in order: as many as `limit` allows at most, and as many as `enough`
-    /// does at least, if there are so many.
+    /// does at least, if there are so many. Names that no key can have are added to `foreign`.
     async fn read(
         &self,
         form: Form,
         pattern: &ListPattern<'_>,
         enough: Limit,
         limit: Limit,
+        mut foreign: Option<&mut ForeignNames>,
     ) -> Result<Page, Fault> {
         let mut page = PageBuilder::new(limit);
         let folder = self.engine.paths.folder(form);
@@ -126,6 +143,7 @@ impl Listing {
         loop {
             let part = Part {
                 page: &mut page,
+                foreign: foreign.as_deref_mut(),
                 pattern,
                 after: &after,
                 count: 0,
@@ -194,6 +212,7 @@ async fn ask<T: NameSink>(session: &Session, call: &Call, sink: T) -> Result<T, 
 /// What one answer adds to a page.
 struct Part<'a> {
     page: &'a mut PageBuilder,
+    foreign: Option<&'a mut ForeignNames>,
     pattern: &'a ListPattern<'a>,
     after: &'a str,
     /// Names in the answer.
@@ -226,6 +245,11 @@ impl NameSink for Part<'_> {
             && let Ok(name) = KeyName::parse(name)
         {
             self.page.add(name);
+        } else if let Some(foreign) = &mut self.foreign
+            && !name.ends_with('/')
+            && foreign.wants(name)
+        {
+            foreign.add(name);
         }
     }
 

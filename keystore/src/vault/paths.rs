@@ -75,6 +75,13 @@ impl Paths {
         }
     }
 
+    /// Where keys are, as one path in the root namespace: a namespace may be a header or the first
+    /// part of a path.
+    pub(super) fn place(&self, namespace: &str) -> String {
+        let data = self.data.strip_prefix("/v1").unwrap_or(&self.data);
+        format!("{}{data}", encode(&[namespace]))
+    }
+
     /// The path that tells the version of the engine.
     pub(super) fn mount(&self) -> String {
         self.mount.clone()

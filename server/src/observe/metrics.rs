@@ -288,6 +288,7 @@ impl kes_keystore::wrap::Meter for Metrics {
         // A missing or existing key is an answer of the key store, not a failure.
         if let Some(
             Store::Corrupt { .. }
+            | Store::Foreign { .. }
             | Store::Unusable { .. }
             | Store::Unreachable { .. }
             | Store::Unavailable { .. },

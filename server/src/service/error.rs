@@ -233,6 +233,7 @@ fn store_message(operation: StoreOperation, error: &kes_keystore::Error) -> Mess
         Store::Exists { .. } => message::KEY_EXISTS,
         Store::NotFound { .. } => message::KEY_NOT_FOUND,
         Store::Corrupt { .. }
+        | Store::Foreign { .. }
         | Store::Unusable { .. }
         | Store::Unreachable { .. }
         | Store::Unavailable { .. } => match operation {
@@ -445,6 +446,12 @@ mod tests {
                     502,
                     failed,
                     "key store: vault: key 'k' is damaged: a cause",
+                ),
+                (
+                    Store::Foreign { store, name, reason: "a cause" },
+                    502,
+                    failed,
+                    "key store: vault: 'k' is not a key of this server (a cause)",
                 ),
                 (
                     Store::Unusable { store, reason: reason() },

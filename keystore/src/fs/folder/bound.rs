@@ -1,3 +1,4 @@
+use std::ffi::CStr;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,11 +53,21 @@ impl Bound {
         self.place == other.place || same_inode && same_marker || is_open()
     }
 
-    /// Gives the entries to a function until it returns false, without `.` and `..`. Names that are
-    /// not text are no names of keys, and are left out.
+    /// As [`Bound::all_entries`]. Names that are not text are no names of keys, and are left out.
     pub(super) fn entries(
         &self,
         mut next: impl FnMut(&str, FileType) -> io::Result<bool>,
+    ) -> io::Result<()> {
+        self.all_entries(|name, kind| match name.to_str() {
+            Ok(name) => next(name, kind),
+            Err(_) => Ok(true),
+        })
+    }
+
+    /// Gives the entries to a function until it returns false, without `.` and `..`.
+    pub(super) fn all_entries(
+        &self,
+        mut next: impl FnMut(&CStr, FileType) -> io::Result<bool>,
     ) -> io::Result<()> {
         // A handle of its own: a listing changes the position of the one it reads.
         let handle = sys::open_folder(&self.handle, c".")?;
@@ -67,8 +78,8 @@ impl Bound {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 entry => entry?,
             };
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            if name != "." && name != ".." && !next(name, entry.file_type())? {
+            let name = entry.file_name();
+            if name != c"." && name != c".." && !next(name, entry.file_type())? {
                 break;
             }
         }

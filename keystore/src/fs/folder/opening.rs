@@ -28,6 +28,8 @@ pub(in crate::fs) struct Demands {
     pub(in crate::fs) id: Option<FolderId>,
     /// The folder that this process had opened at the path.
     pub(in crate::fs) known: Option<Known>,
+    /// Whether it must exist, whatever it is.
+    pub(in crate::fs) exists: bool,
     /// Whether nothing is written into it.
     pub(in crate::fs) untouched: bool,
 }
@@ -59,11 +61,12 @@ impl Folder {
     /// marker if it has none and can be written.
     pub(in crate::fs) fn open(path: &Path, demands: &Demands) -> io::Result<Opened> {
         let start = Instant::now();
-        let Demands { id, known, untouched } = demands;
-        let is_new = if id.is_some() || known.is_some() { false } else { make_folder(path)? };
+        let Demands { id, known, exists, untouched } = demands;
+        let had_keys = id.is_some() || known.is_some();
+        let is_new = if had_keys || *exists { false } else { make_folder(path)? };
         let path = Arc::from(path);
         let mut bound = Bound::open(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => io::Error::new(
+            io::ErrorKind::NotFound if had_keys => io::Error::new(
                 error.kind(),
                 format!("{error}; it held keys before: mount it or restore it"),
             ),

@@ -15,6 +15,11 @@ const TEMPORARY: &str = ".new-";
 /// that a create waits for a slow disk, and the difference between the clocks of two machines.
 const STALE: Duration = Duration::from_secs(60 * 60);
 
+/// Whether a file has the name of an unfinished one.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY)
+}
+
 /// A file that is to become a key or the marker; removed when dropped.
 pub(super) struct Temporary<'a> {
     folder: &'a Bound,
@@ -100,7 +105,7 @@ impl Entries {
                 }
             };
             let Ok(name) = entry.file_name().to_str() else { continue };
-            if name.starts_with(TEMPORARY)
+            if is_temporary(name)
                 && sys::stat_entry(&self.folder.handle, name).is_ok_and(|found| is_stale(&found))
             {
                 remove_unfinished(&self.folder, name);
