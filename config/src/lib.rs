@@ -90,6 +90,15 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
 }
 
+/// A key store, and the warnings about the file that configures it.
+#[derive(Debug)]
+pub struct LoadedKeystore {
+    /// The key store.
+    pub keystore: kes_keystore::Config,
+    /// Warnings, in the order of the lines.
+    pub warnings: Vec<Warning>,
+}
+
 /// Reads and checks a file. `env` looks up environment variables. Nothing that the file names is
 /// opened.
 ///
@@ -108,12 +117,29 @@ pub fn load_in_steps(
     env: &dyn Environment,
     pause: &dyn Fn(),
 ) -> Result<Loaded, Errors> {
+    load_by(path, |text| parse_of(text, env, Some(path), pause))
+}
+
+/// Reads the key store of a file: one that has the section `keystore` alone, beside `version`, or a
+/// whole configuration of a server, which is then checked as such.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_keystore(path: &Path, env: &dyn Environment) -> Result<LoadedKeystore, Errors> {
+    load_by(path, |text| {
+        let tree = yaml::parse(text, &|| ())?;
+        read::keystore(&tree, env, Some(path))
+    })
+}
+
+/// Reads a file, and has its text checked.
+fn load_by<T>(path: &Path, check: impl FnOnce(&str) -> Result<T, Errors>) -> Result<T, Errors> {
     let bytes = read_file(path).map_err(|reason| Errors::Open { path: path.to_owned(), reason })?;
     let too_large = u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE_BYTES);
     let loaded = if too_large {
         Err(Errors::from(Mistake::of_file(None, "the file is larger than 16 MiB")))
     } else {
-        decode(&bytes).map_err(Errors::from).and_then(|text| parse_of(text, env, Some(path), pause))
+        decode(&bytes).map_err(Errors::from).and_then(check)
     };
     loaded.map_err(|errors| errors.in_file(path))
 }

@@ -32,7 +32,7 @@ use kes_policy::Policies;
 use self::identity::Roles;
 use crate::value::{AlreadyReported, Context, Section, Text, Value};
 use crate::yaml::Document;
-use crate::{Config, Environment, Errors, Loaded, Mistake};
+use crate::{Config, Environment, Errors, Loaded, LoadedKeystore, Mistake, Warning};
 
 /// Checks a whole file. Every section is read, whatever is wrong with those before it.
 pub(crate) fn config(
@@ -43,12 +43,46 @@ pub(crate) fn config(
 ) -> Result<Loaded, Errors> {
     let context = Context::new(env, file.map(Arc::from), pause);
     let config = context.root(&document.root).section("").and_then(root);
+    checked(document, &context, config).map(|(config, warnings)| Loaded { config, warnings })
+}
+
+/// Checks the key store of a file that has no other section; else the whole file.
+pub(crate) fn keystore(
+    document: &Document,
+    env: &dyn Environment,
+    file: Option<&Path>,
+) -> Result<LoadedKeystore, Errors> {
+    let context = Context::new(env, file.map(Arc::from), &|| ());
+    let section = context.root(&document.root).section("");
+    let is_alone = section.as_ref().is_ok_and(|file| file.has_only(&["version", "keystore"]));
+    if !is_alone {
+        drop(section);
+        let Loaded { config, warnings } = config(document, env, file, &|| ())?;
+        return Ok(LoadedKeystore { keystore: config.keystore, warnings });
+    }
+    let keystore = section.and_then(|mut file| {
+        let version = version(&file.take("version"));
+        let keystore = keystore::read(&file.take("keystore"));
+        file.end_early();
+        version?;
+        keystore
+    });
+    let (keystore, warnings) = checked(document, &context, keystore)?;
+    Ok(LoadedKeystore { keystore, warnings })
+}
+
+/// The result of a walk through a document, with its warnings, or all mistakes.
+fn checked<T>(
+    document: &Document,
+    context: &Context<'_>,
+    result: Result<T, AlreadyReported>,
+) -> Result<(T, Vec<Warning>), Errors> {
     if let Some(line) = document.next {
         context.warn(line, "a second document begins here; it is ignored, with all that follows");
     }
     let (mut mistakes, warnings) = context.end();
-    match config {
-        Ok(config) if mistakes.is_empty() => Ok(Loaded { config, warnings }),
+    match result {
+        Ok(read) if mistakes.is_empty() => Ok((read, warnings)),
         Ok(_) => Err(Errors::new(mistakes, warnings)),
         Err(AlreadyReported) => {
             if mistakes.is_empty() {

@@ -13,6 +13,9 @@ mod sections;
 /// `operations`
 mod operations;
 
+/// A key store without the rest of a configuration.
+mod alone;
+
 /// What is open to people who were hardly meant.
 mod exposure;
 

@@ -45,6 +45,22 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// Whether no known field is given but some of these.
+    pub(crate) fn has_only(&self, names: &[&str]) -> bool {
+        let known = fields::below(self.name);
+        let mut given = self.fields.iter().filter(|(_, value)| value.is_given());
+        given.all(|(name, _)| names.contains(name) || !known.contains(name))
+    }
+
+    /// Warns of the fields that are not known, where not all that are were taken.
+    pub(crate) fn end_early(mut self) {
+        let known = fields::below(self.name);
+        self.fields.retain(|name, _| !known.contains(name));
+        for (name, value) in self.fields {
+            value.warn(fields::unknown(self.name, name));
+        }
+    }
+
     /// Warns of the fields that nobody took.
     pub(crate) fn end(self) {
         debug_assert!(
