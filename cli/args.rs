@@ -12,11 +12,13 @@ pub(crate) mod help;
 mod identity;
 mod key;
 mod list;
+mod migrate;
 mod server;
 
 pub(crate) use check::CheckArgs;
 pub(crate) use identity::{IdentityArgs, IdentityCommand, NewIdentity};
 pub(crate) use key::{KeyCommand, Names};
+pub(crate) use migrate::MigrateArgs;
 pub(crate) use server::{OldServerFlags, ServerArgs};
 
 /// The whole command line.
@@ -85,6 +87,10 @@ pub(crate) enum Command {
     /// Watch a server's metrics: a view that is refreshed on a terminal, else JSON lines
     #[command(override_usage = "kes metric [options]")]
     Metric(MetricArgs),
+
+    /// Copy keys from one key store to another
+    #[command(override_usage = "kes migrate [options] [<pattern>]")]
+    Migrate(MigrateArgs),
 }
 
 /// A command of `kes policy`.

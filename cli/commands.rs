@@ -10,6 +10,7 @@ mod list;
 mod log;
 mod manual;
 mod metric;
+mod migrate;
 mod policy;
 mod server;
 mod status;
@@ -33,9 +34,10 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         return manual::write(&folder);
     }
     match cli.command {
-        // These two have a runtime of their own.
+        // These have a runtime of their own.
         Some(Command::Server(args)) => server::run(args),
         Some(Command::Check(args)) => check::run(args),
+        Some(Command::Migrate(args)) => migrate::run(args, cli.enclave.as_deref()),
         Some(Command::Key(command)) => wait(key::run(command)),
         Some(Command::Policy(command)) => wait(policy::run(command)),
         Some(Command::Identity(args)) => wait(identity::run(args)),

@@ -13,7 +13,7 @@ use crate::error::usage;
 pub(crate) fn command(words: &[String], args: &[OsString]) -> Option<Error> {
     let words: Vec<&str> = words.iter().take(3).map(String::as_str).collect();
     if let ["migrate", ..] = words.as_slice() {
-        return Some(migrate(args));
+        return migrate(args);
     }
     let (old, today, help) = match words.as_slice() {
         ["tool", "identity", "new", ..] => {
@@ -61,10 +61,10 @@ pub(crate) fn command(words: &[String], args: &[OsString]) -> Option<Error> {
     Some(usage(format!("{old} is obsolete: {today}"), help))
 }
 
-fn migrate(args: &[OsString]) -> Error {
-    let target = args.iter().filter_map(|arg| arg.to_str()).any(|arg| arg.starts_with("--target"));
-    let today = if target { "the flag --target is obsolete: it is --to; " } else { "" };
-    usage(format!("{today}'kes migrate' is not available in this version"), "kes")
+fn migrate(args: &[OsString]) -> Option<Error> {
+    let mut args = args.iter().filter_map(|arg| arg.to_str());
+    let is_target = |arg: &str| arg == "--target" || arg.starts_with("--target=");
+    args.any(is_target).then(|| usage("the flag --target is obsolete: it is --to", "kes migrate"))
 }
 
 /// The warnings for flags of old start scripts.

@@ -22,6 +22,7 @@ mod from_kes;
 mod guide;
 mod kubernetes;
 mod links;
+mod migrate;
 mod operate;
 mod operations;
 mod session;
@@ -63,6 +64,8 @@ enum Runner {
     Compose,
     /// The service as a playbook.
     Ansible,
+    /// Keys moved from a folder to Vault.
+    Migration,
     /// A configuration that loads without a warning.
     Configuration,
     /// Probes of Kubernetes and scrapes of Prometheus.
@@ -105,6 +108,7 @@ fn runner(block: &Block) -> Option<Runner> {
         ("docs/guide.md", "sh", _) => Runner::Guide,
         ("docs/from-kes.md", "sh", _) => Runner::FromKes,
         ("docs/operate.md", "sh", _) => Runner::Operate,
+        ("docs/migrate.md", "sh", _) => Runner::Migration,
         ("systemd/README.md", "sh", _) => Runner::Systemd,
         ("docs/install.md", "sh", _) => Runner::Packages,
         ("docs/performance.md", "text", _) => Runner::Figures,

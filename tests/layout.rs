@@ -19,7 +19,7 @@ mod circles;
 mod sbom;
 
 /// Which crates of ours a crate may use.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("kes-api", &[]),
     ("kes-crypto", &[]),
     ("kes-tls", &[]),
@@ -28,6 +28,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("kes-keystore", &["kes-api", "kes-crypto", "kes-tls"]),
     ("kes-config", &["kes-api", "kes-keystore", "kes-policy"]),
     ("kes-keys", &["kes-api", "kes-crypto", "kes-keystore", "kes-policy"]),
+    ("kes-migrate", &["kes-api", "kes-keystore"]),
     ("kes-client", &["kes-api", "kes-tls"]),
     ("kes-server", &["kes-api", "kes-config", "kes-keys", "kes-keystore", "kes-policy", "kes-tls"]),
     (
@@ -51,6 +52,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
             "kes-config",
             "kes-crypto",
             "kes-keystore",
+            "kes-migrate",
             "kes-policy",
             "kes-server",
             "kes-tls",

@@ -21,6 +21,7 @@ mod kubernetes;
 mod layout;
 mod lifecycle;
 mod logs;
+mod migrate;
 mod minio;
 mod operations;
 mod packages;

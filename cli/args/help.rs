@@ -60,6 +60,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("kes log", &["kes log", "kes log --error", "kes log --audit --json | jq .request.path"]),
     ("kes status", &["kes status", "kes status --short", "kes status --api --json"]),
     ("kes metric", &["kes metric", "kes metric --rate 1s | jq .kes_http_request_active"]),
+    (
+        "kes migrate",
+        &[
+            "kes migrate --from old.yml --to new.yml --dry-run",
+            "kes migrate --from old.yml --to new.yml",
+            "kes migrate 'minio-*' --from old.yml --to new.yml --merge",
+        ],
+    ),
 ];
 
 /// Commands that ask a server, without `kes identity new` and `of`.

@@ -112,7 +112,7 @@ fn flag(root: &Command, command: &Command, text: &str) -> Flag {
         else {
             return Flag::Complete;
         };
-        let is_ignored = is_ignored(arg);
+        let is_ignored = is_ignored(arg, command);
         return match value {
             Some(value) if value.is_empty() || is_ignored => Flag::Empty { before: None },
             Some(_) => Flag::Complete,
@@ -132,7 +132,7 @@ fn flag(root: &Command, command: &Command, text: &str) -> Flag {
         else {
             continue;
         };
-        let is_ignored = is_ignored(arg);
+        let is_ignored = is_ignored(arg, command);
         let before = (index > 0).then(|| OsString::from(&text[..=index]));
         return match &letters[index + letter.len_utf8()..] {
             "" => Flag::NeedsValue { before, is_ignored },
@@ -143,9 +143,9 @@ fn flag(root: &Command, command: &Command, text: &str) -> Flag {
     Flag::Complete
 }
 
-/// Whether a flag is accepted only for old scripts, and ignored.
-fn is_ignored(arg: &Arg) -> bool {
-    arg.get_id() == "enclave"
+/// Whether a flag is accepted only for old scripts, and ignored. `kes migrate` refuses it.
+fn is_ignored(arg: &Arg, command: &Command) -> bool {
+    arg.get_id() == "enclave" && command.get_name() != "migrate"
 }
 
 fn is_global(arg: &&Arg) -> bool {

@@ -101,7 +101,6 @@ fn old_commands_name_todays() {
         ("log -k trace", "kes log"),
         ("update", "install"),
         ("migrate --target x", "--to"),
-        ("migrate --from a --to b", "not available"),
     ] {
         assert!(message(line).contains(today), "{line}: {}", message(line));
     }

@@ -329,7 +329,7 @@ fn a_completion_script_fits_the_shell() {
         assert_eq!(ran.status, 0, "{}", ran.err);
         assert!(ran.out.contains(mark), "{shell}: {}", ran.out);
         // What is only accepted for old scripts is not offered.
-        for old in ["enclave", "mlock", "--auth ", "--root", "quiet"] {
+        for old in ["enclave", "mlock", "--auth ", "--root", "--host"] {
             assert!(!ran.out.contains(old), "{shell} offers {old}");
         }
         assert!(ran.out.contains("--insecure") || ran.out.contains("-l insecure"), "{shell}");

@@ -213,3 +213,30 @@ fn an_encrypted_private_key_without_a_terminal_is_an_error_that_says_so() {
     let (text, status) = at_terminal(folder.path(), "key ls -k", &variables, &typed);
     assert!(status == 1 && text.contains("not authorized"), "{text}");
 }
+
+/// A migration at a terminal has a bar in place of lines, and nothing of it is left at the end.
+#[test]
+fn a_migration_shows_how_far_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("from")).unwrap();
+    for number in 0..2_000 {
+        let name = format!("from/key-{number}");
+        std::fs::write(path(&name), crate::migrate::stored(number)).unwrap();
+    }
+    for name in ["from", "to"] {
+        let text = format!("keystore: {{ fs: {{ path: {name} }} }}\n");
+        std::fs::write(path(&format!("{name}.yml")), text).unwrap();
+    }
+    let args = "migrate --from from.yml --to to.yml";
+    let (text, status) = at_terminal(folder.path(), args, &BTreeMap::new(), &[]);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.starts_with("Starting key migration:\n\n"), "{text}");
+    assert!(text.contains("/2000 keys, ") && text.contains("[==="), "{text}");
+    assert!(!text.contains(" keys ..."), "{text}");
+    assert!(text.ends_with("\x1b[2KMigrated   2000 keys successfully!\n"), "{text:?}");
+    // Without it.
+    let again = at_terminal(folder.path(), &format!("{args} -q"), &BTreeMap::new(), &[]);
+    let expected = "  2000 keys already there\nMigration succeeded! No keys migrated.\n";
+    assert_eq!(again, (expected.to_owned(), 0));
+}

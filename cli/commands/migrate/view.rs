@@ -1,0 +1,207 @@
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kes_migrate::{End, Existing, Options, Outcome, Report, Tally};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::output::{self, Output, clean};
+
+/// How many keys that were not migrated are named at the end. Further ones are named at once, so that
+/// memory stays bounded.
+const MAX_KEPT: usize = 10_000;
+
+/// How often the bar of a terminal is drawn. A line for a script is printed every tenth time.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Ticks between two lines.
+const LINE: u32 = 10;
+
+/// What a person or a script reads of a migration.
+pub(super) struct View {
+    output: Output,
+    /// Whether standard output is closed. The migration goes on.
+    is_closed: bool,
+    quiet: bool,
+    dry_run: bool,
+    bar: Option<ProgressBar>,
+    ticks: u32,
+    /// Why keys were not migrated.
+    reasons: Vec<String>,
+    /// Whether the target has another value for a key that was to be copied.
+    has_other: bool,
+}
+
+impl View {
+    pub(super) fn new(quiet: bool, dry_run: bool) -> Self {
+        let output = Output::new();
+        // The lines of a dry run are printed meanwhile.
+        let bar = (output.is_terminal() && !quiet && !dry_run).then(|| {
+            let style = ProgressStyle::with_template("[{bar:40}] {pos}/{len} keys, {eta} left");
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
+            let style = style.map(|style| style.progress_chars("=> "));
+            style.into_iter().fold(bar, ProgressBar::with_style)
+        });
+        let (is_closed, ticks, reasons, has_other) = (false, 0, Vec::new(), false);
+        Self { output, is_closed, quiet, dry_run, bar, ticks, reasons, has_other }
+    }
+
+    /// When [`View::progress`] is to be called.
+    pub(super) fn ticks() -> Interval {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
+    }
+
+    pub(super) fn begin(&mut self) {
+        if self.quiet {
+            return;
+        }
+        let text =
+            if self.dry_run { "Dry run, nothing is written:" } else { "Starting key migration:" };
+        self.print(&format!("{text}\n\n"));
+    }
+
+    /// Shows what became of a key.
+    pub(super) fn key(&mut self, name: &str, outcome: &Outcome) {
+        let name = clean(name).replace('\'', "\\'");
+        if self.dry_run && !self.quiet {
+            let (word, reason) = match outcome {
+                Outcome::Migrated => ("copy", None),
+                Outcome::Replaced => ("replace", None),
+                Outcome::AlreadyThere => ("there", None),
+                Outcome::Skipped(reason) => ("skip", Some(reason)),
+                Outcome::Kept(reason) => ("keep", Some(reason)),
+                Outcome::Failed(reason) => ("fail", Some(reason)),
+            };
+            let reason = reason.map(|reason| format!(": {}", clean(reason))).unwrap_or_default();
+            self.print(&format!("{word:9}{name}{reason}"));
+            self.has_other |= has_other(outcome);
+            return;
+        }
+        let (Outcome::Skipped(reason) | Outcome::Kept(reason) | Outcome::Failed(reason)) = outcome
+        else {
+            return;
+        };
+        self.has_other |= has_other(outcome);
+        let text = format!("'{name}' was not migrated: {reason}");
+        if self.reasons.len() < MAX_KEPT {
+            self.reasons.push(text);
+            return;
+        }
+        match &self.bar {
+            Some(bar) => bar.suspend(|| output::warning(&text)),
+            None => output::warning(&text),
+        }
+    }
+
+    /// Shows how many keys are done, each second.
+    pub(super) fn progress(&mut self, tally: &Tally) {
+        if let Some(bar) = &self.bar {
+            if tally.total() > 0 {
+                bar.set_length(u64::try_from(tally.total().max(tally.done())).unwrap_or(u64::MAX));
+            }
+            bar.set_position(u64::try_from(tally.done()).unwrap_or(u64::MAX));
+            return;
+        }
+        // The first tick comes at once.
+        let is_due = self.ticks > 0 && self.ticks.is_multiple_of(LINE);
+        self.ticks = self.ticks.wrapping_add(1);
+        if is_due && !self.quiet && !self.dry_run {
+            self.print(&format!("Migrated {} ...", keys(tally.migrated())));
+        }
+    }
+
+    /// Shows the totals, and why keys were not migrated. Returns what failed.
+    pub(super) fn end(mut self, report: &Report, tally: &Tally, options: &Options) -> Vec<String> {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        let faults = self.faults(report, tally, options);
+        let unnamed = report.unnamed;
+        for (count, what) in [
+            (tally.replaced(), "replaced"),
+            (tally.already_there(), "already there"),
+            (tally.skipped(), "skipped, no stored key"),
+            (tally.kept(), "left alone, the target has another value"),
+            (tally.failed(), "failed"),
+        ] {
+            if count > 0 {
+                self.print(&format!("{} {what}", keys(count)));
+            }
+        }
+        let migrated = tally.migrated();
+        self.print(&match (options.dry_run, faults.is_empty(), migrated) {
+            (true, _, _) => format!("Would migrate {}.", keys(migrated)),
+            (false, true, 0) => "Migration succeeded! No keys migrated.".to_owned(),
+            (false, true, _) => format!("Migrated {} successfully!", keys(migrated)),
+            (false, false, _) => format!("Migrated {}.", keys(migrated)),
+        });
+        for reason in &self.reasons {
+            output::warning(reason);
+        }
+        if unnamed > 0 {
+            output::warning(&format!(
+                "{unnamed} more entries have names that no key can have, and are not named here"
+            ));
+        }
+        faults
+    }
+
+    /// What failed.
+    fn faults(&self, report: &Report, tally: &Tally, options: &Options) -> Vec<String> {
+        let mut faults = Vec::new();
+        match &report.end {
+            End::Complete => {}
+            End::Stopped => faults.push(format!(
+                "stopped by a signal after {} of {} keys; run it again to complete it",
+                tally.done(),
+                tally.total()
+            )),
+            End::Broken(trouble) => faults.push(trouble.to_string()),
+        }
+        if tally.failed() > 0 {
+            let are = if tally.failed() == 1 {
+                "1 key was"
+            } else {
+                &format!("{} keys were", tally.failed())
+            };
+            let hint = match options.existing {
+                Existing::Refuse if self.has_other => {
+                    " (--merge leaves alone what the target has, --force replaces it)"
+                }
+                _ => "",
+            };
+            faults.push(format!("{are} not migrated{hint}"));
+        }
+        faults.extend(report.disagreement.clone());
+        faults
+    }
+
+    fn print(&mut self, text: &str) {
+        if !self.is_closed {
+            self.is_closed = self.output.print(text).is_err();
+        }
+    }
+}
+
+/// Whether a key has failed because the target has another value.
+fn has_other(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Failed(reason) if reason.starts_with("the target has another value"))
+}
+
+/// `     2 keys`
+fn keys(count: usize) -> String {
+    format!("{count:6} {}", if count > 1 { "keys" } else { "key" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stand_in_columns() {
+        assert_eq!(keys(0), "     0 key");
+        assert_eq!(keys(1), "     1 key");
+        assert_eq!(keys(1_234_567), "1234567 keys");
+    }
+}
