@@ -1,5 +1,6 @@
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,6 +11,9 @@ use crate::process::Process;
 use crate::{Port, wait};
 
 const PACKAGE: Package = Package { name: "nginx", env: "NGINX_BIN" };
+
+/// The module that passes on TCP.
+const MODULE: Package = Package { name: "libnginx-mod-stream", env: "NGINX_BIN" };
 
 /// It listens within milliseconds; a machine that is busy with a build may need far more.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -29,6 +33,26 @@ impl Nginx {
     /// # Panics
     /// If it is not on this machine and cannot be fetched, or does not start.
     pub fn with(http: impl Fn(SocketAddr) -> String) -> Self {
+        Self::start(|folder, address| {
+            let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+                .map(|what| format!("    {what}_temp_path {}/{what};\n", folder.display()))
+                .concat();
+            format!("http {{\n    access_log off;\n{temporary}\n{}\n}}\n", http(address))
+        })
+    }
+
+    /// The same with what its block `stream` holds. The module for that is a package of its own.
+    ///
+    /// # Panics
+    /// As [`Nginx::with`].
+    pub fn with_stream(stream: impl Fn(SocketAddr) -> String) -> Self {
+        let module = MODULE.file("usr/lib/nginx/modules/ngx_stream_module.so");
+        Self::start(|_, address| {
+            format!("load_module {};\nstream {{\n{}\n}}\n", module.display(), stream(address))
+        })
+    }
+
+    fn start(blocks: impl Fn(&Path, SocketAddr) -> String) -> Self {
         let program = PACKAGE.program();
         let mut said = String::new();
         // A port that was free may be taken before it is bound.
@@ -36,8 +60,8 @@ impl Nginx {
             let folder = tempfile::tempdir().expect("a temporary folder can be made");
             let port = Port::free();
             let config = folder.path().join("nginx.conf");
-            fs::write(&config, configuration(&folder, &http(port.address())))
-                .expect("it can be written");
+            let blocks = blocks(folder.path(), port.address());
+            fs::write(&config, configuration(folder.path(), &blocks)).expect("it can be written");
             let log = File::create(folder.path().join("log")).expect("the log can be made");
             let mut command = program.command();
             command
@@ -81,13 +105,16 @@ impl Nginx {
 
 /// What a test needs of nginx itself: one process, which ends whenever it is killed, and which
 /// writes nowhere but into its folder.
-fn configuration(folder: &TempDir, http: &str) -> String {
-    let folder = folder.path().display();
-    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|what| format!("    {what}_temp_path {folder}/{what};\n"))
-        .concat();
+fn configuration(folder: &Path, blocks: &str) -> String {
+    // Modules are loaded before anything else is said.
+    let (modules, blocks) = match blocks.split_once('\n') {
+        Some((module, rest)) if module.starts_with("load_module ") => (module, rest),
+        _ => ("", blocks),
+    };
+    let folder = folder.display();
     format!(
         "\
+{modules}
 daemon off;
 master_process off;
 pid {folder}/pid;
@@ -95,12 +122,7 @@ error_log stderr;
 events {{
     worker_connections 500;
 }}
-http {{
-    access_log off;
-{temporary}
-{http}
-}}
-"
+{blocks}"
     )
 }
 

@@ -46,6 +46,20 @@ impl Package {
         }
     }
 
+    /// A file of this package, which has no program: the installed one, or that of the unpacked
+    /// package.
+    pub(crate) fn file(self, path: &str) -> PathBuf {
+        let installed = Path::new("/").join(path);
+        if installed.is_file() {
+            return installed;
+        }
+        let folder = fetch::once(self.name, |work, ready| {
+            let archive = Source::find(self, work).archive(work, self.name);
+            self.run(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(ready));
+        });
+        folder.join(path)
+    }
+
     /// What was unpacked into a folder.
     fn unpacked(self, folder: &Path) -> Program {
         let mut libraries = BTreeSet::new();
