@@ -78,6 +78,8 @@ enum Runner {
     Haproxy,
     /// A configuration of a proxy that ends TLS: `tests/proxies.rs` runs it.
     TlsProxy,
+    /// One of a load balancer that passes TLS through: `tests/proxy_protocol.rs` runs it.
+    Balancer,
     /// Figures that a bench printed: its lines are those that it prints today.
     Figures,
 }
@@ -95,6 +97,7 @@ fn runner(block: &Block) -> Option<Runner> {
         ("docs/guide.md", "ini", _) => Runner::Guide,
         (_, "ini", _) => Runner::Unit,
         (_, "hcl", _) => Runner::Policy,
+        ("docs/proxies.md", "haproxy" | "nginx", [_, "The PROXY protocol", _]) => Runner::Balancer,
         ("docs/proxies.md", "haproxy" | "nginx", _) => Runner::TlsProxy,
         (_, "haproxy", _) => Runner::Haproxy,
         ("README.md", "sh", [_, "Two commands"] | [_, "A tour"]) => Runner::DevTour,
@@ -118,11 +121,7 @@ fn runner(block: &Block) -> Option<Runner> {
 
 /// The configuration of a proxy that ends TLS, in its own language.
 pub(crate) fn tls_proxy(language: &str) -> String {
-    let book = Book::read();
-    let blocks = book.blocks_of(Runner::TlsProxy).into_iter();
-    let blocks: Vec<_> = blocks.filter(|block| block.language == language).collect();
-    assert_eq!(blocks.len(), 1, "one configuration of {language}");
-    blocks[0].text.clone()
+    of_language(Runner::TlsProxy, language)
 }
 
 /// The lines that a section of `docs/install.md` shows.
@@ -131,6 +130,19 @@ pub(crate) fn of_packages(heading: &str) -> Vec<String> {
     let blocks = book.blocks_of(Runner::Packages).into_iter();
     let blocks = blocks.filter(|block| block.heading() == heading);
     blocks.flat_map(|block| block.text.lines().map(str::to_owned)).collect()
+}
+
+/// The same of a load balancer that passes TLS through and tells the addresses of its clients.
+pub(crate) fn balancer(language: &str) -> String {
+    of_language(Runner::Balancer, language)
+}
+
+fn of_language(runner: Runner, language: &str) -> String {
+    let book = Book::read();
+    let blocks = book.blocks_of(runner).into_iter();
+    let blocks: Vec<_> = blocks.filter(|block| block.language == language).collect();
+    assert_eq!(blocks.len(), 1, "one configuration of {language}");
+    blocks[0].text.clone()
 }
 
 #[test]

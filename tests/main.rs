@@ -26,5 +26,6 @@ mod minio;
 mod operations;
 mod packages;
 mod proxies;
+mod proxy_protocol;
 mod secrets;
 mod vault;

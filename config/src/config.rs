@@ -6,13 +6,16 @@ use kes_api::route::Operation;
 use kes_keystore::config::{ConfiguredPath, SecretText};
 use kes_policy::{Policies, StartupPermit};
 
-use crate::{ConfiguredAddress, Level};
+use crate::{ConfiguredAddress, Level, Network};
 
 /// A checked configuration. `Debug` shows no secret.
 #[derive(Debug)]
 pub struct Config {
     /// Where to listen; default `0.0.0.0:7373`.
     pub address: ConfiguredAddress,
+    /// `proxy_protocol.from`: the load balancers whose connections begin with a header of the PROXY
+    /// protocol; empty for none.
+    pub proxy_protocol: Vec<Network>,
     /// `operations`; `None` for no such listener.
     pub operations: Option<Operations>,
     /// Who may do everything; `None` if nobody may. It is also in [`Config::policies`].

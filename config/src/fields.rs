@@ -6,6 +6,7 @@
 const FIELDS: &[&str] = &[
     "version",
     "address",
+    "proxy_protocol.from",
     "operations.address",
     "operations.tls",
     "admin.identity",

@@ -33,6 +33,9 @@ mod settings;
 /// Names for messages.
 mod listing;
 
+/// Ranges of addresses.
+mod network;
+
 /// Where a server listens.
 mod address;
 
@@ -75,6 +78,7 @@ pub use error::{Errors, Mistake, Warning};
 pub use kes_keystore::config::{ConfiguredPath, Place, SecretText};
 pub use level::{InvalidLevel, Level};
 pub use listing::{listed, shown};
+pub use network::{InvalidNetwork, Network};
 pub use settings::{Change, Settings};
 
 /// The largest file, in bytes. A thousand policies with ten thousand identities take one megabyte;

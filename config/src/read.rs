@@ -19,6 +19,9 @@ mod policy;
 /// `address`, `cache`, `api`, `log`, `keys`
 mod server;
 
+/// `proxy_protocol`
+mod proxy_protocol;
+
 /// `tls`
 mod tls;
 
@@ -96,6 +99,7 @@ fn checked<T>(
 fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
     let version = version(&file.take("version"));
     let address = server::address(&file.take("address"));
+    let balancers = proxy_protocol::read(&file.take("proxy_protocol"));
     let api_address = address.as_ref().ok().map(|address| &**address);
     let for_probes = operations::read(&file.take("operations"), api_address);
 
@@ -126,6 +130,7 @@ fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
     let (policies, keys) = policies.with_startup_keys(keys?);
     Ok(Config {
         address: address?,
+        proxy_protocol: balancers?,
         operations: for_probes?,
         admin,
         tls: tls?,

@@ -64,6 +64,7 @@ impl Settings {
     pub fn of(config: &Config) -> Self {
         let Config {
             address,
+            proxy_protocol,
             operations,
             admin,
             tls,
@@ -76,6 +77,8 @@ impl Settings {
         } = config;
         let mut settings = Self::default();
         settings.show("address", address);
+        let balancers = proxy_protocol.iter().map(ToString::to_string);
+        settings.names("proxy_protocol.from", balancers);
         settings.operations(operations.as_ref());
         if let Some(admin) = admin {
             settings.show("admin.identity", admin);

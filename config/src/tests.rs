@@ -16,6 +16,9 @@ mod operations;
 /// A key store without the rest of a configuration.
 mod alone;
 
+/// `proxy_protocol`
+mod proxy_protocol;
+
 /// What is open to people who were hardly meant.
 mod exposure;
 

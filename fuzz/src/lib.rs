@@ -25,6 +25,9 @@ mod config;
 /// Paths of requests, names and patterns of listings.
 mod path;
 
+/// Headers of the PROXY protocol.
+mod proxy_header;
+
 /// Patterns of policies.
 mod pattern;
 
@@ -47,7 +50,7 @@ mod text;
 pub type Target = fn(&[u8]);
 
 /// All targets by name. Each has a folder in `corpus/` and a program in `targets/`.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("answer", body::answer),
     ("api_key", credential::api_key),
     ("certificate", certificate::certificate),
@@ -59,6 +62,7 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("pattern", pattern::pattern),
     ("pem", credential::pem),
     ("protobuf", record::protobuf),
+    ("proxy_header", proxy_header::proxy_header),
     ("record", record::record),
     ("request", body::request),
     ("text", text::text),

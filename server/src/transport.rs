@@ -30,6 +30,9 @@ mod socket;
 /// Fairness between connections.
 pub(crate) mod fairness;
 
+/// What a load balancer tells of the client whose connection it passes on.
+pub(crate) mod proxy_header;
+
 /// The TLS handshake, and what is told of one that fails.
 mod handshake;
 

@@ -35,7 +35,7 @@ const KINDS: [(&str, Kind); 14] = [
 ];
 
 /// Ours beyond that with one series each.
-const OWN: [(&str, Kind); 19] = [
+const OWN: [(&str, Kind); 20] = [
     ("kes_cache_age", Kind::Gauge),
     ("kes_cache_hits", Kind::Counter),
     ("kes_cache_keys", Kind::Gauge),
@@ -54,6 +54,7 @@ const OWN: [(&str, Kind); 19] = [
     ("kes_tls_connections_limit", Kind::Gauge),
     ("kes_tls_displaced_connections", Kind::Counter),
     ("kes_tls_handshake_errors", Kind::Counter),
+    ("kes_tls_proxy_header_errors", Kind::Counter),
     ("kes_tls_strangers", Kind::Gauge),
 ];
 

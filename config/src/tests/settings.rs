@@ -40,6 +40,12 @@ fn every_field_that_changes_is_told() {
     };
     case("address", "address: ':1'", "address: ':2'", "address changed from :1 to :2");
     case(
+        "proxy_protocol.from",
+        "proxy_protocol: {from: [10.0.0.7, 10.1.0.0/16]}",
+        "proxy_protocol: {from: [10.1.0.0/16]}",
+        "proxy_protocol.from 1 removed (10.0.0.7)",
+    );
+    case(
         "operations.address",
         "operations: {address: '127.0.0.1:1'}",
         "operations: {address: 'unix:/a b'}",

@@ -142,15 +142,15 @@ where
         let successor = reader.listening.prepare(&address).await;
         let successor = successor.map_err(|reason| SetupError::Listen { address, reason })?;
         let operations = reader.operations.prepare(setup.operations.as_ref()).await?;
-        let log = setup.log;
+        let (log, balancers) = (setup.log, setup.balancers.clone());
         reading.at("what the section `keystore` names");
         let prepared = setup.open(&reader.service.metrics, Some(&before)).await?;
         let (new, loaded) = (prepared, Arc::clone(&tls));
         let compared = blocking(move || (compare(&reader, &before, &new.generation, &loaded), new));
         let (changes, prepared) = compared.await;
-        Ok::<_, SetupError>((tls, successor, operations, log, prepared, changes))
+        Ok::<_, SetupError>((tls, successor, operations, log, balancers, prepared, changes))
     });
-    let (tls, successor, operations, log, prepared, changes) =
+    let (tls, successor, operations, log, balancers, prepared, changes) =
         opened.await.map_err(|hangs| SetupError::Hangs { reason: hangs.to_string() })??;
     let Prepared { generation: new, reopened, pending } = prepared;
 
@@ -162,6 +162,7 @@ where
     }
     running.service.generation.store(Arc::new(new));
     running.service.readmit_followers();
+    running.endpoint.balancers.store(Arc::new(balancers));
     running.replace_tls(&tls);
     running.service.logs.set(log);
     running.check_certificates(&tls, true);

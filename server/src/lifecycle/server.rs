@@ -223,7 +223,7 @@ impl Opened {
         let listener = listening.listener(max_connections(others), Arc::clone(&metrics));
         metrics.max_connections.set(listener.max().into());
 
-        let log = setup.log;
+        let (log, balancers) = (setup.log, setup.balancers.clone());
         let Prepared { generation, pending, .. } = setup.open(&metrics, None).await?;
         let info = Info {
             build: options.build,
@@ -252,6 +252,7 @@ impl Opened {
         let endpoint = Arc::new(Endpoint {
             service: Arc::clone(&service),
             tls: CurrentTls::new(Arc::clone(&tls)),
+            balancers: ArcSwap::from_pointee(balancers),
             metrics,
             repeats: Arc::new(Repeats::default()),
         });

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use kes_api::{Identity, Operation};
-use kes_config::{ClientAuth, Config, ConfiguredAddress, Settings};
+use kes_config::{ClientAuth, Config, ConfiguredAddress, Network, Settings};
 use kes_keys::{Expiry, SystemClock};
 use kes_keystore::Store;
 use kes_keystore::config::Location;
@@ -30,6 +30,7 @@ use crate::transport::tls;
 /// A checked configuration, of which nothing is opened yet.
 pub(crate) struct Setup {
     pub(crate) address: ConfiguredAddress,
+    pub(crate) balancers: Vec<Network>,
     pub(crate) operations: Option<kes_config::Operations>,
     pub(crate) tls: tls::Settings,
     pub(crate) log: logging::Settings,
@@ -90,6 +91,7 @@ impl Setup {
         Self {
             settings: Settings::of(&config),
             address: config.address,
+            balancers: config.proxy_protocol,
             operations: config.operations,
             proxies: Proxies::of_config(&config.tls.proxy),
             tls: tls::Settings::of_config(config.tls, config.api.any_skips_auth()),
@@ -106,6 +108,7 @@ impl Setup {
     pub(crate) fn dev(admin: Identity, certificate: Arc<CertifiedKey>) -> Self {
         Self {
             address: ConfiguredAddress::default(),
+            balancers: Vec::new(),
             operations: None,
             tls: tls::Settings {
                 identity: tls::ServerIdentity::Memory(certificate),

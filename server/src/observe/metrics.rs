@@ -67,6 +67,7 @@ pub(crate) struct Metrics {
     pub(crate) strangers: IntGauge,
     pub(crate) displaced_connections: IntCounter,
     pub(crate) handshake_errors: IntCounter,
+    pub(crate) proxy_header_errors: IntCounter,
     pub(crate) reloads: Reloads,
     cache_hits: IntCounter,
     cache_misses: IntCounter,
@@ -191,6 +192,10 @@ impl Metrics {
             ),
             handshake_errors: register
                 .counter("kes_tls_handshake_errors", "TLS handshakes that failed"),
+            proxy_header_errors: register.counter(
+                "kes_tls_proxy_header_errors",
+                "Connections of load balancers without a valid PROXY protocol header",
+            ),
             reloads: Reloads::new(&register),
             cache_hits: register.counter("kes_cache_hits", "Requests for a key in memory"),
             cache_misses: register

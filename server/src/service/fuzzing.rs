@@ -1,8 +1,11 @@
 //! Parsers of the server for the fuzz targets, which are another crate.
 
+use std::net::SocketAddr;
+
 use kes_api::Operation;
 
 use super::router;
+use crate::transport::proxy_header::parse;
 
 /// Where a path leads, as the server finds it.
 #[derive(Debug)]
@@ -36,4 +39,14 @@ pub fn route(path: &str, query: Option<&str>) -> Routed {
         router::Routed::NotFound => Routed::NotFound,
         router::Routed::BadEscape => Routed::BadEscape,
     }
+}
+
+/// Reads the header of the PROXY protocol that bytes begin with: its client and its length. `None` if
+/// more bytes are needed.
+///
+/// # Errors
+/// Why the bytes do not begin with one.
+pub fn proxy_header(bytes: &[u8]) -> Result<Option<(Option<SocketAddr>, usize)>, String> {
+    let header = parse(bytes).map_err(|fault| fault.to_string())?;
+    Ok(header.map(|header| (header.client, header.len)))
 }

@@ -1,9 +1,12 @@
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderName, Request, Response};
 use hyper::body::{Body, Incoming};
+use kes_config::Network;
 
 use super::class::Class;
 use super::idle::ActiveRequest;
@@ -44,7 +47,17 @@ pub(crate) struct Endpoint<S> {
     pub(crate) service: Arc<S>,
     /// The TLS configuration for the next connection.
     pub(crate) tls: CurrentTls,
+    /// The load balancers whose connections begin with a header of the PROXY protocol.
+    pub(crate) balancers: ArcSwap<Vec<Network>>,
     pub(crate) metrics: Arc<Metrics>,
     /// Failed handshakes, which clients can cause as often as they like.
     pub(crate) repeats: Arc<Repeats>,
+}
+
+impl<S> Endpoint<S> {
+    /// Whether the connections of an address begin with a header. Without load balancers this is all
+    /// that a connection costs.
+    pub(super) fn is_balancer(&self, ip: IpAddr) -> bool {
+        self.balancers.load().iter().any(|network| network.contains(ip))
+    }
 }

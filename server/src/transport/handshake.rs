@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use self::proxied::Told;
 use self::sniff::Protocol;
 use super::endpoint::Endpoint;
 use super::peer::Peer;
@@ -19,6 +20,9 @@ use super::slots::Slot;
 use super::socket::Socket;
 use super::tls::refused::{self, Refused};
 use crate::observe::logging::repeats::Event;
+
+/// The address of a client behind a load balancer.
+mod proxied;
 
 /// TLS or plain HTTP.
 mod sniff;
@@ -36,11 +40,16 @@ pub(super) const LINGER: Duration = Duration::from_millis(500);
 /// Runs the TLS handshake with a client. `None` if it failed.
 pub(super) async fn handshake<S>(
     endpoint: &Endpoint<S>,
-    stream: TcpStream,
+    mut stream: TcpStream,
     slot: &mut Slot,
 ) -> Option<(TlsStream<Socket>, Arc<Peer>)> {
-    let address = canonical(stream.peer_addr().ok()?);
+    let from = canonical(stream.peer_addr().ok()?);
     let deadline = Instant::now() + HANDSHAKE;
+    let address = if endpoint.is_balancer(from.ip()) {
+        client_of(endpoint, &mut stream, from, deadline).await?
+    } else {
+        from
+    };
     let protocol = timeout_at(deadline, sniff::protocol(&stream)).await;
     slot.begin_handshake();
     match protocol {
@@ -56,6 +65,30 @@ pub(super) async fn handshake<S>(
             None
         }
     }
+}
+
+/// The client whose connection a load balancer passes on, or the balancer itself. `None` if it does
+/// not tell, as its configuration here demands: its own address must not pass for that of a client.
+async fn client_of<S>(
+    endpoint: &Endpoint<S>,
+    stream: &mut TcpStream,
+    balancer: SocketAddr,
+    deadline: Instant,
+) -> Option<SocketAddr> {
+    let fault = match timeout_at(deadline, proxied::header(stream)).await {
+        Ok(Ok(Told::Client(client))) => return Some(client.map_or(balancer, canonical)),
+        Ok(Ok(Told::Fault(fault))) => fault.to_string(),
+        Ok(Ok(Told::Closed) | Err(_)) => return None,
+        Err(_) => format!("no PROXY protocol header within {} s", HANDSHAKE.as_secs()),
+    };
+    endpoint.metrics.proxy_header_errors.inc();
+    let ip = balancer.ip();
+    let message = format!(
+        "connection from {ip} refused: {fault}; connections of addresses that proxy_protocol.from \
+         names begin with one"
+    );
+    endpoint.repeats.log(Event { ip: Some(ip), message, subject: None, identity: None });
+    None
 }
 
 async fn tls<S>(

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -99,6 +100,7 @@ async fn start<S: Service>(
     let endpoint = Arc::new(Endpoint {
         service: Arc::new(service),
         tls: CurrentTls::new(settings.load().unwrap()),
+        balancers: ArcSwap::default(),
         metrics: Arc::clone(&metrics),
         repeats: Arc::new(Repeats::default()),
     });
