@@ -62,7 +62,7 @@ impl Packages {
         let output = must(
             Command::new("bash")
                 .arg(repository().join("deploy/packages/build"))
-                .args([self.kind, "--revision", revision, "--program"])
+                .args([self.kind, "--fast", "--revision", revision, "--program"])
                 .args([self.folder.path().join("stripped"), self.built()])
                 .env("CARGO", cargo)
                 .current_dir("/"),
@@ -190,6 +190,31 @@ fn the_example_is_a_configuration() {
     let folder = before.to_owned() + &folder.replace('#', "");
     assert!(folder.contains("\n    path: /var/lib/kes\n"), "{folder}");
     kes_config::parse(&folder, &variable).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn a_package_for_another_processor_is_named_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("other");
+    fs::write(&other, "a program").unwrap();
+    let built = |kind: &str| {
+        let mut build = Command::new("bash");
+        build.arg(repository().join("deploy/packages/build")).args([kind, "--arch", "aarch64"]);
+        build.arg("--program").arg(&other).arg("--texts").arg(program());
+        must(build.arg(folder.path().join("built")));
+        let version = env!("CARGO_PKG_VERSION");
+        let name = match kind {
+            "deb" => format!("kes_{version}-1_arm64.deb"),
+            _ => format!("kes-{version}-1.aarch64.rpm"),
+        };
+        folder.path().join("built").join(name)
+    };
+    let deb = built("deb");
+    let said = must(Command::new("dpkg-deb").arg("-f").arg(deb).arg("Architecture"));
+    assert_eq!(said.stdout, b"arm64\n");
+    let rpm = built("rpm");
+    let said = must(Command::new(tool("rpm")).args(["-qp", "--qf", "%{arch}"]).arg(rpm));
+    assert_eq!(said.stdout, b"aarch64");
 }
 
 /// What a release promises of its program is checked at its end; the program of the tests is none.
