@@ -73,6 +73,16 @@ pub enum Error {
         reason: String,
     },
 
+    /// Another server creates the key, or died while it did and blocks the name for a while. A create
+    /// that is repeated finds out.
+    #[error("key store: {store}: {reason}")]
+    Locked {
+        /// The kind of store.
+        store: Kind,
+        /// Names the key, and says for how long the name may be blocked.
+        reason: String,
+    },
+
     /// No connection, no answer in time, or the store is sealed or not set up.
     #[error("key store: {reason}")]
     Unreachable {
@@ -102,6 +112,7 @@ impl Error {
             | Self::NotFound { .. }
             | Self::Corrupt { .. }
             | Self::Foreign { .. }
+            | Self::Locked { .. }
             | Self::Unusable { .. }) => of_the_key,
         }
     }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use kes_api::KeyName;
 use tokio::time;
 
+use super::KIND;
 use super::call::Call;
 use super::engine::{Engine, Guard, Outcome};
 use super::fault::Fault;
@@ -144,7 +145,8 @@ impl Creator {
             time::sleep(jitter(pause)).await;
             pause = (pause * 2).min(STEP_BACK[1]);
         }
-        Err(Error::Unavailable {
+        Err(Error::Locked {
+            store: KIND,
             reason: format!(
                 "another server is creating key '{name}', or died while it did; if it died, the name \
                  is free again within {} s, or {} s if the policy of its role grants \"update\"",

@@ -49,9 +49,7 @@ pub(super) async fn race(stores: &[Arc<VaultStore>], key: &str, each: usize) -> 
                         // On a busy machine, so many creates may take longer than the time limit of
                         // one. A create that fails for this has not created the key, and is
                         // repeated.
-                        Err(Error::Unavailable { reason })
-                            if reason.contains("another server is creating key")
-                                && start.elapsed() < REPEATED => {}
+                        Err(Error::Locked { .. }) if start.elapsed() < REPEATED => {}
                         // Nor does a create that Vault did not complete in time say what became of
                         // it. Only then may the key that stands be its own.
                         Err(Error::Unavailable { reason })

@@ -294,6 +294,7 @@ impl kes_keystore::wrap::Meter for Metrics {
         if let Some(
             Store::Corrupt { .. }
             | Store::Foreign { .. }
+            | Store::Locked { .. }
             | Store::Unusable { .. }
             | Store::Unreachable { .. }
             | Store::Unavailable { .. },

@@ -234,6 +234,7 @@ fn store_message(operation: StoreOperation, error: &kes_keystore::Error) -> Mess
         Store::NotFound { .. } => message::KEY_NOT_FOUND,
         Store::Corrupt { .. }
         | Store::Foreign { .. }
+        | Store::Locked { .. }
         | Store::Unusable { .. }
         | Store::Unreachable { .. }
         | Store::Unavailable { .. } => match operation {
@@ -452,6 +453,12 @@ mod tests {
                     502,
                     failed,
                     "key store: vault: 'k' is not a key of this server (a cause)",
+                ),
+                (
+                    Store::Locked { store, reason: reason() },
+                    502,
+                    failed,
+                    "key store: vault: a cause",
                 ),
                 (
                     Store::Unusable { store, reason: reason() },
