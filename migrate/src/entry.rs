@@ -21,7 +21,7 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
                 found => self.existing(&name, &value, found).await,
             };
         }
-        match self.target.create(&name, &value).await {
+        match self.target.create(&name, &value, || self.is_stopped()).await {
             Ok(()) => self.read_back(&name, &value, Outcome::Migrated).await,
             Err(Error::Exists { .. }) => {
                 let found = self.target.read(&name).await;

@@ -32,7 +32,7 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
                 _ => return self.failed(Side::Target, "cannot be deleted from", error),
             },
         }
-        match self.target.create(name, new).await {
+        match self.target.create(name, new, || false).await {
             Ok(()) => self.read_back(name, new, Outcome::Replaced).await,
             Err(error) => self.put_back(name, new, old, error).await,
         }
@@ -58,7 +58,7 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
             return self.failed(Side::Target, "cannot be created in", error);
         };
         loop {
-            let last = match self.target.create(name, &old).await {
+            let last = match self.target.create(name, &old, || false).await {
                 Ok(()) => match self.target.has(name, &old).await {
                     Ok(true) => {
                         self.note(Side::Target, error.clone());

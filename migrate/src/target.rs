@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use kes_api::KeyName;
 use kes_keystore::wrap::{Change, Order};
-use kes_keystore::{Error, KeyStore, Value};
+use kes_keystore::{Error, KeyStore, State, Value};
 use subtle::ConstantTimeEq;
 use tokio::time::{self, Instant};
 
@@ -11,6 +11,11 @@ const LAG: Duration = Duration::from_secs(2);
 
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long a name is waited for that another server seems to create. On an engine of KV version 1 a
+/// process that was killed, such as an earlier run, blocks the names that it was about to create for
+/// 15 s, or for 120 s where the policy grants `update`.
+const LOCK: Duration = Duration::from_secs(130);
 
 /// The store that keys are copied to. A change of a key begins when no earlier change of it may
 /// still be carried out: without that, a deletion that has had no answer may delete what was created
@@ -33,9 +38,36 @@ impl<'a, T: KeyStore> Target<'a, T> {
         self.store.read(name).await
     }
 
-    pub(crate) async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
-        let turn = self.order.turn(name, Change::Create).await?;
-        turn.run(self.store.create(name, value)).await
+    /// Creates a key. A name that is blocked is tried again, until `stop` says so. That a name is
+    /// blocked may also show by a call that is not completed in time by a store that is reachable, and
+    /// whose earlier call may still be carried out.
+    pub(crate) async fn create(
+        &self,
+        name: &KeyName,
+        value: &Value,
+        stop: impl Fn() -> bool,
+    ) -> Result<(), Error> {
+        let start = Instant::now();
+        loop {
+            let (result, is_blocked) = match self.order.turn(name, Change::Create).await {
+                Ok(turn) => {
+                    let result = turn.run(self.store.create(name, value)).await;
+                    let is_blocked = match &result {
+                        Err(Error::Locked { .. }) => true,
+                        Err(Error::Unreachable { .. }) => {
+                            matches!(self.store.state(), State::Reachable { .. })
+                        }
+                        _ => false,
+                    };
+                    (result, is_blocked)
+                }
+                Err(error) => (Err(error), true),
+            };
+            if !is_blocked || start.elapsed() > LOCK || stop() {
+                return result;
+            }
+            time::sleep(LOOK).await;
+        }
     }
 
     pub(crate) async fn delete(&self, name: &KeyName) -> Result<(), Error> {

@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     Unanswered,
     /// It stores another value.
     Bent,
+    /// The name is blocked.
+    Locked,
 }
 
 /// A call that a fault is for.
@@ -39,6 +41,8 @@ pub(crate) enum Call {
 pub(crate) struct Faulty {
     store: MemoryStore,
     faults: Mutex<VecDeque<(Call, Fault)>>,
+    /// What it says of itself.
+    pub(crate) state: State,
     pub(crate) rules: NameRules,
     pub(crate) foreign: Vec<&'static str>,
     /// The creates and deletes that were asked for.
@@ -51,6 +55,7 @@ impl Faulty {
         let store = Self {
             store: MemoryStore::new(),
             faults: Mutex::default(),
+            state: State::Unreachable,
             rules: NameRules::ANY,
             foreign: Vec::new(),
             changes: AtomicUsize::new(0),
@@ -105,12 +110,15 @@ impl KeyStore for Faulty {
                 Err(away())
             }
             Some(Fault::Bent) => self.store.create(name, &self::value("bent")).await,
+            Some(Fault::Locked) => {
+                Err(Error::Locked { store: self.kind(), reason: "blocked".to_owned() })
+            }
         }
     }
 
     async fn read(&self, name: &KeyName) -> Result<Value, Error> {
         match self.fault(Call::Read) {
-            None | Some(Fault::Bent) => self.store.read(name).await,
+            None | Some(Fault::Bent | Fault::Locked) => self.store.read(name).await,
             Some(Fault::Refused) => Err(refused()),
             Some(Fault::Away | Fault::Unanswered) => Err(away()),
         }
@@ -119,7 +127,7 @@ impl KeyStore for Faulty {
     async fn delete(&self, name: &KeyName) -> Result<(), Error> {
         self.changes.fetch_add(1, Ordering::Relaxed);
         match self.fault(Call::Delete) {
-            None | Some(Fault::Bent) => self.store.delete(name).await,
+            None | Some(Fault::Bent | Fault::Locked) => self.store.delete(name).await,
             Some(Fault::Refused) => Err(refused()),
             Some(Fault::Away) => Err(away()),
             Some(Fault::Unanswered) => {
@@ -131,14 +139,14 @@ impl KeyStore for Faulty {
 
     async fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
         match self.fault(Call::List) {
-            None | Some(Fault::Bent) => self.store.list(pattern, limit).await,
+            None | Some(Fault::Bent | Fault::Locked) => self.store.list(pattern, limit).await,
             Some(Fault::Refused) => Err(refused()),
             Some(Fault::Away | Fault::Unanswered) => Err(away()),
         }
     }
 
     fn state(&self) -> State {
-        self.store.state()
+        self.state
     }
 
     fn kind(&self) -> Kind {

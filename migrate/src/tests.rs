@@ -97,6 +97,9 @@ async fn a_create_is_believed_when_it_is_read_back() {
         (&[(Create, Fault::Refused)][..], "failed", None),
         (&[(Create, Fault::Unanswered)], "migrated", Some("1")),
         (&[(Create, Fault::Bent)], "failed", Some("bent")),
+        // A server that died blocks the name for a while, or for ever.
+        (&[(Create, Fault::Locked); 100], "migrated", Some("1")),
+        (&[(Create, Fault::Locked); 10_000], "failed", None),
         // The first read looks whether the target can be used.
         (&[(Read, Fault::Bent), (Read, Fault::Refused)], "failed", Some("1")),
     ] {
@@ -108,6 +111,19 @@ async fn a_create_is_believed_when_it_is_read_back() {
             target.all().await,
             all(&has.map(|has| ("a", has)).into_iter().collect::<Vec<_>>())
         );
+    }
+}
+
+/// A store that is there has not completed a create in time, because another server blocks the name.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_late_at_a_store_that_is_there_is_repeated() {
+    let source = Faulty::with(&[("a", "1")]).await;
+    for (fault, outcome) in [(Fault::Away, "migrated"), (Fault::Unanswered, "there")] {
+        let mut target = Faulty::with(&[]).await.meets(&[(Call::Create, fault)]);
+        target.state = State::Reachable { latency: Duration::ZERO };
+        let ran = run(&source, &target, &options(Existing::Refuse)).await;
+        assert_eq!(outcomes(&ran), [("a", outcome)]);
+        assert!(is_complete(&ran), "{:?}", ran.report);
     }
 }
 

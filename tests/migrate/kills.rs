@@ -1,7 +1,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use kes_testkit::Process;
+use kes_testkit::{Bao, Process};
 
 use super::{World, stored};
 
@@ -92,4 +92,32 @@ fn after_kills_of_replacements_every_key_has_the_new_value() {
     let ran = world.run(&["--force"]);
     assert_eq!((ran.status, ran.stderr.as_str()), (0, ""), "{ran:#?}");
     assert_eq!(world.keys("to"), source);
+}
+
+/// A run that was killed blocks the names that it was about to create on KV version 1. The next one
+/// waits for them.
+#[test]
+fn a_run_to_version_1_is_completed_at_once_after_kills() {
+    let mut world = World::with_keys(300);
+    let bao = Bao::start_in_memory();
+    let role = bao.root().set_up().kv("kv", 1).app_role();
+    world.env.push(("ID".to_owned(), role.role_id));
+    world.env.push(("SECRET".to_owned(), role.secret_id));
+    let login = "approle: { id: \"${ID}\", secret: \"${SECRET}\" }";
+    world.keystore("to", &format!("vault: {{ endpoint: \"{}\", {login} }}", bao.url()));
+    let arrived = || {
+        let names = bao.root().list("kv");
+        names.iter().filter(|name| !name.ends_with('/')).count()
+    };
+    for round in 0..3 {
+        let before = arrived();
+        kill_when(&world, &[], || arrived() > before + 10 * round);
+    }
+    let ran = world.run(&[]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (0, ""), "{ran:#?}");
+    assert_eq!(arrived(), 300);
+    world.keystore("back", "fs: { path: back }");
+    let back = world.run_with(&["--from", "to.yml", "--to", "back.yml"]);
+    back.is_good("Migrated    300 keys successfully!");
+    assert_eq!(world.keys("back"), world.keys("from"));
 }
