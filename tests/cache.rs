@@ -144,6 +144,7 @@ fn a_cached_key_is_not_read_again() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build refuses ChaCha20")]
 fn a_key_that_changed_in_the_key_store_is_seen_when_its_time_is_over() {
     harness::run(async {
         let (server, mut client) = server(&config("4s", "60s", "0s")).await;
@@ -176,6 +177,7 @@ fn a_key_that_changed_in_the_key_store_is_seen_when_its_time_is_over() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build refuses ChaCha20")]
 fn a_key_that_is_not_used_goes_and_one_in_use_stays() {
     harness::run(async {
         let (server, mut client) = server(&config("10m", "5s", "0s")).await;

@@ -14,9 +14,10 @@ mod trust;
 
 /// A test for each transcript file, and one that no file was forgotten.
 macro_rules! transcripts {
-    ($($name:ident),* $(,)?) => {
+    ($($(#[$attribute:meta])* $name:ident),* $(,)?) => {
         $(
             #[test]
+            $(#[$attribute])*
             fn $name() {
                 transcript::run(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/", stringify!($name), ".txt"));
             }
@@ -34,4 +35,15 @@ macro_rules! transcripts {
     };
 }
 
-transcripts!(environment, identity, key, ls, policy, server_start, status, usage);
+transcripts!(
+    environment,
+    identity,
+    key,
+    ls,
+    policy,
+    server_start,
+    #[cfg_attr(feature = "fips", ignore = "a FIPS build says what it is")]
+    status,
+    #[cfg_attr(feature = "fips", ignore = "a FIPS build says what it is")]
+    usage,
+);

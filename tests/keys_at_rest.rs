@@ -56,6 +56,7 @@ fn server() -> Server {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build refuses ChaCha20")]
 fn every_stored_key_is_read_with_what_is_known_of_it() {
     harness::run(async {
         let server = server();
@@ -85,6 +86,7 @@ fn every_stored_key_is_read_with_what_is_known_of_it() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build refuses ChaCha20")]
 fn every_ciphertext_is_decrypted_and_none_that_was_changed() {
     harness::run(async {
         let server = server();
@@ -129,6 +131,7 @@ fn decoded(server: &Server, name: &str) -> KeyVersion {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build refuses ChaCha20")]
 fn what_is_written_can_be_read_by_another() {
     harness::run(async {
         let server = Server::start();

@@ -13,6 +13,8 @@ mod cli;
 mod config;
 mod distributed;
 mod docs;
+#[cfg(feature = "fips")]
+mod fips;
 mod folder;
 mod image;
 mod keys_at_rest;

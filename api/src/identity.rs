@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+#[cfg(not(feature = "fips"))]
 use sha2::{Digest, Sha256};
 
 use crate::certificate::{Certificate, Malformed};
@@ -30,10 +31,26 @@ pub enum NoIdentity {
     Ambiguous,
 }
 
+#[cfg(not(feature = "fips"))]
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+#[cfg(feature = "fips")]
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
+
+    let mut context = Context::new(&SHA256);
+    context.update(bytes);
+    let mut digest = [0; SHA256_OUTPUT_LEN];
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
+}
+
 impl Identity {
     /// The identity of a public key, from its exact DER `SubjectPublicKeyInfo` (RFC 5280, 4.1).
     pub fn of_public_key(spki: &[u8]) -> Self {
-        Self(Sha256::digest(spki).into())
+        Self(sha256(spki))
     }
 
     /// The identity of one certificate in DER.

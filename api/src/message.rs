@@ -108,6 +108,11 @@ pub fn cipher_not_supported(cipher: &str) -> Message {
     text(406, format!("algorithm '{cipher}' is not supported"))
 }
 
+/// An import for a cipher that a FIPS build refuses.
+pub fn cipher_not_approved(cipher: &str) -> Message {
+    text(406, format!("algorithm '{cipher}' is not supported: it is not approved (FIPS 140-3)"))
+}
+
 /// An import of a key that does not have the cipher's key size.
 pub fn invalid_key_size(cipher: &str) -> Message {
     text(406, format!("invalid key size for '{cipher}'"))

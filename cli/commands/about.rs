@@ -26,7 +26,8 @@ pub(super) fn runtime() -> String {
         "aarch64" => "arm64",
         other => other,
     };
-    format!("rust {} {}/{arch}", env!("KES_BUILD_RUSTC"), std::env::consts::OS)
+    let fips = if cfg!(feature = "fips") { " fips" } else { "" };
+    format!("rust {} {}/{arch}{fips}", env!("KES_BUILD_RUSTC"), std::env::consts::OS)
 }
 
 /// Prints a completion script for the shell in `$SHELL`.

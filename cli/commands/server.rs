@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use kes_config::{Address, ConfiguredAddress};
 use kes_server::{BuildInfo, Error, Info, Options, PassedSockets, Server, Source};
 
@@ -31,6 +31,9 @@ pub(super) fn run(args: ServerArgs) -> Result<()> {
             None => "no configuration file specified: --config",
         };
         return Err(usage(what, COMMAND));
+    }
+    if cfg!(feature = "fips") && !kes_tls::is_fips() {
+        bail!("this FIPS build runs without the approved mode of its module");
     }
     // Before any secret is in memory.
     let locked = kes_server::harden();
@@ -112,8 +115,14 @@ fn announce(info: &Info, memory_locked: bool) -> Result<()> {
         ("Audit Log", format!("stdout level={}", info.audit_level)),
         ("Memory", memory.to_owned()),
     ];
+    if kes_tls::is_fips() {
+        lines.insert(
+            2,
+            ("Crypto", "FIPS 140-3 module of AWS-LC, approved algorithms only".to_owned()),
+        );
+    }
     if let Some(url) = &info.operations {
-        lines.insert(4, ("Operations", url.clone()));
+        lines.insert(lines.len() - 4, ("Operations", url.clone()));
     }
     Output::new().table(&lines)
 }

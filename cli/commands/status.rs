@@ -109,6 +109,9 @@ fn render(endpoint: &str, answer: &Answer, short: bool) -> String {
         text += &row("Latency", &latency(answer.latency));
         text += &row("OS", &clean(&status.os));
         text += &row("CPUs", &format!("{} {}", status.num_cpu, clean(&status.arch)));
+        if status.fips {
+            text += &row("FIPS", "140-3");
+        }
         text += &row("Memory", "");
         text += &row("· Heap", &size(status.mem_heap_used));
         text += &row("· Stack", &size(status.mem_stack_used));

@@ -12,7 +12,7 @@ use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
-use crate::certificate::{CertificateError, SelfSigned, Usage};
+use crate::certificate::{self, CertificateError, SelfSigned, Usage};
 
 /// A private key that identifies a client. It is wiped when dropped and has neither `Debug`,
 /// `Display` nor `Clone`. [`ApiKey::expose`] returns its text.
@@ -53,10 +53,10 @@ impl ApiKey {
     /// Makes a key.
     ///
     /// # Errors
-    /// If the system's random number generator fails.
-    pub fn generate() -> Result<Self, getrandom::Error> {
+    /// [`CertificateError::Random`] if the random number generator fails.
+    pub fn generate() -> Result<Self, CertificateError> {
         let mut seed = Zeroizing::new([0; SEED_LEN]);
-        getrandom::fill(seed.as_mut_slice())?;
+        certificate::random(seed.as_mut_slice())?;
         Ok(Self::from_seed(seed))
     }
 

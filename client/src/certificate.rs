@@ -55,7 +55,7 @@ pub enum CertificateError {
         validity: Duration,
     },
     /// The system's generator of random numbers failed.
-    #[error("the system's random number generator failed")]
+    #[error("the random number generator failed")]
     Random,
     /// The certificate could not be signed.
     #[error("the certificate could not be signed: {error}")]
@@ -174,10 +174,15 @@ pub fn certificate_to_pem(certificate: &CertificateDer<'_>) -> String {
     text
 }
 
+/// Fills `bytes` from the generator of the provider of TLS.
+pub(crate) fn random(bytes: &mut [u8]) -> Result<(), CertificateError> {
+    kes_tls::provider().secure_random.fill(bytes).map_err(|_| CertificateError::Random)
+}
+
 /// 126 random bits: positive, and never the same for two certificates (RFC 5280, 4.1.2.2).
 fn random_serial() -> Result<SerialNumber, CertificateError> {
     let mut serial = [0; 16];
-    getrandom::fill(&mut serial).map_err(|_| CertificateError::Random)?;
+    random(&mut serial)?;
     // A first byte between 0x40 and 0x7f keeps the number positive and its length fixed.
     serial[0] = serial[0] & 0x3f | 0x40;
     Ok(SerialNumber::from_slice(&serial))

@@ -17,9 +17,12 @@
 //!   there. The caller wipes the stack, see `stack.rs`.
 //! - The output of an `open` that fails is overwritten with zeros (`EVP_AEAD_CTX_open_gather`).
 
-use aws_lc_rs::aead::{
-    AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
-};
+#[cfg(not(feature = "fips"))]
+use aws_lc_rs::aead::CHACHA20_POLY1305;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, Algorithm, LessSafeKey, Nonce, UnboundKey};
+
+#[cfg(feature = "fips")]
+use aws_lc_rs::aead::RandomizedNonceKey;
 
 use crate::ciphertext::{NONCE_LEN, TAG_LEN};
 use crate::{Cipher, Secret, wipe};
@@ -33,11 +36,12 @@ impl Drop for MessageKey {
     }
 }
 
-/// Encrypts `body` in place.
+/// Encrypts `body` in place, and returns the nonce.
 ///
 /// # Panics
 ///
 /// If the plaintext has 64 GiB or more; see [`Key::seal_in_place`](crate::Key::seal_in_place).
+#[cfg(not(feature = "fips"))]
 #[expect(clippy::expect_used, reason = "what is sealed is at most a request body")]
 pub(crate) fn seal(
     cipher: Cipher,
@@ -46,11 +50,37 @@ pub(crate) fn seal(
     context: &[u8],
     body: &mut [u8],
     tag: &mut [u8; TAG_LEN],
-) {
-    let nonce = Nonce::assume_unique_for_key(*nonce);
+) -> [u8; NONCE_LEN] {
+    let unique = Nonce::assume_unique_for_key(*nonce);
     prepared(cipher, key)
-        .seal_in_place_scatter(nonce, Aad::from(context), body, &[], tag)
+        .seal_in_place_scatter(unique, Aad::from(context), body, &[], tag)
         .expect("a plaintext has less than 64 GiB");
+    *nonce
+}
+
+/// Encrypts `body` in place, and returns the nonce that the FIPS module chose: its AES-GCM is
+/// approved for encryption only with nonces of its own generator (NIST SP 800-38D, 8.2.2; FIPS
+/// 140-3 IG C.H). The caller's nonce is not used.
+///
+/// # Panics
+///
+/// If the plaintext has 64 GiB or more, or if the module's generator fails.
+#[cfg(feature = "fips")]
+#[expect(clippy::expect_used, reason = "what is sealed is at most a request body")]
+pub(crate) fn seal(
+    cipher: Cipher,
+    key: &MessageKey,
+    _nonce: &[u8; NONCE_LEN],
+    context: &[u8],
+    body: &mut [u8],
+    tag: &mut [u8; TAG_LEN],
+) -> [u8; NONCE_LEN] {
+    let (nonce, made) = RandomizedNonceKey::new(algorithm(cipher), &key.0)
+        .expect("both keys have 32 bytes")
+        .seal_in_place_separate_tag(Aad::from(context), body)
+        .expect("a plaintext has less than 64 GiB");
+    tag.copy_from_slice(made.as_ref());
+    *nonce.as_ref()
 }
 
 /// Decrypts to `out`, which is as long as the ciphertext. If it is not authentic, returns `false`
@@ -73,13 +103,18 @@ pub(crate) fn open(
 
 #[expect(clippy::expect_used, reason = "a message key has the length that both ciphers take")]
 fn prepared(cipher: Cipher, key: &MessageKey) -> LessSafeKey {
-    let algorithm: &'static Algorithm = match cipher {
-        Cipher::Aes256 => &AES_256_GCM,
-        Cipher::ChaCha20 => &CHACHA20_POLY1305,
-    };
-    LessSafeKey::new(UnboundKey::new(algorithm, &key.0).expect("both keys have 32 bytes"))
+    LessSafeKey::new(UnboundKey::new(algorithm(cipher), &key.0).expect("both keys have 32 bytes"))
 }
 
+fn algorithm(cipher: Cipher) -> &'static Algorithm {
+    match cipher {
+        Cipher::Aes256 => &AES_256_GCM,
+        #[cfg(not(feature = "fips"))]
+        Cipher::ChaCha20 => &CHACHA20_POLY1305,
+    }
+}
+
+#[cfg(not(feature = "fips"))]
 #[cfg(test)]
 mod tests {
     use aes_gcm::aead::inout::InOutBuf;

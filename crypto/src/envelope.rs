@@ -10,6 +10,7 @@
 //! and overwrites the plaintext if they differ. So a failure does the work of a success, whatever
 //! its reason.
 
+#[cfg(not(feature = "fips"))]
 use chacha20::{R20, hchacha};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
@@ -61,6 +62,7 @@ pub(crate) struct Envelope {
 /// How the key of one message is derived, and with it the cipher.
 enum Kdf {
     HmacSha256(Mac),
+    #[cfg(not(feature = "fips"))]
     HChaCha20,
 }
 
@@ -68,6 +70,7 @@ impl Envelope {
     pub(crate) fn new(cipher: Cipher, secret: Secret) -> Self {
         let kdf = match cipher {
             Cipher::Aes256 => Kdf::HmacSha256(Mac::new(&secret)),
+            #[cfg(not(feature = "fips"))]
             Cipher::ChaCha20 => Kdf::HChaCha20,
         };
         Self { secret, kdf }
@@ -76,6 +79,7 @@ impl Envelope {
     pub(crate) fn cipher(&self) -> Cipher {
         match self.kdf {
             Kdf::HmacSha256(_) => Cipher::Aes256,
+            #[cfg(not(feature = "fips"))]
             Kdf::HChaCha20 => Cipher::ChaCha20,
         }
     }
@@ -105,7 +109,8 @@ impl Envelope {
         (Secret::from_slice(plaintext).expect("a secret has this length"), body)
     }
 
-    /// `random` must be fresh: bytes that were used before reveal both plaintexts.
+    /// `random` must be fresh: bytes that were used before reveal both plaintexts. A FIPS build
+    /// uses its iv alone: the module chooses the nonce.
     #[expect(clippy::expect_used, reason = "the lengths are constants that add up")]
     fn seal_with(&self, random: &[u8; RANDOM_LEN], body: &mut Vec<u8>, context: &[u8]) {
         let (iv, nonce) = random.split_first_chunk().expect("iv and nonce");
@@ -116,10 +121,12 @@ impl Envelope {
         body.resize(len + OVERHEAD, 0);
         let (body, rest) = body.split_at_mut(len);
         let (tag, rest) = rest.split_first_chunk_mut().expect("the overhead");
-        rest.copy_from_slice(random);
-        stack::wiped_after(self.cipher(), || {
-            aead::seal(self.cipher(), &self.message_key(iv), nonce, context, body, tag);
+        let nonce = stack::wiped_after(self.cipher(), || {
+            aead::seal(self.cipher(), &self.message_key(iv), nonce, context, body, tag)
         });
+        let (iv_place, nonce_place) = rest.split_at_mut(IV_LEN);
+        iv_place.copy_from_slice(iv);
+        nonce_place.copy_from_slice(&nonce);
     }
 
     pub(crate) fn open(&self, bytes: &[u8], context: &[u8]) -> Result<Plaintext, NotAuthentic> {
@@ -136,6 +143,7 @@ impl Envelope {
         let mut key = MessageKey([0; Secret::LEN]);
         match &self.kdf {
             Kdf::HmacSha256(mac) => mac.tag_into(iv, &mut key.0),
+            #[cfg(not(feature = "fips"))]
             Kdf::HChaCha20 => {
                 let mut derived = hchacha::<R20>(self.secret.expose().into(), iv.into());
                 key.0.copy_from_slice(&derived);
@@ -156,14 +164,6 @@ fn make_room(plaintext: &mut Vec<u8>) {
     }
 }
 
-/// Fails the build if the crate features that wipe the state of the key derivation are missing.
-/// `Hmac` has no marker trait of its own, but consists of the core and the block buffer that
-/// the marker of `Sha256` covers. HChaCha20 has its state on the stack.
-const _: () = {
-    const fn wiped_on_drop<T: ZeroizeOnDrop>() {}
-    wiped_on_drop::<sha2::Sha256>();
-};
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +183,7 @@ mod tests {
 
     /// draft-irtf-cfrg-xchacha-03, section 2.2.1.
     #[test]
+    #[cfg(not(feature = "fips"))]
     fn message_key_of_chacha20_is_hchacha20() {
         let secret: Vec<u8> = (0..32).collect();
         let key = envelope(Cipher::ChaCha20, &secret)
@@ -206,15 +207,19 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn what_is_wiped_of_the_stack_is_all_that_was_used() {
-        let ciphers = [(Cipher::Aes256, stack::DEPTH_OF_AES), (Cipher::ChaCha20, stack::DEPTH)];
-        for (cipher, wiped) in ciphers {
+        for cipher in Cipher::ALL.iter().copied() {
+            let wiped = match cipher {
+                Cipher::Aes256 => stack::DEPTH_OF_AES,
+                #[cfg(not(feature = "fips"))]
+                Cipher::ChaCha20 => stack::DEPTH,
+            };
             let envelope = envelope(cipher, &[8; 32]);
-            let (iv, nonce, mut tag) = ([1; IV_LEN], [2; NONCE_LEN], [0; TAG_LEN]);
+            let (iv, mut nonce, mut tag) = ([1; IV_LEN], [2; NONCE_LEN], [0; TAG_LEN]);
             for size in [0, 1, 32, 100, 200, 400, 1000, 10_000, 1 << 20].repeat(2) {
                 let (mut sealed, mut out) = (vec![3; size], vec![0; size]);
                 let seal = stack::tests::depth(|| {
                     let key = envelope.message_key(&iv);
-                    aead::seal(cipher, &key, &nonce, b"context", &mut sealed, &mut tag);
+                    nonce = aead::seal(cipher, &key, &nonce, b"context", &mut sealed, &mut tag);
                 });
                 let mut open = |context| {
                     stack::tests::depth(|| {

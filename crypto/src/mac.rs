@@ -1,21 +1,13 @@
 //! `tag = HMAC-SHA256(secret, message)` (RFC 2104, FIPS 198-1), with the secret prepared once.
 //!
 //! Danger: the prepared state is as secret as the secret itself. It is boxed, so that moves leave
-//! no copy, and wiped when dropped. It is stored without the buffer for message blocks: that buffer
-//! would be copied to the heap uninitialised, with old contents of the stack such as the padded
-//! secret.
-
-use hmac::block_api::HmacCore;
-use hmac::digest::FixedOutput;
-use hmac::digest::block_api::CoreProxy as _;
-use hmac::{Hmac, KeyInit, Mac as _};
-use sha2::Sha256;
+//! no copy, and wiped when dropped.
 
 use crate::{Secret, stack};
 
 /// HMAC-SHA256 under one secret. The two blocks of the padded secret are hashed in advance, which
 /// saves half of the work for a short message.
-pub(crate) struct Mac(Box<HmacCore<Sha256>>);
+pub(crate) struct Mac(Box<State>);
 
 impl Mac {
     pub(crate) fn new(secret: &Secret) -> Self {
@@ -25,15 +17,69 @@ impl Mac {
     /// Writes the tag of `message` to the caller's buffer, because it may be a key. The caller has
     /// to wipe the stack.
     pub(crate) fn tag_into(&self, message: &[u8], tag: &mut [u8; 32]) {
-        let mut mac = Hmac::compose(HmacCore::clone(&self.0), Default::default());
-        mac.update(message);
-        mac.finalize_into(tag.into());
+        tag_into(&self.0, message, tag);
     }
 }
 
-#[expect(clippy::expect_used, reason = "HMAC takes secrets of any length (RFC 2104)")]
-fn prepared(secret: &Secret) -> Box<HmacCore<Sha256>> {
-    HmacCore::new_from_slice(secret.expose()).expect("HMAC takes secrets of any length").into()
+#[cfg(not(feature = "fips"))]
+use rust_crypto::{State, prepared, tag_into};
+
+#[cfg(feature = "fips")]
+use fips_module::{State, prepared, tag_into};
+
+/// By the crates `hmac` and `sha2`.
+#[cfg(not(feature = "fips"))]
+mod rust_crypto {
+    use hmac::block_api::HmacCore;
+    use hmac::digest::FixedOutput as _;
+    use hmac::digest::block_api::CoreProxy as _;
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    use sha2::Sha256;
+    use zeroize::ZeroizeOnDrop;
+
+    use crate::Secret;
+
+    /// Without the buffer for message blocks: that buffer would be copied to the heap
+    /// uninitialised, with old contents of the stack such as the padded secret.
+    pub(super) type State = HmacCore<Sha256>;
+
+    #[expect(clippy::expect_used, reason = "HMAC takes secrets of any length (RFC 2104)")]
+    pub(super) fn prepared(secret: &Secret) -> Box<State> {
+        State::new_from_slice(secret.expose()).expect("HMAC takes secrets of any length").into()
+    }
+
+    pub(super) fn tag_into(state: &State, message: &[u8], tag: &mut [u8; 32]) {
+        let mut mac = Hmac::compose(state.clone(), Default::default());
+        mac.update(message);
+        mac.finalize_into(tag.into());
+    }
+
+    /// Fails the build if the crate feature that wipes the state is missing. `Hmac` has no marker
+    /// trait of its own, but consists of the core and the block buffer that the marker of `Sha256`
+    /// covers.
+    const _: () = {
+        const fn wiped_on_drop<T: ZeroizeOnDrop>() {}
+        wiped_on_drop::<Sha256>();
+    };
+}
+
+/// By AWS-LC's FIPS module, which wipes its contexts (`HMAC_CTX_cleanup`).
+#[cfg(feature = "fips")]
+mod fips_module {
+    use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign_to_buffer};
+
+    use crate::Secret;
+
+    pub(super) type State = Key;
+
+    pub(super) fn prepared(secret: &Secret) -> Box<State> {
+        Box::new(Key::new(HMAC_SHA256, secret.expose()))
+    }
+
+    #[expect(clippy::expect_used, reason = "the buffer has the length of a tag")]
+    pub(super) fn tag_into(state: &State, message: &[u8], tag: &mut [u8; 32]) {
+        sign_to_buffer(state, message, tag).expect("the buffer has the length of a tag");
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The only caller of the system's random generator.
+//! The only caller of the random generator.
 
 /// Fills `bytes` from the system's generator (`getrandom(2)` on Linux).
 ///
@@ -10,10 +10,26 @@
 ///
 /// If the system call fails: a sandbox forbids it, or the kernel does not have it. There is no safe
 /// way to continue, because a key or a nonce that is not random reveals plaintexts.
+#[cfg(not(feature = "fips"))]
 #[expect(clippy::panic, reason = "there is no safe way to continue")]
 pub fn fill(bytes: &mut [u8]) {
     if let Err(error) = getrandom::fill(bytes) {
         panic!("the system's random generator refused to answer: {error}");
+    }
+}
+
+/// Fills `bytes` from the generator of AWS-LC's FIPS module: CTR_DRBG with AES-256 (NIST SP
+/// 800-90A), seeded by the module's own source of entropy. Each thread has its own state, which is
+/// seeded anew after a fork.
+///
+/// # Panics
+///
+/// If the module's tests of its source of entropy fail. There is no safe way to continue.
+#[cfg(feature = "fips")]
+#[expect(clippy::panic, reason = "there is no safe way to continue")]
+pub fn fill(bytes: &mut [u8]) {
+    if aws_lc_rs::rand::fill(bytes).is_err() {
+        panic!("the random generator of the FIPS module refused to answer");
     }
 }
 

@@ -3,8 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test]")]
 
+#[cfg(feature = "fips")]
+mod fips;
+
+#[cfg(not(feature = "fips"))]
 mod independent;
 
+#[cfg(not(feature = "fips"))]
 mod properties;
 
 mod secrecy;

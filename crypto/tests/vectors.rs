@@ -38,8 +38,14 @@ struct Sealed {
     ciphertext: String,
 }
 
+/// Those of the ciphers of this build.
 fn vectors() -> Vectors {
-    serde_json::from_str(include_str!("../testdata/keys-and-ciphertexts.json")).unwrap()
+    let text = include_str!("../testdata/keys-and-ciphertexts.json");
+    let mut vectors: Vectors = serde_json::from_str(text).unwrap();
+    vectors.stored_keys.retain(|key| !Cipher::is_unapproved(&key.algorithm));
+    let is_kept = |name: &str| vectors.stored_keys.iter().any(|key| key.name == name);
+    vectors.ciphertexts.retain(|sealed| is_kept(&sealed.key));
+    vectors
 }
 
 fn decode(text: &str) -> Vec<u8> {
@@ -78,7 +84,11 @@ fn cases() -> Vec<Case> {
 #[test]
 fn every_format_is_there() {
     let forms = vectors().ciphertexts;
-    for cipher in ["vec-aes256", "vec-chacha20"] {
+    for cipher in [
+        "vec-aes256",
+        #[cfg(not(feature = "fips"))]
+        "vec-chacha20",
+    ] {
         for form in [
             "current",
             "current, first byte 0x95",
@@ -103,7 +113,7 @@ fn hmacs_are_those_of_the_reference() {
         assert_eq!(key(&stored).hmac(&decode(message)).unwrap()[..], decode(tag));
         tags += 1;
     }
-    assert_eq!(tags, 2);
+    assert_eq!(tags, Cipher::ALL.len());
 }
 
 #[test]
@@ -161,11 +171,9 @@ fn another_key_does_not_open() {
         let secret = *key.secret().expose();
         let mut flipped = secret;
         flipped[31] ^= 1;
-        let other = match key.cipher() {
-            Cipher::Aes256 => Cipher::ChaCha20,
-            Cipher::ChaCha20 => Cipher::Aes256,
-        };
-        assert_eq!(open(&crate::key(other, secret), &ciphertext, &context), None, "{form}");
+        for other in Cipher::ALL.iter().filter(|other| **other != key.cipher()) {
+            assert_eq!(open(&crate::key(*other, secret), &ciphertext, &context), None, "{form}");
+        }
         assert_eq!(open(&crate::key(key.cipher(), flipped), &ciphertext, &context), None, "{form}");
     }
 }

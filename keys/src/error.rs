@@ -15,6 +15,13 @@ pub enum Error {
         name: String,
     },
 
+    /// A cipher that a FIPS build refuses.
+    #[error("cipher '{}' is not approved (FIPS 140-3)", name.escape_debug())]
+    UnapprovedCipher {
+        /// What was asked for.
+        name: String,
+    },
+
     /// The imported key has the wrong size for its cipher.
     #[error("the key has not the size that cipher '{}' needs", cipher.escape_debug())]
     KeySize {

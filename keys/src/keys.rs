@@ -99,7 +99,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     /// Stores a key that the caller brings; it gets a fresh HMAC key.
     ///
     /// # Errors
-    /// [`Error::Cipher`], [`Error::KeySize`], [`Error::Store`]
+    /// [`Error::Cipher`], [`Error::UnapprovedCipher`], [`Error::KeySize`], [`Error::Store`]
     pub async fn import<E: Ended>(
         &self,
         permit: &Permit<'_>,
@@ -110,7 +110,12 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     ) -> Result<(), Error> {
         permit.check(Operation::ImportKey, &name)?;
         let Some(known) = Cipher::parse(cipher) else {
-            return Err(Error::Cipher { name: cipher.to_owned() });
+            let name = cipher.to_owned();
+            return Err(if Cipher::is_unapproved(cipher) {
+                Error::UnapprovedCipher { name }
+            } else {
+                Error::Cipher { name }
+            });
         };
         let Some(secret) = Secret::from_slice(key) else {
             return Err(Error::KeySize { cipher: cipher.to_owned() });

@@ -81,6 +81,12 @@ pub enum InvalidRecord {
     #[error("its cipher is not known")]
     UnknownCipher,
 
+    /// A FIPS build refuses ChaCha20.
+    #[error(
+        "its cipher is ChaCha20, which is not approved (FIPS 140-3) and this FIPS build refuses"
+    )]
+    UnapprovedCipher,
+
     /// The hash of the HMAC key is not SHA-256.
     #[error("the hash of its HMAC key is not known")]
     UnknownHash,
@@ -125,7 +131,10 @@ impl TryFrom<protobuf::Fields<'_>> for Record {
         let cipher = match fields.cipher {
             _ if fields.key.is_empty() => return Err(InvalidRecord::KeyLength { len: 0 }),
             protobuf::AES256 => Cipher::Aes256,
+            #[cfg(not(feature = "fips"))]
             protobuf::CHACHA20 => Cipher::ChaCha20,
+            #[cfg(feature = "fips")]
+            protobuf::CHACHA20 => return Err(InvalidRecord::UnapprovedCipher),
             _ => return Err(InvalidRecord::UnknownCipher),
         };
         let secret = Secret::from_slice(fields.key)

@@ -144,6 +144,7 @@ fn a_body_may_come_without_a_length_and_as_any_media_type() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build refuses ChaCha20")]
 fn what_is_encrypted_comes_back_with_its_context_alone() {
     harness::run(async {
         let (_server, mut client) = server(Protocol::H2).await;
@@ -200,6 +201,7 @@ fn a_data_key_is_32_fresh_bytes() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build refuses ChaCha20")]
 fn an_imported_key_is_that_key_under_each_name_of_its_cipher() {
     harness::run(async {
         let server = Server::start();
@@ -276,6 +278,7 @@ fn an_import_of_something_else_is_refused() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build refuses ChaCha20")]
 fn an_hmac_is_that_of_the_keys_own_hmac_key() {
     harness::run(async {
         let (_server, mut client) = server(Protocol::H1).await;

@@ -137,6 +137,7 @@ fn warnings_have_file_line_and_path_and_fail_if_they_are_to() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build refuses private keys with a password")]
 fn the_servers_certificate_is_looked_at() {
     let place = place();
     let openssl = Openssl::new();

@@ -144,6 +144,7 @@ fn a_person_at_a_terminal_reads_another_form() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build refuses private keys with a password")]
 fn the_password_of_a_private_key_is_asked_for_and_not_shown() {
     let folder = tempfile::tempdir().unwrap();
     let run = |args: &str, answers: &[(&str, &str)]| {
@@ -192,6 +193,7 @@ fn the_password_of_a_private_key_is_asked_for_and_not_shown() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build refuses private keys with a password")]
 fn an_encrypted_private_key_without_a_terminal_is_an_error_that_says_so() {
     let server = start_server();
     let folder = tempfile::tempdir().unwrap();

@@ -101,6 +101,7 @@ fn what_vault_is_given_is_told_to_nobody_else() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build refuses private keys with a password")]
 fn the_password_of_the_private_key_is_not_told() {
     let [password, wrong] = ["the password", "a wrong password"].map(Mark::text);
     let marks = [password.clone(), wrong.clone()];

@@ -105,6 +105,11 @@ pub enum Fault {
         /// Its name or object identifier.
         cipher: String,
     },
+    /// A password and a FIPS build, whose module encrypts no private keys.
+    #[error(
+        "the private key is or would be encrypted with a password, which this FIPS build refuses: store it as plain PKCS#8 (`openssl pkey -in old.pem -out new.pem`) and protect the file, for example as a systemd credential"
+    )]
+    UnapprovedEncryption,
     /// The parameters of the encryption are invalid.
     #[error("the encryption parameters of the private key are invalid: {what}")]
     InvalidEncryption {

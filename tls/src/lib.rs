@@ -101,8 +101,14 @@ pub const MAX_FILE_LEN: usize = 1024 * 1024;
 /// The cryptography of every TLS session: aws-lc-rs, because it verifies P-521 as well.
 ///
 /// Every TLS configuration is built with it explicitly; nothing depends on the process's default
-/// provider.
+/// provider. In a FIPS build these are the approved algorithms of AWS-LC's FIPS module.
 pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())))
+}
+
+/// Whether all of the cryptography of TLS is that of a FIPS 140-3 module in its approved mode: true
+/// in a build with the feature `fips` alone.
+pub fn is_fips() -> bool {
+    provider().fips()
 }

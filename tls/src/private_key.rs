@@ -10,6 +10,9 @@ use crate::error::{Error, Fault};
 use crate::pem::{Section, sections};
 use crate::{file, pkcs8, rfc1423};
 
+/// Private keys are encrypted by code outside of the FIPS module, with scrypt, PBKDF2 or MD5.
+const REFUSES_PASSWORDS: bool = cfg!(feature = "fips");
+
 /// A private key that the provider can sign with. It is wiped when dropped and has neither
 /// `Debug` nor `Clone`.
 pub struct PrivateKey(PrivateKeyDer<'static>);
@@ -20,7 +23,7 @@ pub struct PrivateKey(PrivateKeyDer<'static>);
 /// # Errors
 /// [`Error::File`] if the file cannot be read or is larger than [`crate::MAX_FILE_LEN`], if it has
 /// no private key, and if the key is damaged, of a kind that TLS cannot use, encrypted in an
-/// unknown way, or encrypted with another password.
+/// unknown way, encrypted with another password, or encrypted at all in a FIPS build.
 pub fn load_private_key(path: &Path, password: Option<&str>) -> Result<PrivateKey, Error> {
     file::read(path)
         .and_then(|pem| parse_private_key(&pem, password))
@@ -37,6 +40,11 @@ pub fn parse_private_key(pem: &[u8], password: Option<&str>) -> Result<PrivateKe
 
     let (kind, bytes) = match Kind::of(&section) {
         Kind::Other => return Err(Fault::UnsupportedKey { label: section.label.to_owned() }),
+        kind if REFUSES_PASSWORDS
+            && (matches!(kind, Kind::EncryptedPkcs8) || rfc1423::is_encrypted(&section)) =>
+        {
+            return Err(Fault::UnapprovedEncryption);
+        }
         Kind::EncryptedPkcs8 => {
             let password = password.ok_or(Fault::MissingPassword)?;
             (Kind::Pkcs8, pkcs8::decrypt(&section.decode()?, password)?)
@@ -92,10 +100,11 @@ impl PrivateKey {
     ///
     /// # Errors
     /// [`Fault::UnsupportedKey`] if a key to be encrypted is not in PKCS#8 form,
-    /// [`Fault::Random`] if the system has no random numbers.
+    /// [`Fault::UnapprovedEncryption`] in a FIPS build, [`Fault::Random`] if the system has no random numbers.
     pub fn to_pem(&self, password: Option<&str>) -> Result<Zeroizing<String>, Fault> {
         match (password, &self.0) {
             (None, key) => Ok(pem(label_of(key), key.secret_der())),
+            (Some(_), _) if REFUSES_PASSWORDS => Err(Fault::UnapprovedEncryption),
             (Some(password), PrivateKeyDer::Pkcs8(key)) => {
                 pkcs8::encrypt(key.secret_pkcs8_der(), password)
             }

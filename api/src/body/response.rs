@@ -43,6 +43,9 @@ pub struct Status {
     /// Present and true when the key store cannot be reached.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub keystore_unreachable: bool,
+    /// Present and true if all cryptography is that of a FIPS 140-3 module.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fips: bool,
     /// The last reload of the configuration; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_reload: Option<Reload>,

@@ -24,6 +24,7 @@ pub(super) fn decode(text: &str) -> Result<Record, InvalidRecord> {
     let secret = Secret::from_slice(&bytes).ok_or(InvalidRecord::KeyLength { len: bytes.len() })?;
     let cipher = match fields.algorithm.0.as_str() {
         "" => Cipher::Aes256,
+        name if Cipher::is_unapproved(name) => return Err(InvalidRecord::UnapprovedCipher),
         name => Cipher::parse(name).ok_or(InvalidRecord::UnknownCipher)?,
     };
     let created_at = match fields.created_at.0.as_str() {

@@ -222,6 +222,7 @@ fn low_32_bits(value: u64) -> u32 {
 pub(super) fn encode(record: &Record) -> Zeroizing<Vec<u8>> {
     let cipher = match record.key.cipher() {
         Cipher::Aes256 => AES256,
+        #[cfg(not(feature = "fips"))]
         Cipher::ChaCha20 => CHACHA20,
     };
     let nanos = record.created_at.subsecond_nanos();

@@ -189,6 +189,7 @@ pub(super) fn keys_message(error: &kes_keys::Error) -> Message {
     use kes_keys::Error as Keys;
     match error {
         Keys::Cipher { name } => message::cipher_not_supported(name),
+        Keys::UnapprovedCipher { name } => message::cipher_not_approved(name),
         Keys::KeySize { cipher } => message::invalid_key_size(cipher),
         Keys::NotAuthentic => message::NOT_AUTHENTIC,
         Keys::NoHmac => message::NO_HMAC,
@@ -223,7 +224,10 @@ pub(super) fn keys_cause(error: &kes_keys::Error) -> Option<Cause<'_>> {
                 "all clients have as many calls of this kind to the key store under way as they may have",
             )),
         },
-        Keys::Cipher { .. } | Keys::KeySize { .. } | Keys::NoHmac => None,
+        Keys::Cipher { .. }
+        | Keys::UnapprovedCipher { .. }
+        | Keys::KeySize { .. }
+        | Keys::NoHmac => None,
     }
 }
 
@@ -418,6 +422,8 @@ mod tests {
         use kes_keys::Error as Keys;
         let text = "algorithm 'DES' is not supported";
         assert_told(Keys::Cipher { name: "DES".to_owned() }, 406, text, None);
+        let text = "algorithm 'ChaCha20' is not supported: it is not approved (FIPS 140-3)";
+        assert_told(Keys::UnapprovedCipher { name: "ChaCha20".to_owned() }, 406, text, None);
         let text = "invalid key size for 'AES256'";
         assert_told(Keys::KeySize { cipher: "AES256".to_owned() }, 406, text, None);
         assert_told(Keys::NoHmac, 409, "key does not support HMAC", None);

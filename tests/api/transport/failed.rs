@@ -84,6 +84,7 @@ fn plain_http_that_comes_byte_by_byte_is_known_as_well() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build names what it serves")]
 fn each_kind_of_failure_is_a_line_with_its_reason() {
     harness::run(async {
         let server = Server::start();

@@ -43,6 +43,7 @@ fn prepare(folder: &Path, kind: &str, form: &str) {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build refuses private keys with a password")]
 fn every_form_of_a_private_key_is_read() {
     let made = Openssl::new();
     made.leaf("a", "P-256");
@@ -54,6 +55,7 @@ fn every_form_of_a_private_key_is_read() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build refuses private keys with a password")]
 fn the_password_may_come_from_the_environment() {
     let (kind, form) = FORMS[6];
     let config = config("\"${KEY_PASSWORD}\"").env("KEY_PASSWORD", PASSWORD);
@@ -62,6 +64,7 @@ fn the_password_may_come_from_the_environment() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build refuses private keys with a password")]
 fn a_password_that_does_not_fit_is_told() {
     for (kind, form) in FORMS.into_iter().filter(|(_, form)| form.contains("-passout")) {
         for (password, expected) in [

@@ -48,13 +48,29 @@ pub(super) fn reason(error: &io::Error, certificate: Option<&Refused>) -> Option
             | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
         ) => "the client offers neither TLS 1.2 nor TLS 1.3".to_owned(),
         Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => {
-            "the client offers no cipher suite that is served; those with ECDHE and AES-GCM or \
-             ChaCha20-Poly1305 are, those with CBC or RSA key exchange are not"
-                .to_owned()
+            if cfg!(feature = "fips") {
+                "the client offers no cipher suite that a FIPS build serves; those with ECDHE and \
+                 AES-GCM are, those with ChaCha20-Poly1305, CBC or RSA key exchange are not"
+            } else {
+                "the client offers no cipher suite that is served; those with ECDHE and AES-GCM or \
+                 ChaCha20-Poly1305 are, those with CBC or RSA key exchange are not"
+            }
+            .to_owned()
         }
         Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) => {
-            "the client offers no key exchange that is served; X25519MLKEM768, X25519, P-256 and \
-             P-384 are"
+            if cfg!(feature = "fips") {
+                "the client offers no key exchange that a FIPS build serves; P-256, P-384 and \
+                 X25519MLKEM768 are, X25519 is not"
+            } else {
+                "the client offers no key exchange that is served; X25519MLKEM768, X25519, P-256 \
+                 and P-384 are"
+            }
+            .to_owned()
+        }
+        // Without the feature `fips` it is not required.
+        Error::PeerIncompatible(PeerIncompatible::ExtendedMasterSecretExtensionRequired) => {
+            "the client's TLS 1.2 has no extended master secret (RFC 7627), which a FIPS build \
+             requires"
                 .to_owned()
         }
         Error::InvalidMessage(
