@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Error, Result, bail};
 use kes_keystore::{Config, Store, Target, TargetError};
@@ -99,24 +100,24 @@ async fn migrate(from: Config, to: Config, options: &Options, quiet: bool) -> Re
     if is_missing {
         output::note("the folder of the target does not exist, and would be made");
     }
-    let tally = Tally::default();
+    let tally = Arc::new(Tally::default());
     let stopped = Cell::new(false);
     let view = RefCell::new(View::new(quiet, options.dry_run));
     view.borrow_mut().begin();
+    let progress = view.borrow().progress(Arc::clone(&tally));
     let report = {
         let migration = Migration { source: &source, target: &target, options, tally: &tally };
         let stop = || stopped.get();
         let mut sink = |name: &str, outcome: &_| view.borrow_mut().key(name, outcome);
         let mut running = pin!(migration.run(&stop, &mut sink));
-        let mut ticks = View::ticks();
         loop {
             tokio::select! {
                 report = &mut running => break report,
-                _ = ticks.tick() => view.borrow_mut().progress(&tally),
                 () = signals.next() => stopped.set(true),
             }
         }
     };
+    progress.end();
     let faults = view.into_inner().end(&report, &tally, options);
     if faults.is_empty() { Ok(()) } else { bail!(faults.join("; ")) }
 }

@@ -35,7 +35,8 @@ pub trait Inventory: KeyStore {
 /// Whether a name is asked for.
 pub type Wanted = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// Names of entries that no key can have, as a listing adds them.
+/// Names of entries that are no keys, as a listing adds them: names that no key can have, and those of
+/// entries in a folder that are no files.
 #[derive(Clone)]
 pub struct ForeignNames {
     wanted: Wanted,
@@ -61,6 +62,11 @@ impl ForeignNames {
     /// Whether a name is to be added.
     pub(crate) fn wants(&self, name: &str) -> bool {
         KeyName::parse(name).is_err() && (self.wanted)(name)
+    }
+
+    /// Whether the name of an entry that is no file is to be added: if a key could have it.
+    pub(crate) fn wants_no_file(&self, name: &str) -> bool {
+        KeyName::parse(name).is_ok() && (self.wanted)(name)
     }
 
     /// Adds a name that is wanted.

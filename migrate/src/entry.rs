@@ -58,14 +58,26 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
     ) -> Outcome {
         let old = match found {
             Ok(old) if are_equal(&old, value) => return Outcome::AlreadyThere,
-            Ok(old) => Some(old),
-            // A version that was deleted keeps the name in an engine of KV version 2.
-            Err(Error::NotFound { .. }) => None,
+            Ok(old) => old,
             Err(
-                error @ (Error::Corrupt { .. } | Error::Foreign { .. } | Error::Unusable { .. }),
+                error @ (Error::NotFound { .. }
+                | Error::Corrupt { .. }
+                | Error::Foreign { .. }
+                | Error::Unusable { .. }),
             ) => {
-                let taken =
-                    format!("the target has an entry under this name that is no key: {error}");
+                let taken = match error {
+                    // In an engine of KV version 2 a version that was deleted keeps the name, and in
+                    // a folder whatever is no file.
+                    Error::NotFound { .. } => {
+                        "the target has an entry under this name that cannot \
+                                               be read: a deleted version, or something that is no \
+                                               key"
+                        .to_owned()
+                    }
+                    error => {
+                        format!("the target has an entry under this name that is no key: {error}")
+                    }
+                };
                 return match self.options.existing {
                     Existing::Keep => Outcome::Kept(taken),
                     Existing::Refuse => Outcome::Failed(taken),
@@ -77,10 +89,7 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
             }
             Err(error) => return self.failed(Side::Target, "cannot be read from", error),
         };
-        let taken = || match &old {
-            Some(_) => "the target has another value under this name".to_owned(),
-            None => "the target has a deleted version under this name".to_owned(),
-        };
+        let taken = || "the target has another value under this name".to_owned();
         match self.options.existing {
             Existing::Refuse => Outcome::Failed(taken()),
             Existing::Keep => Outcome::Kept(taken()),

@@ -3,6 +3,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use kes_keystore::{Error, Inventory};
+use tokio::sync::Mutex;
 
 use crate::listing::{Listing, key};
 use crate::target::Target;
@@ -63,7 +64,10 @@ pub(crate) struct Run<'a, S, T> {
     /// Entries that are no keys, and whose names are not told.
     pub(crate) unnamed: Cell<usize>,
     /// Why it cannot go on.
-    trouble: OnceCell<Trouble>,
+    pub(crate) trouble: OnceCell<Trouble>,
+    /// Keys are replaced one at a time, so that a fault concerns one of them. True once the target
+    /// has shown that it takes new keys.
+    pub(crate) replacing: Mutex<bool>,
 }
 
 impl<'a, S: Inventory, T: Inventory> Migration<'a, S, T> {
@@ -80,6 +84,7 @@ impl<'a, S: Inventory, T: Inventory> Migration<'a, S, T> {
             sink: RefCell::new(sink),
             unnamed: Cell::new(0),
             trouble: OnceCell::new(),
+            replacing: Mutex::new(false),
         };
         let (end, disagreement) = match run.all().await {
             Err(trouble) => (End::Broken(trouble), None),
@@ -130,6 +135,11 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
     pub(crate) fn tell(&self, name: &str, outcome: &Outcome) {
         self.tally.add(outcome, 1);
         (self.sink.borrow_mut())(name, outcome);
+    }
+
+    /// Ends the run: a key could not be replaced, and further ones are not to be deleted.
+    pub(crate) fn give_up(&self, error: Error) {
+        let _ = self.trouble.set(Trouble::Use { side: Side::Target, error });
     }
 
     /// Ends the run if an error says that a store cannot be reached.

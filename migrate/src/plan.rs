@@ -2,6 +2,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use kes_api::KeyName;
 use kes_keystore::{ForeignNames, Inventory, KeyStore, NameRules};
 
 use crate::listing::{Listing, key};
@@ -58,15 +59,17 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
         }
     }
 
-    /// Tells which names in the source are no names of keys.
+    /// Tells which entries in the source are no keys.
     async fn tell_foreign(&self) -> Result<(), Trouble> {
         let pattern = self.options.pattern.clone();
         let names = ForeignNames::new(Arc::new(move |name| pattern.matches(name)));
         let names = self.source.foreign(names).await.map_err(in_source)?;
         let (names, more) = names.into_sorted();
         let outcome = self.skipped("has a name that no key can have".to_owned());
+        let no_file = self.skipped("is neither a file nor a link to one".to_owned());
         for name in names {
-            self.tell(&name, &outcome);
+            let is_file = KeyName::parse(&name).is_err();
+            self.tell(&name, if is_file { &outcome } else { &no_file });
         }
         self.tally.add(&outcome, more);
         self.unnamed.set(more);

@@ -1,14 +1,20 @@
-//! One key in place of another. No store has a call for that, so the old value is deleted and the
-//! new one created. The old one is kept in memory, and put back if the new one cannot be created. A
-//! process that is killed in between leaves neither in the target; the source has the new one, which
-//! another run creates.
+//! One key in place of another. The rights that a server needs include no call for that, so the old
+//! value is deleted and the new one created. The old one is kept in memory, and put back if the new
+//! one cannot be created. A process that is killed in between leaves neither in the target; the
+//! source has the new one, which another run creates.
+//!
+//! So that a target which takes no new keys (a missing right, a full disk) loses none: another key is
+//! created and deleted before the first replacement, keys are replaced one at a time, and the first
+//! one that cannot be replaced ends the run.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use kes_api::KeyName;
 use kes_keystore::{Error, Inventory, Value};
 use tokio::time::{self, Instant};
 
+use crate::listing::key;
 use crate::migration::Run;
 use crate::target::are_equal;
 use crate::{Outcome, Side};
@@ -21,21 +27,44 @@ const PATIENCE: Duration = Duration::from_secs(100);
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl<S: Inventory, T: Inventory> Run<'_, S, T> {
-    /// Replaces the value of a key. `old` is `None` if what has the name cannot be read any more.
-    pub(crate) async fn replace(&self, name: &KeyName, new: &Value, old: Option<Value>) -> Outcome {
+    /// Replaces the value of a key.
+    pub(crate) async fn replace(&self, name: &KeyName, new: &Value, old: Value) -> Outcome {
+        let mut is_proven = self.replacing.lock().await;
+        if self.trouble.get().is_some() || self.is_stopped() {
+            return Outcome::Failed("was not replaced, because the run ended before".to_owned());
+        }
+        if !*is_proven && let Err(error) = self.prove_changes().await {
+            let reason = format!(
+                "is not replaced: a key for trial cannot be created and deleted in the target: \
+                 {error}"
+            );
+            self.give_up(error);
+            return Outcome::Failed(reason);
+        }
+        *is_proven = true;
         match self.target.delete(name).await {
             Ok(()) | Err(Error::NotFound { .. }) => {}
             Err(error) => match self.after_deletion(name).await {
                 // It was deleted, though that was not answered.
                 Err(Error::NotFound { .. }) => {}
                 Ok(value) if are_equal(&value, new) => return Outcome::AlreadyThere,
-                _ => return self.failed(Side::Target, "cannot be deleted from", error),
+                Ok(_) => return self.failed(Side::Target, "cannot be deleted from", error),
+                // Nobody knows whether it was deleted.
+                Err(_) => return self.put_back(name, new, old, error).await,
             },
         }
         match self.target.create(name, new, || false).await {
             Ok(()) => self.read_back(name, new, Outcome::Replaced).await,
             Err(error) => self.put_back(name, new, old, error).await,
         }
+    }
+
+    /// Creates and deletes a key that nobody uses.
+    async fn prove_changes(&self) -> Result<(), Error> {
+        let name = trial_name();
+        let value = Value::new("created by kes migrate for a trial, and of no use".to_owned());
+        self.target.create(&name, &value, || false).await?;
+        self.target.delete(&name).await
     }
 
     /// The value of a key when a deletion without an answer cannot be carried out any more.
@@ -46,22 +75,13 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
     }
 
     /// Puts the old value back, because the new one was not created.
-    async fn put_back(
-        &self,
-        name: &KeyName,
-        new: &Value,
-        old: Option<Value>,
-        error: Error,
-    ) -> Outcome {
+    async fn put_back(&self, name: &KeyName, new: &Value, old: Value, error: Error) -> Outcome {
         let start = Instant::now();
-        let Some(old) = old else {
-            return self.failed(Side::Target, "cannot be created in", error);
-        };
+        self.give_up(error.clone());
         loop {
             let last = match self.target.create(name, &old, || false).await {
                 Ok(()) => match self.target.has(name, &old).await {
                     Ok(true) => {
-                        self.note(Side::Target, error.clone());
                         return Outcome::Failed(format!(
                             "cannot be replaced in the target, where the old value was put back: \
                              {error}"
@@ -77,7 +97,7 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
                     // It was created, though that was not answered.
                     Outcome::Replaced
                 } else if are_equal(&value, &old) {
-                    self.failed(Side::Target, "cannot be created in", error)
+                    self.failed(Side::Target, "cannot be replaced in", error)
                 } else {
                     Outcome::Failed(
                         "was deleted from the target to be replaced, and another program has \
@@ -87,14 +107,19 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
                 };
             }
             if start.elapsed() > PATIENCE {
-                self.note(Side::Target, error.clone());
                 return Outcome::Failed(format!(
-                    "is no longer in the target: its old value was deleted, the new one cannot be \
-                     created ({error}), and the old one cannot be put back ({last}); the source has \
-                     the new one"
+                    "is probably no longer in the target: its old value was deleted, the new one \
+                     cannot be created ({error}), and the old one cannot be put back ({last}); the \
+                     source has the new one"
                 ));
             }
             time::sleep(PAUSE).await;
         }
     }
+}
+
+/// A name that hardly any key has: no two runs at a time have the same.
+fn trial_name() -> KeyName {
+    let nonce = RandomState::new().hash_one("trial");
+    key(&format!("kes-migrate-trial-{nonce:016x}"))
 }

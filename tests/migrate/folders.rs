@@ -164,14 +164,17 @@ fn what_is_no_key_is_named_and_skipped() {
     std::fs::write(world.path("from").join(not_text), "x").unwrap();
     std::fs::create_dir(world.path("from/sub")).unwrap();
     world.put("from/sub/below", 7);
+    std::os::unix::fs::symlink("away", world.path("from/link")).unwrap();
     // Of a server that was killed.
     world.write("from/.new-0123", "x");
     let ran = world.run(&[]);
     assert_eq!((ran.status, ran.last()), (0, "Migrated      2 keys successfully!"), "{ran:#?}");
-    assert!(ran.stdout.contains("     7 keys skipped, no stored key\n"), "{ran:#?}");
+    assert!(ran.stdout.contains("     9 keys skipped, no stored key\n"), "{ran:#?}");
     let expected = "\
 Warning: '\\u{1b}[2Ja\\nb' was not migrated: has a name that no key can have
+Warning: 'link' was not migrated: is neither a file nor a link to one
 Warning: 'notes.txt' was not migrated: has a name that no key can have
+Warning: 'sub' was not migrated: is neither a file nor a link to one
 Warning: '\u{fffd}.key' was not migrated: has a name that no key can have
 Warning: 'binary' was not migrated: is not a stored key: it is not text
 Warning: 'empty' was not migrated: is not a stored key: it is empty
@@ -185,7 +188,7 @@ Warning: 'text' was not migrated: is not a stored key: it is neither base64 nor 
     let strict = world.run(&["--strict"]);
     assert_eq!(
         (strict.status, strict.errors()),
-        (1, vec!["7 keys were not migrated"]),
+        (1, vec!["9 keys were not migrated"]),
         "{strict:#?}"
     );
     // Names that nobody has asked for are not told.

@@ -1,8 +1,10 @@
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kes_migrate::{End, Existing, Options, Outcome, Report, Tally};
-use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::output::{self, Output, clean};
 
@@ -24,11 +26,26 @@ pub(super) struct View {
     quiet: bool,
     dry_run: bool,
     bar: Option<ProgressBar>,
-    ticks: u32,
     /// Why keys were not migrated.
     reasons: Vec<String>,
     /// Whether the target has another value for a key that was to be copied.
     has_other: bool,
+}
+
+/// Shows progress on a thread of its own: an output that stalls, such as a pipe that nobody reads or a
+/// terminal after Ctrl-S, must not hold the migration between the deletion of a key and its creation.
+pub(super) struct Progress {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Progress {
+    /// Ends it. Waits for an output that stalls.
+    pub(super) fn end(self) {
+        drop(self.stop);
+        // A panic of the thread has been told on standard error.
+        let _ = self.thread.join();
+    }
 }
 
 impl View {
@@ -41,15 +58,8 @@ impl View {
             let style = style.map(|style| style.progress_chars("=> "));
             style.into_iter().fold(bar, ProgressBar::with_style)
         });
-        let (is_closed, ticks, reasons, has_other) = (false, 0, Vec::new(), false);
-        Self { output, is_closed, quiet, dry_run, bar, ticks, reasons, has_other }
-    }
-
-    /// When [`View::progress`] is to be called.
-    pub(super) fn ticks() -> Interval {
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks
+        let (is_closed, reasons, has_other) = (false, Vec::new(), false);
+        Self { output, is_closed, quiet, dry_run, bar, reasons, has_other }
     }
 
     pub(super) fn begin(&mut self) {
@@ -94,21 +104,30 @@ impl View {
         }
     }
 
-    /// Shows how many keys are done, each second.
-    pub(super) fn progress(&mut self, tally: &Tally) {
-        if let Some(bar) = &self.bar {
-            if tally.total() > 0 {
-                bar.set_length(u64::try_from(tally.total().max(tally.done())).unwrap_or(u64::MAX));
+    /// Shows how many keys are done, until the result is dropped or stopped.
+    pub(super) fn progress(&self, tally: Arc<Tally>) -> Progress {
+        let (stop, stopped) = mpsc::channel();
+        let (bar, has_lines) = (self.bar.clone(), !self.quiet && !self.dry_run);
+        let thread = thread::spawn(move || {
+            let mut output = Output::new();
+            let mut ticks = 0_u32;
+            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                ticks = ticks.wrapping_add(1);
+                if let Some(bar) = &bar {
+                    let number = |keys| u64::try_from(keys).unwrap_or(u64::MAX);
+                    if tally.total() > 0 {
+                        bar.set_length(number(tally.total().max(tally.done())));
+                    }
+                    bar.set_position(number(tally.done()));
+                } else if has_lines && ticks.is_multiple_of(LINE) {
+                    let line = format!("Migrated {} ...", keys(tally.migrated()));
+                    if output.print(&line).is_err() {
+                        return;
+                    }
+                }
             }
-            bar.set_position(u64::try_from(tally.done()).unwrap_or(u64::MAX));
-            return;
-        }
-        // The first tick comes at once.
-        let is_due = self.ticks > 0 && self.ticks.is_multiple_of(LINE);
-        self.ticks = self.ticks.wrapping_add(1);
-        if is_due && !self.quiet && !self.dry_run {
-            self.print(&format!("Migrated {} ...", keys(tally.migrated())));
-        }
+        });
+        Progress { stop, thread }
     }
 
     /// Shows the totals, and why keys were not migrated. Returns what failed.

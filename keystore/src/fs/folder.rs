@@ -181,13 +181,17 @@ impl Folder {
         Ok(page.finish())
     }
 
-    /// The names of entries that no key can have, without what the server itself puts there.
+    /// The names of entries that are no keys, without what the server itself puts there. A folder or
+    /// a link to nothing with the name of a key may stand for a key that is missing.
     pub(super) fn foreign(&self, names: &mut ForeignNames) -> Result<(), Error> {
         let folder = self.bound().map_err(|away| self.away(&away))?;
         let listed = folder.all_entries(|entry, kind| {
             let name = entry.to_string_lossy();
             let is_own = name == MARKER || temporary::is_temporary(&name);
-            if !is_own && names.wants(&name) && is_file(&folder, entry, kind)? {
+            if is_own || !(names.wants(&name) || names.wants_no_file(&name)) {
+                return Ok(true);
+            }
+            if is_file(&folder, entry, kind)? == names.wants(&name) {
                 names.add(&name);
             }
             Ok(true)

@@ -395,12 +395,15 @@ async fn entries_that_are_no_keys_are_listed_by_name() {
     let config = || config::Fs { path: folder.path().into(), id: None };
     let store = FsStore::open(config(), &KnownFolders::default()).await.unwrap();
     fs::create_dir(folder.path().join("a.folder")).unwrap();
+    fs::create_dir(folder.path().join("a-folder")).unwrap();
+    symlink("nothing", folder.path().join("a-link")).unwrap();
     for name in ["key", "a.b", ".new-x", "b.a", "-a"] {
         fs::write(folder.path().join(name), "x").unwrap();
     }
     let wanted = ForeignNames::new(Arc::new(|name| name.contains('a')));
     let names = store.foreign(wanted).await.ok().unwrap().into_sorted();
-    assert_eq!(names, (vec!["-a".to_owned(), "a.b".to_owned(), "b.a".to_owned()], 0));
+    let expected = ["-a", "a-folder", "a-link", "a.b", "b.a"].map(str::to_owned).to_vec();
+    assert_eq!(names, (expected, 0));
 
     assert!(!store.name_rules().await.unwrap().ignores_case);
     // The marker is found under another spelling, as in a folder that ignores the case of letters.

@@ -88,7 +88,8 @@ impl Listing {
         }
     }
 
-    /// Adds the names of entries that are no names of keys. Folders are no entries.
+    /// Adds the names of entries that are no names of keys. Those of folders end with `/`, and are
+    /// added if a key could have them.
     pub(super) async fn foreign(&self, names: ForeignNames) -> Result<ForeignNames, Error> {
         let form = self.engine.form_of_keys().await.map_err(Fault::into_error)?;
         self.engine.is_at_engine(form)?;
@@ -246,8 +247,9 @@ impl NameSink for Part<'_> {
         {
             self.page.add(name);
         } else if let Some(foreign) = &mut self.foreign
-            && !name.ends_with('/')
-            && foreign.wants(name)
+            && name
+                .strip_suffix('/')
+                .map_or_else(|| foreign.wants(name), |name| foreign.wants_no_file(name))
         {
             foreign.add(name);
         }
