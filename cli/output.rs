@@ -188,7 +188,7 @@ fn table(rows: &[(&str, String)]) -> String {
 }
 
 /// Escapes control characters and characters that change the direction of writing, which a terminal
-/// would obey.
+/// would obey, and characters that cannot be seen.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unclean) {
         return Cow::Borrowed(text);
@@ -224,9 +224,40 @@ fn clean_json(json: &str) -> Cow<'_, str> {
 }
 
 fn is_unclean(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let is_in = |(first, last): &(char, char)| (*first..=*last).contains(&character);
+    character.is_control() || !character.is_ascii() && INVISIBLE.iter().any(is_in)
 }
+
+/// Characters that no terminal shows, and with which a name looks like another one: those of the
+/// general categories Cf, Zl and Zp, and those that Unicode calls ignorable by default (Unicode 17,
+/// `DerivedGeneralCategory.txt` and `DerivedCoreProperties.txt`).
+const INVISIBLE: [(char, char); 25] = [
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{600}', '\u{605}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{6dd}', '\u{6dd}'),
+    ('\u{70f}', '\u{70f}'),
+    ('\u{890}', '\u{891}'),
+    ('\u{8e2}', '\u{8e2}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{2028}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{fe00}', '\u{fe0f}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fffb}'),
+    ('\u{110bd}', '\u{110bd}'),
+    ('\u{110cd}', '\u{110cd}'),
+    ('\u{13430}', '\u{1343f}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0000}', '\u{e0fff}'),
+];
 
 /// Prints why a command failed.
 pub(crate) fn error(error: &anyhow::Error) {
@@ -285,6 +316,11 @@ mod tests {
         assert_eq!(clean("/v1/key/ümlaut"), "/v1/key/ümlaut");
         assert_eq!(clean("a\u{1b}[2Jb\r\n\u{9b}1m"), "a\\u{1b}[2Jb\\r\\n\\u{9b}1m");
         assert_eq!(clean("a\u{202e}b"), "a\\u{202e}b");
+        for hidden in ['\u{ad}', '\u{61c}', '\u{200b}', '\u{2060}', '\u{feff}', '\u{e0041}'] {
+            let escaped = format!("a{}b", hidden.escape_unicode());
+            assert_eq!(clean(&format!("a{hidden}b")), escaped);
+        }
+        assert_eq!(clean("é ü 漢字 क्षि 🙂 –"), "é ü 漢字 क्षि 🙂 –");
 
         let json = serde_json::to_string("a\u{1b}\u{9b}1m\u{202e}\"é").unwrap();
         let cleaned = clean_json(&json);

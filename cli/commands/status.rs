@@ -123,7 +123,7 @@ fn render(endpoint: &str, answer: &Answer, short: bool) -> String {
         [("Reload", &status.last_reload), ("Certs", &status.last_certificate_reload)]
     {
         match reload {
-            Some(reload) if !short || reload.reason.is_some() => text += &row(label, &told(reload)),
+            Some(reload) if !short || has_failed(reload) => text += &row(label, &told(reload)),
             _ => {}
         }
     }
@@ -136,15 +136,19 @@ fn render(endpoint: &str, answer: &Answer, short: bool) -> String {
     text
 }
 
-/// When a reload was, and what it changed or why it failed.
+fn has_failed(reload: &Reload) -> bool {
+    reload.result == "error"
+}
+
+/// When a reload was, and what it changed or why it failed, which only the admin is told.
 fn told(reload: &Reload) -> String {
     let time = reload.time.to_table();
-    match &reload.reason {
-        Some(reason) => format!("failed at {time} UTC: {}", clean(reason)),
-        None => {
-            let changes = reload.changes.as_deref().unwrap_or("succeeded");
-            format!("at {time} UTC: {}", clean(changes))
-        }
+    if has_failed(reload) {
+        let reason = reload.reason.as_deref().unwrap_or("only the admin is told why");
+        format!("failed at {time} UTC: {}", clean(reason))
+    } else {
+        let changes = reload.changes.as_deref().unwrap_or("succeeded");
+        format!("at {time} UTC: {}", clean(changes))
     }
 }
 
@@ -253,6 +257,16 @@ mod tests {
         let failed = "  Certs    failed at 2026-11-27 14:00:00 UTC: no \\u{1b}[31mfile\n";
         assert_eq!(plain(&answer(&status), true), format!("● 127.0.0.1:7373\n{failed}"));
         let both = format!("  Reload   at 2026-11-27 14:00:00 UTC: 1 policy added\n{failed}");
+        let long = plain(&answer(&status), false);
+        assert!(long.ends_with(&both), "{long}");
+
+        // As they are told to whoever is not the admin.
+        let [good, bad] = ["success", "error"].map(|result| reload(result, r#""x":1"#));
+        let status =
+            format!(r#"{{"version":"v1","last_reload":{good},"last_certificate_reload":{bad}}}"#);
+        let failed = "  Certs    failed at 2026-11-27 14:00:00 UTC: only the admin is told why\n";
+        assert_eq!(plain(&answer(&status), true), format!("● 127.0.0.1:7373\n{failed}"));
+        let both = format!("  Reload   at 2026-11-27 14:00:00 UTC: succeeded\n{failed}");
         let long = plain(&answer(&status), false);
         assert!(long.ends_with(&both), "{long}");
     }

@@ -6,7 +6,7 @@ use kes_api::route::Operation;
 use kes_keystore::config::{ConfiguredPath, SecretText};
 use kes_policy::{Policies, StartupPermit};
 
-use crate::{ConfiguredAddress, Level, Network};
+use crate::{ConfiguredAddress, Level, Network, Variables};
 
 /// A checked configuration. `Debug` shows no secret.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub struct Config {
     pub keys: Vec<StartupPermit>,
     /// The one key store.
     pub keystore: kes_keystore::Config,
+    /// What of all this came from environment variables.
+    pub variables: Variables,
 }
 
 /// `operations`: a listener for probes and scrapers, without keys and identities behind it.

@@ -27,6 +27,9 @@ use zeroize::Zeroizing;
 /// The checked configuration: what other crates use.
 mod config;
 
+/// Texts that are compared and not kept.
+mod digest;
+
 /// In what one configuration differs from another.
 mod settings;
 
@@ -60,6 +63,9 @@ mod fields;
 /// Values of the tree: types, `${NAME}`, unknown fields.
 mod value;
 
+/// What of a file came from environment variables.
+mod variables;
+
 /// From the tree to the configuration, with a module for each section.
 mod read;
 
@@ -80,6 +86,7 @@ pub use level::{InvalidLevel, Level};
 pub use listing::{listed, shown};
 pub use network::{InvalidNetwork, Network};
 pub use settings::{Change, Settings};
+pub use variables::Variables;
 
 /// The largest file, in bytes. A thousand policies with ten thousand identities take one megabyte;
 /// a file above this limit is not a configuration.

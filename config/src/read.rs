@@ -35,7 +35,7 @@ use kes_policy::Policies;
 use self::identity::Roles;
 use crate::value::{AlreadyReported, Context, Section, Text, Value};
 use crate::yaml::Document;
-use crate::{Config, Environment, Errors, Loaded, LoadedKeystore, Mistake, Warning};
+use crate::{Config, Environment, Errors, Loaded, LoadedKeystore, Mistake, Variables, Warning};
 
 /// Checks a whole file. Every section is read, whatever is wrong with those before it.
 pub(crate) fn config(
@@ -46,6 +46,7 @@ pub(crate) fn config(
 ) -> Result<Loaded, Errors> {
     let context = Context::new(env, file.map(Arc::from), pause);
     let config = context.root(&document.root).section("").and_then(root);
+    let config = config.map(|config| Config { variables: context.variables(), ..config });
     checked(document, &context, config).map(|(config, warnings)| Loaded { config, warnings })
 }
 
@@ -140,6 +141,7 @@ fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
         log: log?,
         keys,
         keystore: keystore?,
+        variables: Variables::default(), // they are known when all is read
     })
 }
 

@@ -4,17 +4,19 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
 use kes_api::route::ROUTES;
 use kes_keystore::config::{AppRoleSecret, ConfiguredPath, Jwt, Login, SecretText};
 use kes_policy::{Limit, Policies};
 use zeroize::Zeroizing;
 
+use crate::digest::Digest;
 use crate::listing::{listed, shown};
-use crate::{Cache, ClientAuth, Config, Log, LogFormat, Operations, Password, Proxy, Tls};
+use crate::{
+    Cache, ClientAuth, Config, Log, LogFormat, Operations, Password, Proxy, Tls, Variables,
+};
 
 /// The settings of a configuration except its policies and their identities.
 #[derive(Debug, Default)]
@@ -22,6 +24,8 @@ pub struct Settings {
     fields: BTreeMap<Field, Value>,
     /// Files from which the key store is opened, by the field that names them.
     files: Vec<(Field, PathBuf)>,
+    /// What has the values of environment variables, which are not shown.
+    variables: Variables,
 }
 
 type Field = Cow<'static, str>;
@@ -35,19 +39,6 @@ enum Value {
     Contents(Digest),
     /// Names whose order means nothing.
     Names(BTreeSet<String>),
-}
-
-/// What a text is compared by in place of the text itself. Its key is random and stays in the
-/// process, so that nothing is learned from a digest.
-#[derive(Debug, PartialEq, Eq)]
-struct Digest(u64);
-
-static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-
-impl Digest {
-    fn of(value: impl Hash) -> Self {
-        Self(KEY.hash_one(value))
-    }
 }
 
 /// A field that another configuration sets to something else.
@@ -74,8 +65,9 @@ impl Settings {
             log,
             keys,
             keystore,
+            variables,
         } = config;
-        let mut settings = Self::default();
+        let mut settings = Self { variables: variables.clone(), ..Self::default() };
         settings.show("address", address);
         let balancers = proxy_protocol.iter().map(ToString::to_string);
         settings.names("proxy_protocol.from", balancers);
@@ -115,26 +107,39 @@ impl Settings {
     ) {
         for (field, path) in &self.files {
             if let Some(contents) = read(path) {
-                let field = format!("{field} ({})", shown(&path.display().to_string()));
+                let field = if self.variables.set(field) {
+                    format!("{field} (the file)")
+                } else {
+                    format!("{field} ({})", shown(&path.display().to_string()))
+                };
                 let parts: Vec<_> = contents.iter().map(|part| part.as_slice()).collect();
                 self.fields.insert(field.into(), Value::Contents(Digest::of(parts)));
             }
         }
     }
 
-    /// The fields that differ from those of earlier settings, sorted.
+    /// What of the configuration came from environment variables.
+    pub const fn variables(&self) -> &Variables {
+        &self.variables
+    }
+
+    /// The fields that differ from those of earlier settings, sorted. What came from a variable is
+    /// told without its value.
     pub fn changes_since(&self, before: &Self) -> Vec<Change> {
         let fields: BTreeSet<_> = self.fields.keys().chain(before.fields.keys()).collect();
         let changed = fields.into_iter().filter_map(|field| {
+            let is_hidden = self.variables.set(field) || before.variables.set(field);
+            let shown = |value: &Value| value.shown().filter(|_| !is_hidden);
             let text = match (before.fields.get(field), self.fields.get(field)) {
                 (before, now) if before == now => return None,
                 // Another file: the path tells it.
                 (None, Some(Value::Contents(_))) | (Some(Value::Contents(_)), None) => return None,
+                (Some(_), Some(_)) if is_hidden => "changed".to_owned(),
                 (Some(before), Some(now)) => between(before, now),
                 (None, Some(now)) => {
-                    now.shown().map_or_else(|| "set".to_owned(), |now| format!("set to {now}"))
+                    shown(now).map_or_else(|| "set".to_owned(), |now| format!("set to {now}"))
                 }
-                (Some(before), None) => before.shown().map_or_else(
+                (Some(before), None) => shown(before).map_or_else(
                     || "no longer set".to_owned(),
                     |before| format!("no longer set; it was {before}"),
                 ),
@@ -288,8 +293,11 @@ impl Settings {
         if let Some(name) = server_name {
             self.hide("keystore.vault.tls.server_name", format!("{name:?}"));
         }
-        for proxy in proxies {
-            self.secret(format!("keystore.vault.proxy of {}", shown(&proxy.origin)), &proxy.url);
+        let is_hidden = self.variables.set("keystore.vault.endpoint");
+        for (number, proxy) in (1..).zip(proxies) {
+            let endpoint =
+                if is_hidden { format!("endpoint {number}") } else { shown(&proxy.origin) };
+            self.secret(format!("keystore.vault.proxy of {endpoint}"), &proxy.url);
         }
         self.show("keystore.vault.status.ping", format_args!("{ping:?}"));
     }
@@ -315,7 +323,8 @@ impl Settings {
                 self.hide("keystore.vault.kubernetes.role", role);
                 match jwt {
                     Jwt::Literal(token) => self.secret("keystore.vault.kubernetes.jwt", token),
-                    Jwt::File(path) => self.path("keystore.vault.kubernetes.jwt", path),
+                    // It may be a damaged token.
+                    Jwt::File(path) => self.hide("keystore.vault.kubernetes.jwt", &**path),
                 }
             }
         }

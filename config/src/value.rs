@@ -16,7 +16,7 @@ use kes_keystore::config::Place;
 pub(crate) use self::section::Section;
 pub(crate) use self::text::Text;
 use crate::yaml::{Entry, Kind, Node};
-use crate::{Environment, Mistake, Warning, parse_duration};
+use crate::{Environment, Mistake, Variables, Warning, parse_duration};
 
 /// The most mistakes, and the most warnings, that are reported for a file. Nobody reads more, and a
 /// file can have one for every three of its bytes.
@@ -27,6 +27,8 @@ pub(crate) struct Context<'a> {
     env: &'a dyn Environment,
     /// The variables that the file refers to.
     referred: RefCell<HashSet<String>>,
+    /// What has their values.
+    variables: RefCell<Variables>,
     /// The file that the text came from.
     file: Option<Arc<Path>>,
     pause: &'a dyn Fn(),
@@ -62,13 +64,18 @@ impl<'a> Context<'a> {
         file: Option<Arc<Path>>,
         pause: &'a dyn Fn(),
     ) -> Self {
-        let referred = RefCell::default();
+        let (referred, variables) = (RefCell::default(), RefCell::default());
         let (mistakes, warnings) = (RefCell::default(), RefCell::default());
-        Self { env, referred, file, pause, mistakes, warnings }
+        Self { env, referred, variables, file, pause, mistakes, warnings }
     }
 
     pub(crate) fn root(&'a self, node: &'a Node) -> Value<'a> {
         Value { context: self, line: node.line, path: String::new(), node: Some(node) }
+    }
+
+    /// What has the values of variables so far.
+    pub(crate) fn variables(&self) -> Variables {
+        self.variables.take()
     }
 
     /// A warning of the file as a whole.

@@ -26,7 +26,7 @@ use tokio::time;
 pub use self::folder::MARKER;
 use self::folder::{Demands, Entries, Folder, Opened};
 pub use self::known::KnownFolders;
-use crate::config::{self, ConfiguredPath};
+use crate::config::{self, ConfiguredPath, Location};
 use crate::inventory::{ForeignNames, Inventory, NameRules};
 use crate::wrap::{Budgets, Check, ConcurrencyLimit, Deadline, Health, Monitor, Slot, Unsettled};
 use crate::{Error, KeyStore, Kind, Limit, OpenError, Page, State, Value};
@@ -99,6 +99,12 @@ impl Deadline<ConcurrencyLimit<Health<FsBackend>>> {
         let demands = Demands { id: fs.id, exists: true, untouched: true, ..Demands::default() };
         let opened = open_folder(&fs.path, demands).await?;
         Ok(Self::of(&fs.path, opened, false))
+    }
+
+    /// Adds to a location which folder was found there.
+    pub(crate) fn located(&self, location: Location) -> Location {
+        let (folder, marker) = self.backend().folder.inodes();
+        location.part("", format_args!("{folder} {marker:?}"))
     }
 
     /// Whether a path leads to this folder.

@@ -3,7 +3,7 @@
 use kes_api::{KeyName, ListPattern};
 
 use crate::check::{Finding, Report};
-use crate::config::Config;
+use crate::config::{Config, Location};
 use crate::fs::{FsStore, KnownFolders};
 use crate::inventory::{ForeignNames, Inventory, NameRules};
 use crate::memory::MemoryStore;
@@ -67,6 +67,15 @@ impl Store {
             Config::Fs(fs) => Self::Fs(FsStore::open(fs, known).await?),
             Config::Vault(vault) => Self::Vault(VaultStore::open(*vault).await?),
         })
+    }
+
+    /// The location of the configuration, and which folder was found there: a copy of it that
+    /// stands in its place later has another location.
+    pub fn located(&self, location: Location) -> Location {
+        match self {
+            Self::Fs(store) => store.located(location),
+            Self::Vault(_) | Self::Memory(_) => location,
+        }
     }
 
     /// Opens the key store of a configuration to read its keys: nothing is written, and a folder must

@@ -111,6 +111,17 @@ impl Changes {
     }
 }
 
+impl Changes {
+    /// The texts of all patterns that came and went, to replace those that are not to be shown.
+    pub fn patterns_mut(&mut self) -> impl Iterator<Item = &mut Arc<str>> {
+        self.changed.iter_mut().flat_map(|PolicyChange { allow, deny, .. }| {
+            [allow, deny]
+                .into_iter()
+                .flat_map(|PatternChange { added, removed }| added.iter_mut().chain(removed))
+        })
+    }
+}
+
 impl PolicyChange {
     /// `None` if the two mean the same.
     fn between(before: &Policy, now: &Policy) -> Option<Self> {

@@ -93,6 +93,7 @@ fn meaning(Loaded { config, warnings }: &Loaded) -> String {
         log,
         keys,
         keystore,
+        variables: _, // no field
     } = config;
     let has_none = operations.is_none() && proxy_protocol.is_empty();
     assert!(has_none, "files of the reference have no such sections");

@@ -246,7 +246,7 @@ fn names_cannot_forge_lines_and_many_changes_have_few() {
 fn the_last_reload_is_in_the_status_the_metrics_and_the_command_line() {
     harness::run(async {
         let server = Server::start();
-        let mut client = server.client(Who::Minio, Protocol::H2).await;
+        let mut client = server.client(Who::Admin, Protocol::H2).await;
         let first = status(&mut client).await;
         assert_eq!(first.get("last_reload"), None, "{first}");
         let metric = async |client: &mut Client, name: &str| {
@@ -276,7 +276,7 @@ fn the_last_reload_is_in_the_status_the_metrics_and_the_command_line() {
         let at = order.map(|field| known.find(&format!("\"{field}\":")).unwrap());
         assert!(at.collect::<Vec<_>>().is_sorted(), "{text}");
         assert_eq!(metric(&mut client, "failed").await, 1.0);
-        let output = server.command(Who::Minio, &["status", "--short", "-k"]).output().unwrap();
+        let output = server.command(Who::Admin, &["status", "--short", "-k"]).output().unwrap();
         let printed = String::from_utf8(output.stdout).unwrap();
         assert!(
             printed.contains("Reload   failed at 2") && printed.contains("cache.expiry.any"),
@@ -311,7 +311,7 @@ fn the_last_reload_is_in_the_status_the_metrics_and_the_command_line() {
         .await;
         assert_eq!(metric(&mut client, "failed").await, 0.0);
         assert!(metric(&mut client, "success_time").await >= started);
-        let output = server.command(Who::Minio, &["status", "-k"]).output().unwrap();
+        let output = server.command(Who::Admin, &["status", "-k"]).output().unwrap();
         let printed = String::from_utf8(output.stdout).unwrap();
         assert!(printed.contains("UTC: 1 policy added; 1 policy removed"), "{printed}");
     });
@@ -323,17 +323,76 @@ fn minio(allow: &str) -> String {
 
 /// Reasons and changes name files, policies and identities.
 #[test]
-fn who_is_let_in_without_a_policy_sees_no_reload() {
+fn only_the_admin_sees_why_a_reload_failed_and_what_one_changed() {
     harness::run(async {
         let open = Config::usual().with("api", "{ /v1/status: { skip_auth: true } }");
         let server = Server::with(&open);
-        server.reload_and_wait(&open);
-        for (who, sees) in
-            [(Who::Nobody, false), (Who::Other, false), (Who::Minio, true), (Who::Admin, true)]
+        let broken = open.clone().with(
+            "policy",
+            "{ p: { allow: [/v1/status], identities: [\"${MINIO}\", \"${ADMIN}\"] } }",
+        );
+        for (config, result, text) in [(&open, "success", "changes"), (&broken, "error", "reason")]
         {
-            let mut client = server.client(who, Protocol::H2).await;
-            let status = status(&mut client).await;
-            assert_eq!(status.get("last_reload").is_some(), sees, "{who:?}: {status}");
+            if result == "error" {
+                server.reload(config);
+                server.wait_for_stderr("reload failed");
+            } else {
+                server.reload_and_wait(config);
+            }
+            for (who, sees) in
+                [(Who::Nobody, false), (Who::Other, false), (Who::Minio, true), (Who::Admin, true)]
+            {
+                let mut client = server.client(who, Protocol::H2).await;
+                let status = status(&mut client).await;
+                let last = status.get("last_reload");
+                assert_eq!(last.is_some(), sees, "{who:?}: {status}");
+                let Some(last) = last else { continue };
+                let fields: Vec<_> = last.as_object().unwrap().keys().map(String::as_str).collect();
+                let is_admin = matches!(who, Who::Admin);
+                let expected =
+                    if is_admin { vec![text, "result", "time"] } else { vec!["result", "time"] };
+                let mut fields = fields;
+                fields.sort_unstable();
+                assert_eq!(fields, expected, "{who:?}: {status}");
+                assert_eq!(last["result"], result);
+            }
         }
+    });
+}
+
+#[test]
+fn the_values_of_variables_are_in_no_line_about_a_reload() {
+    let usual = || Config::usual().env("PATTERN", "/v1/key/s3cret/*").env("HEADER", "X-S3cret");
+    let server = Server::with(&usual());
+    let policy = "{ minio: { allow: [/v1/status, \"${PATTERN}\"], identities: [\"${MINIO}\"] } }";
+    let tls = "{ key: server.key, cert: server.crt, proxy: { header: { cert: \"${HEADER}\" } } }";
+    let lines = told(&server, &usual().with("policy", policy).with("tls", tls));
+    assert!(lines[0].contains("allow 1 added ('${PATTERN}'), "), "{lines:?}");
+    assert_eq!(lines[1], "tls.proxy.header.cert changed");
+    let lines = told(&server, &usual());
+    assert!(lines[0].contains("1 removed ('${PATTERN}')"), "{lines:?}");
+    assert!(!server.stderr().to_lowercase().contains("s3cret"), "{}", server.stderr());
+}
+
+/// The copy has the marker of the folder, and other keys.
+#[test]
+fn a_copy_in_the_place_of_the_key_folder_is_told_and_empties_the_cache() {
+    harness::run(async {
+        let server = Server::start();
+        let mut client = server.client(Who::Minio, Protocol::H2).await;
+        assert_eq!(client.send("PUT", "/v1/key/create/k", "").await.status, 200);
+        let (keys, copy) = (server.file("keys"), server.file("copy"));
+        fs::create_dir(&copy).unwrap();
+        fs::copy(keys.join(".kes-folder"), copy.join(".kes-folder")).unwrap();
+        fs::rename(&keys, server.file("before")).unwrap();
+        fs::rename(&copy, &keys).unwrap();
+        let lines = told(&server, &Config::usual());
+        let expected =
+            "keystore.fs.path leads to another folder with the same marker, such as a copy";
+        assert_eq!(lines, [expected]);
+        assert!(server.stderr().contains("key store changed: another folder is in the place of"));
+        let made = client.send("PUT", "/v1/key/generate/k", "").await;
+        assert_eq!(made.status, 404, "the key is in the cache still");
+        assert_eq!(told(&server, &Config::usual()), [""; 0]);
     });
 }

@@ -265,3 +265,94 @@ fn files_are_told_whose_contents_are_others() {
     // That of a file which could not be read before is not known.
     assert_eq!(changes, [Change { field, text: "has other contents".to_owned() }]);
 }
+
+#[test]
+fn what_came_from_a_variable_is_told_without_its_value() {
+    for (before, now, line) in [
+        (
+            "tls: {key: a.key, cert: a.crt}",
+            "tls: {key: a.key, cert: '${MARKED}'}",
+            "tls.cert changed",
+        ),
+        (
+            "tls: {key: a.key, cert: a.crt}",
+            "tls: {key: a.key, cert: a.crt, ca: '${MARKED}'}",
+            "tls.ca set",
+        ),
+        (
+            "tls: {key: a.key, cert: a.crt}",
+            "tls: {key: a.key, cert: a.crt, proxy: {header: {cert: '${MARKED}'}}}",
+            "tls.proxy.header.cert changed",
+        ),
+        ("keys: [{name: a}]", "keys: [{name: a}, {name: '${MARKED}'}]", "keys changed"),
+        ("address: ':1'", "address: '${CONTRACT_ADDRESS}'", "address changed"),
+        (
+            "api: {/v1/key/create: {skip_auth: no}}",
+            "api: {/v1/key/create: {skip_auth: '${YES}'}}",
+            "api./v1/key/create/.skip_auth changed",
+        ),
+        (
+            "keystore: {fs: {path: keys}}",
+            "keystore: {fs: {path: '${MARKED}'}}",
+            "keystore.fs.path changed",
+        ),
+    ] {
+        let [before, now] = [before, now].map(|section| replaced(FS, section));
+        assert_eq!(changes(&before, &now), [line]);
+        assert_eq!(changes(&now, &now), [""; 0]);
+        let back = changes(&now, &before).join(" ");
+        assert!(!back.contains("marked-value") && !back.contains("127.0.0.1"), "{back}");
+    }
+    let proxied = |endpoint| {
+        let approle = APPROLE.replace("'http://a'", endpoint);
+        replaced(FS, &vault(&format!("{approle}, proxy: 'http://p'")))
+    };
+    let told = changes(&proxied("'http://a'"), &proxied("'${HTTP}'")).join("\n");
+    assert!(told.contains("keystore.vault.proxy of endpoint 1 set"), "{told}");
+    assert!(
+        told.contains("keystore.vault.endpoint changed") && !told.contains("//vault"),
+        "{told}"
+    );
+
+    // Of a file whose path came from a variable, other contents are told without the path.
+    let file = replaced(FS, &vault(&format!("{APPROLE}, tls: {{ca: '${{MARKED}}'}}")));
+    let of = |contents: &'static str| {
+        let mut settings = Settings::of(&loaded(&file).config);
+        settings.note_contents(|_| Some(vec![Zeroizing::new(contents.into())]));
+        settings
+    };
+    let changes = of("2").changes_since(&of("1"));
+    let field = "keystore.vault.tls.ca (the file)".into();
+    assert_eq!(changes, [Change { field, text: "has other contents".to_owned() }]);
+}
+
+/// Identities are no secrets.
+#[test]
+fn identities_of_variables_are_told() {
+    let now = replaced(FS, "tls: {key: a.key, cert: a.crt, proxy: {identities: ['${ONES}']}}");
+    let told = changes(FS, &now);
+    assert!(told[0].starts_with("tls.proxy.identities 1 added ("), "{told:?}");
+}
+
+#[test]
+fn the_values_of_variables_in_policies_are_known_by_their_names() {
+    let text = replaced(FS, "policy: {p: {allow: ['${MARKED}', /v1/status]}}");
+    let settings = Settings::of(&loaded(&text).config);
+    let name = |value| settings.variables().name_of(value);
+    assert_eq!([name("marked-value"), name("/v1/status")], [Some("MARKED"), None]);
+    assert!(!format!("{settings:?}").contains("marked-value"));
+}
+
+/// A path is a secret here: a damaged token is taken for one.
+#[test]
+fn the_token_of_kubernetes_is_never_told() {
+    let of = |jwt: &str| replaced(FS, &vault(&KUBERNETES.replace("j1", jwt)));
+    for (before, now) in [("/run/s3cret", "/run/s3cret2"), ("j1", "./s3cret")] {
+        let told = changes(&of(before), &of(now));
+        assert_eq!(told, ["keystore.vault.kubernetes.jwt changed"]);
+    }
+    let damaged = refused(&of("eyJhbGciOiJSUzI1NiJ9.s3cret/abc.def"));
+    assert!(damaged.contains("keystore.vault.kubernetes.jwt: looks like a token"), "{damaged}");
+    assert!(!damaged.contains("s3cret"), "{damaged}");
+    loaded(&of("./eyJ/token"));
+}

@@ -51,6 +51,7 @@ impl<'a> Value<'a> {
             let text = "begins or ends with blanks or a line break; they are part of the value";
             self.warn(format!("variable {name} {text}"));
         }
+        self.context.variables.borrow_mut().note(&self.path, name, &text);
         Ok(Some(Text { value: self.clone(), text, variable: Some(name.to_owned()) }))
     }
 
@@ -90,8 +91,6 @@ impl<'a> Value<'a> {
         })
     }
 }
-
-impl Value<'_> {}
 
 impl<'a> Value<'a> {
     /// The path of a file that systemd has loaded for the service.

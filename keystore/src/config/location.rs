@@ -22,7 +22,7 @@ impl Location {
         Self { kind, parts: Vec::new() }
     }
 
-    pub(super) fn part(mut self, difference: &'static str, value: impl fmt::Display) -> Self {
+    pub(crate) fn part(mut self, difference: &'static str, value: impl fmt::Display) -> Self {
         self.parts.push(Part { difference, value: value.to_string() });
         self
     }

@@ -72,6 +72,12 @@ impl Folder {
         self.bound.load().marker.map(|marker| marker.id)
     }
 
+    /// What differs in a copy of the folder, and is the same after its file system was mounted again.
+    pub(super) fn inodes(&self) -> (u64, Option<u64>) {
+        let bound = self.bound.load();
+        (bound.place().1, bound.marker.map(|marker| marker.inode))
+    }
+
     /// Checks the folder with cheap calls. Also returns the cause if it is not available.
     pub(super) fn check(&self) -> (State, Option<String>) {
         let start = Instant::now();

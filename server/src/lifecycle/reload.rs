@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use kes_config::Change;
 use tokio::task::JoinHandle;
 
 use super::blocking::blocking;
@@ -179,12 +180,25 @@ where
 /// What a configuration changes that is ready to be put into use. With ten thousand policies this
 /// takes some milliseconds.
 fn compare(running: &Running, old: &Generation, new: &Generation, tls: &Loaded) -> Changes {
-    let policies = new.policies.changes_since(&old.policies);
+    let mut policies = new.policies.changes_since(&old.policies);
+    let variables = [&old.settings, &new.settings].map(kes_config::Settings::variables);
+    for text in policies.patterns_mut() {
+        // No message shows the value of a variable.
+        if let Some(name) = variables.iter().find_map(|variables| variables.name_of(text)) {
+            *text = format!("${{{name}}}").into();
+        }
+    }
     let mut settings = new.settings.changes_since(&old.settings);
     if let Some(fixed) = running.listening.fixed()
         && let Some(address) = settings.iter_mut().find(|change| change.field == "address")
     {
         address.text += &format!("; it takes effect after a restart without {fixed}");
+    }
+    if old.location != new.location
+        && !settings.iter().any(|change| change.field.starts_with("keystore."))
+    {
+        let text = "leads to another folder with the same marker, such as a copy".to_owned();
+        settings.push(Change { field: "keystore.fs.path".into(), text });
     }
     let certificates = tls.changes_since(&running.endpoint.tls.load());
     Changes::new(&policies, &settings, &certificates)
@@ -205,13 +219,28 @@ fn warn_of_another_store(old: &Generation, new: &Generation) {
     if old.location == new.location {
         return;
     }
-    let (from, to) = (old.keys.description(), new.keys.description());
+    let description = |generation: &Generation| {
+        let variables = generation.settings.variables();
+        if ["keystore.fs.path", "keystore.vault.endpoint"].iter().any(|field| variables.set(field))
+        {
+            "one that a variable names".to_owned()
+        } else {
+            generation.keys.description().to_string()
+        }
+    };
+    let (from, to) = (description(old), description(new));
     tracing::warn!("{}", another_store(&from, &to, &old.location.differences(&new.location)));
 }
 
 fn another_store(from: &str, to: &str, differences: &[&str]) -> String {
     let with = if differences.is_empty() { "" } else { ", with " };
     let differences = differences.join(" and ");
+    if from == to && differences.is_empty() {
+        return format!(
+            "key store changed: another folder is in the place of {from}, such as a copy; the keys in \
+             memory are dropped"
+        );
+    }
     format!(
         "key store changed from {from} to {to}{with}{differences}; the keys in memory are dropped"
     )

@@ -140,7 +140,8 @@ impl Setup {
             StoreSetup::Memory => (Location::new("memory"), Store::Memory(MemoryStore::new())),
             StoreSetup::Configured(config) => {
                 let location = config.location();
-                (location, Store::open(config, &folders).await.map_err(SetupError::Store)?)
+                let store = Store::open(config, &folders).await.map_err(SetupError::Store)?;
+                (store.located(location), store)
             }
         };
         let store = KeyStore::new(store, Arc::clone(metrics));

@@ -162,21 +162,28 @@ fn read_kubernetes(value: &Value<'_>) -> Result<Login, AlreadyReported> {
         engine: engine?,
         namespace: namespace?,
         role: role?.as_str().to_owned(),
-        jwt,
+        jwt: jwt?,
     })
 }
 
 /// The token itself, or its file.
-fn token(jwt: &Text<'_>) -> Jwt {
+fn token(jwt: &Text<'_>) -> Result<Jwt, AlreadyReported> {
     // A token has no `/`, because it is URL-safe base64 (RFC 7519).
     if jwt.as_str().contains('/') {
-        return Jwt::File(path(jwt));
+        // Base64 of `{"`, as a token begins. No message may show it, as it does with a path.
+        if jwt.as_str().trim_start().starts_with("eyJ") {
+            return Err(jwt.mistake(
+                "looks like a token that is damaged, since no token has a '/': copy it again, or \
+                 name the file that holds it, as './eyJ…' if its name begins so",
+            ));
+        }
+        return Ok(Jwt::File(path(jwt)));
     }
     // A token has three parts.
     if jwt.variable().is_none() && jwt.as_str().split('.').count() != 3 {
         jwt.warn("has no '/', so it is taken as the token itself; write a file as './jwt'");
     }
-    Jwt::Literal(secret(jwt))
+    Ok(Jwt::Literal(secret(jwt)))
 }
 
 fn vault_tls(value: &Value<'_>, is_encrypted: bool) -> Result<VaultTls, AlreadyReported> {

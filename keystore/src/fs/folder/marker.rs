@@ -26,7 +26,7 @@ pub(super) const MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP).uni
 pub(super) struct Marker {
     pub(super) id: FolderId,
     /// A copy of the file has another inode.
-    inode: u64,
+    pub(super) inode: u64,
 }
 
 impl Marker {

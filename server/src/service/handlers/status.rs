@@ -30,15 +30,19 @@ pub(super) fn status(call: &Call<'_>) -> Answer {
         State::Reachable { latency } => Some(latency),
         State::Unreachable | State::Unavailable => None,
     };
-    // Reasons name files and policies: not for whoever is let in without a policy (`skip_auth`).
     let identity = call.context.peer.identity.ok();
-    let may_see = call.context.generation.policies.names(identity.as_ref(), Operation::Status);
+    let policies = &call.context.generation.policies;
+    // Not for whoever is let in without a policy (`skip_auth`).
+    let may_see = policies.names(identity.as_ref(), Operation::Status);
+    // These texts name files, policies and identities of others.
+    let may_see_texts = identity.as_ref().is_some_and(|identity| policies.is_admin(identity));
     let last = |subject| {
         let outcome = call.context.service.reloads.last(subject).filter(|_| may_see)?;
         let (result, changes, reason) = match outcome.result {
             Ok(changes) => ("success", Some(changes), None),
             Err(reason) => ("error", None, Some(reason)),
         };
+        let [changes, reason] = [changes, reason].map(|text| text.filter(|_| may_see_texts));
         Some(Reload { time: outcome.at, result: result.to_owned(), changes, reason })
     };
     Answer::json(&Status {
