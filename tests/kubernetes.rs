@@ -15,6 +15,8 @@ use serde_json::Value;
 
 use crate::harness::program;
 
+mod rollout;
+
 /// Starts, stops and probes take less on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -146,6 +148,8 @@ fn bad_values_are_refused_with_a_sentence() {
     for (set, told) in [
         ("vault.endpoint=", "set vault.endpoint to the URL"),
         ("vault.endpoint=vault.example.net", "does not match pattern"),
+        ("vault.endpoint=https://a\\,http://b", "has http://b, where keys and logins"),
+        ("vault.endpoint=https://a:${PORT}", "set networkPolicy.vaultPort"),
         ("vault.appRole.existingSecret=", "one of the two logs in to Vault"),
         ("vault.kubernetes.role=kes", "not both"),
         ("vault.version=2", "value must be one of"),
@@ -356,6 +360,19 @@ fn a_server_with_a_service_account_serves_its_clients() {
     assert_eq!(bao.root().list("kv/metadata/minio"), ["my-key"]);
 }
 
+/// Asks as the kubelet does, which does not verify the certificate.
+fn probe(operations: &str, path: &str) -> Result<(), String> {
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error", "--insecure", "--fail", "--max-time", "30"])
+        .arg(format!("{operations}{path}"))
+        .output()
+        .expect("the tests need curl");
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
 /// A pod of the chart answers its probes and its client, and ends at once when it is told to.
 fn serves(minio: &Minio, bao: &Bao, values: &str, secrets: &Secrets, token: &str) {
     let endpoint = format!("vault.endpoint={}", bao.url());
@@ -365,13 +382,7 @@ fn serves(minio: &Minio, bao: &Bao, values: &str, secrets: &Secrets, token: &str
     let mut pod = Pod::start(&documents, secrets, token);
     let (server, operations) = (pod.url("Endpoints "), pod.url("Operations "));
     for path in pod.probes.iter().chain([&"/metrics".to_owned()]) {
-        // As the kubelet, which does not verify the certificate.
-        let output = Command::new("curl")
-            .args(["--silent", "--show-error", "--insecure", "--fail", "--max-time", "30"])
-            .arg(format!("{operations}{path}"))
-            .output()
-            .expect("the tests need curl");
-        assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(probe(&operations, path), Ok(()), "{path}");
     }
     minio.kes(&["key", "create", "my-key"], &server);
     assert!(minio.kes(&["key", "dek", "my-key"], &server).contains("ciphertext"));

@@ -29,7 +29,7 @@ fn probes_and_scrapers_are_answered() {
         let named = words.windows(2).filter(|pair| pair[0].ends_with("path:")).map(|pair| pair[1]);
         paths.extend(named.map(str::to_owned));
     }
-    assert_eq!(paths, ["/startup", "/live", "/ready?keystore=false", "/metrics"]);
+    assert_eq!(paths, ["/ready", "/live", "/ready?keystore=false", "/metrics"]);
     for path in paths {
         let output = Command::new("curl")
             .args(["--silent", "--show-error", "--fail", "--max-time", "30", "--cacert"])

@@ -53,8 +53,31 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
+{{/* The ports of vault.endpoint, in a list of JSON, or the one that networkPolicy.vaultPort sets. */}}
+{{- define "kes.vaultPorts" -}}
+{{- $ports := list -}}
+{{- if .Values.networkPolicy.vaultPort -}}
+{{- $ports = list (int .Values.networkPolicy.vaultPort) -}}
+{{- else -}}
+{{- range splitList "," .Values.vault.endpoint -}}
+{{- $authority := regexReplaceAll "^https?://([^/]*).*$" . "${1}" -}}
+{{- $port := regexFind ":[0-9]+$" $authority | trimPrefix ":" -}}
+{{- if contains "$" $authority -}}
+{{- fail "set networkPolicy.vaultPort: vault.endpoint has a variable" -}}
+{{- end -}}
+{{- $ports = append $ports (int (default (ternary "443" "80" (hasPrefix "https:" .)) $port)) -}}
+{{- end -}}
+{{- end -}}
+{{- uniq $ports | toJson -}}
+{{- end -}}
+
 {{/* The configuration file. It holds no secret. */}}
 {{- define "kes.config" -}}
+{{- range splitList "," .Values.vault.endpoint }}
+{{- if and (hasPrefix "http:" .) (not $.Values.vault.allowPlainHTTP) }}
+{{- fail (printf "vault.endpoint has %s, where keys and logins are not encrypted on the network; use https, or set vault.allowPlainHTTP to true" .) }}
+{{- end }}
+{{- end -}}
 address: 0.0.0.0:7373
 {{- if .Values.operations.enabled }}
 operations:
