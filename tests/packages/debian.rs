@@ -92,6 +92,20 @@ fn a_debian_package_is_installed_upgraded_removed_and_purged() {
     assert_eq!(root.read("var/lib/kes/my-key"), "a key");
     assert!(said.contains("/var/lib/kes is kept"), "{said}");
 
+    // The unit works in /etc/kes, so `path: keys` is a folder of keys there.
+    dpkg(&root, &["--install", second]);
+    configure(&root);
+    for name in ["etc/kes/a/my keys/.kes-folder", "etc/kes/a/my keys/.sub/key", "etc/kes/a/b/.c/d"]
+    {
+        root.write(name, "a key");
+    }
+    let said = dpkg(&root, &["--purge", "kes"]);
+    assert!(said.contains("kes: /etc/kes/a/my keys is kept"), "{said}");
+    let kept: Vec<_> =
+        root.files().into_iter().filter(|file| file.starts_with("etc/kes")).collect();
+    assert_eq!(kept, ["etc/kes/a/my keys/.kes-folder", "etc/kes/a/my keys/.sub/key"]);
+    fs::remove_dir_all(root.path("etc/kes")).unwrap();
+
     // Without keys nothing is left but the user.
     dpkg(&root, &["--install", second]);
     fs::remove_file(root.path("var/lib/kes/my-key")).unwrap();

@@ -65,3 +65,16 @@ fn an_rpm_is_installed_upgraded_and_removed() {
     is_removed(&root);
     is_configured(&root);
 }
+
+/// A step that fails does not keep the package from being installed or erased.
+#[test]
+fn no_step_of_the_scripts_has_to_succeed() {
+    let folder = super::repository().join("deploy/packages/rpm");
+    let nothing = tempfile::tempdir().unwrap();
+    for script in ["post", "preun", "postun"] {
+        let text = std::fs::read_to_string(folder.join(script)).unwrap();
+        let text = text.replace("/usr/share/kes", nothing.path().to_str().unwrap());
+        let mut shell = Command::new("/bin/sh");
+        must(shell.args(["-euc", &text, script, "0"]).env("PATH", nothing.path()));
+    }
+}
