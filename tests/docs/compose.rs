@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -37,6 +37,10 @@ fn the_server_starts_with_what_the_compose_file_gives_it() {
     for block in Book::read().blocks_of(Runner::Compose) {
         session.run(block);
     }
+    let certs = folder.join("certs");
+    assert_eq!(mode(&certs), 0o700);
+    assert_eq!(mode(&certs.join("minio.key")), 0o600);
+    assert_eq!(mode(&folder.join(".env")), 0o600);
     assert!(session.notes().contains(&"docker compose up --detach".to_owned()));
     println!("not run: `docker compose up`, because a test has no container engine");
 
@@ -55,10 +59,28 @@ fn the_server_starts_with_what_the_compose_file_gives_it() {
         })
         .expect("OpenBao starts");
     let url = format!("https://{}", ports[0].address());
-    run_setup(&setup, &url, volumes.path());
+    run_setup(&setup, &url, volumes.path(), "").expect("the first set-up");
     bao.kill();
     let _bao = start_openbao(&openbao, &ports, volumes.path()).expect("OpenBao starts again");
-    run_setup(&setup, &url, volumes.path());
+    // The first requests are refused: that does not count as "not initialised".
+    let file = volumes.path().join("unseal/init");
+    let secrets = fs::read_to_string(&file).unwrap();
+    run_setup(&setup, &url, volumes.path(), REFUSED_TWICE).expect("the second set-up");
+    assert_eq!(fs::read_to_string(&file).unwrap(), secrets);
+    assert_eq!(mode(&file), 0o600);
+
+    // The secrets of an OpenBao that has lost its storage are not overwritten, and none is made up.
+    let error = run_setup(&setup, &url, volumes.path(), NOT_INITIALISED).expect_err("a file");
+    assert!(error.contains("has the unseal key of an earlier one"), "{error}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), secrets);
+    // A run that was killed before it renamed the file is finished by the next one.
+    fs::rename(&file, volumes.path().join("unseal/init.new")).unwrap();
+    run_setup(&setup, &url, volumes.path(), KEY_IS_NO_ARGUMENT).expect("the third set-up");
+    assert_eq!(fs::read_to_string(&file).unwrap(), secrets);
+    fs::remove_file(&file).unwrap();
+    let error = run_setup(&setup, &url, volumes.path(), "").expect_err("no file");
+    assert!(error.contains("restore the file"), "{error}");
+    fs::write(&file, secrets).unwrap();
 
     let kes = service("kes");
     let config = kes.here(&fs::read_to_string(kes.here("/etc/kes/config.yml")).unwrap());
@@ -119,14 +141,44 @@ fn start_openbao(openbao: &Service, ports: &[Port; 2], volumes: &Path) -> Option
     is_running.then_some(process)
 }
 
-/// The script of the container, with the real command line of OpenBao.
-fn run_setup(setup: &Service, url: &str, volumes: &Path) {
+/// Lines of a wrapper of OpenBao's command line: the first two calls reach nobody.
+const REFUSED_TWICE: &str = r#"
+if [ ! -e "$0.second" ]; then
+    [ ! -e "$0.first" ] || : >"$0.second"
+    : >"$0.first"
+    export BAO_ADDR=https://127.0.0.1:1
+fi
+"#;
+
+/// OpenBao says that it has no storage.
+const NOT_INITIALISED: &str = r#"
+if [ "$1" = status ]; then echo 'Initialized        false'; exit 2; fi
+"#;
+
+/// The unseal key is in no argument.
+const KEY_IS_NO_ARGUMENT: &str = r#"
+key=$(sed -n 's/^Unseal Key 1: //p' "$UNSEAL"/init)
+case " $* " in *"${key:-no key yet}"*) echo "the unseal key is an argument" >&2; exit 3 ;; esac
+"#;
+
+fn mode(file: &Path) -> u32 {
+    fs::metadata(file).unwrap().permissions().mode() & 0o777
+}
+
+/// The script of the container, with the real command line of OpenBao, behind lines of a wrapper.
+/// Gives what the script says if it fails.
+fn run_setup(setup: &Service, url: &str, volumes: &Path, wrapper: &str) -> Result<(), String> {
     assert_eq!(setup.entry_point, ["/bin/sh", "/setup.sh"]);
     let script = volumes.join("setup.sh");
     let text = fs::read_to_string(setup.here("/setup.sh")).unwrap();
-    fs::write(&script, setup.here(&text)).unwrap();
+    // `sys/unseal` is a path of OpenBao, and no file.
+    let text = text.replace("sys/unseal", "sys/UNSEAL");
+    fs::write(&script, setup.here(&text).replace("sys/UNSEAL", "sys/unseal")).unwrap();
     let programs = tempfile::tempdir().unwrap();
-    symlink(bao::binary(), programs.path().join("bao")).unwrap();
+    let program = programs.path().join("bao");
+    let wrapper = format!("#!/bin/sh\n{wrapper}exec {} \"$@\"\n", bao::binary().display());
+    fs::write(&program, wrapper).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let path = std::env::var("PATH").unwrap();
     let output = Command::new("/bin/sh")
         .arg(&script)
@@ -134,11 +186,12 @@ fn run_setup(setup: &Service, url: &str, volumes: &Path) {
         .env("PATH", format!("{}:{path}", programs.path().display()))
         .env("HOME", volumes)
         .env("BAO_ADDR", url)
+        .env("UNSEAL", volumes.join("unseal"))
         .env("BAO_CACERT", setup.here(&setup.variable("BAO_CACERT", "")))
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "setup.sh: {said}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(()) } else { Err(said) }
 }
 
 /// A service of the compose file.
