@@ -119,7 +119,7 @@ async fn what_is_no_stored_key_is_said_to_be_damaged() {
         assert!(matches!(create(&store, key).await, Err(Error::Exists { .. })));
     }
     let error = read(&store, "other").await.unwrap_err().to_string();
-    let expected = "key store: vault: 'other' is not a key of this server (its entry in Vault has no \
+    let expected = "key store: vault: 'other' is not a key of this server (its entry in Vault has no text in a \
                     field of that name)";
     assert_eq!(error, expected);
     assert!(matches!(read(&store, "long").await, Err(Error::Corrupt { .. })));

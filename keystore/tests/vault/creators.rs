@@ -173,7 +173,7 @@ async fn a_claim_that_may_live_is_respected() {
         .root()
         .write("kv/.kes-claims/l/0000", &json!({ "created": now.as_secs().to_string() }));
     let error = create(&*store, "l").await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert!(matches!(error, Error::Locked { .. }), "{error:?}");
     assert_eq!(world.bao.root().read("kv/l"), None);
 }
 
@@ -221,7 +221,7 @@ async fn the_claim_of_a_server_that_may_not_overwrite_is_soon_dead() {
     let start = Instant::now();
     let mut refused = 0;
     while let Err(error) = create(&store, "k").await {
-        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+        assert!(matches!(error, Error::Locked { .. }), "{error:?}");
         refused += 1;
         assert!(start.elapsed() < Duration::from_secs(90), "{error:?}");
     }
