@@ -103,6 +103,7 @@ fn the_offer_is_the_documented_one() {
         ("-tls1_2 -cipher ECDHE-ECDSA-AES256-SHA384", false),
         ("-tls1_2 -cipher AES128-GCM-SHA256", false),
         ("-tls1_3 -ciphersuites TLS_AES_128_GCM_SHA256", true),
+        ("-tls1_3 -ciphersuites TLS_AES_256_GCM_SHA384", true),
         ("-tls1_3 -ciphersuites TLS_CHACHA20_POLY1305_SHA256", !cfg!(feature = "fips")),
         ("-tls1_3 -groups X25519", !cfg!(feature = "fips")),
         ("-tls1_3 -groups P-256", true),
