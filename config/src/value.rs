@@ -181,9 +181,43 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The items of a list; empty if there is none. `item` is an example of an item, for the
-    /// message if the value is not a list.
-    pub(crate) fn list(&self, item: &str) -> Result<Vec<Self>, AlreadyReported> {
+    /// What `read` makes of each item of a list; empty if there is no list. All items are read, also
+    /// those after a mistake. `item` is an example of an item, for the message if the value is not
+    /// a list.
+    pub(crate) fn items<T>(
+        &self,
+        item: &str,
+        read: impl FnMut(Self) -> Result<T, AlreadyReported>,
+    ) -> Result<Vec<T>, AlreadyReported> {
+        // Collected first, so that the mistakes of all items are recorded.
+        let read: Vec<_> = self.list(item)?.into_iter().map(read).collect();
+        read.into_iter().collect()
+    }
+
+    /// What `read` makes of each text of a list, without those of which it makes nothing. Empty texts
+    /// are warned of and ignored.
+    pub(crate) fn texts<T>(
+        &self,
+        item: &str,
+        mut read: impl FnMut(&Text<'a>) -> Result<Option<T>, AlreadyReported>,
+    ) -> Result<Vec<T>, AlreadyReported> {
+        let read = self.items(item, |item| {
+            let text = item.text()?;
+            match text.as_ref().filter(|text| !text.as_str().trim().is_empty()) {
+                Some(filled) => read(filled),
+                None => {
+                    let variable = text.as_ref().and_then(Text::variable);
+                    let of =
+                        variable.map(|name| format!("variable {name} is ")).unwrap_or_default();
+                    item.warn(format!("{of}empty; ignored"));
+                    Ok(None)
+                }
+            }
+        })?;
+        Ok(read.into_iter().flatten().collect())
+    }
+
+    fn list(&self, item: &str) -> Result<Vec<Self>, AlreadyReported> {
         let items = match self.node.map(|node| &node.kind) {
             None | Some(Kind::Null) => return Ok(vec![]),
             Some(Kind::List(items)) => items,

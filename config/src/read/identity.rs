@@ -51,29 +51,13 @@ pub(super) fn each(
     value: &Value<'_>,
     mut take: impl FnMut(Identity, &Text<'_>) -> Result<(), AlreadyReported>,
 ) -> Result<Vec<Identity>, AlreadyReported> {
-    let mut identities = Vec::new();
-    let mut result = Ok(());
-    for item in value.list("<identity>")? {
-        let text = match item.text() {
-            Ok(Some(text)) => text,
-            Ok(None) => {
-                item.warn("empty; ignored");
-                continue;
-            }
-            Err(noted) => {
-                result = Err(noted);
-                continue;
-            }
+    value.texts("<identity>", |text| {
+        let Ok(identity) = text.as_str().parse() else {
+            text.warn(format!("{}; ignored", not_an_identity(text)));
+            return Ok(None);
         };
-        match text.as_str().parse() {
-            Ok(identity) => match take(identity, &text) {
-                Ok(()) => identities.push(identity),
-                Err(noted) => result = Err(noted),
-            },
-            Err(_) => item.warn(format!("{}; ignored", not_an_identity(&text))),
-        }
-    }
-    result.map(|()| identities)
+        take(identity, text).map(|()| Some(identity))
+    })
 }
 
 /// What a text is that is not an identity. The text itself is not shown: it may be an API key.

@@ -35,16 +35,9 @@ pub(super) fn of_policy(
 }
 
 fn overrides(value: &Value<'_>, identities: &[Identity]) -> Result<OfIdentities, AlreadyReported> {
-    let mut all = OfIdentities::new();
     let mut lines = HashMap::new();
-    let mut result = Ok(());
-    for item in value.list("identities: …")? {
-        match single_override(&item, identities, &mut lines) {
-            Ok(own) => all.extend(own),
-            Err(noted) => result = Err(noted),
-        }
-    }
-    result.map(|()| all)
+    let read = |item: Value<'_>| single_override(&item, identities, &mut lines);
+    Ok(value.items("identities: …", read)?.into_iter().flatten().collect())
 }
 
 fn single_override(

@@ -87,13 +87,10 @@ impl Pattern<'_> {
 }
 
 fn patterns<'a>(value: &Value<'a>) -> Result<Vec<Pattern<'a>>, AlreadyReported> {
-    let items = value.list("/v1/key/create/*")?.into_iter().map(|value| {
+    value.items("/v1/key/create/*", |value| {
         let text = value.text()?;
         Ok(Pattern { value, text })
-    });
-    // Collected first, so that the mistakes of all items are recorded.
-    let patterns: Vec<_> = items.collect();
-    patterns.into_iter().collect()
+    })
 }
 
 fn warn(value: &Value<'_>, policy: &Policy, allow: &[Pattern<'_>], deny: &[Pattern<'_>]) {

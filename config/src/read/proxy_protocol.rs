@@ -20,32 +20,17 @@ pub(super) fn read(value: &Value<'_>) -> Result<Vec<Network>, AlreadyReported> {
 }
 
 fn networks(field: &Value<'_>) -> Result<Vec<Network>, AlreadyReported> {
-    let mut networks = Vec::new();
-    let mut result = Ok(());
-    for item in field.list("10.0.0.7, 10.1.0.0/16")? {
-        let text = match item.filled() {
-            Ok(Some(text)) => text,
-            Ok(None) => {
-                item.warn("empty; ignored");
-                continue;
-            }
-            Err(noted) => {
-                result = Err(noted);
-                continue;
-            }
-        };
-        match text.as_str().parse::<Network>() {
-            Ok(network) => {
-                if network.is_everything() {
-                    item.warn(
-                        "every client can name any address as its own, and none can connect \
-                         without a header; name the load balancers alone",
-                    );
-                }
-                networks.push(network);
-            }
-            Err(error) => result = Err(text.mistake(format!("{}: {error}", text.shown()))),
+    field.texts("10.0.0.7, 10.1.0.0/16", |text| {
+        let network: Network = text
+            .as_str()
+            .parse()
+            .map_err(|error| text.mistake(format!("{}: {error}", text.shown())))?;
+        if network.is_everything() {
+            text.warn(
+                "every client can name any address as its own, and none can connect without a \
+                 header; name the load balancers alone",
+            );
         }
-    }
-    result.map(|()| networks)
+        Ok(Some(network))
+    })
 }

@@ -126,19 +126,11 @@ fn format(value: &Value<'_>) -> Result<LogFormat, AlreadyReported> {
 }
 
 pub(super) fn keys(value: &Value<'_>) -> Result<Vec<KeyName>, AlreadyReported> {
-    let mut keys = Vec::new();
     let mut lines = HashMap::new();
-    let mut result = Ok(());
     if value.is_map() {
         old_keystore(value)?;
     }
-    for item in value.list("name: my-key")? {
-        match key(&item, &mut lines) {
-            Ok(name) => keys.push(name),
-            Err(noted) => result = Err(noted),
-        }
-    }
-    result.map(|()| keys)
+    value.items("name: my-key", |item| key(&item, &mut lines))
 }
 
 /// Reports the key store in `keys`, where old files have it.
