@@ -2,18 +2,26 @@
 # Initialises OpenBao at its first start, unseals it at each one, and gives the key server a role. Can be run again.
 set -eu
 
+# wait_until CONDITION SECONDS MESSAGE: runs a command every second until it succeeds, or ends the script.
+wait_until() {
+    tries=$2
+    until "$1"; do
+        tries=$((tries - 1))
+        if [ "$tries" = 0 ]; then
+            echo "$3: $(bao status 2>&1)" >&2
+            exit 1
+        fi
+        sleep 1
+    done
+}
+
 # OpenBao says whether it is initialised. No answer means neither: `bao operator init -status` exits with 2, as for
 # "not initialised", also if it reaches nobody.
-tries=120
-while initialised=$(bao status 2>/dev/null | sed -n 's/^Initialized *//p')
-    [ "$initialised" != true ] && [ "$initialised" != false ]; do
-    tries=$((tries - 1))
-    if [ "$tries" = 0 ]; then
-        echo "OpenBao does not say whether it is initialised: $(bao status 2>&1)" >&2
-        exit 1
-    fi
-    sleep 1
-done
+is_answered() {
+    initialised=$(bao status 2>/dev/null | sed -n 's/^Initialized *//p')
+    [ "$initialised" = true ] || [ "$initialised" = false ]
+}
+wait_until is_answered 120 "OpenBao does not say whether it is initialised"
 
 umask 077
 # A run that ended between the initialisation and the renaming left the whole file.
@@ -41,15 +49,10 @@ BAO_TOKEN=$(sed -n 's/^Initial Root Token: //p' /unseal/init)
 export BAO_TOKEN
 
 # The one node of a cluster takes a moment to become active. Until then it may answer reads, but takes no writes.
-tries=60
-until bao status 2>/dev/null | grep -q '^HA Mode *active$' && bao secrets list >/dev/null 2>&1; do
-    tries=$((tries - 1))
-    if [ "$tries" = 0 ]; then
-        echo "OpenBao is unsealed, and does not become active: see its log" >&2
-        exit 1
-    fi
-    sleep 1
-done
+is_active() {
+    bao status 2>/dev/null | grep -q '^HA Mode *active$' && bao secrets list >/dev/null 2>&1
+}
+wait_until is_active 60 "OpenBao is unsealed, and does not become active (see its log)"
 
 bao secrets list | grep -q '^kv/' || bao secrets enable -path=kv -version=2 kv
 bao auth list | grep -q '^approle/' || bao auth enable approle
