@@ -36,51 +36,45 @@ impl Drop for MessageKey {
     }
 }
 
-/// Encrypts `body` in place, and returns the nonce.
-///
-/// # Panics
-///
-/// If the plaintext has 64 GiB or more; see [`Key::seal_in_place`](crate::Key::seal_in_place).
-#[cfg(not(feature = "fips"))]
-#[expect(clippy::expect_used, reason = "what is sealed is at most a request body")]
-pub(crate) fn seal(
-    cipher: Cipher,
-    key: &MessageKey,
-    nonce: &[u8; NONCE_LEN],
-    context: &[u8],
-    body: &mut [u8],
-    tag: &mut [u8; TAG_LEN],
-) -> [u8; NONCE_LEN] {
-    let unique = Nonce::assume_unique_for_key(*nonce);
-    prepared(cipher, key)
-        .seal_in_place_scatter(unique, Aad::from(context), body, &[], tag)
-        .expect("a plaintext has less than 64 GiB");
-    *nonce
-}
+/// How many fresh random bytes a message needs beside its iv: the nonce. In a FIPS build none: its
+/// AES-GCM is approved for encryption only with nonces of the module's own generator (NIST SP
+/// 800-38D, 8.2.2; FIPS 140-3 IG C.H).
+pub(crate) const DRAWN_LEN: usize = if cfg!(feature = "fips") { 0 } else { NONCE_LEN };
 
-/// Encrypts `body` in place, and returns the nonce that the FIPS module chose: its AES-GCM is
-/// approved for encryption only with nonces of its own generator (NIST SP 800-38D, 8.2.2; FIPS
-/// 140-3 IG C.H). The caller's nonce is not used.
+/// Encrypts `body` in place, and returns the nonce. `drawn` must be fresh.
 ///
 /// # Panics
 ///
-/// If the plaintext has 64 GiB or more, or if the module's generator fails.
-#[cfg(feature = "fips")]
+/// If the plaintext has 64 GiB or more; see [`Key::seal_in_place`](crate::Key::seal_in_place). In a
+/// FIPS build also if the module's generator fails.
 #[expect(clippy::expect_used, reason = "what is sealed is at most a request body")]
 pub(crate) fn seal(
     cipher: Cipher,
     key: &MessageKey,
-    _nonce: &[u8; NONCE_LEN],
+    drawn: &[u8; DRAWN_LEN],
     context: &[u8],
     body: &mut [u8],
     tag: &mut [u8; TAG_LEN],
 ) -> [u8; NONCE_LEN] {
-    let (nonce, made) = RandomizedNonceKey::new(algorithm(cipher), &key.0)
-        .expect("both keys have 32 bytes")
-        .seal_in_place_separate_tag(Aad::from(context), body)
-        .expect("a plaintext has less than 64 GiB");
-    tag.copy_from_slice(made.as_ref());
-    *nonce.as_ref()
+    const TOO_LONG: &str = "a plaintext has less than 64 GiB";
+    #[cfg(not(feature = "fips"))]
+    {
+        let nonce = Nonce::assume_unique_for_key(*drawn);
+        prepared(cipher, key)
+            .seal_in_place_scatter(nonce, Aad::from(context), body, &[], tag)
+            .expect(TOO_LONG);
+        *drawn
+    }
+    #[cfg(feature = "fips")]
+    {
+        let [] = drawn;
+        let (nonce, made) = RandomizedNonceKey::new(algorithm(cipher), &key.0)
+            .expect("both keys have 32 bytes")
+            .seal_in_place_separate_tag(Aad::from(context), body)
+            .expect(TOO_LONG);
+        tag.copy_from_slice(made.as_ref());
+        *nonce.as_ref()
+    }
 }
 
 /// Decrypts to `out`, which is as long as the ciphertext. If it is not authentic, returns `false`

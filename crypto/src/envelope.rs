@@ -14,16 +14,16 @@
 use chacha20::{R20, hchacha};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use crate::aead::{self, MessageKey};
+use crate::aead::{self, DRAWN_LEN, MessageKey};
 use crate::ciphertext::{Ciphertext, IV_LEN, NONCE_LEN, TAG_LEN};
 use crate::mac::Mac;
 use crate::{Cipher, Secret, random, stack, wipe};
 
 /// How many bytes longer than its plaintext a ciphertext is: tag, iv and nonce.
-pub const OVERHEAD: usize = TAG_LEN + RANDOM_LEN;
+pub const OVERHEAD: usize = TAG_LEN + IV_LEN + NONCE_LEN;
 
-/// Fresh random bytes in each ciphertext: iv, then nonce.
-const RANDOM_LEN: usize = IV_LEN + NONCE_LEN;
+/// Fresh random bytes for each ciphertext: iv, then what the AEAD needs.
+const RANDOM_LEN: usize = IV_LEN + DRAWN_LEN;
 
 /// A ciphertext that this key did not seal, or not for this context, or not a ciphertext at all.
 ///
@@ -109,12 +109,11 @@ impl Envelope {
         (Secret::from_slice(plaintext).expect("a secret has this length"), body)
     }
 
-    /// `random` must be fresh: bytes that were used before reveal both plaintexts. A FIPS build
-    /// uses its iv alone: the module chooses the nonce.
+    /// `random` must be fresh: bytes that were used before reveal both plaintexts.
     #[expect(clippy::expect_used, reason = "the lengths are constants that add up")]
     fn seal_with(&self, random: &[u8; RANDOM_LEN], body: &mut Vec<u8>, context: &[u8]) {
-        let (iv, nonce) = random.split_first_chunk().expect("iv and nonce");
-        let nonce = nonce.try_into().expect("iv and nonce");
+        let (iv, drawn) = random.split_first_chunk().expect("the lengths add up");
+        let drawn = drawn.try_into().expect("the lengths add up");
 
         let len = body.len();
         make_room(body);
@@ -122,7 +121,7 @@ impl Envelope {
         let (body, rest) = body.split_at_mut(len);
         let (tag, rest) = rest.split_first_chunk_mut().expect("the overhead");
         let nonce = stack::wiped_after(self.cipher(), || {
-            aead::seal(self.cipher(), &self.message_key(iv), nonce, context, body, tag)
+            aead::seal(self.cipher(), &self.message_key(iv), drawn, context, body, tag)
         });
         let (iv_place, nonce_place) = rest.split_at_mut(IV_LEN);
         iv_place.copy_from_slice(iv);
@@ -214,12 +213,13 @@ mod tests {
                 Cipher::ChaCha20 => stack::DEPTH,
             };
             let envelope = envelope(cipher, &[8; 32]);
-            let (iv, mut nonce, mut tag) = ([1; IV_LEN], [2; NONCE_LEN], [0; TAG_LEN]);
+            let (iv, drawn) = ([1; IV_LEN], [2; DRAWN_LEN]);
+            let (mut nonce, mut tag) = ([0; NONCE_LEN], [0; TAG_LEN]);
             for size in [0, 1, 32, 100, 200, 400, 1000, 10_000, 1 << 20].repeat(2) {
                 let (mut sealed, mut out) = (vec![3; size], vec![0; size]);
                 let seal = stack::tests::depth(|| {
                     let key = envelope.message_key(&iv);
-                    nonce = aead::seal(cipher, &key, &nonce, b"context", &mut sealed, &mut tag);
+                    nonce = aead::seal(cipher, &key, &drawn, b"context", &mut sealed, &mut tag);
                 });
                 let mut open = |context| {
                     stack::tests::depth(|| {
