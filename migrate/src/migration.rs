@@ -137,16 +137,15 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
         (self.sink.borrow_mut())(name, outcome);
     }
 
-    /// Ends the run: a key could not be replaced, and further ones are not to be deleted.
-    pub(crate) fn give_up(&self, error: Error) {
-        let _ = self.trouble.set(Trouble::Use { side: Side::Target, error });
+    /// Ends the run. The first error says why.
+    pub(crate) fn give_up(&self, side: Side, error: Error) {
+        let _ = self.trouble.set(Trouble::Use { side, error });
     }
 
     /// Ends the run if an error says that a store cannot be reached.
     pub(crate) fn note(&self, side: Side, error: Error) {
         if matches!(error, Error::Unreachable { .. }) {
-            // The first one says it.
-            let _ = self.trouble.set(Trouble::Use { side, error });
+            self.give_up(side, error);
         }
     }
 }

@@ -38,7 +38,7 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
                 "is not replaced: a key for trial cannot be created and deleted in the target: \
                  {error}"
             );
-            self.give_up(error);
+            self.give_up(Side::Target, error);
             return Outcome::Failed(reason);
         }
         *is_proven = true;
@@ -77,7 +77,7 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
     /// Puts the old value back, because the new one was not created.
     async fn put_back(&self, name: &KeyName, new: &Value, old: Value, error: Error) -> Outcome {
         let start = Instant::now();
-        self.give_up(error.clone());
+        self.give_up(Side::Target, error.clone());
         loop {
             let last = match self.target.create(name, &old, || false).await {
                 Ok(()) => match self.target.has(name, &old).await {
