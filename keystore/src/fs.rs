@@ -27,7 +27,7 @@ pub use self::folder::MARKER;
 use self::folder::{Demands, Entries, Folder, Opened};
 pub use self::known::KnownFolders;
 use crate::config::{self, ConfiguredPath, Location};
-use crate::inventory::{ForeignNames, Inventory, NameRules};
+use crate::inventory::{ForeignNames, Inventory, KeyFile, NameRules};
 use crate::wrap::{Budgets, Check, ConcurrencyLimit, Deadline, Health, Monitor, Slot, Unsettled};
 use crate::{Error, KeyStore, Kind, Limit, OpenError, Page, State, Value};
 
@@ -259,6 +259,11 @@ impl Inventory for FsBackend {
     async fn name_rules(&self) -> Result<NameRules, Error> {
         self.call(|folder| Ok(NameRules { ignores_case: folder.ignores_case(), ..NameRules::ANY }))
             .await
+    }
+
+    async fn file(&self, name: &KeyName) -> Result<Option<KeyFile>, Error> {
+        let name = *name;
+        self.call(move |folder| folder.file(name)).await
     }
 }
 

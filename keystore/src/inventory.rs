@@ -30,6 +30,24 @@ pub trait Inventory: KeyStore {
     /// # Errors
     /// The store's own.
     fn name_rules(&self) -> impl Future<Output = Result<NameRules, Error>> + Send;
+
+    /// The file that holds a key; `None` if there is none, or if the store is no folder.
+    ///
+    /// # Errors
+    /// The store's own.
+    fn file(&self, name: &KeyName) -> impl Future<Output = Result<Option<KeyFile>, Error>> + Send {
+        let _ = name;
+        std::future::ready(Ok(None))
+    }
+}
+
+/// The file that holds a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyFile {
+    /// Device and inode; of a link those of the file that it leads to.
+    pub place: (u64, u64),
+    /// Whether the entry in the folder is a symbolic link to the file.
+    pub is_link: bool,
 }
 
 /// Whether a name is asked for.
@@ -112,6 +130,10 @@ impl<S: Inventory> Inventory for Deadline<S> {
     async fn name_rules(&self) -> Result<NameRules, Error> {
         self.within(self.inner().name_rules()).await
     }
+
+    async fn file(&self, name: &KeyName) -> Result<Option<KeyFile>, Error> {
+        self.within(self.inner().file(name)).await
+    }
 }
 
 impl<S: Inventory> Inventory for ConcurrencyLimit<S> {
@@ -122,6 +144,10 @@ impl<S: Inventory> Inventory for ConcurrencyLimit<S> {
     async fn name_rules(&self) -> Result<NameRules, Error> {
         self.within(StoreOperation::Read, self.inner().name_rules()).await
     }
+
+    async fn file(&self, name: &KeyName) -> Result<Option<KeyFile>, Error> {
+        self.within(StoreOperation::Read, self.inner().file(name)).await
+    }
 }
 
 impl<S: Inventory + Check> Inventory for Health<S> {
@@ -131,6 +157,10 @@ impl<S: Inventory + Check> Inventory for Health<S> {
 
     async fn name_rules(&self) -> Result<NameRules, Error> {
         self.inner().name_rules().await
+    }
+
+    async fn file(&self, name: &KeyName) -> Result<Option<KeyFile>, Error> {
+        self.inner().file(name).await
     }
 }
 

@@ -62,7 +62,7 @@ pub mod battery;
 
 pub use config::Config;
 pub use error::{Error, Kind, OpenError, files_hint};
-pub use inventory::{ForeignNames, Inventory, NameRules, Wanted};
+pub use inventory::{ForeignNames, Inventory, KeyFile, NameRules, Wanted};
 pub use open::Store;
 pub use open::{Target, TargetError};
 pub use page::{Limit, Names, Page};

@@ -5,7 +5,7 @@ use kes_api::{KeyName, ListPattern};
 use crate::check::{Finding, Report};
 use crate::config::{Config, Location};
 use crate::fs::{FsStore, KnownFolders};
-use crate::inventory::{ForeignNames, Inventory, NameRules};
+use crate::inventory::{ForeignNames, Inventory, KeyFile, NameRules};
 use crate::memory::MemoryStore;
 use crate::vault::VaultStore;
 use crate::{Error, KeyStore, Kind, Limit, Logins, OpenError, Page, State, Value};
@@ -199,6 +199,11 @@ impl Inventory for Store {
 
     async fn name_rules(&self) -> Result<NameRules, Error> {
         let result = with_backend!(self, store => store.name_rules().await);
+        result.map_err(|error| error.of_store(self.kind()))
+    }
+
+    async fn file(&self, name: &KeyName) -> Result<Option<KeyFile>, Error> {
+        let result = with_backend!(self, store => store.file(name).await);
         result.map_err(|error| error.of_store(self.kind()))
     }
 }

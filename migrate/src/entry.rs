@@ -57,7 +57,7 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
         found: Result<Value, Error>,
     ) -> Outcome {
         let old = match found {
-            Ok(old) if are_equal(&old, value) => return Outcome::AlreadyThere,
+            Ok(old) if are_equal(&old, value) => return self.there(name).await,
             Ok(old) => old,
             Err(
                 error @ (Error::NotFound { .. }
@@ -95,6 +95,25 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
             Existing::Keep => Outcome::Kept(taken()),
             Existing::Replace if self.options.dry_run => Outcome::Replaced,
             Existing::Replace => self.replace(name, value, old).await,
+        }
+    }
+
+    /// The outcome of a key whose value the target has, unless it has a link to the source's own file
+    /// alone: that leads to nothing once the source is removed.
+    async fn there(&self, name: &KeyName) -> Outcome {
+        let file = match self.target.store().file(name).await {
+            Ok(Some(file)) if file.is_link => file,
+            Ok(_) => return Outcome::AlreadyThere,
+            Err(error) => return self.failed(Side::Target, "cannot be looked at in", error),
+        };
+        match self.source.file(name).await {
+            Ok(Some(own)) if own.place == file.place => Outcome::Failed(
+                "the target has a link to the source's own file under this name; remove the link \
+                 there"
+                    .to_owned(),
+            ),
+            Ok(_) => Outcome::AlreadyThere,
+            Err(error) => self.failed(Side::Source, "cannot be looked at in", error),
         }
     }
 

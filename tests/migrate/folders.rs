@@ -219,3 +219,32 @@ fn a_key_that_fails_is_named_and_the_rest_goes_on() {
     assert!(ran.stderr.contains("target"), "{ran:#?}");
     assert_eq!(ran.errors(), ["1 key was not migrated"]);
 }
+
+/// What the target has leads to nothing once the source is removed.
+#[test]
+fn a_link_to_the_source_is_no_copy() {
+    let world = World::with_keys(3);
+    std::fs::create_dir(world.path("to")).unwrap();
+    let (link, copy) = (world.path("to/key-00001"), world.path("to/key-00002"));
+    std::os::unix::fs::symlink("../from/key-00001", &link).unwrap();
+    // A file that is in both folders stays in one of them.
+    std::fs::hard_link(world.path("from/key-00002"), copy).unwrap();
+    let reason = "the target has a link to the source's own file under this name; remove the link \
+                  there";
+    for more in [&["--merge"][..], &["--force"], &[]] {
+        let dry = world.run(&[more, &["--dry-run"]].concat());
+        assert!(dry.stdout.contains(&format!("fail     key-00001: {reason}\n")), "{dry:#?}");
+        assert!(dry.stdout.contains("there    key-00002\n"), "{dry:#?}");
+        let ran = world.run(more);
+        let warning = format!("Warning: 'key-00001' was not migrated: {reason}\n");
+        assert!(ran.stderr.starts_with(&warning), "{more:?} {ran:#?}");
+        assert_eq!((ran.status, ran.errors()), (1, vec!["1 key was not migrated"]), "{ran:#?}");
+        assert!(link.is_symlink());
+    }
+    std::fs::remove_file(&link).unwrap();
+    world.run(&[]).is_good("Migrated      1 key successfully!");
+    // A link to a file elsewhere, as a volume of secrets has it, is as good as a file.
+    std::fs::rename(&link, world.path("to/.key")).unwrap();
+    std::os::unix::fs::symlink(".key", &link).unwrap();
+    world.run(&[]).is_good("Migration succeeded! No keys migrated.");
+}

@@ -23,7 +23,7 @@ use zeroize::{Zeroize, Zeroizing};
 use self::bound::Bound;
 use self::temporary::Temporary;
 use crate::config::FolderId;
-use crate::inventory::ForeignNames;
+use crate::inventory::{ForeignNames, KeyFile};
 use crate::page::PageBuilder;
 use crate::{Error, Limit, Page, State, Value, files_hint};
 
@@ -204,6 +204,24 @@ impl Folder {
         });
         self.verify(&folder)?;
         listed.map_err(|error| failed("list", &self.path, &error))
+    }
+
+    /// The file that holds a key.
+    pub(super) fn file(&self, name: KeyName) -> Result<Option<KeyFile>, Error> {
+        let folder = self.bound().map_err(|away| self.away(&away))?;
+        let found = sys::stat(&folder.handle, name.as_str())
+            .and_then(|file| Ok((file, sys::stat_entry(&folder.handle, name.as_str())?)));
+        match found {
+            Ok((file, entry)) => Ok(Some(KeyFile {
+                place: bound::place(&file),
+                is_link: FileType::from_raw_mode(entry.st_mode) == FileType::Symlink,
+            })),
+            Err(_) if is_no_key(&folder, name.as_str()) => {
+                self.verify(&folder)?;
+                Ok(None)
+            }
+            Err(error) => Err(self.failed("look at", name, &error)),
+        }
     }
 
     /// Whether a path leads to this folder.

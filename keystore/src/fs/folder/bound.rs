@@ -87,7 +87,7 @@ impl Bound {
     }
 }
 
-fn place(found: &Stat) -> Place {
+pub(super) fn place(found: &Stat) -> Place {
     (found.st_dev, found.st_ino)
 }
 
