@@ -22,6 +22,9 @@ mod kills;
 /// Other signals.
 mod signals;
 
+/// Outputs that are closed, full or not read.
+mod outputs;
+
 /// To Vault and back.
 mod vault;
 

@@ -1,16 +1,19 @@
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kes_migrate::{End, Existing, Options, Outcome, Report, Tally};
 
-use crate::output::{self, Output, clean};
+use crate::output::{self, Closed, Output, clean};
 
-/// How many keys that were not migrated are named at the end. Further ones are named at once, so that
-/// memory stays bounded.
+/// How many keys that were not migrated are named at the end. Further ones are named meanwhile, so
+/// that memory stays bounded.
 const MAX_KEPT: usize = 10_000;
+
+/// How many of the further ones wait for standard error. If nobody reads it, those beyond are counted.
+const MAX_WAITING: usize = 1_000;
 
 /// How often the bar of a terminal is drawn. A line for a script is printed every tenth time.
 const TICK: Duration = Duration::from_millis(100);
@@ -21,19 +24,25 @@ const LINE: u32 = 10;
 /// What a person or a script reads of a migration.
 pub(super) struct View {
     output: Output,
-    /// Whether standard output is closed. The migration goes on.
-    is_closed: bool,
+    /// Whether standard output takes nothing more: it is closed, or its disk is full. The migration
+    /// goes on.
+    is_ended: bool,
+    /// Why something that was to be shown was not, unless the reader has gone away.
+    unshown: Option<String>,
     quiet: bool,
     dry_run: bool,
     bar: Option<ProgressBar>,
     /// Why keys were not migrated.
     reasons: Vec<String>,
+    /// The same of further keys.
+    warnings: Warnings,
     /// Whether the target has another value for a key that was to be copied.
     has_other: bool,
 }
 
 /// Shows progress on a thread of its own: an output that stalls, such as a pipe that nobody reads or a
 /// terminal after Ctrl-S, must not hold the migration between the deletion of a key and its creation.
+/// Warnings that are printed meanwhile have another thread for the same reason.
 pub(super) struct Progress {
     stop: Sender<()>,
     thread: JoinHandle<()>,
@@ -58,8 +67,18 @@ impl View {
             let style = style.map(|style| style.progress_chars("=> "));
             style.into_iter().fold(bar, ProgressBar::with_style)
         });
-        let (is_closed, reasons, has_other) = (false, Vec::new(), false);
-        Self { output, is_closed, quiet, dry_run, bar, reasons, has_other }
+        let warnings = Warnings::new(bar.clone());
+        Self {
+            output,
+            is_ended: false,
+            unshown: None,
+            quiet,
+            dry_run,
+            bar,
+            reasons: Vec::new(),
+            warnings,
+            has_other: false,
+        }
     }
 
     pub(super) fn begin(&mut self) {
@@ -96,11 +115,8 @@ impl View {
         let text = format!("'{name}' was not migrated: {reason}");
         if self.reasons.len() < MAX_KEPT {
             self.reasons.push(text);
-            return;
-        }
-        match &self.bar {
-            Some(bar) => bar.suspend(|| output::warning(&text)),
-            None => output::warning(&text),
+        } else {
+            self.warnings.print(text);
         }
     }
 
@@ -130,13 +146,14 @@ impl View {
         Progress { stop, thread }
     }
 
-    /// Shows the totals, and why keys were not migrated. Returns what failed.
+    /// Shows the totals, and why keys were not migrated. Returns what failed. Waits for an output that
+    /// stalls.
     pub(super) fn end(mut self, report: &Report, tally: &Tally, options: &Options) -> Vec<String> {
+        let unread = self.warnings.end();
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
-        let faults = self.faults(report, tally, options);
-        let unnamed = report.unnamed;
+        let mut faults = self.faults(report, tally, options);
         for (count, what) in [
             (tally.replaced(), "replaced"),
             (tally.already_there(), "already there"),
@@ -158,11 +175,15 @@ impl View {
         for reason in &self.reasons {
             output::warning(reason);
         }
-        if unnamed > 0 {
-            output::warning(&format!(
-                "{unnamed} more entries have names that no key can have, and are not named here"
-            ));
+        for (count, what) in [
+            (report.unnamed, "entries have names that no key can have"),
+            (unread, "keys were not migrated, of which standard error could not be told in time"),
+        ] {
+            if count > 0 {
+                output::warning(&format!("{count} more {what}, and are not named here"));
+            }
         }
+        faults.extend(self.unshown);
         faults
     }
 
@@ -197,9 +218,58 @@ impl View {
     }
 
     fn print(&mut self, text: &str) {
-        if !self.is_closed {
-            self.is_closed = self.output.print(text).is_err();
+        if self.is_ended {
+            return;
         }
+        if let Err(error) = self.output.print(text) {
+            self.is_ended = true;
+            self.unshown = (!error.is::<Closed>()).then(|| format!("{error:#}"));
+        }
+    }
+}
+
+/// Warnings that are printed by a thread of its own while the migration runs.
+struct Warnings {
+    /// `None` before the first.
+    thread: Option<(SyncSender<String>, JoinHandle<()>)>,
+    bar: Option<ProgressBar>,
+    /// How many found no room.
+    lost: usize,
+}
+
+impl Warnings {
+    fn new(bar: Option<ProgressBar>) -> Self {
+        Self { thread: None, bar, lost: 0 }
+    }
+
+    /// Prints a warning, or counts it if so many wait already.
+    fn print(&mut self, text: String) {
+        let (sender, _) = self.thread.get_or_insert_with(|| {
+            let (sender, texts) = mpsc::sync_channel::<String>(MAX_WAITING);
+            let bar = self.bar.clone();
+            let print = move || {
+                for text in texts {
+                    match &bar {
+                        Some(bar) => bar.suspend(|| output::warning(&text)),
+                        None => output::warning(&text),
+                    }
+                }
+            };
+            (sender, thread::spawn(print))
+        });
+        if sender.try_send(text).is_err() {
+            self.lost += 1;
+        }
+    }
+
+    /// Waits until all are printed; how many are not.
+    fn end(&mut self) -> usize {
+        if let Some((sender, thread)) = self.thread.take() {
+            drop(sender);
+            // A panic of the thread has been told on standard error.
+            let _ = thread.join();
+        }
+        self.lost
     }
 }
 
