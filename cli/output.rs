@@ -26,6 +26,7 @@ use anyhow::{Context as _, Result};
 use base64_simd::STANDARD;
 use clap::builder::StyledStr;
 use kes_api::SecretBytes;
+use kes_api::hidden::{self, is_hidden};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -190,12 +191,12 @@ fn table(rows: &[(&str, String)]) -> String {
 /// Escapes control characters and characters that change the direction of writing, which a terminal
 /// would obey, and characters that cannot be seen.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unclean) {
+    if !text.contains(is_hidden) {
         return Cow::Borrowed(text);
     }
     let mut clean = String::with_capacity(text.len() + 16);
     for character in text.chars() {
-        if is_unclean(character) {
+        if is_hidden(character) {
             clean.extend(character.escape_default());
         } else {
             clean.push(character);
@@ -207,57 +208,19 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
 /// The same for a line of JSON, whose meaning does not change: such characters only occur in
 /// strings.
 fn clean_json(json: &str) -> Cow<'_, str> {
-    if !json.contains(is_unclean) {
+    if !json.contains(is_hidden) {
         return Cow::Borrowed(json);
     }
     let mut clean = String::with_capacity(json.len() + 16);
     for character in json.chars() {
-        if is_unclean(character) {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                let _ = write!(clean, "\\u{unit:04x}");
-            }
+        if is_hidden(character) {
+            hidden::escape_json(&mut clean, character);
         } else {
             clean.push(character);
         }
     }
     Cow::Owned(clean)
 }
-
-fn is_unclean(character: char) -> bool {
-    let is_in = |(first, last): &(char, char)| (*first..=*last).contains(&character);
-    character.is_control() || !character.is_ascii() && INVISIBLE.iter().any(is_in)
-}
-
-/// Characters that no terminal shows, and with which a name looks like another one: those of the
-/// general categories Cf, Zl and Zp, and those that Unicode calls ignorable by default (Unicode 17,
-/// `DerivedGeneralCategory.txt` and `DerivedCoreProperties.txt`).
-const INVISIBLE: [(char, char); 25] = [
-    ('\u{ad}', '\u{ad}'),
-    ('\u{34f}', '\u{34f}'),
-    ('\u{600}', '\u{605}'),
-    ('\u{61c}', '\u{61c}'),
-    ('\u{6dd}', '\u{6dd}'),
-    ('\u{70f}', '\u{70f}'),
-    ('\u{890}', '\u{891}'),
-    ('\u{8e2}', '\u{8e2}'),
-    ('\u{115f}', '\u{1160}'),
-    ('\u{17b4}', '\u{17b5}'),
-    ('\u{180b}', '\u{180f}'),
-    ('\u{200b}', '\u{200f}'),
-    ('\u{2028}', '\u{202e}'),
-    ('\u{2060}', '\u{206f}'),
-    ('\u{3164}', '\u{3164}'),
-    ('\u{fe00}', '\u{fe0f}'),
-    ('\u{feff}', '\u{feff}'),
-    ('\u{ffa0}', '\u{ffa0}'),
-    ('\u{fff0}', '\u{fffb}'),
-    ('\u{110bd}', '\u{110bd}'),
-    ('\u{110cd}', '\u{110cd}'),
-    ('\u{13430}', '\u{1343f}'),
-    ('\u{1bca0}', '\u{1bca3}'),
-    ('\u{1d173}', '\u{1d17a}'),
-    ('\u{e0000}', '\u{e0fff}'),
-];
 
 /// Prints why a command failed.
 pub(crate) fn error(error: &anyhow::Error) {

@@ -37,6 +37,9 @@ pub mod event;
 /// Answers whose text clients compare.
 pub mod message;
 
+/// Characters that are not shown, or not as they are.
+pub mod hidden;
+
 /// Points in time as RFC 3339 text.
 pub mod timestamp;
 

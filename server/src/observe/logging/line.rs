@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use kes_api::Timestamp;
+use kes_api::hidden::{self, is_hidden};
 
 /// A line that is being written. A value that is not a single word is quoted, so that a client
 /// cannot forge a field or a line.
@@ -80,7 +81,7 @@ fn is_word(value: &str) -> bool {
     !value.is_empty()
         && value
             .chars()
-            .all(|c| !c.is_whitespace() && !is_interpreted(c) && !matches!(c, '"' | '=' | '\\'))
+            .all(|c| !c.is_whitespace() && !is_hidden(c) && !matches!(c, '"' | '=' | '\\'))
 }
 
 /// The start of a value that takes more than so many bytes when it is written; `None` if it does
@@ -94,7 +95,7 @@ fn cut(value: &str, most: usize) -> Option<&str> {
     let end = value.char_indices().find_map(|(at, c)| {
         written += match c {
             '"' | '\\' => 2,
-            c if is_interpreted(c) => 6,
+            c if is_hidden(c) => hidden::escaped_len(c),
             c => c.len_utf8(),
         };
         (written > most).then_some(at)
@@ -102,26 +103,17 @@ fn cut(value: &str, most: usize) -> Option<&str> {
     value.get(..end?)
 }
 
-/// Quotes a value as a JSON string, in text lines too. Characters that a terminal interprets, which
-/// JSON permits, are escaped as well.
+/// Quotes a value as a JSON string, in text lines too. Hidden characters, which JSON permits, are
+/// escaped as well.
 fn quote(out: &mut String, value: &str) {
     let quoted = serde_json::to_string(value).unwrap_or_else(|_| "\"\"".to_owned());
     for c in quoted.chars() {
-        if is_interpreted(c) {
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        if is_hidden(c) {
+            hidden::escape_json(out, c);
         } else {
             out.push(c);
         }
     }
-}
-
-/// Whether a terminal or an editor interprets a character instead of showing it: control characters
-/// (C1 as well), line and paragraph separators, invisible characters, and those that change the
-/// direction of writing. None of them needs more than four hex digits.
-fn is_interpreted(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A time in UTC with milliseconds.
@@ -203,6 +195,28 @@ mod tests {
         assert!(line.contains(r#"req.path="/a level=ERROR\ntime=now""#), "{line}");
     }
 
+    /// Invisible characters make a name look like another one.
+    #[test]
+    fn what_a_log_does_not_show_is_escaped() {
+        for (value, shown) in [
+            ("my\u{ad}key", r"my\u00adkey"),
+            ("my\u{200b}key", r"my\u200bkey"),
+            ("my\u{3164}key", r"my\u3164key"),
+            ("my\u{e0041}key", r"my\udb40\udc41key"),
+        ] {
+            let mut text = Line::new(false, time(), "INFO");
+            text.field("req.path", value);
+            let text = text.finish();
+            assert!(text.ends_with(&format!(" req.path=\"{shown}\"\n")), "{text}");
+            let mut json = Line::new(true, time(), "INFO");
+            json.field("req.path", value);
+            let json = json.finish();
+            assert!(json.contains(shown), "{json}");
+            let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+            assert_eq!(read["req.path"], value);
+        }
+    }
+
     #[test]
     fn a_value_that_is_too_long_is_cut_and_says_so() {
         for (value, shown) in [
@@ -213,6 +227,7 @@ mod tests {
             ("\"".repeat(5), "\"".repeat(5)),
             ("\"".repeat(6), "\"\"\"\"\"…".to_owned()),
             ("\u{202e}".repeat(6), "\u{202e}…".to_owned()),
+            ("\u{e0041}".to_owned(), "…".to_owned()),
         ] {
             for json in [true, false] {
                 let mut line = Line::new(json, time(), "INFO");
