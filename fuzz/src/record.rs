@@ -9,6 +9,10 @@ use prost::Message as _;
 
 use self::messages::{KeyVersion, Secret, Time};
 
+// Ciphers in the message of a secret.
+const AES: u32 = 1;
+const CHACHA: u32 = 2;
+
 /// The stored key as text: what is accepted is written in the form of today and read back.
 pub(crate) fn record(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -61,10 +65,7 @@ impl KeyVersion {
         let secret = |secret: &kes_crypto::Secret, kind| {
             Some(Secret { secret: secret.expose().to_vec(), kind })
         };
-        let kind = match record.key.cipher() {
-            Cipher::Aes256 => 1,
-            Cipher::ChaCha20 => 2,
-        };
+        let kind = if record.key.cipher() == Cipher::Aes256 { AES } else { CHACHA };
         Self {
             key: secret(record.key.secret(), kind),
             hmac_key: record.key.hmac_secret().and_then(|hmac| secret(hmac, 1)),
@@ -82,8 +83,10 @@ impl KeyVersion {
         let of_kind = |secret: &Secret, kinds: &[u32]| {
             secret.secret.len() == 32 && kinds.contains(&secret.kind)
         };
-        self.key.as_ref().is_some_and(|key| of_kind(key, &[1, 2]))
-            && self.hmac_key.as_ref().is_none_or(|key| of_kind(key, &[1]))
+        // A FIPS build lacks the other cipher.
+        let kinds = [AES, CHACHA].get(..Cipher::ALL.len()).unwrap_or_default();
+        self.key.as_ref().is_some_and(|key| of_kind(key, kinds))
+            && self.hmac_key.as_ref().is_none_or(|key| of_kind(key, &[AES]))
             && Self::SECONDS.contains(&time.seconds)
             && (0..1_000_000_000).contains(&time.nanos)
     }
