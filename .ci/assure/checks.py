@@ -101,7 +101,8 @@ def fuzzing(runner, row):
     failed = re.findall(r"^(\w+) failed:$", output, re.MULTILINE)
     if not done and not failed:
         raise tools.Failed("fuzz/run: " + tools.last_line(output))
-    row.add(f"{len(done) + len(failed)} targets", len(done) + len(failed) >= 8)
+    ran, targets = len(done) + len(failed), len(os.listdir(os.path.join(tools.ROOT, "fuzz/targets")))
+    row.add("all targets" if ran == targets else f"{ran} of {targets} targets", ran == targets >= 8)
     row.add(f"{len(failed)} crashes" + ": ".join(["", *failed]), not failed and status == 0)
     runs = [int(count) for _, count, _ in done]
     least = min(runs, default=0)
