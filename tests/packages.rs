@@ -143,7 +143,8 @@ fn start_first(root: &Scratch) {
 
     // The pages of a program that no package brought.
     root.in_it(
-        "mkdir -p /usr/local/share/man/man1\nsudo kes --manual-pages /usr/local/share/man/man1",
+        "sudo install -d /usr/local/share/man/man1\n\
+         sudo kes --manual-pages /usr/local/share/man/man1",
     );
     assert!(root.has("usr/local/share/man/man1/kes.1"), "{:#?}", root.files());
     fs::remove_dir_all(root.path("usr/local")).unwrap();
@@ -193,7 +194,7 @@ fn the_example_is_a_configuration() {
 }
 
 #[test]
-fn a_package_for_another_processor_is_named_after_it() {
+fn a_package_is_named_after_its_processor_and_tells_who_answers_for_it() {
     let folder = tempfile::tempdir().unwrap();
     let other = folder.path().join("other");
     fs::write(&other, "a program").unwrap();
@@ -201,6 +202,7 @@ fn a_package_for_another_processor_is_named_after_it() {
         let mut build = Command::new("bash");
         build.arg(repository().join("deploy/packages/build")).args([kind, "--arch", "aarch64"]);
         build.arg("--program").arg(&other).arg("--texts").arg(program());
+        build.args(["--maintainer", "A. Publisher <packages@example.com>"]);
         must(build.arg(folder.path().join("built")));
         let version = env!("CARGO_PKG_VERSION");
         let name = match kind {
@@ -210,11 +212,15 @@ fn a_package_for_another_processor_is_named_after_it() {
         folder.path().join("built").join(name)
     };
     let deb = built("deb");
-    let said = must(Command::new("dpkg-deb").arg("-f").arg(deb).arg("Architecture"));
-    assert_eq!(said.stdout, b"arm64\n");
+    for (field, value) in
+        [("Architecture", "arm64\n"), ("Maintainer", "A. Publisher <packages@example.com>\n")]
+    {
+        let said = must(Command::new("dpkg-deb").arg("-f").arg(&deb).arg(field));
+        assert_eq!(String::from_utf8(said.stdout).unwrap(), value);
+    }
     let rpm = built("rpm");
-    let said = must(Command::new(tool("rpm")).args(["-qp", "--qf", "%{arch}"]).arg(rpm));
-    assert_eq!(said.stdout, b"aarch64");
+    let said = must(Command::new(tool("rpm")).args(["-qp", "--qf", "%{arch} %{vendor}"]).arg(rpm));
+    assert_eq!(said.stdout, b"aarch64 A. Publisher");
 }
 
 /// What a release promises of its program is checked at its end; the program of the tests is none.
