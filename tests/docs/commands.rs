@@ -10,7 +10,7 @@ use crate::harness::program;
 
 /// Commands of programs that this machine may not have, each of which a test or a document
 /// elsewhere shows at work.
-const ELSEWHERE: [(&str, &str); 25] = [
+const ELSEWHERE: [(&str, &str); 26] = [
     ("curl -sI ENDPOINT", "docs/vault.md"),
     ("openssl s_client", "docs/vault.md"),
     (
@@ -35,6 +35,7 @@ const ELSEWHERE: [(&str, &str); 25] = [
     ("vault kv metadata delete", "docs/operate.md"),
     ("cargo audit bin /usr/bin/kes", ".ci/release"),
     ("sudo install kes-0.1.0-x86_64 /usr/local/bin/kes", "docs/install.md"),
+    ("sudo install -d /usr/local/share/man/man1", "tests/packages.rs"),
     ("sudo kes --manual-pages /usr/local/share/man/man1", "tests/packages.rs"),
     ("bash .ci/release --static", "deploy/image/build"),
     ("bash deploy/packages/build deb", "tests/packages/debian.rs"),
