@@ -1,30 +1,21 @@
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::Stdio;
-use std::time::Duration;
+use std::path::Path;
 
-use tempfile::TempDir;
-
+use crate::listening::Listening;
 use crate::package::Package;
-use crate::process::Process;
-use crate::{Port, wait};
 
 const PACKAGE: Package = Package { name: "haproxy", env: "HAPROXY_BIN" };
 
-/// It listens within milliseconds; a machine that is busy with a build may need far more.
-const START_LIMIT: Duration = Duration::from_secs(30);
+/// Its own socket, in its folder.
+const SOCKET: &str = "socket";
 
 /// A real HAProxy. It goes with its owner.
 #[derive(Debug)]
-pub struct Haproxy {
-    process: Process,
-    folder: TempDir,
-    port: Port,
-}
+pub struct Haproxy(Listening);
 
 /// What HAProxy knows of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,35 +43,17 @@ impl Haproxy {
     /// If it is not on this machine and cannot be fetched, or does not start.
     pub fn with(sections: impl Fn(SocketAddr) -> String) -> Self {
         let program = PACKAGE.program();
-        let mut said = String::new();
-        // A port that was free may be taken before it is bound.
-        for _ in 0..5 {
-            let folder = tempfile::tempdir().expect("a temporary folder can be made");
-            let port = Port::free();
-            let config = folder.path().join("haproxy.cfg");
-            let text = global(&folder) + &sections(port.address());
+        let command = |folder: &Path, address| {
+            let config = folder.join("haproxy.cfg");
+            let text = global(folder) + &sections(address);
             fs::write(&config, text).expect("it can be written");
-            let log = File::create(folder.path().join("log")).expect("the log can be made");
             let mut command = program.command();
+            command.arg("-db").arg("-f").arg(&config);
             command
-                .arg("-db")
-                .arg("-f")
-                .arg(&config)
-                .stdin(Stdio::null())
-                .stderr(log.try_clone().expect("a file can be opened twice"))
-                .stdout(log);
-            let mut process = Process::start(command);
-            wait::eventually(START_LIMIT, "HAProxy listens", || {
-                folder.path().join("socket").exists() && TcpStream::connect(port.address()).is_ok()
-                    || !process.is_running()
-            });
-            let haproxy = Self { process, folder, port };
-            if haproxy.is_running() {
-                return haproxy;
-            }
-            said = fs::read_to_string(haproxy.folder.path().join("log")).expect("it has a log");
-        }
-        panic!("HAProxy does not start: {said}")
+        };
+        // It answers on its own socket once it has bound its port.
+        let has_bound = |folder: &Path| UnixStream::connect(folder.join(SOCKET)).is_ok();
+        Self(Listening::start("HAProxy", command, has_bound))
     }
 
     /// Has HAProxy read a configuration, without starting it. An error is what it says.
@@ -103,7 +76,7 @@ impl Haproxy {
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.port.address()
+        self.0.address()
     }
 
     /// The servers, in the order of [`Haproxy::start`].
@@ -127,33 +100,23 @@ impl Haproxy {
             .collect()
     }
 
-    /// Whether it answers on its own socket: another program may have the port.
-    fn is_running(&self) -> bool {
-        UnixStream::connect(self.socket()).is_ok()
-    }
-
     fn ask(&self, question: &str) -> String {
         let mut answer = String::new();
-        UnixStream::connect(self.socket())
+        UnixStream::connect(self.0.folder().join(SOCKET))
             .and_then(|mut socket| {
                 writeln!(socket, "{question}")?;
                 socket.read_to_string(&mut answer)
             })
-            .unwrap_or_else(|error| panic!("HAProxy {}: {error}", self.process.id()));
+            .unwrap_or_else(|error| panic!("HAProxy {}: {error}", self.0.id()));
         answer
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("socket")
     }
 }
 
 /// What a test needs of HAProxy itself.
-fn global(folder: &TempDir) -> String {
-    let folder = folder.path().display();
-    format!(
-        "global\n    nbthread 1\n    maxconn 2000\n    stats socket {folder}/socket mode 600\n\n"
-    )
+fn global(folder: &Path) -> String {
+    let socket = folder.join(SOCKET);
+    let socket = socket.display();
+    format!("global\n    nbthread 1\n    maxconn 2000\n    stats socket {socket} mode 600\n\n")
 }
 
 /// What an operator writes. A check connects and hangs up: a server that lives takes connections,
@@ -186,9 +149,11 @@ backend kes
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
     use super::*;
+    use crate::listening::START_LIMIT;
+    use crate::{Port, wait};
 
     #[test]
     fn connections_go_to_servers_that_are_there() {

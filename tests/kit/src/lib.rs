@@ -34,6 +34,7 @@ pub mod nginx;
 pub mod wait;
 
 mod fetch;
+mod listening;
 mod openssl;
 mod package;
 mod plain_http;

@@ -1,30 +1,18 @@
-use std::fs::{self, File};
-use std::net::{SocketAddr, TcpStream};
+use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
 
-use tempfile::TempDir;
-
+use crate::listening::Listening;
 use crate::package::Package;
-use crate::process::Process;
-use crate::{Port, wait};
 
 const PACKAGE: Package = Package { name: "nginx", env: "NGINX_BIN" };
 
 /// The module that passes on TCP.
 const MODULE: Package = Package { name: "libnginx-mod-stream", env: "NGINX_BIN" };
 
-/// It listens within milliseconds; a machine that is busy with a build may need far more.
-const START_LIMIT: Duration = Duration::from_secs(30);
-
 /// A real nginx. It goes with its owner.
 #[derive(Debug)]
-pub struct Nginx {
-    _process: Process,
-    folder: TempDir,
-    port: Port,
-}
+pub struct Nginx(Listening);
 
 impl Nginx {
     /// Starts nginx with what its block `http` holds for an address, and waits until it listens
@@ -54,44 +42,21 @@ impl Nginx {
 
     fn start(blocks: impl Fn(&Path, SocketAddr) -> String) -> Self {
         let program = PACKAGE.program();
-        let mut said = String::new();
-        // A port that was free may be taken before it is bound.
-        for _ in 0..5 {
-            let folder = tempfile::tempdir().expect("a temporary folder can be made");
-            let port = Port::free();
-            let config = folder.path().join("nginx.conf");
-            let blocks = blocks(folder.path(), port.address());
-            fs::write(&config, configuration(folder.path(), &blocks)).expect("it can be written");
-            let log = File::create(folder.path().join("log")).expect("the log can be made");
+        let command = |folder: &Path, address| {
+            let config = folder.join("nginx.conf");
+            let text = configuration(folder, &blocks(folder, address));
+            fs::write(&config, text).expect("it can be written");
             let mut command = program.command();
+            command.args(["-e", "stderr", "-p"]).arg(folder).arg("-c").arg(&config);
             command
-                .args(["-e", "stderr", "-p"])
-                .arg(folder.path())
-                .arg("-c")
-                .arg(&config)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(log);
-            let mut process = Process::start(command);
-            let mut is_running = true;
-            // Its file of process IDs is there as soon as it has bound its port.
-            let bound = folder.path().join("pid");
-            wait::eventually(START_LIMIT, "nginx listens", || {
-                is_running = process.is_running();
-                bound.exists() && TcpStream::connect(port.address()).is_ok() || !is_running
-            });
-            let nginx = Self { _process: process, folder, port };
-            if is_running {
-                return nginx;
-            }
-            said = nginx.log();
-        }
-        panic!("nginx does not start: {said}")
+        };
+        // Its file of process IDs is there as soon as it has bound its port.
+        Self(Listening::start("nginx", command, |folder| folder.join("pid").exists()))
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.port.address()
+        self.0.address()
     }
 
     /// What it has logged so far.
@@ -99,7 +64,7 @@ impl Nginx {
     /// # Panics
     /// If its log cannot be read.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).expect("it has a log")
+        self.0.log()
     }
 }
 
@@ -129,6 +94,7 @@ events {{
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
 
     use super::*;
 
