@@ -52,17 +52,8 @@ async fn server(config: &Config) -> (Server, Client) {
 /// A Vault in little that takes its time to read a key.
 pub(crate) fn slow_vault(took: Duration) -> Faulty {
     Faulty::start(move |request| match request.path() {
-        "/v1/sys/health" => Reply::json(200, json!({ "initialized": true, "sealed": false })),
-        "/v1/auth/approle/login" => {
-            let auth = json!({ "client_token": "t", "lease_duration": 0, "renewable": false,
-                "accessor": "a", "policies": [], "token_policies": [], "metadata": null,
-                "entity_id": "", "token_type": "service", "orphan": true });
-            Reply::json(
-                200,
-                json!({ "auth": auth, "request_id": "", "lease_id": "",
-                "renewable": false, "lease_duration": 0, "data": null }),
-            )
-        }
+        "/v1/sys/health" => Reply::healthy(),
+        "/v1/auth/approle/login" => Reply::login("t", 0),
         path if path.starts_with("/v1/kv/k") => {
             std::thread::sleep(took);
             let name = path.rsplit('/').next().unwrap();

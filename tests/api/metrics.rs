@@ -268,16 +268,9 @@ fn connections_handshakes_and_reloads_are_counted() {
 /// A Vault in little: it is well, and lets in who has the right secret.
 fn vault(secret: &'static str) -> Faulty {
     Faulty::start(move |request| match request.path() {
-        "/v1/sys/health" => Reply::json(200, json!({ "initialized": true, "sealed": false })),
+        "/v1/sys/health" => Reply::healthy(),
         "/v1/auth/approle/login" if String::from_utf8_lossy(&request.body).contains(secret) => {
-            let auth = json!({ "client_token": "t", "lease_duration": 1000, "renewable": true,
-                "accessor": "a", "policies": [], "token_policies": [], "metadata": null,
-                "entity_id": "", "token_type": "service", "orphan": true });
-            Reply::json(
-                200,
-                json!({ "auth": auth, "request_id": "", "lease_id": "",
-                "renewable": false, "lease_duration": 0, "data": null }),
-            )
+            Reply::login("t", 1000)
         }
         _ => Reply::json(400, json!({ "errors": ["no"] })),
     })

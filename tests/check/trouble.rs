@@ -17,21 +17,8 @@ const SECRET: &str = "a-secret-of-a-role";
 fn well(request: &Request) -> Reply {
     let nothing = || Reply::Proper { status: 204, headers: Vec::new(), body: Vec::new() };
     match (request.method.as_str(), request.path()) {
-        (_, "/v1/sys/health") => {
-            Reply::json(200, json!({ "initialized": true, "sealed": false, "standby": false }))
-        }
-        (_, "/v1/auth/approle/login") => Reply::json(
-            200,
-            json!({
-                "request_id": "", "lease_id": "", "renewable": false, "lease_duration": 0,
-                "data": null, "wrap_info": null, "warnings": null,
-                "auth": {
-                    "client_token": "s.token", "accessor": "", "policies": [],
-                    "token_policies": [], "metadata": null, "lease_duration": 3600,
-                    "renewable": true, "entity_id": "", "token_type": "service", "orphan": true,
-                },
-            }),
-        ),
+        (_, "/v1/sys/health") => Reply::healthy(),
+        (_, "/v1/auth/approle/login") => Reply::login("s.token", 3600),
         (_, "/v1/sys/internal/ui/mounts/kv") => {
             Reply::json(200, json!({ "data": { "options": { "version": "2" } } }))
         }

@@ -14,17 +14,12 @@ fn telltale(token: String, logs_in: bool) -> Faulty {
     Faulty::start(move |request| {
         let path = request.path();
         if path == "/v1/sys/health" {
-            return Reply::json(200, json!({ "initialized": true, "sealed": false }));
+            return Reply::healthy();
         }
         if path.ends_with("/login") && logs_in {
-            let auth = json!({ "client_token": token, "lease_duration": 100, "renewable": true,
-                "accessor": token, "policies": [], "token_policies": [], "metadata": null,
-                "entity_id": "", "token_type": "service", "orphan": true });
-            return Reply::json(
-                200,
-                json!({ "auth": auth, "request_id": "", "lease_id": "",
-                "renewable": false, "lease_duration": 0, "data": null }),
-            );
+            let mut body = Reply::login_body(&token, 100);
+            body["auth"]["accessor"] = json!(token);
+            return Reply::json(200, body);
         }
         let status = if path.contains("broken") { 500 } else { 400 };
         Reply::json(status, json!({ "errors": [echo(request)] }))

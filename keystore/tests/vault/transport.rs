@@ -17,9 +17,7 @@ use super::world::{STORED, World, config, create, is_reachable, open, read};
 /// What a stub of a healthy Vault answers.
 pub(super) fn well(request: &Request) -> Reply {
     match (request.method.as_str(), request.path()) {
-        (_, "/v1/sys/health") => {
-            Reply::json(200, json!({ "initialized": true, "sealed": false, "standby": false }))
-        }
+        (_, "/v1/sys/health") => Reply::healthy(),
         (_, "/v1/auth/approle/login") => Reply::json(200, login_answer()),
         ("GET", _) => Reply::json(404, json!({ "errors": [] })),
         _ => Reply::Proper { status: 204, headers: Vec::new(), body: Vec::new() },
@@ -27,15 +25,7 @@ pub(super) fn well(request: &Request) -> Reply {
 }
 
 pub(super) fn login_answer() -> Value {
-    json!({
-        "request_id": "", "lease_id": "", "renewable": false, "lease_duration": 0,
-        "data": null, "wrap_info": null, "warnings": null,
-        "auth": {
-            "client_token": "s.token", "accessor": "", "policies": [], "token_policies": [],
-            "metadata": null, "lease_duration": 3600, "renewable": true, "entity_id": "",
-            "token_type": "service", "orphan": true,
-        },
-    })
+    Reply::login_body("s.token", 3600)
 }
 
 /// A store that is connected to a stub.

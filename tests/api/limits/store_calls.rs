@@ -20,15 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) fn vault() -> Faulty {
     let key = Vectors::read().key("vec-aes256").clone();
     Faulty::start(move |request| match (request.method.as_str(), request.path()) {
-        (_, "/v1/sys/health") => Answer::json(200, json!({ "initialized": true, "sealed": false })),
-        (_, "/v1/auth/approle/login") => {
-            let auth = json!({ "client_token": "t", "lease_duration": 0, "renewable": false,
-                "accessor": "a", "policies": [], "token_policies": [], "metadata": null,
-                "entity_id": "", "token_type": "service", "orphan": true });
-            let answer = json!({ "auth": auth, "request_id": "", "lease_id": "",
-                "renewable": false, "lease_duration": 0, "data": null });
-            Answer::json(200, answer)
-        }
+        (_, "/v1/sys/health") => Answer::healthy(),
+        (_, "/v1/auth/approle/login") => Answer::login("t", 0),
         (_, path) if path.starts_with("/v1/kv/held") => Answer::Hang,
         ("GET", path) if path.starts_with("/v1/kv/k") => {
             let name = path.rsplit('/').next().unwrap();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::plain_http::{self, Answer};
 
@@ -96,6 +96,30 @@ impl Reply {
     pub fn json(status: u16, body: Value) -> Self {
         let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
         Self::Proper { status, headers, body: body.to_string().into_bytes() }
+    }
+
+    /// What Vault says of itself while it serves.
+    pub fn healthy() -> Self {
+        Self::json(200, json!({ "initialized": true, "sealed": false, "standby": false }))
+    }
+
+    /// What Vault answers to a login.
+    pub fn login(token: &str, seconds: u64) -> Self {
+        Self::json(200, Self::login_body(token, seconds))
+    }
+
+    /// The same as a value: a token that is valid for some seconds and can be renewed, or, for 0, one
+    /// without an end.
+    pub fn login_body(token: &str, seconds: u64) -> Value {
+        json!({
+            "request_id": "", "lease_id": "", "renewable": false, "lease_duration": 0,
+            "data": null, "wrap_info": null, "warnings": null,
+            "auth": {
+                "client_token": token, "accessor": "", "policies": [], "token_policies": [],
+                "metadata": null, "lease_duration": seconds, "renewable": seconds > 0,
+                "entity_id": "", "token_type": "service", "orphan": true,
+            },
+        })
     }
 
     /// A redirect.
