@@ -113,33 +113,7 @@ async fn serves(name: &str, folder: &Path, mut process: Process, tls: &Credentia
 }
 
 /// What the message holds, as the contract has it.
-const REFUSED: [(&str, &str); 25] = [
-    ("01-no-admin", "admin"),
-    ("02-no-key", "key"),
-    ("03-no-cert", "cert"),
-    ("04-auth-word", "auth"),
-    ("05-identity-in-two-policies", IDENTITY),
-    ("06-admin-in-policy", "7e1c8a3d0b5f4e6a9c2d1f0e3b4a5968778695a4b3c2d1e0f9e8d7c6b5a49382"),
-    ("07-policy-named-twice", "a"),
-    ("08-two-key-stores", "keystore"),
-    ("09-no-key-store", "keystore"),
-    ("10-vault-no-endpoint", "endpoint"),
-    ("11-vault-two-logins", "login"),
-    ("12-vault-no-secret", "secret"),
-    ("13-unset-variable", "CONTRACT_NOT_SET"),
-    ("14-duration-unit", "any"),
-    ("15-duration-without-unit", "any"),
-    ("16-negative-duration", "unused"),
-    ("17-version", "version"),
-    ("18-not-yaml", "line"),
-    ("19-empty-file", "empty"),
-    ("20-key-named-twice", "k1"),
-    ("21-alias-bomb", "alias"),
-    ("22-proxy-is-admin", "7e1c8a3d0b5f4e6a9c2d1f0e3b4a5968778695a4b3c2d1e0f9e8d7c6b5a49382"),
-    ("23-vault-half-a-client-certificate", "tls"),
-    ("24-wrong-type", "line"),
-    ("25-vault-version", "v3"),
-];
+const REFUSED: [(&str, &str); 25] = include!("../config/testdata/refused.rs");
 
 #[test]
 fn every_file_that_must_be_refused_is_refused_with_its_sentence() {

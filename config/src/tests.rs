@@ -144,33 +144,7 @@ fn each_file_to_accept_loads() {
 
 #[test]
 fn each_file_to_refuse_is_refused_with_its_message() {
-    let expected = [
-        ("01-no-admin", "admin"),
-        ("02-no-key", "key"),
-        ("03-no-cert", "cert"),
-        ("04-auth-word", "auth"),
-        ("05-identity-in-two-policies", ONES),
-        ("06-admin-in-policy", ADMIN),
-        ("07-policy-named-twice", "policy.a: named twice, first in line 7"),
-        ("08-two-key-stores", "keystore"),
-        ("09-no-key-store", "keystore"),
-        ("10-vault-no-endpoint", "endpoint"),
-        ("11-vault-two-logins", "login"),
-        ("12-vault-no-secret", "secret"),
-        ("13-unset-variable", "CONTRACT_NOT_SET"),
-        ("14-duration-unit", "any"),
-        ("15-duration-without-unit", "any"),
-        ("16-negative-duration", "unused"),
-        ("17-version", "version"),
-        ("18-not-yaml", "line"),
-        ("19-empty-file", "empty"),
-        ("20-key-named-twice", "k1"),
-        ("21-alias-bomb", "alias"),
-        ("22-proxy-is-admin", ADMIN),
-        ("23-vault-half-a-client-certificate", "tls"),
-        ("24-wrong-type", "line"),
-        ("25-vault-version", "v3"),
-    ];
+    let expected: [(&str, &str); 25] = include!("../testdata/refused.rs");
     let files = testdata("refuse");
     assert_eq!(files.len(), expected.len());
     for (file, (name, message)) in files.iter().zip(expected) {
