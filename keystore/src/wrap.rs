@@ -14,6 +14,28 @@ macro_rules! pass_on {
     };
 }
 
+/// Makes each call of the store within, the field `store`, through a method of the wrapper, which gets
+/// what the call does, and the call.
+macro_rules! call_through {
+    ($method:ident) => {
+        async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
+            self.$method(StoreOperation::Create, self.store.create(name, value)).await
+        }
+
+        async fn read(&self, name: &KeyName) -> Result<Value, Error> {
+            self.$method(StoreOperation::Read, self.store.read(name)).await
+        }
+
+        async fn delete(&self, name: &KeyName) -> Result<(), Error> {
+            self.$method(StoreOperation::Delete, self.store.delete(name)).await
+        }
+
+        async fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
+            self.$method(StoreOperation::List, self.store.list(pattern, limit)).await
+        }
+    };
+}
+
 /// A time limit for every call.
 mod deadline;
 
@@ -28,6 +50,9 @@ mod metrics;
 
 /// The order of the changes of each key.
 mod order;
+
+#[cfg(test)]
+mod testing;
 
 pub use deadline::Deadline;
 pub use health::monitor::Monitor;

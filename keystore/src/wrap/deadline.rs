@@ -68,61 +68,24 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::StoreOperation;
     use crate::battery::{self, MissingDelete};
     use crate::memory::MemoryStore;
+    use crate::wrap::testing::{self, Before, Preceded};
 
     const LIMIT: Duration = Duration::from_secs(10);
 
-    /// A store in memory that makes a pause before each call.
-    struct Slow {
-        store: MemoryStore,
-        pause: Duration,
-    }
+    /// A pause before each call.
+    struct Pause(Duration);
 
-    impl KeyStore for Slow {
-        async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
-            time::sleep(self.pause).await;
-            self.store.create(name, value).await
-        }
-
-        async fn read(&self, name: &KeyName) -> Result<Value, Error> {
-            time::sleep(self.pause).await;
-            self.store.read(name).await
-        }
-
-        async fn delete(&self, name: &KeyName) -> Result<(), Error> {
-            time::sleep(self.pause).await;
-            self.store.delete(name).await
-        }
-
-        async fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
-            time::sleep(self.pause).await;
-            self.store.list(pattern, limit).await
-        }
-
-        fn state(&self) -> State {
-            State::Unavailable
-        }
-
-        fn kind(&self) -> Kind {
-            Kind::new(&"slow")
-        }
-
-        fn description(&self) -> String {
-            "slow: here".to_owned()
-        }
-
-        fn trouble(&self) -> Option<String> {
-            Some("it is slow".to_owned())
-        }
-
-        fn logins(&self) -> Option<Logins> {
-            Some(Logins { succeeded: 3, ..Logins::default() })
+    impl Before for Pause {
+        async fn before(&self, _: StoreOperation) {
+            time::sleep(self.0).await;
         }
     }
 
-    fn slow(pause: Duration) -> Deadline<Slow> {
-        Deadline::new(Slow { store: MemoryStore::new(), pause }, LIMIT, "it did not answer")
+    fn slow(pause: Duration) -> Deadline<Preceded<Pause>> {
+        Deadline::new(Preceded::new(Pause(pause)), LIMIT, "it did not answer")
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -159,11 +122,6 @@ mod tests {
 
     #[test]
     fn what_the_store_within_says_of_itself_is_passed_on() {
-        let store = slow(Duration::ZERO);
-        assert_eq!(store.state(), State::Unavailable);
-        assert_eq!(store.kind(), Kind::new(&"slow"));
-        assert_eq!(store.description(), "slow: here");
-        assert_eq!(store.trouble().as_deref(), Some("it is slow"));
-        assert_eq!(store.logins().unwrap().succeeded, 3);
+        testing::says_what_is_within(&slow(Duration::ZERO));
     }
 }

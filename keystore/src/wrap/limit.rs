@@ -97,21 +97,7 @@ impl<S> ConcurrencyLimit<S> {
 }
 
 impl<S: KeyStore> KeyStore for ConcurrencyLimit<S> {
-    async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
-        self.within(StoreOperation::Create, self.store.create(name, value)).await
-    }
-
-    async fn read(&self, name: &KeyName) -> Result<Value, Error> {
-        self.within(StoreOperation::Read, self.store.read(name)).await
-    }
-
-    async fn delete(&self, name: &KeyName) -> Result<(), Error> {
-        self.within(StoreOperation::Delete, self.store.delete(name)).await
-    }
-
-    async fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
-        self.within(StoreOperation::List, self.store.list(pattern, limit)).await
-    }
+    call_through!(within);
 
     pass_on!(
         state -> State,
@@ -132,77 +118,37 @@ mod tests {
     use super::*;
     use crate::battery::{self, MissingDelete};
     use crate::memory::MemoryStore;
+    use crate::wrap::testing::{self, Before, Preceded};
 
     const BUDGETS: Budgets = Budgets { reads: 3, changes: 2, listings: 1 };
 
-    /// Keys in memory. While it is held, calls have begun and do not return.
+    /// While it is held, calls have begun and do not return.
     struct Held {
-        store: MemoryStore,
         is_held: watch::Sender<bool>,
         begun: [AtomicUsize; 3],
     }
 
-    impl Held {
-        async fn hold(&self, kind: usize) {
+    impl Before for Held {
+        async fn before(&self, operation: StoreOperation) {
+            let kind = match operation {
+                StoreOperation::Read => 0,
+                StoreOperation::Create | StoreOperation::Delete => 1,
+                StoreOperation::List => 2,
+            };
             self.begun[kind].fetch_add(1, Ordering::Relaxed);
             let mut is_held = self.is_held.subscribe();
             is_held.wait_for(|is_held| !is_held).await.unwrap();
         }
     }
 
-    impl KeyStore for Held {
-        async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
-            self.hold(1).await;
-            self.store.create(name, value).await
-        }
-
-        async fn read(&self, name: &KeyName) -> Result<Value, Error> {
-            self.hold(0).await;
-            self.store.read(name).await
-        }
-
-        async fn delete(&self, name: &KeyName) -> Result<(), Error> {
-            self.hold(1).await;
-            self.store.delete(name).await
-        }
-
-        async fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
-            self.hold(2).await;
-            self.store.list(pattern, limit).await
-        }
-
-        fn state(&self) -> State {
-            State::Unavailable
-        }
-
-        fn kind(&self) -> Kind {
-            Kind::new(&"held")
-        }
-
-        fn description(&self) -> String {
-            "held: here".to_owned()
-        }
-
-        fn trouble(&self) -> Option<String> {
-            Some("it is held".to_owned())
-        }
-
-        fn logins(&self) -> Option<Logins> {
-            Some(Logins { succeeded: 3, ..Logins::default() })
-        }
+    fn held() -> Arc<ConcurrencyLimit<Preceded<Held>>> {
+        let held =
+            Held { is_held: watch::Sender::new(true), begun: [const { AtomicUsize::new(0) }; 3] };
+        Arc::new(ConcurrencyLimit::new(Preceded::new(held), BUDGETS))
     }
 
-    fn held() -> Arc<ConcurrencyLimit<Held>> {
-        let store = Held {
-            store: MemoryStore::new(),
-            is_held: watch::Sender::new(true),
-            begun: [const { AtomicUsize::new(0) }; 3],
-        };
-        Arc::new(ConcurrencyLimit::new(store, BUDGETS))
-    }
-
-    fn begun(store: &ConcurrencyLimit<Held>) -> [usize; 3] {
-        [0, 1, 2].map(|kind| store.inner().begun[kind].load(Ordering::Relaxed))
+    fn begun(store: &ConcurrencyLimit<Preceded<Held>>) -> [usize; 3] {
+        [0, 1, 2].map(|kind| store.inner().by.begun[kind].load(Ordering::Relaxed))
     }
 
     /// Lets other tasks run until they have nothing to do.
@@ -238,7 +184,7 @@ mod tests {
         }
         settle().await;
         assert_eq!(begun(&store), [3, 2, 1]);
-        store.inner().is_held.send_replace(false);
+        store.inner().by.is_held.send_replace(false);
         calls.join_all().await;
         assert_eq!(begun(&store), [10, 20, 10]);
     }
@@ -278,11 +224,6 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_store_within_says_of_itself_is_passed_on() {
-        let store = held();
-        assert_eq!(store.state(), State::Unavailable);
-        assert_eq!(store.kind(), Kind::new(&"held"));
-        assert_eq!(store.description(), "held: here");
-        assert_eq!(store.trouble().as_deref(), Some("it is held"));
-        assert_eq!(store.logins().unwrap().succeeded, 3);
+        testing::says_what_is_within(&*held());
     }
 }

@@ -39,21 +39,7 @@ impl<S, M: Meter> Metered<S, M> {
 }
 
 impl<S: KeyStore, M: Meter> KeyStore for Metered<S, M> {
-    async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
-        self.measured(StoreOperation::Create, self.store.create(name, value)).await
-    }
-
-    async fn read(&self, name: &KeyName) -> Result<Value, Error> {
-        self.measured(StoreOperation::Read, self.store.read(name)).await
-    }
-
-    async fn delete(&self, name: &KeyName) -> Result<(), Error> {
-        self.measured(StoreOperation::Delete, self.store.delete(name)).await
-    }
-
-    async fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
-        self.measured(StoreOperation::List, self.store.list(pattern, limit)).await
-    }
+    call_through!(measured);
 
     pass_on!(
         state -> State,
