@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use base64ct::{Base64, Encoding};
 use kes_tls::PrivateKey;
 use rcgen::string::Ia5String;
 use rcgen::{
@@ -161,17 +160,7 @@ pub fn dev_server(
 
 /// A certificate as PEM text.
 pub fn certificate_to_pem(certificate: &CertificateDer<'_>) -> String {
-    let digits = Base64::encode_string(certificate);
-    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = digits.as_str();
-    while !rest.is_empty() {
-        let (line, next) = rest.split_at(rest.len().min(64));
-        text.push_str(line);
-        text.push('\n');
-        rest = next;
-    }
-    text.push_str("-----END CERTIFICATE-----\n");
-    text
+    std::mem::take(&mut *kes_tls::pem("CERTIFICATE", certificate))
 }
 
 /// Fills `bytes` from the generator of the provider of TLS.

@@ -90,7 +90,7 @@ pub use file::open_file;
 pub use life::Life;
 pub use name::subject;
 pub use password::load_password;
-pub use private_key::{PrivateKey, is_encrypted, load_private_key, parse_private_key};
+pub use private_key::{PrivateKey, is_encrypted, load_private_key, parse_private_key, pem};
 pub use roots::{Roots, load_roots};
 pub use verifier::{server_verifier, server_verifier_of_pem};
 

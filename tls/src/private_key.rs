@@ -182,7 +182,7 @@ fn label_of(key: &PrivateKeyDer<'_>) -> &'static str {
 }
 
 /// PEM text in one buffer, allocated at full size.
-fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
+pub fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
     use base64ct::{Base64, Encoding};
 
     let digits = Zeroizing::new(Base64::encode_string(der));
