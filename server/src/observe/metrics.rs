@@ -3,25 +3,24 @@
 //! A request updates atomic counters only. Values that are states rather than events are read when
 //! the text is made.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use kes_api::Operation;
 use kes_api::route::ROUTES;
-use kes_keystore::{Logins, StoreOperation};
+use kes_keystore::StoreOperation;
 use parking_lot::Mutex;
-use prometheus::{
-    Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
-};
+use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 pub(crate) use self::audience::Audience;
 use self::audience::BY_CODE;
 use self::by_class::Classes;
+use self::by_code::ByCode;
 pub(crate) use self::limited::{LimitKind, Limited};
 use self::register::Register;
 use self::reloads::Reloads;
-use super::process::Process;
+pub(crate) use self::system::Gauges;
+use self::system::System;
 
 /// Which metrics a client is sent.
 mod audience;
@@ -29,11 +28,17 @@ mod audience;
 /// What each class of callers holds.
 mod by_class;
 
+/// Counters by status.
+mod by_code;
+
 /// Requests that a limit of their caller refused.
 mod limited;
 
 /// Reloads.
 mod reloads;
+
+/// States of the process and of what it serves with.
+mod system;
 
 /// How metrics are made.
 mod register;
@@ -79,36 +84,9 @@ pub(crate) struct Metrics {
     texts: Mutex<()>,
 }
 
-/// Values that are read when the text is made.
-pub(crate) struct Gauges {
-    pub(crate) uptime: Duration,
-    pub(crate) cached_keys: usize,
-    pub(crate) cache_age: Duration,
-    pub(crate) store_reachable: bool,
-    pub(crate) logins: Option<Logins>,
-}
-
 struct StoreCalls {
     errors: IntCounter,
     latency: Histogram,
-}
-
-struct System {
-    up_time: Gauge,
-    num_cpu: IntGauge,
-    num_cpu_used: IntGauge,
-    num_threads: IntGauge,
-    heap_used: IntGauge,
-    heap_objects: IntGauge,
-    stack_used: IntGauge,
-    resident: IntGauge,
-    certificate_expiry: Gauge,
-    cached_keys: IntGauge,
-    cache_age: Gauge,
-    store_reachable: IntGauge,
-    /// Only set for a key store that needs logins.
-    logins: IntCounterVec,
-    token_life: GaugeVec,
 }
 
 impl Metrics {
@@ -226,38 +204,11 @@ impl Metrics {
     /// The text, version 0.0.4, with the metrics for an audience.
     pub(crate) fn text(&self, audience: Audience, gauges: &Gauges) -> String {
         let _one_at_a_time = self.texts.lock();
-        let process = Process::now();
-        let system = &self.system;
-        system.up_time.set(gauges.uptime.as_secs_f64());
-        system.num_cpu.set(int(process.cpus));
-        system.num_cpu_used.set(int(process.cpus_used));
-        system.num_threads.set(int(process.threads));
-        system.heap_used.set(int(process.heap));
-        system.stack_used.set(int(process.stack));
-        system.resident.set(int(process.resident));
         let active = self.classes.requests.sum();
         self.active.set(active);
         self.reserved_bytes.set(self.classes.reserved_bytes.sum());
-        let connections = self.connections.get().saturating_add(active);
-        system.heap_objects.set(int(gauges.cached_keys).saturating_add(connections));
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let end = self.certificate_end.load(Ordering::Relaxed);
-        #[allow(clippy::cast_precision_loss, reason = "seconds of some years")]
-        system.certificate_expiry.set(end as f64 - now.as_secs_f64());
-        system.cached_keys.set(int(gauges.cached_keys));
-        system.cache_age.set(gauges.cache_age.as_secs_f64());
-        system.store_reachable.set(i64::from(gauges.store_reachable));
-        system.logins.reset();
-        system.token_life.reset();
-        if let Some(logins) = gauges.logins {
-            system.logins.with_label_values(&["success"]).inc_by(logins.succeeded);
-            system.logins.with_label_values(&["error"]).inc_by(logins.failed);
-            let life = match logins.token_life {
-                Duration::MAX => f64::INFINITY,
-                life => life.as_secs_f64(),
-            };
-            system.token_life.with_label_values::<&str>(&[]).set(life);
-        }
+        let in_use = self.connections.get().saturating_add(active);
+        self.system.show(gauges, in_use, self.certificate_end.load(Ordering::Relaxed));
         let mut families = self.registry.gather();
         families.retain(|family| audience.gets(family));
         TextEncoder::new().encode_to_string(&families).unwrap_or_default()
@@ -305,49 +256,6 @@ impl kes_keystore::wrap::Meter for Metrics {
     }
 }
 
-impl System {
-    fn new(register: &Register) -> Self {
-        Self {
-            up_time: register.float("kes_system_up_time", "Seconds since the start"),
-            num_cpu: register.gauge("kes_system_num_cpu", "Processors of the machine"),
-            num_cpu_used: register
-                .gauge("kes_system_num_cpu_used", "Processors that the server uses"),
-            num_threads: register.gauge("kes_system_num_threads", "Threads of the process"),
-            heap_used: register
-                .gauge("kes_system_mem_heap_used", "Bytes of anonymous memory in use"),
-            heap_objects: register.gauge(
-                "kes_system_mem_heap_objects",
-                "Keys in memory, open connections and running requests; \
-                 the allocator counts no objects",
-            ),
-            stack_used: register.gauge("kes_system_mem_stack_used", "Bytes of stack in use"),
-            resident: register.gauge("kes_system_mem_resident", "Bytes of memory in use in all"),
-            certificate_expiry: register.float(
-                "kes_tls_certificate_expiry",
-                "Seconds until the first certificate of the server's chain expires; negative once \
-                 it has",
-            ),
-            cached_keys: register.gauge("kes_cache_keys", "Keys in memory"),
-            cache_age: register
-                .float("kes_cache_age", "Seconds since the oldest key in memory was read"),
-            store_reachable: register
-                .gauge("kes_keystore_reachable", "Whether the key store answers"),
-            logins: register.counters(
-                "kes_keystore_logins",
-                "Logins to the key store, by result",
-                "result",
-            ),
-            token_life: register.add(GaugeVec::new(
-                Opts::new(
-                    "kes_keystore_token_life",
-                    "Seconds until the token for the key store expires; 0 without one",
-                ),
-                &[],
-            )),
-        }
-    }
-}
-
 /// From 50 µs: what a cached key takes.
 const FINE_BUCKETS: [f64; 17] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
@@ -361,37 +269,3 @@ const STORE_OPERATIONS: [(StoreOperation, &str); 4] = [
     (StoreOperation::Delete, "delete"),
     (StoreOperation::List, "list"),
 ];
-
-fn int(value: impl TryInto<i64>) -> i64 {
-    value.try_into().unwrap_or(i64::MAX)
-}
-
-/// A counter by status; common statuses are looked up once. A status that has not occurred has no
-/// line in the text, except the first one of each counter: without any line the counter would be
-/// missing, and MinIO's SDK would fail.
-struct ByCode {
-    counters: IntCounterVec,
-    known: [OnceLock<IntCounter>; KNOWN_CODES.len()],
-}
-
-const KNOWN_CODES: [u16; 9] = [200, 400, 403, 404, 405, 429, 502, 503, 504];
-
-impl ByCode {
-    /// The counter has a line for the status `first` from the start.
-    fn new(counters: IntCounterVec, first: u16) -> Self {
-        let by_code = Self { counters, known: [const { OnceLock::new() }; KNOWN_CODES.len()] };
-        by_code.counter(first);
-        by_code
-    }
-
-    fn inc(&self, code: u16) {
-        match KNOWN_CODES.iter().zip(&self.known).find(|(known, _)| **known == code) {
-            Some((_, counter)) => counter.get_or_init(|| self.counter(code)).inc(),
-            None => self.counter(code).inc(),
-        }
-    }
-
-    fn counter(&self, code: u16) -> IntCounter {
-        self.counters.with_label_values(&[&code.to_string()])
-    }
-}

@@ -1,0 +1,113 @@
+use std::time::{Duration, SystemTime};
+
+use kes_keystore::Logins;
+use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, Opts};
+
+use super::register::Register;
+use crate::observe::process::Process;
+
+/// Values that are read when the text is made.
+pub(crate) struct Gauges {
+    pub(crate) uptime: Duration,
+    pub(crate) cached_keys: usize,
+    pub(crate) cache_age: Duration,
+    pub(crate) store_reachable: bool,
+    pub(crate) logins: Option<Logins>,
+}
+
+/// Metrics of states, which are read when the text is made.
+pub(super) struct System {
+    up_time: Gauge,
+    num_cpu: IntGauge,
+    num_cpu_used: IntGauge,
+    num_threads: IntGauge,
+    heap_used: IntGauge,
+    heap_objects: IntGauge,
+    stack_used: IntGauge,
+    resident: IntGauge,
+    certificate_expiry: Gauge,
+    cached_keys: IntGauge,
+    cache_age: Gauge,
+    store_reachable: IntGauge,
+    /// Only set for a key store that needs logins.
+    logins: IntCounterVec,
+    token_life: GaugeVec,
+}
+
+impl System {
+    pub(super) fn new(register: &Register) -> Self {
+        Self {
+            up_time: register.float("kes_system_up_time", "Seconds since the start"),
+            num_cpu: register.gauge("kes_system_num_cpu", "Processors of the machine"),
+            num_cpu_used: register
+                .gauge("kes_system_num_cpu_used", "Processors that the server uses"),
+            num_threads: register.gauge("kes_system_num_threads", "Threads of the process"),
+            heap_used: register
+                .gauge("kes_system_mem_heap_used", "Bytes of anonymous memory in use"),
+            heap_objects: register.gauge(
+                "kes_system_mem_heap_objects",
+                "Keys in memory, open connections and running requests; \
+                 the allocator counts no objects",
+            ),
+            stack_used: register.gauge("kes_system_mem_stack_used", "Bytes of stack in use"),
+            resident: register.gauge("kes_system_mem_resident", "Bytes of memory in use in all"),
+            certificate_expiry: register.float(
+                "kes_tls_certificate_expiry",
+                "Seconds until the first certificate of the server's chain expires; negative once \
+                 it has",
+            ),
+            cached_keys: register.gauge("kes_cache_keys", "Keys in memory"),
+            cache_age: register
+                .float("kes_cache_age", "Seconds since the oldest key in memory was read"),
+            store_reachable: register
+                .gauge("kes_keystore_reachable", "Whether the key store answers"),
+            logins: register.counters(
+                "kes_keystore_logins",
+                "Logins to the key store, by result",
+                "result",
+            ),
+            token_life: register.add(GaugeVec::new(
+                Opts::new(
+                    "kes_keystore_token_life",
+                    "Seconds until the token for the key store expires; 0 without one",
+                ),
+                &[],
+            )),
+        }
+    }
+
+    /// Sets them. `in_use` counts open connections and running requests; `certificate_end` is in
+    /// seconds since 1970.
+    pub(super) fn show(&self, gauges: &Gauges, in_use: i64, certificate_end: i64) {
+        let process = Process::now();
+        self.up_time.set(gauges.uptime.as_secs_f64());
+        self.num_cpu.set(int(process.cpus));
+        self.num_cpu_used.set(int(process.cpus_used));
+        self.num_threads.set(int(process.threads));
+        self.heap_used.set(int(process.heap));
+        self.stack_used.set(int(process.stack));
+        self.resident.set(int(process.resident));
+        self.heap_objects.set(int(gauges.cached_keys).saturating_add(in_use));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        #[allow(clippy::cast_precision_loss, reason = "seconds of some years")]
+        self.certificate_expiry.set(certificate_end as f64 - now.as_secs_f64());
+        self.cached_keys.set(int(gauges.cached_keys));
+        self.cache_age.set(gauges.cache_age.as_secs_f64());
+        self.store_reachable.set(i64::from(gauges.store_reachable));
+        self.logins.reset();
+        self.token_life.reset();
+        if let Some(logins) = gauges.logins {
+            self.logins.with_label_values(&["success"]).inc_by(logins.succeeded);
+            self.logins.with_label_values(&["error"]).inc_by(logins.failed);
+            let life = match logins.token_life {
+                Duration::MAX => f64::INFINITY,
+                life => life.as_secs_f64(),
+            };
+            self.token_life.with_label_values::<&str>(&[]).set(life);
+        }
+    }
+}
+
+fn int(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
