@@ -16,6 +16,9 @@ mod reload;
 /// What a reload is told to have changed.
 mod changes;
 
+/// How the last reload ended.
+mod last_reload;
+
 /// Connections and streams after a change of what they were admitted under.
 mod trust;
 
