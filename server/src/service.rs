@@ -43,7 +43,7 @@ use self::reloads::LastReloads;
 use self::router::Routed;
 use self::store_calls::StoreCalls;
 use crate::observe::logging::Logs;
-use crate::observe::logging::stream::Reader;
+use crate::observe::logging::stream::{Reader, Reads};
 use crate::observe::metrics::{Audience, Gauges, Metrics};
 use crate::transport::{ActiveRequest, Class, Peer, Service};
 
@@ -177,18 +177,23 @@ impl ApiService {
         self.metrics.text(audience, &gauges)
     }
 
-    /// Ends the log streams of those who may no longer follow them.
+    /// Ends the log streams of those who may no longer follow them, and decides who is sent what is for
+    /// the admin alone.
     pub(crate) fn readmit_followers(&self) {
         let generation = self.generation.load();
-        let may = |reader: &dyn Reader, operation: Operation| {
+        let decide = |reader: &dyn Reader, operation: Operation| {
             let (identity, path) = (reader.identity(), operation.route().path);
             let permit = generation.policies.permit(identity.as_ref(), operation, path);
             let is_forwarded =
                 reader.proxy().is_none_or(|proxy| generation.proxies.contain(&proxy));
-            !reader.has_lapsed() && is_forwarded && permit.is_ok()
+            if reader.has_lapsed() || !is_forwarded || permit.is_err() {
+                return None;
+            }
+            let is_admin = identity.is_some_and(|identity| generation.policies.is_admin(&identity));
+            Some(if is_admin { Reads::Whole } else { Reads::Public })
         };
-        self.logs.error_stream.readmit(|reader| may(reader, Operation::ErrorLog));
-        self.logs.audit_stream.readmit(|reader| may(reader, Operation::AuditLog));
+        self.logs.error_stream.readmit(|reader| decide(reader, Operation::ErrorLog));
+        self.logs.audit_stream.readmit(|reader| decide(reader, Operation::AuditLog));
     }
 
     /// The same for a new follower, if this is no longer the generation in use, or if its client is no

@@ -1,7 +1,10 @@
-//! How the last reload ended: in the status, the metrics and the command line.
+//! How the last reload ended: in the status, the metrics, the command line and the error stream.
 
 use std::fs;
+use std::time::Duration;
 
+use http_body_util::BodyExt as _;
+use hyper::body::{Bytes, Incoming};
 use kes_testkit::wait;
 use serde_json::Value;
 
@@ -127,5 +130,57 @@ fn only_the_admin_sees_why_a_reload_failed_and_what_one_changed() {
                 assert_eq!(last["result"], result);
             }
         }
+    });
+}
+
+/// Reads a stream of the error log until a message begins so.
+async fn messages_until(stream: &mut Incoming, last: &str) -> Vec<String> {
+    let (mut read, mut messages) = (Vec::new(), Vec::new());
+    loop {
+        let frame = tokio::time::timeout(Duration::from_secs(60), stream.frame()).await;
+        let frame = frame.expect("a line comes").expect("the stream goes on").unwrap();
+        read.extend_from_slice(frame.data_ref().unwrap());
+        while let Some(end) = read.iter().position(|byte| *byte == b'\n') {
+            let line: Value = serde_json::from_slice(&read[..end]).unwrap();
+            read.drain(..=end);
+            messages.push(line["message"].as_str().unwrap().to_owned());
+            if messages.last().unwrap().starts_with(last) {
+                return messages;
+            }
+        }
+    }
+}
+
+/// As in the status: files, policies and identities are named to the admin alone.
+#[test]
+fn of_those_who_follow_the_log_the_admin_alone_is_told_why_and_what() {
+    harness::run(async {
+        let policy = "{ p: { allow: [/v1/log/error], identities: [\"${MINIO}\"] } }";
+        let config = Config::usual().with("policy", policy);
+        let server = Server::with(&config);
+        let mut streams = Vec::new();
+        for who in [Who::Admin, Who::Minio] {
+            let mut client = server.client(who, Protocol::H2).await;
+            let response = client.open("GET", "/v1/log/error", &[], Bytes::new()).await.unwrap();
+            assert_eq!(response.status(), 200);
+            streams.push((client, response.into_body()));
+        }
+        let [(_, admin), (_, minio)] = &mut streams[..] else { unreachable!() };
+
+        server.reload(&config.clone().with("cache", "{ expiry: { any: soon }, other: 1 }"));
+        let failed = "reload failed; still using the previous configuration";
+        let whole = messages_until(admin, failed).await;
+        assert!(whole.iter().any(|text| text.contains("cache.other")), "{whole:?}");
+        assert!(whole.last().unwrap().contains(": cache.expiry.any: "), "{whole:?}");
+        assert_eq!(messages_until(minio, failed).await, [failed]);
+
+        let more = "{ p: { allow: [/v1/log/error], identities: [\"${MINIO}\"] }, \
+                    tenant-of-somebody: { allow: [/v1/api] } }";
+        server.reload_and_wait(&config.with("policy", more));
+        let done = "the configuration was read again";
+        let whole = messages_until(admin, done).await;
+        let change = "reload: 1 policy added: tenant-of-somebody".to_owned();
+        assert_eq!(whole, [change, format!("{done}: 1 policy added")]);
+        assert_eq!(messages_until(minio, done).await, [done]);
     });
 }

@@ -56,7 +56,7 @@ impl Changes {
     /// Writes a line for each change to the log.
     pub(super) fn log(&self) {
         for line in &self.lines {
-            tracing::info!("reload: {line}");
+            tracing::info!(detail = %format_args!("reload: {line}"));
         }
     }
 

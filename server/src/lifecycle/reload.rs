@@ -97,17 +97,17 @@ where
             let summary = changes.summary();
             reloads.record(Subject::Configuration, Ok(&summary));
             changes.log();
-            tracing::info!("the configuration was read again: {summary}");
+            tracing::info!(detail = %summary, "the configuration was read again");
         }
         Err(mut error) => {
             if let SetupError::Config(errors) = &mut error {
                 for warning in errors.take_warnings() {
-                    tracing::warn!("{warning}");
+                    tracing::warn!(detail = %warning);
                 }
             }
             let error = error.to_string();
             reloads.record(Subject::Configuration, Err(&error));
-            tracing::error!("reload failed; still using the previous configuration: {error}");
+            tracing::error!(detail = %error, "reload failed; still using the previous configuration");
         }
     }
 }
@@ -229,7 +229,8 @@ fn warn_of_another_store(old: &Generation, new: &Generation) {
         }
     };
     let (from, to) = (description(old), description(new));
-    tracing::warn!("{}", another_store(&from, &to, &old.location.differences(&new.location)));
+    let text = another_store(&from, &to, &old.location.differences(&new.location));
+    tracing::warn!(detail = %text);
 }
 
 fn another_store(from: &str, to: &str, differences: &[&str]) -> String {
@@ -288,12 +289,13 @@ fn apply_certificates(running: &Running, loaded: Result<Arc<Loaded>, String>, ha
             // Every 15 min they are read without a reason to.
             if has_changed || !changes.are_none() {
                 changes.log();
-                tracing::info!("the certificate files were read again: {summary}");
+                tracing::info!(detail = %summary, "the certificate files were read again");
             }
         }
         Err(error) => {
             tracing::error!(
-                "reload of the certificate files failed; still using the previous ones: {error}"
+                detail = %error,
+                "reload of the certificate files failed; still using the previous ones"
             );
             reloads.record(Subject::Certificates, Err(&error));
         }

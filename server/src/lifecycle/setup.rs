@@ -74,7 +74,7 @@ impl Setup {
             let loaded = kes_config::load_in_steps(&path, &env, &std::thread::yield_now)
                 .map_err(SetupError::Config)?;
             for warning in &loaded.warnings {
-                tracing::warn!("{}", warning.in_file(&path));
+                tracing::warn!(detail = %warning.in_file(&path));
             }
             Ok(Self::of_config(loaded.config))
         })

@@ -60,9 +60,10 @@ impl<S: Subscriber> Layer<S> for ErrorLog {
         let mut fields = Fields::default();
         event.record(&mut fields);
 
+        let (whole, public) = fields.messages();
         let level = *event.metadata().level();
         let mut line = Line::new(logs.json(), Timestamp::now(), level.as_str());
-        line.field_within(MAX_FIELD, "msg", &fields.message);
+        line.field_within(MAX_FIELD, "msg", &whole);
         for (name, value) in &fields.others {
             line.field_within(MAX_FIELD, name, value);
         }
@@ -70,14 +71,25 @@ impl<S: Subscriber> Layer<S> for ErrorLog {
         logs.metrics.error_events.inc();
 
         if logs.error_stream.is_followed() {
-            fields.message.truncate(fields.message.floor_char_boundary(MAX_FIELD));
-            let event = ErrorEvent { message: fields.message.into() };
-            if let Ok(mut line) = serde_json::to_vec(&event) {
-                line.push(b'\n');
-                logs.error_stream.send(&Bytes::from(line));
+            match public {
+                Some(public) if public == whole => {
+                    logs.error_stream.send(&stream_line(whole));
+                }
+                public => {
+                    let public = public.map(|public| stream_line(public.to_owned()));
+                    logs.error_stream.send_apart(&stream_line(whole), public.as_ref());
+                }
             }
         }
     }
+}
+
+/// A line for clients that follow the log.
+fn stream_line(mut message: String) -> Bytes {
+    message.truncate(message.floor_char_boundary(MAX_FIELD));
+    let mut line = serde_json::to_vec(&ErrorEvent { message: message.into() }).unwrap_or_default();
+    line.push(b'\n');
+    line.into()
 }
 
 fn number(level: tracing::Level) -> i32 {
@@ -102,13 +114,30 @@ fn priority(level: tracing::Level) -> u8 {
 #[derive(Default)]
 struct Fields {
     message: String,
+    /// What the message is about that names files, policies or identities of the configuration. Of
+    /// those who follow the log, the admin alone is sent it, as with the last reload in the status;
+    /// without a message, nobody else is sent anything.
+    detail: Option<String>,
     others: Vec<(&'static str, String)>,
+}
+
+impl Fields {
+    /// The whole message, and what others than the admin may read of it.
+    fn messages(&self) -> (String, Option<&str>) {
+        match &self.detail {
+            None => (self.message.clone(), Some(&self.message)),
+            Some(detail) if self.message.is_empty() => (detail.clone(), None),
+            Some(detail) => (format!("{}: {detail}", self.message), Some(&self.message)),
+        }
+    }
 }
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
             let _ = write!(self.message, "{value:?}");
+        } else if field.name() == "detail" {
+            self.detail = Some(format!("{value:?}"));
         } else {
             self.others.push((field.name(), format!("{value:?}")));
         }

@@ -32,6 +32,15 @@ pub(crate) enum Place {
     Admin,
 }
 
+/// What a client that follows a log is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// All of each line.
+    Whole,
+    /// What others than the admin may know.
+    Public,
+}
+
 /// A client that follows a log. Whether it may is decided when it begins to, and anew after each
 /// change of what the decision depends on.
 pub(crate) trait Reader: Send + Sync {
@@ -56,6 +65,7 @@ pub(crate) struct Stream {
 struct Follower {
     reader: Arc<dyn Reader>,
     place: Place,
+    reads: Reads,
     lines: Sender<Bytes>,
     waiting: Arc<Mutex<Waiting>>,
 }
@@ -103,7 +113,9 @@ impl Stream {
         }
         let (sender, lines) = queue(QUEUE);
         let waiting = Arc::<Mutex<Waiting>>::default();
-        let follower = Follower { reader, place, lines: sender, waiting: Arc::clone(&waiting) };
+        let reads = if place == Place::Admin { Reads::Whole } else { Reads::Public };
+        let follower =
+            Follower { reader, place, reads, lines: sender, waiting: Arc::clone(&waiting) };
         followers.push(follower);
         self.count.store(followers.len(), Ordering::Relaxed);
         Some(Lines { lines, waiting })
@@ -116,24 +128,43 @@ impl Stream {
 
     /// Sends a line to all followers. A follower with a full queue loses it.
     pub(super) fn send(&self, line: &Bytes) {
+        self.send_apart(line, Some(line));
+    }
+
+    /// Sends a line to those who may read all of it, and what is public of it to the others.
+    pub(super) fn send_apart(&self, whole: &Bytes, public: Option<&Bytes>) {
         let mut followers = self.followers.lock();
-        followers.retain(|follower| match follower.send(line) {
-            Ok(()) => true,
-            Err(Refused::Full(_)) => {
-                self.dropped.inc();
-                true
+        followers.retain(|follower| {
+            let line = match follower.reads {
+                Reads::Whole => Some(whole),
+                Reads::Public => public,
+            };
+            match line.map_or(Ok(()), |line| follower.send(line)) {
+                Ok(()) => true,
+                Err(Refused::Full(_)) => {
+                    self.dropped.inc();
+                    true
+                }
+                Err(Refused::Closed(_)) => false,
             }
-            Err(Refused::Closed(_)) => false,
         });
         self.count.store(followers.len(), Ordering::Relaxed);
     }
 
-    /// Ends the stream of each follower that may no longer read. What was sent before still arrives.
-    pub(crate) fn readmit(&self, may_read: impl Fn(&dyn Reader) -> bool) {
+    /// Decides anew what each follower may read, and ends the stream of those that may no longer read.
+    /// What was sent before still arrives.
+    pub(crate) fn readmit(&self, decide: impl Fn(&dyn Reader) -> Option<Reads>) {
+        let has_ended = |follower: &mut Follower| match decide(&*follower.reader) {
+            Some(reads) => {
+                follower.reads = reads;
+                false
+            }
+            None => true,
+        };
         // What ends is dropped after the lock was released: dropping it wakes a task.
         let ended: Vec<_> = {
             let mut followers = self.followers.lock();
-            let ended = followers.extract_if(.., |follower| !may_read(&*follower.reader)).collect();
+            let ended = followers.extract_if(.., has_ended).collect();
             self.count.store(followers.len(), Ordering::Relaxed);
             ended
         };
@@ -296,6 +327,29 @@ mod tests {
         assert!(stream.follow(reader(0), Place::Admin).is_some());
     }
 
+    #[test]
+    fn a_part_of_a_line_is_for_the_admin_alone() {
+        let stream = Stream::new(IntCounter::new("dropped", "dropped").unwrap());
+        let mut admin = stream.follow(reader(1), Place::Admin).unwrap();
+        let mut other = stream.follow(reader(2), Place::Known).unwrap();
+        let mut next = || {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            (admin.poll_next(&mut cx), other.poll_next(&mut cx))
+        };
+        let line = |text: &'static str| Poll::Ready(Some(Bytes::from(text)));
+        let (whole, public) = (Bytes::from("a: b"), Bytes::from("a"));
+        stream.send_apart(&whole, Some(&public));
+        assert_eq!(next(), (line("a: b"), line("a")));
+        stream.send_apart(&whole, None);
+        assert_eq!(next(), (line("a: b"), Poll::Pending));
+        // Another one is the admin from now on.
+        let admin = Some(Identity::of_public_key(&[2]));
+        let reads = |is_admin| if is_admin { Reads::Whole } else { Reads::Public };
+        stream.readmit(|reader| Some(reads(reader.identity() == admin)));
+        stream.send_apart(&whole, Some(&public));
+        assert_eq!(next(), (line("a"), line("a: b")));
+    }
+
     /// No line is made if there is none.
     #[test]
     fn it_is_known_whether_there_is_a_follower() {
@@ -311,9 +365,9 @@ mod tests {
         stream.send(&Bytes::from("2"));
         assert!(!stream.is_followed(), "they have gone");
         let _lines = follow();
-        stream.readmit(|_| true);
+        stream.readmit(|_| Some(Reads::Whole));
         assert!(stream.is_followed());
-        stream.readmit(|_| false);
+        stream.readmit(|_| None);
         assert!(!stream.is_followed(), "it may no longer read");
         let _lines = follow();
         stream.close();
@@ -346,13 +400,13 @@ mod tests {
         };
         stream.send(&Bytes::from("before"));
         let may = Identity::of_public_key(&[1]);
-        stream.readmit(|reader| reader.identity() == Some(may));
+        stream.readmit(|reader| (reader.identity() == Some(may)).then_some(Reads::Whole));
         stream.send(&Bytes::from("after"));
         let line = |text: &'static str| Poll::Ready(Some(Bytes::from(text)));
         assert_eq!(next(), (line("before"), line("before")));
         assert_eq!(next(), (line("after"), Poll::Ready(None)));
         assert!(stream.is_followed());
-        stream.readmit(|_| false);
+        stream.readmit(|_| None);
         assert!(!stream.is_followed());
         assert_eq!(next().0, Poll::Ready(None));
     }

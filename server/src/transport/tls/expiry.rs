@@ -39,9 +39,9 @@ impl Expiry {
     pub(crate) fn check(&self, certificates: &[Certificate], now: SystemTime, anew: bool) {
         for Warning { is_error, text } in self.lines(certificates, now, anew) {
             if is_error {
-                tracing::error!("{text}");
+                tracing::error!(detail = %text);
             } else {
-                tracing::warn!("{text}");
+                tracing::warn!(detail = %text);
             }
         }
     }
