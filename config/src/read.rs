@@ -159,7 +159,16 @@ fn path(text: &Text<'_>) -> ConfiguredPath {
     if text.as_str().starts_with("~/") {
         text.warn("'~' is not expanded; write the full path");
     }
-    ConfiguredPath::new(text.as_str().into(), text.value.place())
+    path_of(text, text.as_str())
+}
+
+/// A path that is a text, or a part of one.
+fn path_of(text: &Text<'_>, path: &str) -> ConfiguredPath {
+    let place = text.value.place();
+    match text.variable() {
+        Some(name) => ConfiguredPath::of_variable_at(path.into(), place, name),
+        None => ConfiguredPath::new(path.into(), place),
+    }
 }
 
 fn secret(text: &Text<'_>) -> SecretText {

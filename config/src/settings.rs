@@ -167,7 +167,8 @@ impl Settings {
     }
 
     fn path(&mut self, field: impl Into<Field>, path: &ConfiguredPath) {
-        self.show(field, path.display());
+        // Not as messages show it: values are compared.
+        self.show(field, (**path).display());
     }
 
     /// A file from which the key store is opened.

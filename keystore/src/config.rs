@@ -32,7 +32,7 @@ impl Config {
     /// Where the keys of this store are, without credentials.
     pub fn location(&self) -> Location {
         match self {
-            Self::Fs(Fs { path, id: _ }) => Location::new("fs").part("", path.display()),
+            Self::Fs(Fs { path, id: _ }) => Location::new("fs").part("", (**path).display()),
             Self::Vault(vault) => {
                 let Vault { endpoints, engine, version, namespace, prefix, transit, .. } = &**vault;
                 // Their order only says which is asked first.

@@ -118,10 +118,11 @@ impl Deadline<ConcurrencyLimit<Health<FsBackend>>> {
         self.inner().inner().inner()
     }
 
-    fn of(path: &Path, opened: Opened, sweeps: bool) -> Self {
+    fn of(path: &ConfiguredPath, opened: Opened, sweeps: bool) -> Self {
         let Opened { folder, state, entries, .. } = opened;
         let sweeper = sweeps.then(|| task::spawn(sweep(entries)));
-        let backend = FsBackend { folder: Arc::new(folder), state, sweeper };
+        let folder = Arc::new(folder.shown_as(path.display().to_string()));
+        let backend = FsBackend { folder, state, sweeper };
         let name = format!("folder '{}'", path.display());
         let late = format!("{name} did not answer");
         let monitor = Arc::new(Monitor::opened(KIND, &name, state));
@@ -158,13 +159,13 @@ fn tell(path: &ConfiguredPath, opened: &Opened, is_demanded: bool) {
             "folder '{name}' did not exist and was made; it is empty, so the key store has no keys: \
              correct the path if it has a mistake"
         );
-        tracing::warn!("{}", path.blame(text));
+        tracing::warn!(detail = %path.blame(text));
     } else if opened.is_empty && !is_demanded {
         let text = format_args!(
             "folder '{name}' has no keys; if keys are expected, stop the server, and mount or \
              restore the folder"
         );
-        tracing::warn!("{}", path.blame(text));
+        tracing::warn!(detail = %path.blame(text));
     }
     match (&opened.marked, opened.folder.id()) {
         (Some(Ok(())), Some(id)) => tracing::info!(
@@ -176,18 +177,13 @@ fn tell(path: &ConfiguredPath, opened: &Opened, is_demanded: bool) {
                 "cannot write the marker '{MARKER}' into folder '{name}': {error}; if the folder is \
                  mounted again while the server runs, the server has to be restarted"
             );
-            tracing::warn!("{}", path.blame(text));
+            tracing::warn!(detail = %path.blame(text));
         }
         _ => {}
     }
 }
 
 impl FsBackend {
-    /// The folder, as it was configured.
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
     /// Does blocking work on a thread for it. Work that has begun completes, also when its caller
     /// has gone, and keeps the slot of the call until then. So does a change of a key its place in
     /// the line of the key.
@@ -207,7 +203,7 @@ impl FsBackend {
             result
         });
         work.await.unwrap_or_else(|ended| {
-            Err(Error::Unavailable { reason: format!("'{}': {ended}", self.path().display()) })
+            Err(Error::Unavailable { reason: format!("'{}': {ended}", self.folder.shown()) })
         })
     }
 }
@@ -247,7 +243,7 @@ impl KeyStore for FsBackend {
     }
 
     fn description(&self) -> String {
-        format!("filesystem: {}", self.path().display())
+        format!("filesystem: {}", self.folder.shown())
     }
 }
 

@@ -167,3 +167,33 @@ fn a_file_that_is_refused_is_refused_without_its_secrets() {
         assert_silent(&text, refused.stderr.as_bytes(), std::slice::from_ref(&mark));
     }
 }
+
+/// A variable that is to name a file has what should be in it.
+#[test]
+fn a_secret_in_the_place_of_a_path_is_not_told() {
+    let secret = Mark::text("a private key");
+    for (section, text) in [
+        ("tls", "{ key: \"${SECRET}\", cert: server.crt }"),
+        ("tls", "{ key: server.key, cert: \"${SECRET}\" }"),
+        ("tls", "{ key: server.key, cert: server.crt, auth: on, ca: \"${SECRET}\" }"),
+        ("tls", "{ key: server.key, cert: server.crt, password_file: \"${SECRET}\" }"),
+        ("keystore", "{ fs: { path: \"${SECRET}\", id: 0123456789abcdef0123456789abcdef } }"),
+        ("operations", "{ address: \"${SOCKET}\" }"),
+        (
+            "keystore",
+            "{ vault: { endpoint: 'https://127.0.0.1:1', approle: { id: a, secret: b }, \
+             tls: { ca: \"${SECRET}\" } } }",
+        ),
+    ] {
+        let config = Config::usual()
+            .with(section, text)
+            .env("SECRET", &format!("none/{}", secret.as_str()))
+            .env("SOCKET", &format!("unix:none/{}", secret.as_str()));
+        let refused = Server::refused(&config, |_| ());
+        assert_eq!(refused.status, Some(1), "{text}: {}", refused.stderr);
+        let name = if section == "operations" { "${SOCKET}" } else { "${SECRET}" };
+        assert!(refused.stderr.contains(name), "{text}: {}", refused.stderr);
+        assert_silent(text, refused.stderr.as_bytes(), std::slice::from_ref(&secret));
+        assert_silent(text, refused.stdout.as_bytes(), std::slice::from_ref(&secret));
+    }
+}

@@ -1,7 +1,5 @@
 use std::net::IpAddr;
 
-use kes_keystore::config::ConfiguredPath;
-
 use crate::value::{AlreadyReported, Text, Value};
 use crate::{Address, ConfiguredAddress, Operations, OperationsAddress};
 
@@ -54,8 +52,7 @@ fn address_of(text: &Text<'_>) -> Result<OperationsAddress, AlreadyReported> {
             }
             _ if file.contains('\0') => "has a zero byte".to_owned(),
             _ => {
-                let path = ConfiguredPath::new(file.into(), text.value.place());
-                return Ok(OperationsAddress::Unix(path));
+                return Ok(OperationsAddress::Unix(super::path_of(text, file)));
             }
         };
         return Err(text.mistake(format!("{} {fault}", text.shown())));

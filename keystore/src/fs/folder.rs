@@ -52,6 +52,8 @@ pub(super) use self::temporary::Entries;
 
 pub(super) struct Folder {
     path: Arc<Path>,
+    /// How messages show the path.
+    shown: String,
     /// Replaced by the same folder if its file system is mounted again.
     bound: ArcSwap<Bound>,
 }
@@ -63,8 +65,13 @@ struct Away {
 }
 
 impl Folder {
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// The same, with another text for the path in messages.
+    pub(super) fn shown_as(self, shown: String) -> Self {
+        Self { shown, ..self }
+    }
+
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
     }
 
     /// The ID in its marker.
@@ -183,7 +190,7 @@ impl Folder {
             Ok(true)
         });
         self.verify(&folder)?;
-        listed.map_err(|error| failed("list", &self.path, &error))?;
+        listed.map_err(|error| failed("list", &self.shown, &error))?;
         Ok(page.finish())
     }
 
@@ -203,7 +210,7 @@ impl Folder {
             Ok(true)
         });
         self.verify(&folder)?;
-        listed.map_err(|error| failed("list", &self.path, &error))
+        listed.map_err(|error| failed("list", &self.shown, &error))
     }
 
     /// The file that holds a key.
@@ -294,13 +301,13 @@ impl Folder {
             return Err(Away { state: State::Unreachable, cause: cause.to_owned() });
         }
         self.bound.store(Arc::new(found));
-        tracing::info!("key store: {}: opened folder '{}' again", super::KIND, self.path.display());
+        tracing::info!("key store: {}: opened folder '{}' again", super::KIND, self.shown);
         Ok(())
     }
 
     fn away(&self, away: &Away) -> Error {
         let Away { state, cause } = away;
-        let reason = format!("folder '{}' is not available: {cause}", self.path.display());
+        let reason = format!("folder '{}' is not available: {cause}", self.shown);
         match state {
             State::Unavailable => Error::Unavailable { reason },
             State::Unreachable | State::Reachable { .. } => Error::Unreachable { reason },
@@ -308,7 +315,7 @@ impl Folder {
     }
 
     fn failed(&self, action: &str, name: KeyName, error: &io::Error) -> Error {
-        failed(action, &self.path.join(name.as_str()), error)
+        failed(action, &format!("{}/{name}", self.shown.trim_end_matches('/')), error)
     }
 }
 
@@ -340,8 +347,8 @@ fn is_no_key(folder: &Bound, name: &str) -> bool {
     }
 }
 
-fn failed(action: &str, path: &Path, error: &io::Error) -> Error {
-    let reason = format!("cannot {action} '{}': {error}{}", path.display(), files_hint(error));
+fn failed(action: &str, path: &str, error: &io::Error) -> Error {
+    let reason = format!("cannot {action} '{path}': {error}{}", files_hint(error));
     if is_away(error) { Error::Unreachable { reason } } else { Error::Unavailable { reason } }
 }
 

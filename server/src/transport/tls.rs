@@ -214,7 +214,7 @@ fn load_identity(
     };
     let private_key = private_key.map_err(|source| unusable(key, source))?;
     let certified = kes_tls::match_key(&chain, &private_key).map_err(|fault| {
-        let (certificate, path) = (cert.to_path_buf(), key.to_path_buf());
+        let [certificate, path] = [cert, key].map(|path| path.display().to_string().into());
         unusable(key, kes_tls::Error::Pair { certificate, key: path, fault })
     })?;
     let leaf = certified.end_entity_cert().map_err(|_| Error::NoCertificate)?;

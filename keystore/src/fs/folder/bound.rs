@@ -1,7 +1,6 @@
 use std::ffi::CStr;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, FileType, RawDir, Stat};
@@ -15,8 +14,6 @@ const ENTRIES: usize = 64 * 1024;
 /// A folder that is open. Whatever its path leads to later, all calls act on this folder. Its device
 /// and inode belong to no other folder as long as it is open.
 pub(super) struct Bound {
-    /// For messages.
-    pub(super) path: Arc<Path>,
     pub(super) handle: OwnedFd,
     place: Place,
     pub(super) marker: Option<Marker>,
@@ -27,11 +24,11 @@ pub(super) type Place = (u64, u64);
 
 impl Bound {
     /// Opens the folder that a path leads to, and reads its marker.
-    pub(super) fn open(path: &Arc<Path>) -> io::Result<Self> {
-        let handle = sys::open_folder(CWD, &**path)?;
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let handle = sys::open_folder(CWD, path)?;
         let place = place(&sys::stat_open(&handle)?);
         let marker = Marker::read(&handle)?;
-        Ok(Self { path: Arc::clone(path), handle, place, marker })
+        Ok(Self { handle, place, marker })
     }
 
     pub(super) const fn place(&self) -> Place {

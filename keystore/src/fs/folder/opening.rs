@@ -89,7 +89,8 @@ impl Folder {
         let bound = Arc::new(bound);
         let entries = Entries::of(Arc::clone(&bound))?;
         let state = State::Reachable { latency: start.elapsed() };
-        let folder = Self { path, bound: ArcSwap::new(bound) };
+        let shown = path.display().to_string();
+        let folder = Self { path, shown, bound: ArcSwap::new(bound) };
         Ok(Opened { folder, known, state, entries, is_new, is_empty, marked })
     }
 }

@@ -72,8 +72,9 @@ impl Drop for Temporary<'_> {
 fn remove_unfinished(folder: &Bound, name: &str) {
     if let Err(error) = sys::unlink(&folder.handle, name) {
         tracing::warn!(
-            "cannot remove unfinished file '{}', which holds key material: {error}",
-            folder.path.join(name).display()
+            "key store: {}: cannot remove unfinished file '{name}', which holds key material: \
+             {error}",
+            super::super::KIND
         );
     }
 }

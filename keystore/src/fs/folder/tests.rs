@@ -26,7 +26,7 @@ fn refusal(path: &Path, demands: &Demands) -> String {
 }
 
 fn bound(path: &Path) -> Bound {
-    Bound::open(&Arc::from(path)).unwrap()
+    Bound::open(path).unwrap()
 }
 
 fn read(folder: &Folder, key: &str) -> Result<String, Error> {
@@ -48,7 +48,7 @@ fn trouble(folder: &Folder) -> String {
         folder.list(&ListPattern::ALL, Limit::names(1)).err(),
     ] {
         let Some(Error::Unreachable { reason }) = error else { panic!("{error:?}") };
-        let path = folder.path().display();
+        let path = folder.path.display();
         assert_eq!(reason, format!("folder '{path}' is not available: {cause}"));
     }
     cause
@@ -101,7 +101,7 @@ fn a_renaming_does_not_replace() {
 
 #[test]
 fn an_error_tells_the_path_and_the_systems_words() {
-    let of = |errno: Errno| failed("create", Path::new("/keys/key"), &errno.into());
+    let of = |errno: Errno| failed("create", "/keys/key", &errno.into());
     for errno in [Errno::NOSPC, Errno::IO, Errno::ACCESS, Errno::ROFS] {
         let Error::Unavailable { reason } = of(errno) else { panic!("{errno:?}") };
         let said = io::Error::from(errno).to_string();

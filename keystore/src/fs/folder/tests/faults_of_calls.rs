@@ -46,7 +46,7 @@ fn with_each_fault<T: Debug>(
                 failed.extend(made[after..].iter().take(count));
                 let what = format!("{call:?} {errno:?} after {after}, {count} times: {result:?}");
                 if let Err(error) = &result {
-                    is_told(errno, error, keys.path(), &what);
+                    is_told(errno, error, &keys.path, &what);
                 }
                 assert_sound(&keys, &what);
                 look(&keys, &result);
@@ -70,8 +70,8 @@ fn is_told(errno: Errno, error: &Error, path: &Path, what: &str) {
 
 /// After a fault all keys are whole, the one that nobody touched is there, and the store works.
 fn assert_sound(keys: &Folder, what: &str) {
-    for name in entries(keys.path()) {
-        let text = fs::read_to_string(keys.path().join(&name)).unwrap();
+    for name in entries(&keys.path) {
+        let text = fs::read_to_string(keys.path.join(&name)).unwrap();
         if !name.starts_with('.') {
             assert_eq!(text, TEXT, "{name}: {what}");
         }
@@ -83,7 +83,7 @@ fn assert_sound(keys: &Folder, what: &str) {
 }
 
 fn unfinished(keys: &Folder) -> usize {
-    entries(keys.path()).iter().filter(|name| name.starts_with(".new-")).count()
+    entries(&keys.path).iter().filter(|name| name.starts_with(".new-")).count()
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn a_listing_is_complete_or_fails() {
         assert!(result.as_ref().is_ok_and(|names| *names == all) || result.is_err());
         assert!(list(keys).unwrap() == all);
         // A link is a key if it leads to a file.
-        symlink(KEPT, keys.path().join("link")).unwrap();
+        symlink(KEPT, keys.path.join("link")).unwrap();
         faults::fail(3, 1, Errno::IO);
         let linked = list(keys);
         let is_met = faults::end().get(3) == Some(&Call::Stat);
