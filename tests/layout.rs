@@ -19,8 +19,9 @@ mod circles;
 mod sbom;
 
 /// Which crates of ours a crate may use.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("kes-api", &[]),
+    ("kes-audit", &["kes-api"]),
     ("kes-crypto", &[]),
     ("kes-tls", &[]),
     ("kes-testkit", &[]),
@@ -30,7 +31,18 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("kes-keys", &["kes-api", "kes-crypto", "kes-keystore", "kes-policy"]),
     ("kes-migrate", &["kes-api", "kes-keystore"]),
     ("kes-client", &["kes-api", "kes-tls"]),
-    ("kes-server", &["kes-api", "kes-config", "kes-keys", "kes-keystore", "kes-policy", "kes-tls"]),
+    (
+        "kes-server",
+        &[
+            "kes-api",
+            "kes-audit",
+            "kes-config",
+            "kes-keys",
+            "kes-keystore",
+            "kes-policy",
+            "kes-tls",
+        ],
+    ),
     (
         "kes-fuzz",
         &[
@@ -48,6 +60,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
         "kes",
         &[
             "kes-api",
+            "kes-audit",
             "kes-client",
             "kes-config",
             "kes-crypto",

@@ -1,0 +1,190 @@
+//! Finds lines: who did what, and who opened an object.
+
+use std::io;
+
+use kes_api::{Identity, Timestamp};
+
+use crate::entry::{Entry, Object};
+use crate::key::AuditKey;
+use crate::reader::{Input, Read1};
+use crate::segment::First;
+
+/// What a line has to be. What is not set does not matter.
+#[derive(Default)]
+pub struct Search {
+    /// The client.
+    pub identity: Option<Identity>,
+    /// Its policy.
+    pub policy: Option<String>,
+    /// The key.
+    pub key: Option<Pattern>,
+    /// The operation, such as `DecryptKey`, in any case.
+    pub operation: Option<String>,
+    /// The bucket.
+    pub bucket: Option<Pattern>,
+    /// The object.
+    pub object: Option<Pattern>,
+    /// The status.
+    pub status: Option<Status>,
+    /// No earlier than this.
+    pub since: Option<Timestamp>,
+    /// No later than this.
+    pub until: Option<Timestamp>,
+    /// With this, names that were hashed are found as well.
+    pub hashed_with: Vec<AuditKey>,
+}
+
+/// A name, or with `*` at its end the start of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(String);
+
+/// A status, or a class of them such as `4xx`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// That one.
+    Is(u16),
+    /// Those that begin with this digit.
+    Class(u16),
+}
+
+impl std::str::FromStr for Pattern {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl Pattern {
+    fn matches(&self, name: &str) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == self.0,
+        }
+    }
+
+    /// The whole name; `None` for the start of one.
+    fn exact(&self) -> Option<&str> {
+        (!self.0.ends_with('*')).then_some(&*self.0)
+    }
+}
+
+impl std::str::FromStr for Status {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let lower = text.to_ascii_lowercase();
+        let status = match lower.strip_suffix("xx") {
+            Some(class) => {
+                class.parse().ok().filter(|class| (1..=5).contains(class)).map(Self::Class)
+            }
+            None => lower.parse().ok().filter(|status| (100..=599).contains(status)).map(Self::Is),
+        };
+        status.ok_or("write a status such as 403, or 4xx")
+    }
+}
+
+impl Status {
+    const fn matches(self, status: u16) -> bool {
+        match self {
+            Self::Is(own) => status == own,
+            Self::Class(class) => status / 100 == class,
+        }
+    }
+}
+
+impl Search {
+    /// Whether a line is looked for. Only lines about requests and changes are.
+    pub fn matches(&self, entry: &Entry<'_>) -> bool {
+        let is = |own: &Option<String>, value: &Option<std::borrow::Cow<'_, str>>| {
+            own.as_ref().is_none_or(|own| {
+                value.as_ref().is_some_and(|value| value.eq_ignore_ascii_case(own))
+            })
+        };
+        let key = self
+            .key
+            .as_ref()
+            .is_none_or(|key| entry.key.as_deref().is_some_and(|name| key.matches(name)));
+        let status =
+            self.status.is_none_or(|status| entry.status.is_some_and(|own| status.matches(own)));
+        entry.is_record()
+            && self.identity.is_none_or(|identity| entry.identity == Some(identity))
+            && self.since.is_none_or(|since| entry.time >= since)
+            && self.until.is_none_or(|until| entry.time <= until)
+            && is(&self.policy, &entry.policy)
+            && is(&self.operation, &entry.operation)
+            && key
+            && status
+            && self.matches_object(entry)
+    }
+
+    fn matches_object(&self, entry: &Entry<'_>) -> bool {
+        if self.bucket.is_none() && self.object.is_none() {
+            return true;
+        }
+        entry.objects().any(|object| self.is_object(&object) || self.is_hash_of(&object))
+    }
+
+    fn is_object(&self, object: &Object<'_>) -> bool {
+        let is = |own: &Option<Pattern>, value: Option<&str>| {
+            own.as_ref().is_none_or(|own| value.is_some_and(|value| own.matches(value)))
+        };
+        is(&self.bucket, object.bucket.as_deref()) && is(&self.object, object.object.as_deref())
+    }
+
+    /// Only whole names can be compared; the hash of an object is that of its bucket as well.
+    fn is_hash_of(&self, object: &Object<'_>) -> bool {
+        let Some(bucket) = self.bucket.as_ref().and_then(Pattern::exact) else { return false };
+        let name = match &self.object {
+            None => None,
+            Some(pattern) => match pattern.exact() {
+                Some(name) => Some(format!("{bucket}/{name}")),
+                None => return false,
+            },
+        };
+        self.hashed_with.iter().any(|key| match &name {
+            None => object.bucket_hash.as_deref() == Some(&*key.hash_name(bucket.as_bytes())),
+            Some(name) => object.object_hash.as_deref() == Some(&*key.hash_name(name.as_bytes())),
+        })
+    }
+}
+
+/// The inputs in the order of their segments. What cannot be read as a segment comes last.
+pub fn in_order(mut inputs: Vec<Input>) -> Vec<Input> {
+    inputs.sort_by_cached_key(|input| {
+        let mut lines = input.lines().ok();
+        match lines.as_mut().map(crate::reader::Lines::next) {
+            Some(Ok(Some(Read1::Line(line)))) => {
+                First::parse(line).map_or(u64::MAX, |(first, _)| first.segment)
+            }
+            _ => u64::MAX,
+        }
+    });
+    inputs
+}
+
+/// Hands out the lines of an input that are looked for; what is no line is left out. Nothing is
+/// checked. Ends when `found` says so.
+///
+/// # Errors
+/// As of the system, and of `found`.
+pub fn search<E: From<io::Error>>(
+    input: &Input,
+    search: &Search,
+    mut found: impl FnMut(&str, &Entry<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut lines = input.lines()?;
+    while let Some(line) = lines.next()? {
+        let (Read1::Line(line) | Read1::Partial(line)) = line;
+        let Ok(text) = std::str::from_utf8(line) else { continue };
+        if let Ok(entry) = serde_json::from_str::<Entry<'_>>(text)
+            && search.matches(&entry)
+        {
+            found(text, &entry)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
