@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod audit;
 mod check;
 pub(crate) mod help;
 mod identity;
@@ -15,6 +16,7 @@ mod list;
 mod migrate;
 mod server;
 
+pub(crate) use audit::{AuditCommand, AuditKeyArgs, GrepAudit, VerifyAudit};
 pub(crate) use check::CheckArgs;
 pub(crate) use identity::{IdentityArgs, IdentityCommand, NewIdentity};
 pub(crate) use key::{KeyCommand, Names};
@@ -79,6 +81,10 @@ pub(crate) enum Command {
     /// Follow the audit or the error log of a server
     #[command(override_usage = "kes log [options]")]
     Log(LogArgs),
+
+    /// Check audit files, and find requests in them
+    #[command(subcommand, override_usage = "kes audit <command>")]
+    Audit(AuditCommand),
 
     /// Show how a server is doing
     #[command(override_usage = "kes status [options]")]

@@ -1,6 +1,7 @@
 //! The commands, with a file for each.
 
 mod about;
+mod audit;
 mod check;
 mod connect;
 mod explain;
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Some(Command::Server(args)) => server::run(args),
         Some(Command::Check(args)) => check::run(args),
         Some(Command::Migrate(args)) => migrate::run(args, cli.enclave.as_deref()),
+        Some(Command::Audit(command)) => audit::run(command),
         Some(Command::Key(command)) => wait(key::run(command)),
         Some(Command::Policy(command)) => wait(policy::run(command)),
         Some(Command::Identity(args)) => wait(identity::run(args)),

@@ -33,7 +33,6 @@ pub(crate) fn command(words: &[String], args: &[OsString]) -> Option<Error> {
             ("describing keys by this name", "use 'kes key info'", "kes key info")
         }
         ["log" | "audit", "trace", ..] => ("kes log trace", "use 'kes log'", "kes log"),
-        ["audit", ..] => ("kes audit", "use 'kes log --audit'", "kes log"),
         ["policy", "add" | "create" | "assign" | "rm" | "delete", ..] => (
             "changing policies by command",
             "change the section 'policy' of the server's configuration file and send the server SIGHUP",

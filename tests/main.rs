@@ -6,6 +6,7 @@
 mod harness;
 
 mod api;
+mod audit;
 mod authz;
 mod cache;
 mod check;

@@ -144,6 +144,35 @@ impl Operation {
     pub const fn route(self) -> &'static Route {
         &ROUTES[self.index()]
     }
+
+    /// Its name in records, such as `DecryptKey`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Version => "Version",
+            Self::Ready => "Ready",
+            Self::Status => "Status",
+            Self::Metrics => "Metrics",
+            Self::ListApis => "ListApis",
+            Self::CreateKey => "CreateKey",
+            Self::ImportKey => "ImportKey",
+            Self::DescribeKey => "DescribeKey",
+            Self::DeleteKey => "DeleteKey",
+            Self::ListKeys => "ListKeys",
+            Self::GenerateKey => "GenerateKey",
+            Self::EncryptKey => "EncryptKey",
+            Self::DecryptKey => "DecryptKey",
+            Self::BulkDecrypt => "BulkDecrypt",
+            Self::Hmac => "Hmac",
+            Self::DescribePolicy => "DescribePolicy",
+            Self::ReadPolicy => "ReadPolicy",
+            Self::ListPolicies => "ListPolicies",
+            Self::DescribeIdentity => "DescribeIdentity",
+            Self::ListIdentities => "ListIdentities",
+            Self::SelfDescribe => "SelfDescribe",
+            Self::ErrorLog => "ErrorLog",
+            Self::AuditLog => "AuditLog",
+        }
+    }
 }
 
 impl Method {

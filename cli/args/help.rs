@@ -58,6 +58,21 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("kes identity ls", &["kes identity ls", "kes identity ls --json"]),
     ("kes ls", &["kes ls my-", "kes ls --identity", "kes ls -s kes.example.com:7373 --policy"]),
     ("kes log", &["kes log", "kes log --error", "kes log --audit --json | jq .request.path"]),
+    (
+        "kes audit verify",
+        &[
+            "kes audit verify --key-file audit.key /var/log/kes/audit.jsonl*",
+            "kes audit verify --key-file audit.key --heads - /var/log/kes/audit.jsonl* < journal.txt",
+        ],
+    ),
+    (
+        "kes audit grep",
+        &[
+            "kes audit grep --bucket photos --object cat.jpg /var/log/kes/audit.jsonl*",
+            "kes audit grep --status 4xx --since 1h --json /var/log/kes/audit.jsonl | jq .reason",
+        ],
+    ),
+    ("kes audit key", &["kes audit key audit.key"]),
     ("kes status", &["kes status", "kes status --short", "kes status --api --json"]),
     ("kes metric", &["kes metric", "kes metric --rate 1s | jq .kes_http_request_active"]),
     (

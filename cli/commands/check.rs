@@ -50,6 +50,15 @@ pub(super) fn run(args: CheckArgs) -> Result<()> {
         );
         report.line(Verdict::Ok, &text);
     }
+    if let Some(file) = &config.log.audit_file {
+        match kes_server::check_audit_file(file) {
+            Ok(_) => {
+                let text = format!("log: the audit file {} can be written", file.path.display());
+                report.line(Verdict::Ok, &text);
+            }
+            Err(error) => report.line(Verdict::Failed, &error),
+        }
+    }
     check_tls(config.tls, &mut report);
     check_keystore(config.keystore, &mut report)?;
     report.end(args.strict)

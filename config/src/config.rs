@@ -167,7 +167,7 @@ impl ApiOverrides {
 }
 
 /// `log`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Log {
     /// Level of the error log; default info.
     pub error: Level,
@@ -177,6 +177,46 @@ pub struct Log {
     pub format: LogFormat,
     /// Whether a key is only changed if the audit log says so; default no.
     pub audit_required: bool,
+    /// `log.audit_file`: the file that each request is recorded in; `None` for none.
+    pub audit_file: Option<AuditFile>,
+}
+
+/// `log.audit_file`
+#[derive(Clone, Debug)]
+pub struct AuditFile {
+    /// The file.
+    pub path: ConfiguredPath,
+    /// The file with the key of its chain.
+    pub key: Option<ConfiguredPath>,
+    /// A file that is larger is closed, in bytes; default 100 MiB.
+    pub max_size: u64,
+    /// A file that is older is closed; default 24 h.
+    pub max_age: Duration,
+    /// How many closed files are kept; `None`, the default, for all.
+    pub keep: Option<u32>,
+    /// How long closed files are kept; `None`, the default, for ever.
+    pub keep_for: Option<Duration>,
+    /// What is told of the context of a request.
+    pub context: AuditContext,
+}
+
+impl AuditFile {
+    /// The default of `max_size`.
+    pub const MAX_SIZE: u64 = 100 << 20;
+    /// The default of `max_age`.
+    pub const MAX_AGE: Duration = Duration::from_hours(24);
+}
+
+/// `log.audit_file.context`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuditContext {
+    /// The bucket and the object that it names, the default.
+    #[default]
+    On,
+    /// A keyed hash of either.
+    Hash,
+    /// Nothing.
+    Off,
 }
 
 /// `log.format`

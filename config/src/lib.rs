@@ -75,8 +75,8 @@ pub mod fuzzing;
 
 pub use address::{Address, ConfiguredAddress, InvalidAddress};
 pub use config::{
-    ApiOverride, ApiOverrides, Cache, ClientAuth, Config, Log, LogFormat, Operations,
-    OperationsAddress, Password, Proxy, Tls,
+    ApiOverride, ApiOverrides, AuditContext, AuditFile, Cache, ClientAuth, Config, Log, LogFormat,
+    Operations, OperationsAddress, Password, Proxy, Tls,
 };
 pub use duration::{InvalidDuration, parse_duration};
 pub use environment::{Environment, ProcessEnvironment};

@@ -1,3 +1,6 @@
+/// `log.audit_file`
+mod audit_file;
+
 /// What a file opens to people who were hardly meant.
 mod exposure;
 

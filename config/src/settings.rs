@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 use crate::digest::Digest;
 use crate::listing::{listed, shown};
 use crate::{
-    Cache, ClientAuth, Config, Log, LogFormat, Operations, Password, Proxy, Tls, Variables,
+    AuditContext, AuditFile, Cache, ClientAuth, Config, Log, LogFormat, Operations, Password,
+    Proxy, Tls, Variables,
 };
 
 /// The settings of a configuration except its policies and their identities.
@@ -82,7 +83,7 @@ impl Settings {
             settings.show(format!("cache.expiry.{field}"), format_args!("{time:?}"));
         }
         settings.apis(config);
-        let Log { error, audit, format, audit_required } = log;
+        let Log { error, audit, format, audit_required, audit_file } = log;
         settings.show("log.error", error);
         settings.show("log.audit", audit);
         settings.show(
@@ -93,6 +94,7 @@ impl Settings {
             },
         );
         settings.show("log.audit_required", audit_required);
+        settings.audit_file(audit_file.as_ref());
         settings.names("keys", keys.iter().map(|key| key.name().to_string()));
         settings.keystore(keystore);
         settings
@@ -179,6 +181,32 @@ impl Settings {
 
     fn names(&mut self, field: &'static str, names: impl Iterator<Item = String>) {
         self.set(field, Value::Names(names.collect()));
+    }
+
+    fn audit_file(&mut self, file: Option<&AuditFile>) {
+        let Some(AuditFile { path, key, max_size, max_age, keep, keep_for, context }) = file else {
+            return;
+        };
+        self.path("log.audit_file.path", path);
+        if let Some(key) = key {
+            self.path("log.audit_file.key", key);
+        }
+        self.show("log.audit_file.max_size", max_size);
+        self.show("log.audit_file.max_age", format_args!("{max_age:?}"));
+        if let Some(keep) = keep {
+            self.show("log.audit_file.keep", keep);
+        }
+        if let Some(keep_for) = keep_for {
+            self.show("log.audit_file.keep_for", format_args!("{keep_for:?}"));
+        }
+        self.show(
+            "log.audit_file.context",
+            match context {
+                AuditContext::On => "on",
+                AuditContext::Hash => "hash",
+                AuditContext::Off => "off",
+            },
+        );
     }
 
     fn operations(&mut self, operations: Option<&Operations>) {

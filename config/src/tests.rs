@@ -176,7 +176,9 @@ fn what_the_files_to_accept_say() {
     assert_eq!(config.cache.any, Duration::from_secs(300));
     assert_eq!(config.cache.unused, Duration::from_secs(30));
     assert_eq!(config.cache.offline, Duration::ZERO);
-    assert_eq!(config.log, Log::default());
+    let Log { error, audit, format, audit_required, audit_file } = config.log;
+    assert_eq!((error, audit, format), (Level::INFO, Level::INFO, LogFormat::Text));
+    assert!(!audit_required && audit_file.is_none());
     assert_eq!((config.log.error, config.log.audit), (Level::INFO, Level::INFO));
     assert!(
         matches!(config.keystore, kes_keystore::Config::Fs(fs) if &*fs.path == Path::new("keys"))

@@ -14,7 +14,7 @@ pub(crate) mod process;
 mod state;
 
 /// From a configuration to what a server runs with.
-mod setup;
+pub(crate) mod setup;
 
 /// Reads of files that may hang.
 mod reads;

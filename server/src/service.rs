@@ -15,7 +15,7 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -118,6 +118,8 @@ pub(crate) struct ApiService {
     pub(crate) forwarded: ForwardedRequests,
     /// How many requests wait for a limit of their identity.
     pub(crate) limited_waiting: AtomicUsize,
+    /// How many requests have come.
+    pub(crate) requests: AtomicU64,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) logs: Arc<Logs>,
     pub(crate) refusals: Arc<Refusals>,
@@ -215,6 +217,7 @@ fn serve(
     active_request: ActiveRequest,
 ) -> impl Future<Output = Result<Response<Content>, Infallible>> + Send + 'static {
     let arrived = Instant::now();
+    let number = service.requests.fetch_add(1, Ordering::Relaxed) + 1;
     let (mut head, body) = request.into_parts();
     async move {
         let class = if peer.is_forwarded() {
@@ -233,6 +236,8 @@ fn serve(
                     head: &head,
                     target,
                     arrived,
+                    number,
+                    objects: OnceLock::new(),
                     change: OnceLock::new(),
                 };
                 let result = run(&context, &mut body).await;
@@ -242,7 +247,11 @@ fn serve(
             Routed::NotFound => (None, Answer::not_found()),
             Routed::BadEscape => (None, Answer::refusal(&message::INVALID_ESCAPE)),
         };
-        service.metrics.answered(operation, answer.status.as_u16(), arrived.elapsed());
+        let status = answer.status.as_u16();
+        if operation.is_none() {
+            record::unrouted(&service, &peer, &head, number, status);
+        }
+        service.metrics.answered(operation, status, arrived.elapsed());
         let reservation = body.take_reservation().filter(|_| answer.len() > budget::SMALL);
         if body.is_unread() {
             if answer.status.is_success() {

@@ -125,8 +125,11 @@ fn meaning(Loaded { config, warnings }: &Loaded) -> String {
             line(format_args!("api {} {skip_auth} {timeout:?}", route.path));
         }
     }
-    if *log != kes_config::Log::default() {
-        line(format_args!("log {} {} {:?}", log.error, log.audit, log.format));
+    let kes_config::Log { error, audit, format, audit_required, audit_file } = log;
+    assert!(!audit_required && audit_file.is_none(), "they have no such fields either");
+    let default = kes_config::Log::default();
+    if (*error, *audit, *format) != (default.error, default.audit, default.format) {
+        line(format_args!("log {error} {audit} {format:?}"));
     }
     for key in keys {
         line(format_args!("key {}", key.name()));

@@ -10,13 +10,14 @@ use crate::harness::program;
 
 /// Commands of programs that this machine may not have, each of which a test or a document
 /// elsewhere shows at work.
-const ELSEWHERE: [(&str, &str); 26] = [
+const ELSEWHERE: [(&str, &str); 27] = [
     ("curl -sI ENDPOINT", "docs/vault.md"),
     ("openssl s_client", "docs/vault.md"),
     (
         "openssl s_client -connect HOST:PORT </dev/null | openssl x509 -noout -ext subjectAltName",
         "docs/vault.md",
     ),
+    ("openssl rand -base64 48", "audit/src/key.rs"),
     ("openssl pkey -in old.pem -out new.pem", "tests/fips.rs"),
     ("mc encrypt set sse-s3 <alias>/<bucket>", "tests/minio.rs"),
     ("mc admin kms key create", "docs/guide.md"),

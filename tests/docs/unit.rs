@@ -39,6 +39,8 @@ const KNOWN: [(&str, &[&str]); 4] = [
             "LimitNOFILE",
             "LoadCredential",
             "LockPersonality",
+            "LogsDirectory",
+            "LogsDirectoryMode",
             "MemoryDenyWriteExecute",
             "NoNewPrivileges",
             "NotifyAccess",
@@ -153,7 +155,8 @@ fn the_unit_of_several_servers_is_that_of_one_in_a_folder_of_its_own() {
     let expected = shipped()
         .replace("Description=KES key server", "Description=KES key server %i")
         .replace("/etc/kes", "/etc/kes/%i")
-        .replace("RuntimeDirectory=kes", "RuntimeDirectory=kes/%i");
+        .replace("RuntimeDirectory=kes", "RuntimeDirectory=kes/%i")
+        .replace("LogsDirectory=kes", "LogsDirectory=kes/%i");
     assert_eq!(text("kes@.service"), expected);
     assert!(expected.contains("--config /etc/kes/%i/config.yml\n"), "{expected}");
 }

@@ -46,6 +46,9 @@ pub(super) fn findings(file: &Path, config: &Config) -> Vec<String> {
     }
     search.named(&config.tls.cert, Rule::Unchanged);
     search.folder_of_cas(config.tls.ca.as_ref());
+    if let Some(key) = config.log.audit_file.as_ref().and_then(|file| file.key.as_ref()) {
+        search.named(key, Rule::Secret);
+    }
     match &config.keystore {
         KeyStore::Fs(Fs { path, id: _ }) => {
             search.named(path, Rule::Unchanged);

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use kes_api::KeyName;
 use kes_api::route::{Operation, ROUTES, Route};
 
-use super::exposure;
+use super::{audit_file, exposure};
 use crate::value::{AlreadyReported, Value};
 use crate::{ApiOverride, ApiOverrides, Cache, ConfiguredAddress, Level, Log, LogFormat, fields};
 
@@ -98,10 +98,17 @@ pub(super) fn log(value: &Value<'_>) -> Result<Log, AlreadyReported> {
     let format = format(&section.take("format"));
     let required = section.take("audit_required");
     let audit_required = required.boolean();
+    let audit_file = audit_file::read(&section.take("audit_file"));
     section.end();
-    let log =
-        Log { error: error?, audit: audit?, format: format?, audit_required: audit_required? };
-    if log.audit_required && log.audit.number() > Level::INFO.number() {
+    let log = Log {
+        error: error?,
+        audit: audit?,
+        format: format?,
+        audit_required: audit_required?,
+        audit_file: audit_file?,
+    };
+    let is_recorded = log.audit_file.is_some() || log.audit.number() <= Level::INFO.number();
+    if log.audit_required && !is_recorded {
         return Err(required.mistake(format!(
             "with the level {} of 'log.audit' no change of a key is recorded, so none could be \
              made; write 'audit: on'",

@@ -91,7 +91,7 @@ fn wrong_types_name_the_line() {
         ),
         (
             "log: on",
-            "line 5: log: expected a map with error, audit, format and audit_required, but line 5 holds a text",
+            "line 5: log: expected a map with error, audit, format, audit_required and audit_file, but line 5 holds a text",
         ),
         (
             "api: [x]",

@@ -70,6 +70,60 @@ fn a_required_audit_log_needs_a_level_that_records_changes() {
 }
 
 #[test]
+fn an_audit_file_has_a_path_and_limits() {
+    let minimal = with("log:\n  audit_file: {path: a/audit.jsonl}\n");
+    let file = minimal.config.log.audit_file.as_ref().unwrap();
+    assert_eq!((file.path.to_str(), file.max_size), (Some("a/audit.jsonl"), 100 << 20));
+    assert_eq!(file.max_age, Duration::from_hours(24));
+    assert!(file.key.is_none() && file.keep.is_none() && file.keep_for.is_none());
+    assert_eq!(file.context, AuditContext::On);
+    let warned = warnings(&minimal).join("\n");
+    assert!(warned.contains("without a key, whoever can write the audit file"), "{warned}");
+    let all = with(
+        "log:\n  audit: off\n  audit_required: true\n  audit_file: {path: a, key: k, max_size: 1GiB, \
+         max_age: 1h, keep: 30, keep_for: 720h, context: hash}\n",
+    );
+    assert!(warnings(&all).is_empty(), "the file records what the level leaves out");
+    let file = all.config.log.audit_file.unwrap();
+    assert_eq!((file.max_size, file.keep), (1 << 30, Some(30)));
+    assert_eq!(file.keep_for, Some(Duration::from_hours(720)));
+    assert_eq!(file.context, AuditContext::Hash);
+    for (fields, told) in [
+        (
+            "max_size: 1MiB",
+            "line 5: log.audit_file.path: is required, such as /var/log/kes/audit.jsonl",
+        ),
+        ("path: a/", "line 5: log.audit_file.path: 'a/' is a folder; name a file in it"),
+        (
+            "path: a, max_size: big",
+            "line 5: log.audit_file.max_size: 'big' is not a size; write it as 100MiB",
+        ),
+        (
+            "path: a, max_size: 1",
+            "line 5: log.audit_file.max_size: '1' is not a size from 4KiB to 1024GiB",
+        ),
+        (
+            "path: a, max_age: 1s",
+            "line 5: log.audit_file.max_age: a file is kept open for a minute at least; write 1m or more",
+        ),
+        (
+            "path: a, keep: all",
+            "line 5: log.audit_file.keep: 'all' is not a number of files; write a whole number, or 0 for all",
+        ),
+        (
+            "path: a, context: some",
+            "line 5: log.audit_file.context: 'some' is neither on, hash nor off",
+        ),
+        (
+            "path: a, context: hash",
+            "line 5: log.audit_file.context: names are hashed with the key, and there is none; set log.audit_file.key",
+        ),
+    ] {
+        assert_eq!(refused_with(&format!("log: {{audit_file: {{{fields}}}}}")), told);
+    }
+}
+
+#[test]
 fn log_formats_and_zero_durations() {
     assert_eq!(with("log: {format: JSON, audit: 4}").config.log.format, LogFormat::Json);
     assert_eq!(with("log: {format: text}").config.log.format, LogFormat::Text);

@@ -144,6 +144,21 @@ fn every_field_that_changes_is_told() {
         let [before, now] = [before, now].map(|fields| format!("log: {{{fields}}}"));
         case(field, &before, &now, &format!("{field} {text}"));
     }
+    for (field, before, now, text) in [
+        ("log.audit_file.path", "", "path: b", "changed from a to b"),
+        ("log.audit_file.key", "", "key: k", "set to k"),
+        ("log.audit_file.max_size", "", "max_size: 1MiB", "changed from 104857600 to 1048576"),
+        ("log.audit_file.max_age", "", "max_age: 1h", "changed from 86400s to 3600s"),
+        ("log.audit_file.keep", "keep: 5", "keep: 0", "no longer set; it was 5"),
+        ("log.audit_file.keep_for", "", "keep_for: 720h", "set to 2592000s"),
+        ("log.audit_file.context", "context: on", "context: off", "changed from on to off"),
+    ] {
+        let [before, now] = [before, now].map(|fields| {
+            let path = if fields.starts_with("path") { "" } else { "path: a, " };
+            format!("log: {{audit_file: {{{path}{fields}}}}}")
+        });
+        case(field, &before, &now, &format!("{field} {text}"));
+    }
     case(
         "keys.*.name",
         "keys: [{name: a}, {name: b}]",

@@ -81,6 +81,12 @@ pub enum SetupError {
         /// Which one.
         reason: String,
     },
+    /// The audit file.
+    #[error("{reason}")]
+    AuditFile {
+        /// What is wrong with it, and where the configuration names it.
+        reason: String,
+    },
     /// The key store.
     #[error(transparent)]
     Store(kes_keystore::OpenError),

@@ -144,7 +144,7 @@ where
         let successor = successor.map_err(|reason| SetupError::Listen { address, reason })?;
         let operations = reader.operations.prepare(setup.operations.as_ref()).await?;
         let (log, balancers) = (setup.log, setup.balancers.clone());
-        reading.at("what the section `keystore` names");
+        reading.at("what `log.audit_file` and the section `keystore` name");
         let prepared = setup.open(&reader.service.metrics, Some(&before)).await?;
         let (new, loaded) = (prepared, Arc::clone(&tls));
         let compared = blocking(move || (compare(&reader, &before, &new.generation, &loaded), new));
@@ -153,7 +153,7 @@ where
     });
     let (tls, successor, operations, log, balancers, prepared, changes) =
         opened.await.map_err(|hangs| SetupError::Hangs { reason: hangs.to_string() })??;
-    let Prepared { generation: new, reopened, pending } = prepared;
+    let Prepared { generation: new, reopened, audit_file, pending } = prepared;
 
     warn_of_another_store(&old, &new);
 
@@ -165,6 +165,7 @@ where
     running.service.readmit_followers();
     running.endpoint.balancers.store(Arc::new(balancers));
     running.replace_tls(&tls);
+    running.service.logs.file.configure(audit_file);
     running.service.logs.set(log);
     running.check_certificates(&tls, true);
     if let Some(successor) = successor {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -224,7 +224,8 @@ impl Opened {
         metrics.max_connections.set(listener.max().into());
 
         let (log, balancers) = (setup.log, setup.balancers.clone());
-        let Prepared { generation, pending, .. } = setup.open(&metrics, None).await?;
+        let Prepared { generation, audit_file, pending, .. } = setup.open(&metrics, None).await?;
+        logs.file.configure(audit_file);
         let info = Info {
             build: options.build,
             keystore: generation.keys.description(),
@@ -240,6 +241,7 @@ impl Opened {
             forwarded: ForwardedRequests::new(),
             store_calls: StoreCalls::new(Arc::clone(&metrics)),
             limited_waiting: AtomicUsize::new(0),
+            requests: AtomicU64::new(0),
             metrics: Arc::clone(&metrics),
             logs,
             refusals: Arc::new(Refusals::new()),

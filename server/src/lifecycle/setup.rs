@@ -19,6 +19,7 @@ use super::changes::contents;
 use super::error::SetupError;
 use super::state::Running;
 use crate::observe::logging;
+use crate::observe::logging::file::Target;
 use crate::observe::metrics::Metrics;
 use crate::service::error::Error;
 use crate::service::generation::{ApiSettings, Generation, KeyStore, Keys};
@@ -34,6 +35,7 @@ pub(crate) struct Setup {
     pub(crate) operations: Option<kes_config::Operations>,
     pub(crate) tls: tls::Settings,
     pub(crate) log: logging::Settings,
+    audit_file: Option<kes_config::AuditFile>,
     policies: Policies,
     proxies: Proxies,
     expiry: Expiry,
@@ -95,7 +97,8 @@ impl Setup {
             operations: config.operations,
             proxies: Proxies::of_config(&config.tls.proxy),
             tls: tls::Settings::of_config(config.tls, config.api.any_skips_auth()),
-            log: log_settings(config.log),
+            log: log_settings(&config.log),
+            audit_file: config.log.audit_file,
             policies: config.policies,
             expiry: expiry(config.cache),
             apis,
@@ -116,7 +119,8 @@ impl Setup {
                 ca: None,
                 optional: false,
             },
-            log: log_settings(kes_config::Log::default()),
+            log: log_settings(&kes_config::Log::default()),
+            audit_file: None,
             policies: Policies::of_admin(admin),
             proxies: Proxies::none(),
             expiry: expiry(kes_config::Cache::default()),
@@ -135,6 +139,7 @@ impl Setup {
         metrics: &Arc<Metrics>,
         old: Option<&Generation>,
     ) -> Result<Prepared, SetupError> {
+        let audit_file = blocking(move || audit_file(self.audit_file)).await?;
         let folders = old.map(|old| Arc::clone(&old.folders)).unwrap_or_default();
         let (location, store) = match self.store {
             StoreSetup::Memory => (Location::new("memory"), Store::Memory(MemoryStore::new())),
@@ -166,16 +171,62 @@ impl Setup {
         let settings = settings.await;
         let generation =
             Generation { policies, proxies, limiters, keys, apis, location, settings, folders };
-        Ok(Prepared { generation, reopened, pending: PendingKeys(self.keys) })
+        Ok(Prepared { generation, reopened, audit_file, pending: PendingKeys(self.keys) })
     }
 }
 
-const fn log_settings(log: kes_config::Log) -> logging::Settings {
+const fn log_settings(log: &kes_config::Log) -> logging::Settings {
     logging::Settings {
         error: log.error,
         audit: log.audit,
         format: log.format,
         audit_required: log.audit_required,
+        has_file: log.audit_file.is_some(),
+    }
+}
+
+/// Reads the key of the audit file, and checks that the file can be written.
+fn audit_file(configured: Option<kes_config::AuditFile>) -> Result<Option<Target>, SetupError> {
+    let Some(configured) = configured else { return Ok(None) };
+    match check_audit_file(&configured) {
+        Ok(settings) => Ok(Some(Target { settings, path: configured.path })),
+        Err(reason) => Err(SetupError::AuditFile { reason }),
+    }
+}
+
+/// The settings of an audit file that can be written. Nothing is written.
+///
+/// # Errors
+/// Why it cannot, with the field that names it.
+pub fn check_audit_file(
+    configured: &kes_config::AuditFile,
+) -> Result<kes_audit::file::Settings, String> {
+    let kes_config::AuditFile { path, key, max_size, max_age, keep, keep_for, context } =
+        configured;
+    let read = |path: &kes_config::ConfiguredPath| {
+        kes_tls::open_file(path)
+            .map_err(kes_audit::KeyError::from)
+            .and_then(kes_audit::AuditKey::of_open_file)
+            .map(Arc::new)
+            .map_err(|error| path.blame(format_args!("{}: {error}", path.display())))
+    };
+    let settings = kes_audit::file::Settings {
+        path: path.to_path_buf(),
+        key: key.as_ref().map(read).transpose()?,
+        max_size: *max_size,
+        max_age: *max_age,
+        keep: *keep,
+        keep_for: *keep_for,
+        context: match context {
+            kes_config::AuditContext::On => kes_audit::ContextMode::On,
+            kes_config::AuditContext::Hash => kes_audit::ContextMode::Hash,
+            kes_config::AuditContext::Off => kes_audit::ContextMode::Off,
+        },
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    match kes_audit::file::AuditFile::check(&settings) {
+        Ok(()) => Ok(settings),
+        Err(error) => Err(path.blame(error)),
     }
 }
 
@@ -189,6 +240,8 @@ pub(crate) struct Prepared {
     /// The key store and the times of expiry that the keys continue with, if they are those of the
     /// generation before.
     pub(crate) reopened: Option<(KeyStore, Expiry)>,
+    /// What requests are recorded in.
+    pub(crate) audit_file: Option<Target>,
     pub(crate) pending: PendingKeys,
 }
 

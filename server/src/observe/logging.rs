@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use kes_config::{Level, LogFormat};
 
+use self::file::AuditRecorder;
 use self::stream::Stream;
 use self::writer::Writer;
 use crate::observe::metrics::Metrics;
@@ -26,6 +27,9 @@ pub(crate) mod rate_limit;
 
 /// Formats a line as text or as JSON.
 mod line;
+
+/// The audit file.
+pub(crate) mod file;
 
 /// Counts and tells lost lines.
 mod losses;
@@ -54,6 +58,8 @@ pub(crate) struct Logs {
     json: Arc<AtomicBool>,
     stderr: Writer,
     stdout: Writer,
+    /// The audit file.
+    pub(crate) file: AuditRecorder,
     /// The stream of `/v1/log/error`.
     pub(crate) error_stream: Stream,
     /// The stream of `/v1/log/audit`.
@@ -69,6 +75,8 @@ pub(crate) struct Settings {
     pub(crate) format: LogFormat,
     /// Whether a key is only changed if the audit log says so.
     pub(crate) audit_required: bool,
+    /// Whether requests are recorded in a file, which counts in place of standard output then.
+    pub(crate) has_file: bool,
 }
 
 impl Logs {
@@ -81,6 +89,7 @@ impl Logs {
             audit_required: AtomicBool::new(false),
             stderr: Writer::stderr(&json, &metrics),
             stdout: Writer::stdout(&json, &metrics),
+            file: AuditRecorder::new(Arc::clone(&metrics)),
             json,
             error_stream: Stream::new(metrics.dropped_lines.clone()),
             audit_stream: Stream::new(metrics.dropped_lines.clone()),
@@ -97,7 +106,7 @@ impl Logs {
         self.json.store(settings.format == LogFormat::Json, Ordering::Relaxed);
         self.audit_required.store(settings.audit_required, Ordering::Relaxed);
         tracing::callsite::rebuild_interest_cache();
-        if settings.audit_required && self.stdout.discards() {
+        if settings.audit_required && self.stdout.discards() && !settings.has_file {
             tracing::error!(
                 "log.audit_required is set, but {}, which keeps no audit log: no key can be \
                  created, imported or deleted",
@@ -112,8 +121,10 @@ impl Logs {
         self.audit_stream.close();
     }
 
-    /// Waits until all lines are written, for at most a second.
+    /// Waits until all lines are written, for at most a second, and before that until the audit file
+    /// is closed, for at most five.
     pub(crate) fn flush(&self) {
+        self.file.close();
         self.stderr.flush();
         self.stdout.flush();
     }

@@ -14,6 +14,7 @@ use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 pub(crate) use self::audience::Audience;
 use self::audience::BY_CODE;
+use self::audit_file::AuditFile;
 use self::by_class::Classes;
 use self::by_code::ByCode;
 pub(crate) use self::limited::{LimitKind, Limited};
@@ -24,6 +25,9 @@ use self::system::System;
 
 /// Which metrics a client is sent.
 mod audience;
+
+/// Records in the audit file.
+mod audit_file;
 
 /// What each class of callers holds.
 mod by_class;
@@ -66,6 +70,7 @@ pub(crate) struct Metrics {
     pub(crate) audit_events: IntCounter,
     pub(crate) dropped_lines: IntCounter,
     pub(crate) lost_changes: IntCounter,
+    pub(crate) audit_file: AuditFile,
     pub(crate) merged_requests: IntCounter,
     pub(crate) connections: IntGauge,
     pub(crate) max_connections: IntGauge,
@@ -151,6 +156,7 @@ impl Metrics {
                 "kes_log_lost_changes",
                 "Lines of the audit log that could not be written although they are about changes to keys",
             ),
+            audit_file: AuditFile::new(&register),
             merged_requests: register.counter(
                 "kes_log_merged_requests",
                 "Refused or failed requests that a line of either log tells together with others",

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use kes_api::message::{self, Message};
 use kes_api::{Identity, Operation};
+use kes_audit::record::{Kind, Role};
 use kes_keys::{Ended, Error, Late};
 use kes_policy::StartupPermit;
 use tokio::sync::OwnedRwLockReadGuard;
@@ -26,9 +27,11 @@ use super::ApiService;
 use super::context::RequestContext;
 use super::error::{self, PANICKED, keys_cause, keys_message};
 use super::progress::{ANSWERED, GONE, Progress, WAITS};
+use super::record::role;
 use super::refusals::Refusals;
 use crate::observe::logging::Logs;
 use crate::observe::logging::audit::Audited;
+use crate::observe::logging::file::Recorded;
 use crate::observe::logging::receipt::{Receipt, Unwritten};
 use crate::observe::metrics::Metrics;
 use crate::transport::Class;
@@ -46,11 +49,21 @@ struct Change {
     key: String,
     ip: Option<IpAddr>,
     identity: Option<Identity>,
+    /// The number of the request, if there is one.
+    number: Option<u64>,
+    role: OwnRole,
     began: Instant,
     /// Nothing if no request asks for it.
     progress: Option<Arc<Progress>>,
     /// A server that stops waits for this.
     in_progress: Option<OwnedRwLockReadGuard<()>>,
+}
+
+/// Who asks for it, to the server.
+enum OwnRole {
+    Stranger,
+    Policy(String),
+    Admin,
 }
 
 /// A change that goes on. If its end never comes, that is recorded.
@@ -70,13 +83,31 @@ pub(super) async fn announce(context: &RequestContext<'_>) -> Result<(), error::
 
 fn announcement(context: &RequestContext<'_>) -> Receipt {
     let RequestContext { service, peer, head, target, .. } = context;
-    service.logs.announce(&Audited {
+    let announced = Audited {
         method: head.method.as_str(),
         path: &target.path,
         ip: Some(peer.address.ip()),
         identity: peer.identity.ok(),
         ..unanswered(context.operation(), target.resource())
-    })
+    };
+    let role = role(&context.generation, announced.identity.as_ref());
+    announce_in_both(&service.logs, &announced, Some(context.number), role)
+}
+
+/// Announces a change in the audit log and in the audit file. If there is a file, that counts.
+fn announce_in_both(
+    logs: &Logs,
+    announced: &Audited<'_>,
+    number: Option<u64>,
+    role: Role<'_>,
+) -> Receipt {
+    let in_log = logs.announce(announced);
+    if !logs.file.is_on() {
+        return in_log;
+    }
+    let (kind, is_routed, contexts) = (Kind::Announced, true, None);
+    let audited = announced;
+    logs.file.record_with_receipt(&Recorded { audited, kind, number, role, is_routed, contexts })
 }
 
 /// Waits until the change that a request has asked for is recorded, if the audit log is required.
@@ -101,12 +132,13 @@ pub(crate) async fn announce_at_startup(
     if !service.logs.requires_audit() {
         return Ok(());
     }
-    let announced = service.logs.announce(&Audited {
+    let announced = Audited {
         identity: permit.author(),
         reason: Some(format!("{LISTED}; nothing is done if it exists")),
         ..unanswered(Operation::CreateKey, permit.name().as_str())
-    });
-    announced.signed().await
+    };
+    let role = if permit.author().is_some() { Role::Admin } else { Role::Stranger };
+    announce_in_both(&service.logs, &announced, None, role).signed().await
 }
 
 /// A change that nobody asks for, and that has no answer yet.
@@ -143,6 +175,8 @@ pub(super) fn begin(context: &RequestContext<'_>) -> impl Ended + use<> {
         key: target.resource().to_owned(),
         ip: Some(peer.address.ip()),
         identity: peer.identity.ok(),
+        number: Some(context.number),
+        role: OwnRole::of(role(&context.generation, peer.identity.as_ref().ok())),
         began: context.arrived,
         progress: Some(Arc::clone(progress)),
         in_progress: Arc::clone(&service.changing).try_read_owned().ok(),
@@ -164,6 +198,8 @@ pub(crate) fn begin_at_startup(service: &ApiService, permit: &StartupPermit) -> 
         key: permit.name().to_string(),
         ip: None,
         identity: permit.author(),
+        number: None,
+        role: if permit.author().is_some() { OwnRole::Admin } else { OwnRole::Stranger },
         began: Instant::now(),
         progress: None,
         in_progress: Arc::clone(&service.changing).try_read_owned().ok(),
@@ -193,6 +229,16 @@ const LATE: &str = "the key store carried it out after the server had given it u
 
 /// The status of a change that was made.
 const SUCCESS: u16 = 200;
+
+impl OwnRole {
+    fn of(role: Role<'_>) -> Self {
+        match role {
+            Role::Stranger => Self::Stranger,
+            Role::Policy(name) => Self::Policy(name.to_owned()),
+            Role::Admin => Self::Admin,
+        }
+    }
+}
 
 impl Unended {
     fn end(mut self, ended: &Result<(), Error>) -> Option<Late> {
@@ -238,7 +284,8 @@ impl Change {
         if request == GONE {
             self.metrics.answered(Some(self.operation), status, self.began.elapsed());
         }
-        if !self.logs.wants_audit(self.operation, status, false) {
+        let is_logged = self.logs.wants_audit(self.operation, status, false);
+        if !is_logged && !self.logs.file.is_on() {
             return;
         }
         let remark = match request {
@@ -251,12 +298,32 @@ impl Change {
             (reason, remark) => reason.or_else(|| remark.map(str::to_owned)),
         };
         let audited = self.audited(status, refusal, reason);
+        let kind =
+            if self.number.is_some() && request != ANSWERED { Kind::Request } else { Kind::Change };
+        let recorded = self.recorded(&audited, kind);
         match &self.progress {
             Some(progress) if status == SUCCESS && self.logs.requires_audit() => {
-                progress.keep(self.logs.audit_with_receipt(&audited));
+                let in_log = self.logs.audit_with_receipt(&audited);
+                let is_on = self.logs.file.is_on();
+                let in_file = is_on.then(|| self.logs.file.record_with_receipt(&recorded));
+                progress.keep(in_file.unwrap_or(in_log));
             }
-            _ => self.refusals.audit(&self.logs, &self.metrics, || self.class, &audited),
+            _ => {
+                self.logs.file.record(&recorded);
+                if is_logged {
+                    self.refusals.audit(&self.logs, &self.metrics, || self.class, &audited);
+                }
+            }
         }
+    }
+
+    fn recorded<'a>(&'a self, audited: &'a Audited<'a>, kind: Kind) -> Recorded<'a> {
+        let role = match &self.role {
+            OwnRole::Stranger => Role::Stranger,
+            OwnRole::Policy(name) => Role::Policy(name),
+            OwnRole::Admin => Role::Admin,
+        };
+        Recorded { audited, kind, number: self.number, role, is_routed: true, contexts: None }
     }
 
     /// Records that the change was made after it had failed, once that is known. Until then a server
@@ -265,8 +332,10 @@ impl Change {
         self.progress = None;
         self.in_progress = None;
         Box::new(move || {
+            let audited = self.audited(SUCCESS, None, Some(reason));
+            self.logs.file.record(&self.recorded(&audited, Kind::Change));
             if self.logs.wants_audit(self.operation, SUCCESS, false) {
-                self.logs.audit(&self.audited(SUCCESS, None, Some(reason)));
+                self.logs.audit(&audited);
             }
         })
     }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use kes_api::Operation;
+use kes_audit::record::Contexts;
 use kes_policy::{Permit, StoreGate, StoreLimit, StoreLimited, StorePlace};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant as Time;
@@ -30,6 +31,10 @@ pub(crate) struct RequestContext<'r> {
     pub(crate) head: &'r Parts,
     pub(crate) target: Target<'r>,
     pub(crate) arrived: Instant,
+    /// Its number since the server started.
+    pub(crate) number: u64,
+    /// What it is about, if that is recorded.
+    pub(crate) objects: OnceLock<Box<Contexts>>,
     /// Set once it begins to change a key.
     pub(crate) change: OnceLock<Arc<Progress>>,
 }
@@ -103,6 +108,13 @@ impl RequestContext<'_> {
     /// The class of its client.
     pub(crate) fn class(&self) -> Class {
         self.generation.class(self.peer)
+    }
+
+    /// Keeps what it is about for its record.
+    pub(crate) fn note_objects<'a>(&self, contexts: impl IntoIterator<Item = &'a [u8]>) {
+        if self.service.logs.file.wants_contexts() {
+            let _once = self.objects.set(Box::new(Contexts::of(contexts)));
+        }
     }
 
     /// The time since it arrived.

@@ -1,14 +1,23 @@
 //! What is recorded of a request: an event of the audit log, a line of the error log if the server
 //! or its key store is at fault, and metrics.
 
+use std::time::Duration;
+
+use http::request::Parts;
 use kes_api::message::Message;
+use kes_api::{Identity, Operation};
+use kes_audit::record::{Kind, Role};
 use kes_keystore::StoreOperation;
 use prometheus::IntGauge;
 
+use super::ApiService;
 use super::answer::Answer;
 use super::context::RequestContext;
 use super::error::Error;
+use super::generation::Generation;
 use crate::observe::logging::audit::Audited;
+use crate::observe::logging::file::Recorded;
+use crate::transport::Peer;
 
 /// Turns the result of an operation into an answer, and records it in both logs.
 pub(super) fn finish(context: &RequestContext<'_>, result: Result<Answer, Error>) -> Answer {
@@ -51,7 +60,8 @@ fn audit(context: &RequestContext<'_>, status: u16, error: Option<&(Error, Messa
         Some((Error::NoIdentity(_), _)) => peer.is_forwarded(),
         _ => false,
     };
-    if !service.logs.wants_audit(operation, status, is_suspicious) {
+    let is_logged = service.logs.wants_audit(operation, status, is_suspicious);
+    if !is_logged && !service.logs.file.is_on() {
         return;
     }
     let reason = error.and_then(|(error, _)| {
@@ -77,7 +87,60 @@ fn audit(context: &RequestContext<'_>, status: u16, error: Option<&(Error, Messa
         reason,
         several: None,
     };
-    service.refusals.audit(&service.logs, &service.metrics, || context.class(), &audited);
+    service.logs.file.record(&Recorded {
+        audited: &audited,
+        kind: Kind::Request,
+        number: Some(context.number),
+        role: role(&context.generation, audited.identity.as_ref()),
+        is_routed: true,
+        contexts: context.objects.get().map(|contexts| &**contexts),
+    });
+    if is_logged {
+        service.refusals.audit(&service.logs, &service.metrics, || context.class(), &audited);
+    }
+}
+
+/// Records a request whose path has no route. It is only in the audit file.
+pub(super) fn unrouted(service: &ApiService, peer: &Peer, head: &Parts, number: u64, status: u16) {
+    if !service.logs.file.is_on() {
+        return;
+    }
+    let identity = peer.identity.ok();
+    let generation = service.generation.load();
+    service.logs.file.record(&Recorded {
+        audited: &Audited {
+            operation: Operation::Version,
+            method: head.method.as_str(),
+            path: head.uri.path(),
+            resource: "",
+            ip: Some(peer.address.ip()),
+            identity,
+            status,
+            is_suspicious: false,
+            changed_nothing: true,
+            took: Duration::ZERO,
+            refusal: None,
+            reason: None,
+            several: None,
+        },
+        kind: Kind::Request,
+        number: Some(number),
+        role: role(&generation, identity.as_ref()),
+        is_routed: false,
+        contexts: None,
+    });
+}
+
+/// Who a client is to the server.
+pub(super) fn role<'g>(generation: &'g Generation, identity: Option<&Identity>) -> Role<'g> {
+    let policies = &generation.policies;
+    match identity {
+        Some(identity) if policies.is_admin(identity) => Role::Admin,
+        Some(identity) => policies
+            .policy_of(identity)
+            .map_or(Role::Stranger, |policy| Role::Policy(policy.name())),
+        None => Role::Stranger,
+    }
 }
 
 /// Writes a line of the error log for a request that failed through no fault of its client.

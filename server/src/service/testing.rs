@@ -1,7 +1,7 @@
 //! What the unit tests of the service use: a request as it is when its route is found, without a
 //! connection.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,7 @@ impl ApiService {
             forwarded: ForwardedRequests::new(),
             store_calls: StoreCalls::new(Arc::clone(&metrics)),
             limited_waiting: AtomicUsize::new(0),
+            requests: AtomicU64::new(0),
             logs: Logs::start(Arc::clone(&metrics)),
             refusals: Arc::new(Refusals::new()),
             reloads: LastReloads::new(Arc::clone(&metrics)),
@@ -102,6 +103,8 @@ impl ApiService {
             head: &head,
             target,
             arrived: Instant::now(),
+            number: 1,
+            objects: OnceLock::new(),
             change: OnceLock::new(),
         })
     }

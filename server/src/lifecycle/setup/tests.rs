@@ -63,9 +63,9 @@ async fn what_the_configuration_says_is_what_the_server_runs_with() {
     assert_eq!(setup.address.to_string(), "127.0.0.1:1234");
     let expiry = Expiry { any: seconds(420), unused: seconds(7), offline: seconds(7 * 3600) };
     assert_eq!(setup.expiry, expiry);
-    let logging::Settings { error, audit, format, audit_required } = setup.log;
+    let logging::Settings { error, audit, format, audit_required, has_file } = setup.log;
     assert_eq!((error, audit, format), (Level::WARN, Level::DEBUG, LogFormat::Json));
-    assert!(audit_required);
+    assert!(audit_required && !has_file);
     assert_eq!(setup.keys, permits(["first", "second"]));
     assert!(setup.policies.policy("p").is_some() && setup.policies.is_admin(&admin()));
     for route in kes_api::route::ROUTES {

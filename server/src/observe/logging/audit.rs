@@ -177,7 +177,7 @@ impl Audited<'_> {
 
     /// Whether a key was changed, or may have been: a change that failed in the key store may be
     /// done all the same. Only who may change keys can cause such a line.
-    fn may_have_changed(&self) -> bool {
+    pub(super) fn may_have_changed(&self) -> bool {
         is_change(self.operation)
             && matches!(self.status, 200..=299 | 500..)
             && !self.changed_nothing

@@ -11,7 +11,11 @@ use tokio::time::timeout;
 const WRITE_TIME: Duration = Duration::from_secs(5);
 
 /// Stands for a line that is to be written.
-pub(crate) struct Receipt(Option<oneshot::Receiver<()>>);
+pub(crate) struct Receipt {
+    /// Nothing for a target that keeps nothing.
+    signed: Option<oneshot::Receiver<()>>,
+    is_of_file: bool,
+}
 
 /// Signs a [`Receipt`]. If it is dropped instead, the line is lost.
 pub(super) struct Signature(oneshot::Sender<()>);
@@ -25,12 +29,16 @@ pub(crate) enum Unwritten {
     Lost,
     /// It still waits to be written.
     Late,
+    /// The audit file did not take it.
+    LostByFile,
+    /// It still waits to be written to the audit file.
+    LateInFile,
 }
 
 /// A receipt, and what it is signed with.
 pub(super) fn receipt() -> (Signature, Receipt) {
     let (sender, receiver) = oneshot::channel();
-    (Signature(sender), Receipt(Some(receiver)))
+    (Signature(sender), Receipt { signed: Some(receiver), is_of_file: false })
 }
 
 impl Signature {
@@ -44,7 +52,12 @@ impl Signature {
 impl Receipt {
     /// For a target that keeps nothing.
     pub(super) const fn discarded() -> Self {
-        Self(None)
+        Self { signed: None, is_of_file: false }
+    }
+
+    /// The same for a record of the audit file.
+    pub(super) fn of_file(self) -> Self {
+        Self { is_of_file: true, ..self }
     }
 
     /// Waits until the line is written.
@@ -52,10 +65,13 @@ impl Receipt {
     /// # Errors
     /// [`Unwritten`] if it is not, or not in time.
     pub(crate) async fn signed(self) -> Result<(), Unwritten> {
-        let Some(receiver) = self.0 else { return Err(Unwritten::Discarded) };
-        match timeout(WRITE_TIME, receiver).await {
-            Ok(signed) => signed.map_err(|_| Unwritten::Lost),
-            Err(_) => Err(Unwritten::Late),
+        let Some(receiver) = self.signed else { return Err(Unwritten::Discarded) };
+        match (timeout(WRITE_TIME, receiver).await, self.is_of_file) {
+            (Ok(Ok(())), _) => Ok(()),
+            (Ok(Err(_)), false) => Err(Unwritten::Lost),
+            (Ok(Err(_)), true) => Err(Unwritten::LostByFile),
+            (Err(_), false) => Err(Unwritten::Late),
+            (Err(_), true) => Err(Unwritten::LateInFile),
         }
     }
 }
@@ -68,6 +84,14 @@ impl fmt::Display for Unwritten {
             Self::Late => write!(
                 f,
                 "standard output did not take the line about it within {} s",
+                WRITE_TIME.as_secs()
+            ),
+            Self::LostByFile => {
+                f.write_str("the record of it could not be written to the audit file")
+            }
+            Self::LateInFile => write!(
+                f,
+                "the audit file did not take the record of it within {} s",
                 WRITE_TIME.as_secs()
             ),
         }

@@ -70,6 +70,7 @@ pub(super) async fn generate(mut call: Call<'_>) -> Result<Answer, Error> {
         body => GenerateRequest::from_json(body),
     };
     let request = call.parse(parse, Error::Body).await?;
+    call.context.note_objects([request.context.expose()]);
     let key = call.keys().generate(&call.permit, name, request.context.expose()).await?;
     Ok(Answer::secret_json(body::generate_json(key.plaintext.expose(), &key.ciphertext)))
 }
@@ -78,6 +79,7 @@ pub(super) async fn encrypt(mut call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     let EncryptRequest { plaintext, context } =
         call.parse(EncryptRequest::from_json, Error::Body).await?;
+    call.context.note_objects([context.expose()]);
     let plaintext = Zeroizing::new(plaintext.into_inner());
     let ciphertext = call.keys().encrypt(&call.permit, name, plaintext, context.expose()).await?;
     let encode = || Answer::json_text(body::ciphertext_json(&ciphertext));
@@ -88,6 +90,7 @@ pub(super) async fn decrypt(mut call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     let request = call.parse(DecryptRequest::from_json, Error::Body).await?;
     let (ciphertext, context) = (request.ciphertext.expose(), request.context.expose());
+    call.context.note_objects([context]);
     let plaintext = call.keys().decrypt(&call.permit, name, ciphertext, context).await?;
     let encode = || Answer::secret_json(body::plaintext_json(plaintext.expose()));
     Ok(Answer::encode(plaintext.expose().len(), encode).await)
@@ -97,6 +100,7 @@ pub(super) async fn decrypt(mut call: Call<'_>) -> Result<Answer, Error> {
 pub(super) async fn bulk_decrypt(mut call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     let requests = call.parse(body::bulk_decrypt_from_json, Error::Body).await?;
+    call.context.note_objects(requests.iter().map(|request| request.context.expose()));
     let plaintexts = call.keys().bulk_decrypt(&call.permit, name, &requests, parts).await?;
     Ok(Answer::secret_json(body::plaintexts_json(
         plaintexts.iter().map(|plaintext| plaintext.expose()),
