@@ -165,6 +165,10 @@ pub fn files_hint(error: &io::Error) -> &'static str {
             "; all processes of the machine together have too many files open: raise fs.file-max \
              (sysctl)"
         }
+        Some(Errno::FBIG) => {
+            "; the process may write no bigger files (RLIMIT_FSIZE): raise LimitFSIZE (systemd) or \
+             `ulimit -f`"
+        }
         _ => "",
     }
 }
@@ -189,6 +193,7 @@ mod tests {
     fn what_to_do_without_files_is_told() {
         assert!(files_hint(&Errno::MFILE.into()).contains("LimitNOFILE"));
         assert!(files_hint(&Errno::NFILE.into()).contains("fs.file-max"));
+        assert!(files_hint(&Errno::FBIG.into()).contains("LimitFSIZE"));
         assert_eq!(files_hint(&Errno::CONNABORTED.into()), "");
     }
 }

@@ -179,6 +179,15 @@ impl Server {
         prlimit(Some(id), Resource::Nofile, limit).unwrap();
     }
 
+    /// Sets how large files the process may make, in bytes; `None` for any size.
+    pub(crate) fn limit_file_size(&self, limit: Option<u64>) {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let id = Pid::from_raw(self.process.id().try_into().unwrap()).unwrap();
+        let maximum = rustix::process::getrlimit(Resource::Fsize).maximum;
+        let limit = Rlimit { current: limit.or(maximum), maximum };
+        prlimit(Some(id), Resource::Fsize, limit).unwrap();
+    }
+
     /// A command of the program as somebody, in the server's folder, with the server's address.
     pub(crate) fn command(&self, who: Who, args: &[&str]) -> Command {
         let mut command = Command::new(program());

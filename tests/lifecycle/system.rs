@@ -10,6 +10,7 @@ use kes_testkit::wait;
 use rustix::process::Signal;
 use tokio::net::TcpStream;
 
+use super::assert_ends;
 use crate::harness::{self, Client, Config, Exposition, Protocol, Refused, Server, Who};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -212,6 +213,57 @@ fn a_reload_signal_during_the_start_does_not_end_the_process() {
     harness::run(async {
         let mut client = server.client(Who::Admin, Protocol::H1).await;
         assert_eq!(client.send("GET", "/version", "").await.status, 200);
+    });
+}
+
+/// As the reference: its runtime ignores them.
+#[test]
+fn signals_without_a_meaning_do_not_end_the_server() {
+    let others = [
+        Signal::USR1,
+        Signal::ALARM,
+        Signal::VTALARM,
+        Signal::PROF,
+        Signal::IO,
+        Signal::POWER,
+        Signal::XCPU,
+        Signal::XFSZ,
+        Signal::PIPE,
+    ];
+    harness::run(async {
+        let mut server = Server::start();
+        for signal in others {
+            server.signal(signal);
+        }
+        // It is read after them: a signal that ends a process does so before others are handled.
+        server.reload_and_wait(&Config::usual());
+        let mut client = server.client(Who::Admin, Protocol::H1).await;
+        assert_eq!(client.send("GET", "/version", "").await.status, 200);
+        server.signal(Signal::TERM);
+        assert_ends(&mut server);
+    });
+}
+
+/// As a disk that is full: the change fails, and lines of the log are missing.
+#[test]
+fn a_limit_of_file_sizes_does_not_end_the_server() {
+    harness::run(async {
+        let server = Server::start();
+        let mut admin = server.client(Who::Admin, Protocol::H1).await;
+        server.limit_file_size(Some(1));
+        let reply = admin.send("PUT", "/v1/key/create/k", "").await;
+        assert_eq!(reply.error(), (502, "failed to create key".to_owned()));
+        assert_eq!(admin.send("GET", "/version", "").await.status, 200);
+        server.limit_file_size(None);
+        assert_eq!(admin.send("PUT", "/v1/key/create/k", "").await.status, 200);
+        // What is missing is told with the next line.
+        server.reload_and_wait(&Config::usual());
+        let cause = "File too large (os error 27); the process may write no bigger files \
+                     (RLIMIT_FSIZE): raise LimitFSIZE (systemd) or `ulimit -f`";
+        server.wait_for_stderr(cause);
+        drop(admin);
+        let figures = Exposition::from(&server).await;
+        assert!(figures.value("kes_log_dropped_lines") > 0.0);
     });
 }
 

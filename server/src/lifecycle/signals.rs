@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::process;
 use tokio::signal::unix::{self, SignalKind};
 
 /// What a signal asks for.
@@ -23,6 +24,7 @@ pub(crate) struct Signals {
 impl Signals {
     /// Receives signals from now on: one that comes before [`Signals::next`] is called is not lost.
     pub(crate) fn listen() -> io::Result<Self> {
+        outlive_others()?;
         Ok(Self {
             terminate: unix::signal(SignalKind::terminate())?,
             interrupt: unix::signal(SignalKind::interrupt())?,
@@ -46,4 +48,24 @@ impl Signals {
             _ = self.hang_up.recv() => Signal::Reload,
         }
     }
+}
+
+/// Signals that say nothing to a server, and would end it: those of timers, of a limit of file sizes
+/// or of processor time (the call fails, or a harder limit ends the process), and those that people
+/// send to other programs to have something logged.
+const OTHERS: [process::Signal; 8] = [
+    process::Signal::USR1,
+    process::Signal::ALARM,
+    process::Signal::VTALARM,
+    process::Signal::PROF,
+    process::Signal::IO,
+    process::Signal::POWER,
+    process::Signal::XCPU,
+    process::Signal::XFSZ,
+];
+
+/// Lets the process outlive all other signals that the reference outlives. A handler stays
+/// registered after its listener was dropped.
+fn outlive_others() -> io::Result<()> {
+    OTHERS.iter().try_for_each(|other| unix::signal(SignalKind::from_raw(other.as_raw())).map(drop))
 }

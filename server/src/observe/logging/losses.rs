@@ -8,6 +8,7 @@ use prometheus::IntCounter;
 
 use super::rate_limit::RateLimit;
 use crate::observe::metrics::Metrics;
+use crate::observe::process::files_hint;
 
 /// How often the error log tells at most that lines are lost.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -61,8 +62,9 @@ impl Losses {
             let unreported = std::mem::take(&mut failures.unreported);
             drop(failures);
             tracing::error!(
-                "log lines are lost, {unreported} so far: {} cannot be written: {error}",
-                self.what
+                "log lines are lost, {unreported} so far: {} cannot be written: {error}{}",
+                self.what,
+                files_hint(error)
             );
         }
     }

@@ -18,6 +18,7 @@ use super::losses::Losses;
 use super::queue::{Limits, Queued, Receiver, Refused, Sender, queue};
 use super::receipt::{Receipt, Signature, receipt};
 use crate::observe::metrics::Metrics;
+use crate::observe::process::files_hint;
 
 /// How much may wait to be written: lines of some 250 bytes. Anybody who can connect can cause
 /// them.
@@ -228,7 +229,7 @@ async fn write(
                     if kind == Kind::Change {
                         losses.of_change(&line);
                     }
-                    target.gap.add(kind, 1, &error.to_string());
+                    target.gap.add(kind, 1, &format!("{error}{}", files_hint(&error)));
                 }
             },
             Item::Flush(done) => {
