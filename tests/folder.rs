@@ -207,6 +207,11 @@ fn a_reload_takes_no_other_folder_at_the_same_path() {
 
         // To another folder and back: the path is still known.
         let elsewhere = Config::usual().with("keystore", "{ fs: { path: elsewhere } }");
+        server.reload(&elsewhere);
+        server.wait_for_stderr("a reload makes no folder: correct the path");
+        assert!(!server.file("elsewhere").exists());
+        becomes_ready(&mut client, 504).await;
+        fs::create_dir(server.file("elsewhere")).unwrap();
         server.reload_and_wait(&elsewhere);
         let mut client = admin(&server).await;
         becomes_ready(&mut client, 200).await;
@@ -226,17 +231,40 @@ fn a_reload_takes_no_other_folder_at_the_same_path() {
     });
 }
 
+/// Each would go on to use keys that the other one has deleted or replaced.
 #[test]
-fn two_servers_share_a_folder() {
+fn a_second_server_does_not_start_on_the_folder_of_another_one() {
     harness::run(async {
-        let first = Server::start();
+        let mut first = Server::start();
         let keys = first.file("keys").display().to_string();
-        let config = Config::usual().with("keystore", &format!("{{ fs: {{ path: {keys} }} }}"));
-        let second = Server::with(&config);
-        let (mut one, mut two) = (admin(&first).await, admin(&second).await);
-        assert_eq!(status(&mut one, "PUT", "/v1/key/create/k").await, 200);
-        assert_eq!(status(&mut two, "PUT", "/v1/key/create/k").await, 400);
-        assert_eq!(status(&mut two, "GET", "/v1/key/describe/k").await, 200);
-        assert_eq!(names(Path::new(&keys)), [MARKER, "k"]);
+        let sharing = Config::usual().with("keystore", &format!("{{ fs: {{ path: {keys} }} }}"));
+        let in_use = format!(
+            "another server, or `kes migrate`, is using it (process {}); a folder is for one server",
+            first.process().id()
+        );
+        let refused = Server::refused(&sharing, |_| {});
+        assert_eq!(refused.status, Some(1), "{}", refused.stderr);
+        assert!(refused.stderr.contains(&in_use), "{}", refused.stderr);
+
+        // Nor does it change to that folder.
+        let second = Server::start();
+        second.reload(&sharing);
+        second.wait_for_stderr(&in_use);
+        assert!(second.stderr().contains("still using the previous configuration"));
+
+        // The first one reads its configuration as often as it likes, and is checked beside that.
+        first.reload_and_wait(&Config::usual());
+        let cache = Config::usual().with("cache", "{ expiry: { unused: 2m } }");
+        first.reload_and_wait(&cache);
+        let mut check = first.command(Who::Admin, &["check", "--config", "config.yml"]);
+        let environment = first.environment().iter().map(|(name, value)| (name, value));
+        let check = check.envs(environment).output().unwrap();
+        assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+        assert_eq!(status(&mut admin(&first).await, "PUT", "/v1/key/create/k").await, 200);
+
+        // Once it has ended, however it does, the folder is free.
+        first.process().kill();
+        second.reload_and_wait(&sharing);
+        assert_eq!(status(&mut admin(&second).await, "GET", "/v1/key/describe/k").await, 200);
     });
 }

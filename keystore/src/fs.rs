@@ -14,9 +14,12 @@ mod folder;
 /// The folders that a server has opened.
 mod known;
 
+/// A folder is for one server.
+mod lock;
+
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use kes_api::{KeyName, ListPattern};
@@ -26,6 +29,7 @@ use tokio::time;
 pub use self::folder::MARKER;
 use self::folder::{Demands, Entries, Folder, Opened};
 pub use self::known::KnownFolders;
+use self::lock::{Locks, NoLock};
 use crate::config::{self, ConfiguredPath, Location};
 use crate::inventory::{ForeignNames, Inventory, KeyFile, NameRules};
 use crate::wrap::{Budgets, Check, ConcurrencyLimit, Deadline, Health, Monitor, Slot, Unsettled};
@@ -49,8 +53,29 @@ const SWEEP_ENTRIES: usize = 200;
 /// takes a minute: neither a start nor a reload waits for it.
 const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 
+/// How long a start waits for the lock of its folder: a server that was killed has to end first.
+const LOCK_PATIENCE: Duration = Duration::from_secs(4);
+
+/// After how long a server that has taken over tells that the other one still has the lock, which
+/// has 10 s for its last requests, and may be slow to end.
+const SUCCESSION: Duration = Duration::from_secs(60);
+
+/// How often a lock is tried meanwhile.
+const LOCK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// The kind of this store.
 const KIND: Kind = Kind::new(&"fs");
+
+/// Why a server opens a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// It starts.
+    Start,
+    /// It takes over from a server that still has the folder.
+    TakeOver,
+    /// It has read its configuration again.
+    Reload,
+}
 
 /// A folder of keys, with regular checks, a limit of calls at one time, and a deadline for every
 /// call.
@@ -66,18 +91,32 @@ pub struct FsBackend {
 }
 
 impl Deadline<ConcurrencyLimit<Health<FsBackend>>> {
-    /// Opens a folder; creates it for this user alone if it is missing, unless it was opened before
-    /// or the configuration demands an ID. A background task removes unfinished files that a crashed
-    /// server left over an hour ago. Must be called within a tokio runtime.
+    /// Opens a folder, and locks it; creates it for this user alone if it is missing, unless this is a
+    /// reload, it was opened before, or the configuration demands an ID. A background task removes
+    /// unfinished files that a crashed server left over an hour ago. Must be called within a tokio
+    /// runtime.
     ///
     /// # Errors
-    /// [`OpenError::Folder`] if it cannot be created or read, does not answer, or is another one than
-    /// the configuration demands or was opened before.
-    pub async fn open(fs: config::Fs, known: &KnownFolders) -> Result<Self, OpenError> {
+    /// [`OpenError::Folder`] if it cannot be created or read, does not answer, is another one than
+    /// the configuration demands or was opened before, or another process has its lock.
+    pub async fn open(
+        fs: config::Fs,
+        known: &KnownFolders,
+        opening: Opening,
+    ) -> Result<Self, OpenError> {
         let config::Fs { path, id } = fs;
-        let demands = Demands { id, known: known.get(&path), exists: false, untouched: false };
+        let (is_reload, locks) = (opening == Opening::Reload, known.locks());
+        let demands = Demands { id, known: known.get(&path), is_reload, ..Demands::default() };
         let is_demanded = demands.id.is_some() || demands.known.is_some();
         let opened = open_folder(&path, demands).await?;
+        let folder = Arc::clone(&opened.folder);
+        // A reload may come soon after.
+        if opening == Opening::TakeOver || locks.is_awaited() {
+            locks.set_awaited(true);
+            task::spawn(lock_later(Arc::downgrade(&folder), locks));
+        } else if let Err(reason) = lock(&folder, &locks, LOCK_PATIENCE).await {
+            return Err(OpenError::Folder { path, reason });
+        }
         known.insert(&path, opened.known);
         tell(&path, &opened, is_demanded);
         Ok(Self::of(&path, opened, true))
@@ -121,7 +160,6 @@ impl Deadline<ConcurrencyLimit<Health<FsBackend>>> {
     fn of(path: &ConfiguredPath, opened: Opened, sweeps: bool) -> Self {
         let Opened { folder, state, entries, .. } = opened;
         let sweeper = sweeps.then(|| task::spawn(sweep(entries)));
-        let folder = Arc::new(folder.shown_as(path.display().to_string()));
         let backend = FsBackend { folder, state, sweeper };
         let name = format!("folder '{}'", path.display());
         let late = format!("{name} did not answer");
@@ -138,6 +176,7 @@ struct Found {
 }
 
 async fn open_folder(path: &ConfiguredPath, demands: Demands) -> Result<Opened, OpenError> {
+    let demands = Demands { shown: Some(path.display().to_string()), ..demands };
     let opened = task::spawn_blocking({
         let path = path.to_path_buf();
         move || Folder::open(&path, &demands)
@@ -148,6 +187,52 @@ async fn open_folder(path: &ConfiguredPath, demands: Demands) -> Result<Opened, 
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     };
     opened.map_err(|reason| OpenError::Folder { path: path.clone(), reason })
+}
+
+/// Locks a folder. Waits as long as another process has the lock, but not longer than `patience`.
+/// Where there are no locks it warns and goes on.
+async fn lock(folder: &Arc<Folder>, locks: &Arc<Locks>, patience: Duration) -> io::Result<()> {
+    let end = time::Instant::now() + patience;
+    loop {
+        let (locked, locks) = (Arc::clone(folder), Arc::clone(locks));
+        let result = task::spawn_blocking(move || locked.lock(locks)).await;
+        match result.unwrap_or_else(|ended| Err(NoLock::Failed(io::Error::other(ended)))) {
+            Ok(()) => return Ok(()),
+            Err(NoLock::Failed(error)) => {
+                tracing::warn!(
+                    "cannot lock folder '{}': {error}; nothing keeps another server from using it as \
+                     well, and no two servers may",
+                    folder.shown()
+                );
+                return Ok(());
+            }
+            Err(NoLock::Taken { .. }) if time::Instant::now() < end => {
+                time::sleep(LOCK_INTERVAL).await;
+            }
+            Err(NoLock::Taken { process }) => {
+                let process = process.map(|id| format!(" (process {id})")).unwrap_or_default();
+                return Err(io::Error::other(format!(
+                    "another server, or `kes migrate`, is using it{process}; a folder is for one \
+                     server: stop that one, or let each have a folder of its own"
+                )));
+            }
+        }
+    }
+}
+
+/// Locks a folder as soon as the server that hands over has ended.
+async fn lock_later(folder: Weak<Folder>, locks: Arc<Locks>) {
+    let mut is_told = false;
+    while let Some(folder) = folder.upgrade() {
+        match lock(&folder, &locks, SUCCESSION).await {
+            Ok(()) => return locks.set_awaited(false),
+            Err(error) if !is_told => {
+                tracing::error!("folder '{}' is not locked: {error}", folder.shown());
+                is_told = true;
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// Logs what an operator has to know of a folder that was opened.

@@ -4,7 +4,7 @@ use kes_api::{KeyName, ListPattern};
 
 use crate::check::{Finding, Report};
 use crate::config::{Config, Location};
-use crate::fs::{FsStore, KnownFolders};
+use crate::fs::{FsStore, KnownFolders, Opening};
 use crate::inventory::{ForeignNames, Inventory, KeyFile, NameRules};
 use crate::memory::MemoryStore;
 use crate::vault::VaultStore;
@@ -62,9 +62,13 @@ impl Store {
     ///
     /// # Errors
     /// [`OpenError`] if the store cannot be used as configured.
-    pub async fn open(config: Config, known: &KnownFolders) -> Result<Self, OpenError> {
+    pub async fn open(
+        config: Config,
+        known: &KnownFolders,
+        opening: Opening,
+    ) -> Result<Self, OpenError> {
         Ok(match config {
-            Config::Fs(fs) => Self::Fs(FsStore::open(fs, known).await?),
+            Config::Fs(fs) => Self::Fs(FsStore::open(fs, known, opening).await?),
             Config::Vault(vault) => Self::Vault(VaultStore::open(*vault).await?),
         })
     }
@@ -107,7 +111,7 @@ impl Store {
                     return Err(same());
                 }
                 if writes {
-                    let store = FsStore::open(fs, &KnownFolders::default()).await?;
+                    let store = FsStore::open(fs, &KnownFolders::default(), Opening::Start).await?;
                     return Ok(Target { store: Self::Fs(store), is_missing: false });
                 }
                 let may_be_made = fs.id.is_none();
@@ -217,7 +221,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");
         let fs = Config::Fs(crate::config::Fs { path: (&path).into(), id: None });
-        let store = Store::open(fs, &KnownFolders::default()).await.unwrap();
+        let store = Store::open(fs, &KnownFolders::default(), Opening::Start).await.unwrap();
         assert_eq!(store.description(), format!("filesystem: {}", path.display()));
         let (name, value) = (KeyName::parse("key").unwrap(), Value::new("value".to_owned()));
         store.create(&name, &value).await.unwrap();

@@ -90,6 +90,7 @@ fn each_kind_of_change_is_told() {
         assert_eq!(summary(&server), kinds, "{}", config.text());
     }
     server.reload_and_wait(&usual());
+    fs::create_dir(server.file("others")).unwrap();
     for (section, text, line) in [
         ("cache", "{ expiry: { any: 1m } }", "cache.expiry.any changed from 300s to 60s"),
         ("limits", "{ store_calls_per_second: 7 }", "limits.store_calls_per_second set to 7"),

@@ -10,7 +10,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
@@ -21,6 +21,7 @@ use rustix::path::Arg;
 use zeroize::{Zeroize, Zeroizing};
 
 use self::bound::Bound;
+use self::locked::Locked;
 use self::temporary::Temporary;
 use crate::config::FolderId;
 use crate::inventory::{ForeignNames, KeyFile};
@@ -29,6 +30,9 @@ use crate::{Error, Limit, Page, State, Value, files_hint};
 
 /// The folder that is open.
 mod bound;
+
+/// A folder that is locked.
+mod locked;
 
 /// The file that tells the folder from others.
 mod marker;
@@ -56,6 +60,8 @@ pub(super) struct Folder {
     shown: String,
     /// Replaced by the same folder if its file system is mounted again.
     bound: ArcSwap<Bound>,
+    /// Set once the folder is locked for this process.
+    lock: OnceLock<Locked>,
 }
 
 /// Why the folder is not available.
@@ -65,11 +71,6 @@ struct Away {
 }
 
 impl Folder {
-    /// The same, with another text for the path in messages.
-    pub(super) fn shown_as(self, shown: String) -> Self {
-        Self { shown, ..self }
-    }
-
     pub(super) fn shown(&self) -> &str {
         &self.shown
     }
@@ -300,6 +301,7 @@ impl Folder {
             };
             return Err(Away { state: State::Unreachable, cause: cause.to_owned() });
         }
+        self.renew_lock(&found);
         self.bound.store(Arc::new(found));
         tracing::info!("key store: {}: opened folder '{}' again", super::KIND, self.shown);
         Ok(())

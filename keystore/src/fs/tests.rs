@@ -30,7 +30,7 @@ pub(super) fn value(text: &str) -> Value {
 
 async fn try_open(path: impl AsRef<Path>) -> Result<FsStore, OpenError> {
     let fs = config::Fs { path: path.as_ref().into(), id: None };
-    FsStore::open(fs, &KnownFolders::default()).await
+    FsStore::open(fs, &KnownFolders::default(), Opening::Start).await
 }
 
 async fn open(path: impl AsRef<Path>) -> FsStore {
@@ -233,7 +233,7 @@ async fn a_path_that_was_opened_before_is_known_however_it_is_written() {
     let known = KnownFolders::default();
     let open = |path: &Path| {
         let fs = config::Fs { path: path.into(), id: None };
-        FsStore::open(fs, &known)
+        FsStore::open(fs, &known, Opening::Start)
     };
     drop(open(&path).await.unwrap());
     drop(open(&above.path().join("other")).await.unwrap());
@@ -243,6 +243,55 @@ async fn a_path_that_was_opened_before_is_known_however_it_is_written() {
         assert!(error.contains("it held keys before"), "{error}");
     }
     assert!(!path.exists());
+}
+
+/// A second server is refused, and so is one that has read its configuration again; the first one
+/// reads it as often as it wants, and who only reads keys is not asked.
+#[tokio::test]
+async fn a_folder_is_for_one_server() {
+    let folder = temporary();
+    let servers = [(); 3].map(|()| KnownFolders::default());
+    let config = || config::Fs { path: folder.path().into(), id: None };
+    let open = |server: usize, opening| FsStore::open(config(), &servers[server], opening);
+    let first = open(0, Opening::Start).await.unwrap();
+    let again = open(0, Opening::Reload).await.unwrap();
+    drop(first);
+    for opening in [Opening::Start, Opening::Reload] {
+        let error = open(1, opening).await.err().unwrap().to_string();
+        let process = format!("is using it (process {})", std::process::id());
+        assert!(
+            error.contains(&process) && error.contains("a folder is for one server"),
+            "{error}"
+        );
+        assert!(error.contains(&folder.path().display().to_string()), "{error}");
+    }
+    FsStore::open_to_read(config()).await.unwrap();
+    FsStore::open_untouched(&config()).await.unwrap();
+
+    // One that takes over serves at once, and has the lock when the other one has ended.
+    let successor = open(2, Opening::TakeOver).await.unwrap();
+    let reloaded = open(2, Opening::Reload).await.unwrap();
+    drop(again);
+    while servers[2].locks().is_awaited() {
+        time::sleep(LOCK_INTERVAL).await;
+    }
+    assert!(open(1, Opening::Start).await.is_err());
+    drop((successor, reloaded));
+    open(1, Opening::Start).await.unwrap();
+}
+
+/// A mistyped path must not lead a running server to a new, empty folder.
+#[tokio::test]
+async fn a_reload_makes_no_folder() {
+    let above = temporary();
+    let path = above.path().join("new");
+    let config = || config::Fs { path: path.as_path().into(), id: None };
+    let known = KnownFolders::default();
+    let error = FsStore::open(config(), &known, Opening::Reload).await.err().unwrap().to_string();
+    assert!(error.contains("a reload makes no folder: correct the path"), "{error}");
+    assert!(!path.exists());
+    fs::create_dir(&path).unwrap();
+    FsStore::open(config(), &known, Opening::Reload).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -393,7 +442,7 @@ async fn entries_that_are_no_keys_are_listed_by_name() {
 
     let folder = tempfile::tempdir().unwrap();
     let config = || config::Fs { path: folder.path().into(), id: None };
-    let store = FsStore::open(config(), &KnownFolders::default()).await.unwrap();
+    let store = FsStore::open(config(), &KnownFolders::default(), Opening::Start).await.unwrap();
     fs::create_dir(folder.path().join("a.folder")).unwrap();
     fs::create_dir(folder.path().join("a-folder")).unwrap();
     symlink("nothing", folder.path().join("a-link")).unwrap();

@@ -10,6 +10,7 @@ use kes_config::{ClientAuth, Config, ConfiguredAddress, Network, Settings};
 use kes_keys::{Expiry, SystemClock};
 use kes_keystore::Store;
 use kes_keystore::config::Location;
+use kes_keystore::fs::Opening;
 use kes_keystore::memory::MemoryStore;
 use kes_policy::{Policies, StartupPermit};
 use rustls::sign::CertifiedKey;
@@ -145,7 +146,8 @@ impl Setup {
             StoreSetup::Memory => (Location::new("memory"), Store::Memory(MemoryStore::new())),
             StoreSetup::Configured(config) => {
                 let location = config.location();
-                let store = Store::open(config, &folders).await.map_err(SetupError::Store)?;
+                let store =
+                    Store::open(config, &folders, opening(old)).await.map_err(SetupError::Store)?;
                 (store.located(location), store)
             }
         };
@@ -172,6 +174,16 @@ impl Setup {
         let generation =
             Generation { policies, proxies, limiters, keys, apis, location, settings, folders };
         Ok(Prepared { generation, reopened, audit_file, pending: PendingKeys(self.keys) })
+    }
+}
+
+/// Why the key store is opened. A process that another server has started to hand over to it
+/// (`KES_HANDOVER`) starts while that one still has the folder of keys.
+fn opening(old: Option<&Generation>) -> Opening {
+    match old {
+        Some(_) => Opening::Reload,
+        None if std::env::var_os("KES_HANDOVER").is_some() => Opening::TakeOver,
+        None => Opening::Start,
     }
 }
 

@@ -2,7 +2,7 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -30,6 +30,10 @@ pub(in crate::fs) struct Demands {
     pub(in crate::fs) known: Option<Known>,
     /// Whether it must exist, whatever it is.
     pub(in crate::fs) exists: bool,
+    /// Another text for its path, in messages.
+    pub(in crate::fs) shown: Option<String>,
+    /// Whether a running server changes to it: it must exist then.
+    pub(in crate::fs) is_reload: bool,
     /// Whether nothing is written into it.
     pub(in crate::fs) untouched: bool,
 }
@@ -43,7 +47,7 @@ pub(in crate::fs) struct Known {
 
 /// A folder that was just opened.
 pub(in crate::fs) struct Opened {
-    pub(in crate::fs) folder: Folder,
+    pub(in crate::fs) folder: Arc<Folder>,
     pub(in crate::fs) known: Known,
     pub(in crate::fs) state: State,
     /// The entries to search for unfinished files.
@@ -61,14 +65,21 @@ impl Folder {
     /// marker if it has none and can be written.
     pub(in crate::fs) fn open(path: &Path, demands: &Demands) -> io::Result<Opened> {
         let start = Instant::now();
-        let Demands { id, known, exists, untouched } = demands;
+        let Demands { id, known, exists, is_reload, untouched, shown } = demands;
         let had_keys = id.is_some() || known.is_some();
-        let is_new = if had_keys || *exists { false } else { make_folder(path)? };
+        let is_new = if had_keys || *exists || *is_reload { false } else { make_folder(path)? };
         let path = Arc::from(path);
         let mut bound = Bound::open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound if had_keys => io::Error::new(
                 error.kind(),
                 format!("{error}; it held keys before: mount it or restore it"),
+            ),
+            io::ErrorKind::NotFound if *is_reload => io::Error::new(
+                error.kind(),
+                format!(
+                    "{error}; a reload makes no folder: correct the path, or, if the server is to \
+                     have a new key store, make the folder for its user and reload again"
+                ),
             ),
             _ => error,
         })?;
@@ -89,8 +100,9 @@ impl Folder {
         let bound = Arc::new(bound);
         let entries = Entries::of(Arc::clone(&bound))?;
         let state = State::Reachable { latency: start.elapsed() };
-        let shown = path.display().to_string();
-        let folder = Self { path, shown, bound: ArcSwap::new(bound) };
+        let shown = shown.clone().unwrap_or_else(|| path.display().to_string());
+        let folder = Self { path, shown, bound: ArcSwap::new(bound), lock: OnceLock::new() };
+        let folder = Arc::new(folder);
         Ok(Opened { folder, known, state, entries, is_new, is_empty, marked })
     }
 }

@@ -17,7 +17,7 @@ fn try_open(path: &Path, demands: &Demands) -> io::Result<Opened> {
     Folder::open(path, demands)
 }
 
-fn open(path: &Path) -> Folder {
+fn open(path: &Path) -> Arc<Folder> {
     try_open(path, &Demands::default()).unwrap().folder
 }
 

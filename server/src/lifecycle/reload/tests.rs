@@ -160,6 +160,7 @@ async fn keys_in_another_place_are_other_keys() {
     let world = World::start().await;
     let before = world.now();
     create(&before.generation, "k").await;
+    fs::create_dir(world.authority.folder().join("others")).unwrap();
     world.configure("others", "");
     world.reload().await;
     let after = world.now();
