@@ -193,9 +193,7 @@ fn distrust(error: &CertificateError) -> String {
             };
             format!("it is for {names}; use -k to trust any server")
         }
-        E::BadSignature
-        | E::UnsupportedSignatureAlgorithmContext { .. }
-        | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+        E::BadSignature | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             format!("its issuer has the name of a trusted CA, but another key; {HINT}")
         }
         // The server may be all right, and only its CA is not trusted here.

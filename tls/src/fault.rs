@@ -25,9 +25,9 @@ pub fn certificate_fault(error: &CertificateError, usage: Usage) -> String {
         | E::ExpiredRevocationList
         | E::ExpiredRevocationListContext { .. }
         | E::InvalidOcspResponse => "cannot be checked for a revocation",
-        E::BadSignature => "has a signature that does not verify",
-        E::UnsupportedSignatureAlgorithmContext { .. }
-        | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => UNSUPPORTED_SIGNATURE,
+        // The algorithm is supported, and is not one of the issuer's key.
+        E::BadSignature | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => OTHER_KEY,
+        E::UnsupportedSignatureAlgorithmContext { .. } => UNSUPPORTED_SIGNATURE,
         E::NotValidForName | E::NotValidForNameContext { .. } => "is for another host",
         E::InvalidPurpose => purpose(usage, false),
         E::InvalidPurposeContext { presented, .. } => {
@@ -50,6 +50,10 @@ pub fn certificate_fault(error: &CertificateError, usage: Usage) -> String {
 
 const UNSUPPORTED_SIGNATURE: &str = "is signed with an algorithm that is not supported; RSA with 2048 to 8192 bits, ECDSA and \
      Ed25519 are, with SHA-256, SHA-384 or SHA-512";
+
+/// Such as a CA that was made anew under its old name.
+const OTHER_KEY: &str =
+    "is not signed by a trusted CA: its issuer has the name of a trusted CA, but another key";
 
 const BROKEN_RULE: &str = "breaks a rule for X.509 certificates (RFC 5280)";
 
@@ -109,8 +113,8 @@ fn rule(broken: &Rule, usage: Usage) -> &'static str {
             "has a subject alternative name that is malformed or not supported"
         }
         Rule::SignatureAlgorithmMismatch => "names two different algorithms for its signature",
-        Rule::UnsupportedSignatureAlgorithmContext(_)
-        | Rule::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => UNSUPPORTED_SIGNATURE,
+        Rule::UnsupportedSignatureAlgorithmContext(_) => UNSUPPORTED_SIGNATURE,
+        Rule::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => OTHER_KEY,
         Rule::CertRevoked => "is revoked",
         _ => BROKEN_RULE,
     }
@@ -147,6 +151,14 @@ mod tests {
                 },
                 "an algorithm that is not supported",
             ),
+            (
+                CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
+                    signature_algorithm_id: vec![6, 8],
+                    public_key_algorithm_id: vec![6, 9],
+                },
+                "its issuer has the name of a trusted CA, but another key",
+            ),
+            (CertificateError::BadSignature, "but another key"),
         ] {
             let text = certificate_fault(&error, Usage::Client);
             assert!(text.contains(words), "{text}");

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use kes_testkit::Openssl;
-use kes_tls::{ClientChains, load_certificates, subject};
+use kes_tls::{ClientChains, Usage, certificate_fault, load_certificates, subject};
 use rustls::CertificateError;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
@@ -71,8 +71,13 @@ fn a_certificate_of_version_1_is_accepted_where_its_ca_verifies() {
         assert_eq!(folder.verify("ca", &["bad"]), Err(CertificateError::UnknownIssuer), "{kind}");
         // A CA of the same name and another key.
         std::fs::copy(folder.path("ca.crt"), folder.path("true.crt")).unwrap();
-        folder.root("ca", kind, CA);
-        assert!(folder.verify("ca", &["good"]).is_err(), "{kind}");
+        for rekeyed in ["2048", "P-256"] {
+            folder.root("ca", rekeyed, CA);
+            let error = folder.verify("ca", &["good"]).unwrap_err();
+            let told = certificate_fault(&error, Usage::Client);
+            let cause = "its issuer has the name of a trusted CA, but another key";
+            assert!(told.ends_with(cause), "{kind}, {rekeyed}: {told}");
+        }
         assert_eq!(folder.verify("true", &["good"]), Ok(()), "{kind}");
     }
 }

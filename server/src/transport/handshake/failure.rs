@@ -122,13 +122,12 @@ fn refused(reason: &CertificateError, certificate: Option<&Refused>) -> String {
              that are trusted in addition to the system's, and the client has to send all \
              intermediate CA certificates"
             .to_owned(),
-        CertificateError::BadSignature if certificate.is_some() => {
-            "is refused: the signature of a CA does not verify".to_owned()
-        }
         // The certificate itself was accepted; the client's signature with its key was not.
-        CertificateError::BadSignature => "belongs to a private key that the client does not \
+        CertificateError::BadSignature if certificate.is_none() => {
+            "belongs to a private key that the client does not \
              hold, or to one of a kind that is not supported (RSA keys need 2048 to 8192 bits)"
-            .to_owned(),
+                .to_owned()
+        }
         other => certificate_fault(other, Usage::Client),
     };
     format!("the client's certificate {reason}")
