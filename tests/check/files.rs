@@ -1,6 +1,8 @@
 //! The configuration file, the files that it names, and keys in a folder.
 
-use std::process::Output;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Output};
 
 use super::world::HEAD;
 use super::{Place, private};
@@ -26,6 +28,45 @@ fn a_folder_is_proved_and_stays_as_it_was() {
     ran.tells("keystore: scratch key: created, read, listed and deleted");
     let names: Vec<_> = keys.read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["mine"]);
+}
+
+/// As after a restore by another user, or by one that broke off.
+#[test]
+fn keys_that_a_server_could_not_use_are_counted_and_named() {
+    let place = place();
+    let keys = place.path().join("keys");
+    std::fs::create_dir(&keys).unwrap();
+    private(&keys.join("good"), "text");
+    for name in ["bad-1", "bad-2", "bad-3", "bad-4"] {
+        private(&keys.join(name), "");
+    }
+    place.check().fails(&[&[
+        "4 of 5 keys cannot be used: 'bad-",
+        "': it is empty, ",
+        ", ...; the user",
+    ]]);
+
+    for name in ["bad-2", "bad-3", "bad-4"] {
+        std::fs::remove_file(keys.join(name)).unwrap();
+    }
+    std::fs::set_permissions(keys.join("good"), Permissions::from_mode(0o000)).unwrap();
+    std::fs::write(keys.join("bad-1"), "text").unwrap();
+    // Root reads what it likes, except without these capabilities.
+    let bounding = "-dac_override,-dac_read_search";
+    let kes = place.command(&["check", "--config", "config.yml"]);
+    let mut limited = Command::new("setpriv");
+    limited.args(["--bounding-set", bounding, "--inh-caps", bounding]).arg(kes.get_program());
+    limited.args(kes.get_args()).current_dir(place.path());
+    let is_root = rustix::process::geteuid().is_root();
+    let output = if is_root {
+        limited.output()
+    } else {
+        place.command(&["check", "--config", "config.yml"]).output()
+    };
+    let output = output.unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let cause = "1 of 2 keys cannot be used: 'good': Permission denied (os error 13); the user of";
+    assert!(said.contains(cause) && output.status.code() == Some(1), "{said}");
 }
 
 /// The marker tells the folder from others.

@@ -1,9 +1,11 @@
 //! Proof that a folder can hold the keys of a server.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::check::{Report, clean, remove, scratch_name, use_scratch_key, within};
+use crate::check::{Report, Right, Step, clean, remove, scratch_name, use_scratch_key, within};
 use crate::config;
+use crate::fs::folder::Survey;
 use crate::fs::{Found, FsStore};
 
 /// Opens the folder and uses a scratch key in it. Folders that did not exist before are removed.
@@ -29,10 +31,32 @@ pub(crate) async fn check(
         let scratch = scratch_name();
         use_scratch_key(store, &scratch, true, report).await;
         clean(remove(store, &scratch), &scratch, report).await;
+        survey(store, report).await;
     }
     for folder in &missing {
         // This fails for a folder that somebody has put something into by now, and it stays.
         let _ = std::fs::remove_dir(folder);
+    }
+}
+
+/// Looks at the keys that are there, which the user who checks may be unable to read, such as after
+/// a restore.
+async fn survey(store: &FsStore, report: &mut Report<'_>) {
+    report.begin(Step::Right(Right::Read));
+    let folder = Arc::clone(&store.backend().folder);
+    match tokio::task::spawn_blocking(move || folder.survey()).await {
+        Ok(Ok(survey)) if survey.useless > 0 => {
+            let Survey { seen, useless, named } = survey;
+            let more = if useless > named.len() { ", ..." } else { "" };
+            report.failed(format!(
+                "{useless} of {seen} keys cannot be used: {}{more}; the user of the server must be \
+                 able to read and write each file, and one that is damaged has to be restored",
+                named.join(", ")
+            ));
+        }
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => report.failed(format!("cannot look at the keys: {error}")),
+        Err(ended) => report.failed(format!("cannot look at the keys: {ended}")),
     }
 }
 

@@ -43,6 +43,9 @@ mod opening;
 /// Files that are not keys yet.
 mod temporary;
 
+/// Keys that are of no use.
+mod survey;
+
 /// The system calls.
 mod sys;
 
@@ -52,6 +55,7 @@ pub(super) mod faults;
 
 pub use self::marker::MARKER;
 pub(super) use self::opening::{Demands, Known, Opened};
+pub(super) use self::survey::Survey;
 pub(super) use self::temporary::Entries;
 
 pub(super) struct Folder {
@@ -350,7 +354,13 @@ fn is_no_key(folder: &Bound, name: &str) -> bool {
 }
 
 fn failed(action: &str, path: &str, error: &io::Error) -> Error {
-    let reason = format!("cannot {action} '{path}': {error}{}", files_hint(error));
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; the user of the server must be able to read and write it"
+        }
+        _ => files_hint(error),
+    };
+    let reason = format!("cannot {action} '{path}': {error}{hint}");
     if is_away(error) { Error::Unreachable { reason } } else { Error::Unavailable { reason } }
 }
 
