@@ -69,6 +69,12 @@ impl Endpoint {
         format!("{}{path}", self.base)
     }
 
+    /// The path of its address, if that has one.
+    pub(crate) fn path(&self) -> Option<&str> {
+        let (_, place) = self.base.split_once("://")?;
+        place.find('/').and_then(|start| place.get(start..))
+    }
+
     /// A hint for the case that nothing answers and the text had no port: people expect the default
     /// port of a key server then.
     pub(crate) fn port_hint(&self) -> Option<String> {

@@ -86,10 +86,24 @@ impl Error {
         };
         // The text is printed on a terminal, so it must be short and have no control characters.
         let message: String =
-            message.trim().chars().filter(|c| !c.is_control()).take(MAX_MESSAGE_CHARS).collect();
+            message.trim().chars().flat_map(printable).take(MAX_MESSAGE_CHARS).collect();
         let message =
             if message.is_empty() { format!("the server answered {status}") } else { message };
         Self::Status { status: status.as_u16(), message }
+    }
+
+    /// The same for an endpoint, whose path the server may not know.
+    pub(crate) fn status_of(endpoint: &Endpoint, status: http::StatusCode, body: &[u8]) -> Self {
+        match (Self::status(status, body), endpoint.path()) {
+            (Self::Status { status: 404, message }, Some(path)) if message.contains(NO_PAGE) => {
+                let message = format!(
+                    "{message}; the address of the server has the path '{path}': a key server has \
+                     none, unless a proxy gives it one"
+                );
+                Self::Status { status: 404, message }
+            }
+            (error, _) => error,
+        }
     }
 
     /// Makes the error of a timeout.
@@ -126,6 +140,18 @@ impl Error {
 /// The longest message in characters; longer ones are cut. The server's own are shorter.
 const MAX_MESSAGE_CHARS: usize = 500;
 
+/// What a server says of a path that it does not have.
+const NO_PAGE: &str = "page not found";
+
+/// A character as a terminal may get it.
+fn printable(character: char) -> impl Iterator<Item = char> {
+    let (plain, escaped) = match character.is_control() {
+        true => (None, Some(character.escape_default())),
+        false => (Some(character), None),
+    };
+    plain.into_iter().chain(escaped.into_iter().flatten())
+}
+
 /// The cause of an error.
 struct Causes {
     tls: Option<rustls::Error>,
@@ -152,8 +178,24 @@ impl Causes {
             }
             next = inner.or_else(|| cause.source());
         }
+        // The library of HTTP/2 keeps the text of an I/O error alone.
+        causes.tls = causes.tls.or_else(|| alert_in(&causes.innermost));
+        if causes.innermost.contains("close_notify") {
+            causes.innermost = "it closed the connection without an answer".to_owned();
+        }
         causes
     }
+}
+
+/// The alert about the client's certificate in the text of an error. A server that speaks TLS 1.3
+/// sends it only when the client has begun to speak HTTP.
+fn alert_in(text: &str) -> Option<rustls::Error> {
+    use AlertDescription as A;
+    CLIENT_REFUSED
+        .iter()
+        .chain(&[A::CertificateRequired])
+        .map(|alert| rustls::Error::AlertReceived(*alert))
+        .find(|error| text.contains(&error.to_string()))
 }
 
 /// What the user can do about a server that is not trusted.
@@ -232,24 +274,59 @@ fn refused(endpoint: &str, alert: AlertDescription) -> String {
 
 /// Whether an alert says that the client's certificate is refused, rather than missing.
 fn refuses_client(alert: AlertDescription) -> bool {
-    use AlertDescription as A;
-    matches!(
-        alert,
-        A::BadCertificate
-            | A::UnsupportedCertificate
-            | A::CertificateRevoked
-            | A::CertificateExpired
-            | A::CertificateUnknown
-            | A::UnknownCA
-            | A::AccessDenied
-            | A::DecryptError
-    )
+    CLIENT_REFUSED.contains(&alert)
 }
+
+const CLIENT_REFUSED: [AlertDescription; 8] = [
+    AlertDescription::BadCertificate,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::UnknownCA,
+    AlertDescription::AccessDenied,
+    AlertDescription::DecryptError,
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use rustls::pki_types::ServerName;
+
+    /// As the library of HTTP/2 passes on what went wrong below it.
+    #[test]
+    fn an_alert_is_found_in_the_text_of_an_error() {
+        let endpoint: Endpoint = "kes.example:7373".parse().unwrap();
+        let told = |text: String| Error::transport(&endpoint, &io::Error::other(text));
+        for alert in CLIENT_REFUSED {
+            let error = told(rustls::Error::AlertReceived(alert).to_string());
+            assert!(matches!(error, Error::Tls { is_client_refused: true, .. }), "{error:?}");
+            let expected = "kes.example:7373 refuses the client certificate";
+            assert!(error.to_string().starts_with(expected), "{error}");
+        }
+        let required = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
+        let error = told(required.to_string()).to_string();
+        assert!(error.contains("requires a client certificate"), "{error}");
+        let error =
+            told("peer closed connection without sending TLS close_notify: https://a".into());
+        let expected = "cannot reach kes.example:7373: it closed the connection without an answer";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn control_characters_of_a_message_are_escaped_and_a_path_is_pointed_at() {
+        let status = http::StatusCode::NOT_FOUND;
+        let error = Error::status(status, br#"{"message":"no 'a\n\u001bb'"}"#);
+        assert_eq!(error.to_string(), "no 'a\\n\\u{1b}b'");
+        let [bare, path] = ["kes.example:7373", "kes.example:7373/foo/"].map(|text| {
+            let endpoint: Endpoint = text.parse().unwrap();
+            Error::status_of(&endpoint, status, b"404 page not found\n").to_string()
+        });
+        assert_eq!(bare, "404 page not found");
+        let told = "404 page not found; the address of the server has the path '/foo': a key server \
+                    has none, unless a proxy gives it one";
+        assert_eq!(path, told);
+    }
 
     #[test]
     fn what_is_wrong_with_a_certificate_is_told_in_words() {

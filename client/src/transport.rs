@@ -53,7 +53,7 @@ impl Transport {
         if status == StatusCode::OK {
             Ok((endpoint, body))
         } else {
-            Err(Error::status(status, body.expose()))
+            Err(Error::status_of(endpoint, status, body.expose()))
         }
     }
 
@@ -63,7 +63,8 @@ impl Transport {
         match response.status() {
             StatusCode::OK => Ok(LogStream::new(endpoint.clone(), response)),
             status => {
-                Err(Error::status(status, read(endpoint, response, deadline).await?.expose()))
+                let body = read(endpoint, response, deadline).await?;
+                Err(Error::status_of(endpoint, status, body.expose()))
             }
         }
     }
