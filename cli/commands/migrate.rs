@@ -95,7 +95,7 @@ async fn migrate(from: Config, to: Config, options: &Options, quiet: bool) -> Re
     let Target { store: target, is_missing } =
         source.open_target(to, !options.dry_run).await.map_err(|error| match error {
             TargetError::Open(error) => Error::from(error).context("target"),
-            same @ TargetError::Same { .. } => same.into(),
+            refused => refused.into(),
         })?;
     if is_missing {
         output::note("the folder of the target does not exist, and would be made");

@@ -146,6 +146,11 @@ impl Deadline<ConcurrencyLimit<Health<FsBackend>>> {
         location.part("", format_args!("{folder} {marker:?}"))
     }
 
+    /// The path of the folder. No message shows it.
+    pub(crate) fn path(&self) -> &Path {
+        self.backend().folder.path()
+    }
+
     /// Whether a path leads to this folder.
     pub(crate) async fn is_at(&self, path: &Path) -> bool {
         let (folder, path) = (Arc::clone(&self.backend().folder), path.to_owned());

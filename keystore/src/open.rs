@@ -1,5 +1,7 @@
 //! The choice of backends. This is the one place that knows all of them.
 
+use std::path::Path;
+
 use kes_api::{KeyName, ListPattern};
 
 use crate::check::{Finding, Report};
@@ -35,6 +37,18 @@ pub enum TargetError {
     /// It cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
+
+    /// A folder of keys within a folder of keys.
+    #[error(
+        "the folder of the {inner} is within that of the {outer}: what is in a key folder are keys; \
+         use a folder beside it"
+    )]
+    Nested {
+        /// Which of the two is within the other: `source` or `target`.
+        inner: &'static str,
+        /// The other one.
+        outer: &'static str,
+    },
 
     /// It is the store from which keys are copied.
     #[error("source and target are the same key store ({place})")]
@@ -110,6 +124,13 @@ impl Store {
                 {
                     return Err(same());
                 }
+                if let Self::Fs(source) = self {
+                    let (from, to) = (source.path().to_owned(), fs.path.to_path_buf());
+                    let nested = tokio::task::spawn_blocking(move || nested(&from, &to)).await;
+                    if let Some(nested) = nested.ok().flatten() {
+                        return Err(nested);
+                    }
+                }
                 if writes {
                     let store = FsStore::open(fs, &KnownFolders::default(), Opening::Start).await?;
                     return Ok(Target { store: Self::Fs(store), is_missing: false });
@@ -149,6 +170,19 @@ impl Store {
             Config::Vault(vault) => crate::vault::check::check(*vault, stop, &mut report).await,
         }
     }
+}
+
+/// Whether one of two folders is within the other, by any path. The target may not exist yet.
+fn nested(source: &Path, target: &Path) -> Option<TargetError> {
+    let target_is = std::path::absolute(target).ok()?;
+    let existing = target_is.ancestors().find_map(|path| path.canonicalize().ok())?;
+    let source_is = source.canonicalize().ok()?;
+    let is_whole = target_is.try_exists().unwrap_or(false);
+    if existing.starts_with(&source_is) {
+        return Some(TargetError::Nested { inner: "target", outer: "source" });
+    }
+    (is_whole && source_is.starts_with(&existing))
+        .then_some(TargetError::Nested { inner: "source", outer: "target" })
 }
 
 /// Adds the kind of store to errors of the store itself, and to what is known of its trouble.
@@ -246,6 +280,15 @@ mod tests {
             let same = source.open_target(config("a/../a"), writes).await.err().unwrap();
             assert!(matches!(same, TargetError::Same { .. }), "{same}");
         }
+        for (from, to) in [("a", "a/b"), ("a", "a/b/c"), ("a", "x/../a/b"), ("a/in", "a")] {
+            std::fs::create_dir_all(folder.path().join("x")).unwrap();
+            std::fs::create_dir_all(folder.path().join(from)).unwrap();
+            let source = Store::open_source(config(from)).await.unwrap();
+            let nested = source.open_target(config(to), true).await.err().unwrap();
+            assert!(matches!(nested, TargetError::Nested { .. }), "{from} {to}: {nested}");
+        }
+        assert!(!folder.path().join("a/b").exists());
+        std::fs::remove_dir(folder.path().join("a/in")).unwrap();
         let target = source.open_target(config("b"), false).await.unwrap();
         assert!(target.is_missing && !folder.path().join("b").exists());
         let target = source.open_target(config("b"), true).await.unwrap();

@@ -145,6 +145,7 @@ fn a_store_that_goes_away_ends_the_run_and_another_completes_it() {
     assert_eq!(status.unwrap().code(), Some(1));
     let err = std::fs::read_to_string(err).unwrap();
     assert!(err.contains("Error: cannot use the target: key store: vault: "), "{err}");
+    assert!(err.ends_with(" of 4000 keys; run it again to complete it\n"), "{err}");
     // Those at work, and not thousands.
     assert!(err.lines().count() < 50, "{err}");
     bao.start_again();

@@ -197,6 +197,16 @@ impl View {
                 tally.done(),
                 tally.total()
             )),
+            End::Broken(trouble) if tally.total() > tally.done() => {
+                faults.push(trouble.to_string());
+                faults.push(format!(
+                    "ended after {} of {} keys; run it again to complete it",
+                    tally.done() - tally.failed(),
+                    tally.total()
+                ));
+                // Those that were at work are a part of what is missing.
+                return faults;
+            }
             End::Broken(trouble) => faults.push(trouble.to_string()),
         }
         if tally.failed() > 0 {

@@ -75,6 +75,10 @@ struct Away {
 }
 
 impl Folder {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) fn shown(&self) -> &str {
         &self.shown
     }
