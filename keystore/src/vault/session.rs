@@ -239,7 +239,7 @@ impl Session {
             if repeats == MAX_REPEATS {
                 return Err(fault);
             }
-            token = match self.after_refusal(&token, repeats, logins).await? {
+            token = match self.after_refusal(&token, &fault, repeats, logins).await? {
                 Verdict::Repeat(next) => next,
                 Verdict::Login(next) => {
                     logins += 1;
@@ -261,13 +261,14 @@ impl Session {
     async fn after_refusal(
         &self,
         token: &Arc<Token>,
+        fault: &Fault,
         repeats: u32,
         logins: u32,
     ) -> Result<Verdict, Fault> {
         if let Some(newer) = self.newer_than(token.number) {
             return Ok(Verdict::Repeat(newer));
         }
-        let known = self.knows(token).await?;
+        let known = self.knows(token, fault).await?;
         let age = token.grant.since.elapsed();
         if known {
             return if logins == 0 && age > OLD_RIGHTS {
@@ -293,13 +294,17 @@ impl Session {
         self.token.borrow().as_ref().filter(|token| token.number > number).cloned()
     }
 
-    /// Whether Vault knows a token. One caller at a time asks, and all use its answer for a moment.
-    async fn knows(&self, token: &Token) -> Result<bool, Fault> {
+    /// Whether Vault knows a token that it has just refused. One caller at a time asks, and all use its
+    /// answer for a moment; but an answer of before the refusal only if policies are what denies the
+    /// call: the token may have been revoked since.
+    async fn knows(&self, token: &Token, fault: &Fault) -> Result<bool, Fault> {
+        let refused = Instant::now();
         let mut gate = self.gate.lock().await;
         if let Some((number, at, known)) = gate.last_look
             && number == token.number
             && at.elapsed() < KNOWN
             && known
+            && (at >= refused || fault.is_denied_by_policy())
         {
             return Ok(true);
         }

@@ -142,6 +142,22 @@ async fn a_token_revoked_right_after_the_login_is_replaced_too() {
     assert_eq!(read(&store, "k").await.unwrap(), STORED);
 }
 
+/// Vault has just said that it knows the token: that was before.
+#[tokio::test]
+async fn a_token_revoked_right_after_a_denial_is_replaced_too() {
+    let world = World::new(KvVersion::V1);
+    let root = world.bao.root();
+    let store = world.open().await;
+    create(&store, "k").await.unwrap();
+    root.write_policy("kes", "path \"other/*\" { capabilities = [\"read\"] }");
+    read(&store, "k").await.unwrap_err();
+    root.write_policy("kes", &minimal_kv_policy("kv", 1));
+    root.revoke_tokens("approle");
+    for result in join_all((0..3).map(|_| read(&store, "k"))).await {
+        assert_eq!(result.unwrap(), STORED);
+    }
+}
+
 #[tokio::test]
 async fn a_short_lived_token_is_renewed() {
     let world = World::with_ttl(SHORT);
