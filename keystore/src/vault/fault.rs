@@ -46,7 +46,13 @@ impl remote::Refusal for Refusal {
                 } else {
                     ""
                 };
-                format!("{endpoint} answers {status}{asked}{detail}{advice}{or}")
+                let foreign = if status == StatusCode::NOT_FOUND && detail.is_foreign {
+                    ", which is no answer of Vault: something else is there, or a path in its \
+                     address is wrong"
+                } else {
+                    ""
+                };
+                format!("{endpoint} answers {status}{asked}{detail}{foreign}{advice}{or}")
             }
         }
     }
@@ -142,6 +148,13 @@ mod tests {
                 "http://vault has no leader",
             ),
             (503, "{}", "http://vault answers 503 Service Unavailable"),
+            (404, r#"{"errors": []}"#, "http://vault answers 404 Not Found"),
+            (
+                404,
+                "<html>",
+                "http://vault answers 404 Not Found, which is no answer of Vault: something else is \
+                 there, or a path in its address is wrong",
+            ),
             // In a refusal it is only a word.
             (
                 400,

@@ -34,6 +34,8 @@ pub(super) struct Detail {
     lacks_namespace: bool,
     /// Whether there are data beside the texts.
     pub(super) has_data: bool,
+    /// Whether there is neither of them: Vault always has one in an answer that is 404.
+    pub(super) is_foreign: bool,
     pub(super) condition: Option<Condition>,
 }
 
@@ -59,6 +61,7 @@ impl Detail {
             sealed: Option<bool>,
         }
         let answer: Texts = serde_json::from_slice(body).unwrap_or_default();
+        let is_foreign = answer.errors.is_none() && answer.data.is_none();
         let all = answer.errors.into_iter().chain(answer.warnings).flatten();
         let texts: Zeroizing<Vec<String>> = Zeroizing::new(all.take(MAX_TEXTS).collect());
         let says = |words: &str| texts.iter().any(|text| text.contains(words));
@@ -74,6 +77,7 @@ impl Detail {
         let mut detail = Self {
             lacks_namespace: says("namespace not found"),
             has_data: answer.data.is_some(),
+            is_foreign,
             condition,
             ..Self::default()
         };
