@@ -42,6 +42,20 @@ fn a_file_that_is_missing_is_named() {
     assert_refused(&usual.with("tls", tls), |_| {}, &told);
 }
 
+/// Such as a credential that was not filled in.
+#[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build reads no encrypted private key")]
+fn an_empty_file_of_a_password_is_named() {
+    let tls = "{ key: server.key, cert: server.crt, password_file: pw }";
+    let encrypt = |folder: &Path| {
+        openssl(folder, "pkey -in server.key -aes256 -passout pass:pw -out encrypted.key");
+        fs::rename(folder.join("encrypted.key"), folder.join("server.key")).unwrap();
+        fs::write(folder.join("pw"), "\n").unwrap();
+    };
+    let told = [": tls.password_file: pw: holds no password, and the private key is encrypted"];
+    assert_refused(&Config::usual().with("tls", tls), encrypt, &told);
+}
+
 #[test]
 fn all_mistakes_of_a_file_are_told_at_once() {
     let config = Config::usual()

@@ -96,6 +96,9 @@ pub enum Fault {
     /// An encrypted private key, and no password.
     #[error("the private key is encrypted, and no password was given")]
     MissingPassword,
+    /// A file for the password of a private key, and no password in it.
+    #[error("holds no password, and the private key is encrypted")]
+    EmptyPassword,
     /// A wrong password.
     #[error("the password is wrong, or the encrypted private key is damaged")]
     WrongPassword,

@@ -24,7 +24,7 @@ use crate::observe::logging::repeats::Event;
 /// The address of a client behind a load balancer.
 mod proxied;
 
-/// TLS or plain HTTP.
+/// TLS, or something else.
 mod sniff;
 
 /// Why a handshake failed.
@@ -57,6 +57,11 @@ pub(super) async fn handshake<S>(
         Ok(Protocol::Http(request)) => {
             fail(endpoint, address.ip(), sniff::HTTP_REQUEST, None);
             let _ = timeout(LINGER, refuse_http(stream, request)).await;
+            None
+        }
+        Ok(Protocol::ProxyHeader) => {
+            fail(endpoint, address.ip(), sniff::PROXY_HEADER, None);
+            let _ = timeout(LINGER, linger(stream)).await;
             None
         }
         Ok(Protocol::Closed) => None,

@@ -209,7 +209,13 @@ fn load_identity(
         }
         Some(Password::File(path)) => {
             let password = kes_tls::load_password(path).map_err(|source| unusable(path, source))?;
-            kes_tls::load_private_key(key, Some(password.as_str()))
+            let loaded = kes_tls::load_private_key(key, Some(password.as_str()));
+            if let Err(kes_tls::Error::File { fault: Fault::MissingPassword, .. }) = &loaded {
+                let fault = Fault::EmptyPassword;
+                let empty = kes_tls::Error::File { path: path.to_path_buf(), fault };
+                return Err(unusable(path, empty));
+            }
+            loaded
         }
     };
     let private_key = private_key.map_err(|source| unusable(key, source))?;

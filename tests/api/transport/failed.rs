@@ -123,6 +123,16 @@ fn each_kind_of_failure_is_a_line_with_its_reason() {
     });
 }
 
+/// From an address that is no load balancer's.
+#[test]
+fn a_header_of_the_proxy_protocol_is_told_from_other_bytes() {
+    harness::run(async {
+        let server = Server::start();
+        send(&server, b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n").await;
+        wait_for_line(&server, "failed: the client sent a PROXY protocol header, which is read");
+    });
+}
+
 #[test]
 fn who_only_goes_away_is_not_told() {
     harness::run(async {

@@ -12,6 +12,13 @@ pub(super) const HTTP_REQUEST: &str =
 /// The same for the client.
 const BODY: &str = "Client sent an HTTP request to an HTTPS server.\n";
 
+/// Why a connection that begins with a header of the PROXY protocol is refused, for the log.
+pub(super) const PROXY_HEADER: &str = "the client sent a PROXY protocol header, which is read once, and from the addresses in \
+     `proxy_protocol.from` alone: add that of the load balancer there, or turn the header off";
+
+/// How a header of the PROXY protocol begins, in version 1 and 2.
+const HEADERS: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
+
 /// The possible beginnings of a request line. The last one is HTTP/2 without TLS.
 const METHODS: [&[u8]; 10] = [
     b"GET ",
@@ -39,6 +46,8 @@ pub(super) enum Protocol {
     Tls,
     /// Plain HTTP.
     Http(Request),
+    /// A header of the PROXY protocol.
+    ProxyHeader,
     /// The client has closed the connection.
     Closed,
 }
@@ -79,6 +88,14 @@ fn classify(bytes: &[u8]) -> Option<Protocol> {
             return None;
         }
     }
+    for header in HEADERS {
+        if bytes.starts_with(header) {
+            return Some(Protocol::ProxyHeader);
+        }
+        if header.starts_with(bytes) {
+            return None;
+        }
+    }
     Some(Protocol::Tls)
 }
 
@@ -111,6 +128,11 @@ mod tests {
             (b"G", None),
             (b"PUT", None),
             (b"PRI * HTTP/", None),
+            (b"PROXY TCP4 10", Some(Protocol::ProxyHeader)),
+            (b"\r\n\r\n\0\r\nQUIT\n\x21", Some(Protocol::ProxyHeader)),
+            (b"PR", None),
+            (b"\r\n", None),
+            (b"PROXYS", Some(Protocol::Tls)),
             // TLS, and neither of them.
             (&[0x16, 3, 1, 2, 0], Some(Protocol::Tls)),
             (b"SSH-2.0-", Some(Protocol::Tls)),
