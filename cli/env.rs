@@ -13,6 +13,12 @@ const CERT_FILE: [&str; 3] = ["MINIO_KES_CERT_FILE", "KES_CLIENT_CERT", "MINIO_K
 const CA_PATH: [&str; 3] = ["MINIO_KES_CAPATH", "KES_CAPATH", "MINIO_KMS_KES_CAPATH"];
 const DEFAULT_SERVER: &str = "127.0.0.1:7373";
 
+/// All of these variables.
+#[cfg(test)]
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    [SERVER, API_KEY, KEY_FILE, CERT_FILE, CA_PATH].into_iter().flatten()
+}
+
 /// Where the settings come from.
 pub(crate) struct Environment<F>(F);
 

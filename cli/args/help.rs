@@ -116,7 +116,8 @@ Environment:
   KES_CAPATH       file or folder of CA certificates to trust besides the system's
 
   MINIO_KES_SERVER, MINIO_KES_API_KEY, MINIO_KES_KEY_FILE, MINIO_KES_CERT_FILE and
-  MINIO_KES_CAPATH win over these; MinIO's own MINIO_KMS_KES_ENDPOINT,
+  MINIO_KES_CAPATH win over these; MINIO_KES_CLIENT_KEY and MINIO_KES_CLIENT_CERT are
+  read where no other names these files, and MinIO's own MINIO_KMS_KES_ENDPOINT,
   MINIO_KMS_KES_API_KEY and MINIO_KMS_KES_CAPATH are read where neither is set.";
 
 const IDENTITY: &str = "\
@@ -193,6 +194,13 @@ mod tests {
                 assert!(line.starts_with("kes "), "{command}: {line}");
                 assert_eq!(parse::published::outcome(line), "parsed", "{line}");
             }
+        }
+    }
+
+    #[test]
+    fn every_variable_is_named() {
+        for name in crate::env::names() {
+            assert!(VARIABLES.contains(name), "{name}");
         }
     }
 

@@ -13,8 +13,10 @@ use super::about::VERSION;
 use crate::output::Output;
 use crate::parse;
 
-/// Writes the manual pages of all commands into a folder that exists.
+/// Writes the manual pages of all commands into a folder, which is made if it is missing.
 pub(super) fn write(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)
+        .with_context(|| format!("failed to make the folder {}", folder.display()))?;
     let mut files = Vec::new();
     for page in pages() {
         let file = folder.join(&page.file);
@@ -110,6 +112,14 @@ mod tests {
     fn text(name: &str) -> String {
         let page = pages().into_iter().find(|page| page.file == name).unwrap();
         String::from_utf8(page.text).unwrap()
+    }
+
+    #[test]
+    fn a_missing_folder_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let pages = folder.path().join("share/man1");
+        write(&pages).unwrap();
+        assert!(pages.join("kes-key-create.1").is_file());
     }
 
     #[test]
