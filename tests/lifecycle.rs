@@ -43,6 +43,9 @@ mod footprint;
 /// What keeps a server from starting.
 mod start;
 
+/// SIGUSR2.
+mod handover;
+
 /// SIGTERM and SIGINT.
 mod stop;
 

@@ -3,6 +3,7 @@
 mod blip;
 mod creators;
 mod environment;
+mod handover;
 mod herd;
 mod job;
 mod late;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use kes_config::{Address, ConfiguredAddress};
-use kes_server::{BuildInfo, Error, Info, Options, PassedSockets, Server, Source};
+use kes_server::{BuildInfo, Error, Info, Options, PassedSockets, Predecessor, Server, Source};
 
 use super::about::{COMMIT, VERSION, runtime};
 use crate::args::ServerArgs;
@@ -39,18 +39,18 @@ pub(super) fn run(args: ServerArgs) -> Result<()> {
     let locked = kes_server::harden();
     kes_server::check_files()?;
     // Before other threads read the environment.
-    let passed = PassedSockets::take()?;
+    let listens = (PassedSockets::take()?, Predecessor::take()?);
     match args.config {
         Some(path) => {
             file::check_unless_pipe(&path)?;
-            serve(Source::File(path), args.addr, passed, |info| {
+            serve(Source::File(path), args.addr, listens, |info| {
                 announce(info, locked)?;
                 announce_end()
             })
         }
         None => {
             let dev = dev::Credentials::new(&machine_addresses())?;
-            serve(dev.source(), args.addr, passed, |info| {
+            serve(dev.source(), args.addr, listens, |info| {
                 announce(info, locked)?;
                 dev.announce(client_address(&info.addresses))?;
                 announce_end()
@@ -63,7 +63,7 @@ pub(super) fn run(args: ServerArgs) -> Result<()> {
 fn serve(
     source: Source,
     address: Option<Address>,
-    passed: PassedSockets,
+    (passed, predecessor): (PassedSockets, Option<Predecessor>),
     announce: impl FnOnce(&Info) -> Result<()>,
 ) -> Result<()> {
     let build = BuildInfo { version: VERSION, commit: COMMIT };
@@ -73,11 +73,12 @@ fn serve(
         .context("failed to start")?;
     let result = runtime.block_on(async {
         let address = address.map(|address| ConfiguredAddress::of_flag(address, "--addr"));
-        let server = match Server::start(Options { source, address, passed, build }).await {
-            // As a server that is told to stop later.
-            Err(Error::Stopped) => return Ok(()),
-            started => started?,
-        };
+        let server =
+            match Server::start(Options { source, address, passed, predecessor, build }).await {
+                // As a server that is told to stop later.
+                Err(Error::Stopped) => return Ok(()),
+                started => started?,
+            };
         // The server also runs if nobody reads its output.
         if let Err(error) = announce(server.info()) {
             output::warning(&format!("{error:#}"));

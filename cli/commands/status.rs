@@ -119,9 +119,11 @@ fn render(endpoint: &str, answer: &Answer, short: bool) -> String {
     if status.keystore_unreachable {
         text += &row("Keystore", "unreachable");
     }
-    for (label, reload) in
-        [("Reload", &status.last_reload), ("Certs", &status.last_certificate_reload)]
-    {
+    for (label, reload) in [
+        ("Reload", &status.last_reload),
+        ("Certs", &status.last_certificate_reload),
+        ("Handover", &status.last_handover),
+    ] {
         match reload {
             Some(reload) if !short || has_failed(reload) => text += &row(label, &told(reload)),
             _ => {}

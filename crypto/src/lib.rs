@@ -58,6 +58,8 @@ mod wipe;
 
 pub mod random;
 
+pub mod transfer;
+
 pub use cipher::Cipher;
 pub use envelope::{NotAuthentic, OVERHEAD, Plaintext};
 pub use key::Key;

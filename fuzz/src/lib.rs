@@ -25,6 +25,9 @@ mod config;
 /// Paths of requests, names and patterns of listings.
 mod path;
 
+/// Keys that a server hands over.
+mod handover;
+
 /// Headers of the PROXY protocol.
 mod proxy_header;
 
@@ -50,13 +53,14 @@ mod text;
 pub type Target = fn(&[u8]);
 
 /// All targets by name. Each has a folder in `corpus/` and a program in `targets/`.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("answer", body::answer),
     ("api_key", credential::api_key),
     ("certificate", certificate::certificate),
     ("chain", certificate::chain),
     ("ciphertext", ciphertext::ciphertext),
     ("config", config::config),
+    ("handover", handover::handover),
     ("metrics", text::metrics),
     ("path", path::path),
     ("pattern", pattern::pattern),

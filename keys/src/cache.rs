@@ -23,6 +23,10 @@ use kes_policy::StorePlace;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+pub use self::transfer::Copies;
+#[cfg(feature = "fuzzing")]
+pub use self::transfer::rewritten;
+
 use self::negative::NegativeCache;
 use crate::records::Records;
 use crate::single_flight::{Leader, Role, SingleFlight};
@@ -33,6 +37,9 @@ pub(crate) mod negative;
 
 /// Refresh and eviction.
 pub(crate) mod refresh;
+
+/// Keys that go from the memory of one process to that of another.
+mod transfer;
 
 #[cfg(test)]
 mod tests;
@@ -75,6 +82,8 @@ pub(crate) struct Cache<S, O, C> {
     negative: NegativeCache,
     /// Replaced by a reload of the configuration; the refresher waits for that.
     expiry: watch::Sender<Expiry>,
+    /// Since when the key store has not been reachable. Written by the refresher.
+    unreachable_since: Mutex<Option<Instant>>,
     records: Records<S, O>,
     order: Order,
     observer: Arc<O>,
@@ -126,6 +135,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
             reads: SingleFlight::default(),
             negative: NegativeCache::default(),
             expiry: watch::Sender::new(expiry),
+            unreachable_since: Mutex::new(None),
             records: Records::new(store, Arc::clone(&observer)),
             order,
             observer,

@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 use crate::cache::{Cache, Entry, Expiry, refresh};
 use crate::{Clock, Error, Observer, SystemClock};
 
+/// The keys of one process after another.
+mod handover;
+
 /// How many ciphertexts of one request are decrypted before other tasks may run: about ten
 /// microseconds of work.
 const OPEN_AT_ONCE: usize = 32;

@@ -43,9 +43,12 @@ mod single_flight;
 #[cfg(test)]
 mod testing;
 
-pub use cache::Expiry;
+#[cfg(feature = "fuzzing")]
+pub use cache::rewritten;
+pub use cache::{Copies, Expiry};
 pub use clock::{Clock, SystemClock};
 pub use error::Error;
+pub use kes_crypto::transfer;
 pub use kes_keystore::wrap::{Late, Order};
 pub use keys::{DataKey, Description, Ended, Keys};
 pub use observer::Observer;

@@ -59,4 +59,8 @@ pub use health::monitor::Monitor;
 pub use health::{Check, Health};
 pub use limit::{Budgets, ConcurrencyLimit, Slot};
 pub use metrics::{Meter, Metered};
-pub use order::{Change, Course, Late, Memory, Order, Turn, Unsettled};
+pub(crate) use order::MAX_DURATION;
+pub use order::{
+    Change, ChangeKind, Course, Forget, Late, Memory, Order, Predecessor, Question, Succession,
+    Turn, Underway, Unsettled,
+};

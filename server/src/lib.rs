@@ -34,6 +34,7 @@ mod observe;
 mod lifecycle;
 
 pub use lifecycle::error::{Error, SetupError};
+pub use lifecycle::handover::taker::Predecessor;
 pub use lifecycle::operations::Unbound;
 pub use lifecycle::passed::PassedSockets;
 pub use lifecycle::process::{check_files, forbid_dumps, harden};

@@ -49,5 +49,8 @@ mod systemd;
 /// Sockets that the service manager has opened.
 pub(crate) mod passed;
 
+/// A new process takes over.
+pub(crate) mod handover;
+
 /// Start and stop.
 pub(crate) mod server;

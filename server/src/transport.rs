@@ -12,6 +12,9 @@
 /// What the connections of a listener share.
 mod endpoint;
 
+/// Whether and how connections are to end.
+mod ending;
+
 /// Classes of callers.
 mod class;
 
@@ -64,6 +67,7 @@ mod untaken;
 mod termination;
 
 pub(crate) use self::class::Class;
+pub(crate) use self::ending::Ending;
 pub(crate) use self::endpoint::{Endpoint, Service};
 pub(crate) use self::idle::ActiveRequest;
 pub(crate) use self::peer::Peer;

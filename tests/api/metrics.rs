@@ -35,7 +35,7 @@ const KINDS: [(&str, Kind); 14] = [
 ];
 
 /// Ours beyond that with one series each.
-const OWN: [(&str, Kind); 20] = [
+const OWN: [(&str, Kind); 21] = [
     ("kes_cache_age", Kind::Gauge),
     ("kes_cache_hits", Kind::Counter),
     ("kes_cache_keys", Kind::Gauge),
@@ -46,6 +46,7 @@ const OWN: [(&str, Kind); 20] = [
     ("kes_http_reserved_bytes", Kind::Gauge),
     ("kes_http_reserved_bytes_limit", Kind::Gauge),
     ("kes_keystore_reachable", Kind::Gauge),
+    ("kes_last_handover_failed", Kind::Gauge),
     ("kes_log_dropped_lines", Kind::Counter),
     ("kes_log_lost_changes", Kind::Counter),
     ("kes_system_mem_resident", Kind::Gauge),

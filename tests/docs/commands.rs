@@ -10,7 +10,7 @@ use crate::harness::program;
 
 /// Commands of programs that this machine may not have, each of which a test or a document
 /// elsewhere shows at work.
-const ELSEWHERE: [(&str, &str); 27] = [
+const ELSEWHERE: [(&str, &str); 28] = [
     ("curl -sI ENDPOINT", "docs/vault.md"),
     ("openssl s_client", "docs/vault.md"),
     (
@@ -31,6 +31,7 @@ const ELSEWHERE: [(&str, &str); 27] = [
     ("systemctl edit kes.socket", "systemd/README.md"),
     ("systemctl enable --now kes@tenant-1", "systemd/README.md"),
     ("sudo systemctl kill -s HUP kes", "docs/guide.md"),
+    ("sudo systemctl kill -s USR2 --kill-whom=main kes", "docs/operate.md"),
     ("journalctl -uf kes", "docs/guide.md"),
     ("journalctl -u kes -p err", "systemd/README.md"),
     ("vault kv metadata delete", "docs/operate.md"),

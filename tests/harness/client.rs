@@ -168,7 +168,10 @@ impl Client {
                 sender.send_request(request).await
             }
         };
-        response.map_err(|error| error.to_string())
+        response.map_err(|error| match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        })
     }
 
     /// Another handle of the same HTTP/2 connection, for requests at the same time.
@@ -180,6 +183,14 @@ impl Client {
             }
         }
     }
+}
+
+/// Whether an error says that a request was not sent, because the server had said before that the
+/// connection ends: a client sends it on another one.
+pub(crate) fn was_not_sent(error: &str) -> bool {
+    const GO_AWAY: &str = "http2 error: connection error received: not a result of an error";
+    let closed = ["channel closed", "connection closed", GO_AWAY];
+    closed.contains(&error) || error.starts_with("operation was canceled")
 }
 
 async fn read(response: http::Response<Incoming>) -> Result<Reply, String> {

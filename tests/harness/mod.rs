@@ -13,10 +13,11 @@ mod memory;
 mod openssl;
 mod raw;
 mod server;
+mod successors;
 mod vectors;
 mod who;
 
-pub(crate) use client::{Client, Protocol, Reply, tls_config, tls_connect, tls_over};
+pub(crate) use client::{Client, Protocol, Reply, tls_config, tls_connect, tls_over, was_not_sent};
 pub(crate) use config::Config;
 pub(crate) use exposition::{BY_CODE, Exposition, Kind, PROMETHEUS};
 pub(crate) use figure::{figure, is_whole, percentile};
@@ -26,6 +27,7 @@ pub(crate) use memory::make_pipe;
 pub(crate) use openssl::{Openssl, Tls};
 pub(crate) use raw::Raw;
 pub(crate) use server::{Refused, Server, program};
+pub(crate) use successors::Successors;
 pub(crate) use vectors::{BASE64, Ciphertext, StoredKey, Vectors};
 pub(crate) use who::{Credentials, Who};
 

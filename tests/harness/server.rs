@@ -155,6 +155,11 @@ impl Server {
         &mut self.process
     }
 
+    /// Its ID.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Waits until the process has ended, no longer than this.
     pub(crate) fn wait_for_exit(&mut self, limit: Duration) -> ExitStatus {
         let mut status = None;

@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
 
 use super::{PATIENCE, assert_ends};
-use crate::harness::{self, Config, Protocol, Server, Who};
+use crate::harness::{self, Config, Protocol, Server, Successors, Who};
 
 /// A service manager that reads what services tell it (sd_notify(3)).
 struct Manager {
@@ -179,6 +179,30 @@ fn heartbeats_are_sent_where_they_are_expected() {
         }
     }
     assert_ends(&mut server);
+}
+
+/// The manager is told which process is that of the service, and only then by that one that it is
+/// ready. It is the one that is watched from then on.
+#[test]
+fn a_service_manager_is_told_of_the_process_that_takes_over() {
+    let manager = Manager::new();
+    let watched = manager.config().env("WATCHDOG_USEC", "600000").under(&[
+        "/bin/sh",
+        "-c",
+        "export WATCHDOG_PID=$$; exec \"$0\" \"$@\"",
+    ]);
+    let mut server = Server::with(&watched);
+    manager.next_with("READY=1");
+    manager.next_with("WATCHDOG=1");
+    let mut successors = Successors::of(&server);
+    let new = harness::run(successors.hand_over(&server));
+    manager.next_with(&format!("MAINPID={new}"));
+    let message = manager.next_with("READY=1");
+    assert!(status(&message).starts_with("key store reachable"), "{message:?}");
+    assert_ends(&mut server);
+    for _ in 0..5 {
+        manager.next_with("WATCHDOG=1");
+    }
 }
 
 /// As under the unit of MinIO's guide, whose type is `simple`, and where nobody reads.

@@ -1,5 +1,6 @@
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -8,9 +9,11 @@ use hyper::body::{Bytes, Frame};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kes_testkit::wait;
 use rustix::process::Signal;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
 
 use super::{PATIENCE, assert_ends, with_key};
 use crate::harness::{self, Client, Config, Protocol, Server, Who, tls_config, tls_connect};
@@ -153,6 +156,63 @@ fn connections_without_a_request_delay_nothing() {
             assert_eq!(later.send("GET", "/version", "").await.status, 200);
             server.process().signal(Signal::TERM);
             assert_ends_soon(&mut server);
+        }
+    });
+}
+
+/// Its client has sent the start of the handshake when the server stops, and the rest after it.
+#[test]
+fn a_handshake_under_way_is_completed_and_its_first_request_answered() {
+    harness::run(async {
+        for protocol in [Protocol::H1, Protocol::H2] {
+            let mut server = Server::start();
+            let config = tls_config(&server.tls.certificate, Some(&server.admin), protocol);
+            let socket = TcpStream::connect(&server.address).await.unwrap();
+            let (near, mut far) = tokio::io::duplex(64 * 1024);
+            let name = ServerName::try_from("127.0.0.1").unwrap();
+            let connector = TlsConnector::from(Arc::new(config));
+            let shaking = tokio::spawn(async move { connector.connect(name, near).await });
+            // The first record of the client, without its last byte.
+            let mut hello = vec![0; 4096];
+            let len = far.read(&mut hello).await.unwrap();
+            let (mut from, mut to) = socket.into_split();
+            to.write_all(&hello[..len - 1]).await.unwrap();
+            // Connections are accepted in the order in which they come.
+            let mut later = server.client(Who::Admin, Protocol::H1).await;
+            assert_eq!(later.send("GET", "/version", "").await.status, 200);
+            stop(&mut server, Signal::TERM).await;
+            to.write_all(&hello[len - 1..len]).await.unwrap();
+            let relay = tokio::spawn(async move {
+                let (mut read, mut write) = tokio::io::split(far);
+                let there = tokio::io::copy(&mut read, &mut to);
+                let back = tokio::io::copy(&mut from, &mut write);
+                tokio::join!(there, back)
+            });
+            let stream = shaking.await.unwrap().unwrap();
+            let io = TokioIo::new(stream);
+            let uri = format!("https://{}/version", server.address);
+            let request = http::Request::get(uri).header("host", "kes");
+            let request = request.body(http_body_util::Empty::<Bytes>::new()).unwrap();
+            let status = match protocol {
+                Protocol::H1 => {
+                    let (mut sender, connection) =
+                        hyper::client::conn::http1::handshake(io).await.unwrap();
+                    tokio::spawn(connection);
+                    sender.send_request(request).await.unwrap().status()
+                }
+                Protocol::H2 => {
+                    let (mut sender, connection) =
+                        hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+                            .await
+                            .unwrap();
+                    tokio::spawn(connection);
+                    sender.send_request(request).await.unwrap().status()
+                }
+            };
+            assert_eq!(status, 200, "{protocol:?}");
+            drop(later);
+            assert_ends_soon(&mut server);
+            relay.abort();
         }
     });
 }

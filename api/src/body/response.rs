@@ -53,16 +53,20 @@ pub struct Status {
     /// first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_certificate_reload: Option<Reload>,
+    /// The last hand-over to another process that failed, or that from another process; absent before
+    /// the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_handover: Option<Reload>,
 }
 
-/// How a reload ended.
+/// How a reload or a hand-over ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Reload {
     /// When.
     pub time: Timestamp,
     /// `success` or `error`.
     pub result: String,
-    /// What changed, in one line; absent after an error, after which nothing has.
+    /// What changed or was taken over, in one line; absent after an error, after which nothing has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<String>,
     /// Why the server goes on with what it had, in one line.

@@ -71,13 +71,11 @@ async fn run<S: KeyStore + 'static, O: Observer, C: Clock>(
 pub(crate) struct Refresher {
     /// One permit for each refresh that runs.
     slots: Arc<Semaphore>,
-    /// Since when the key store has not been reachable.
-    unreachable_since: Option<Instant>,
 }
 
 impl Refresher {
     pub(crate) fn new() -> Self {
-        Self { slots: Arc::new(Semaphore::new(MAX_REFRESHES)), unreachable_since: None }
+        Self { slots: Arc::new(Semaphore::new(MAX_REFRESHES)) }
     }
 
     /// Evicts what has to go, and starts the refresh of entries in use whose time is nearly over.
@@ -89,9 +87,13 @@ impl Refresher {
     {
         let now = cache.clock.now();
         let is_unreachable = cache.records.store().state() == State::Unreachable;
-        self.unreachable_since = is_unreachable.then(|| self.unreachable_since.unwrap_or(now));
+        let unreachable_since = {
+            let mut since = cache.unreachable_since.lock();
+            *since = is_unreachable.then(|| since.unwrap_or(now));
+            *since
+        };
         cache.negative.evict(now);
-        for name in cache.evict(now, self.unreachable_since) {
+        for name in cache.evict(now, unreachable_since) {
             // An entry that finds no free slot is found again by the next round.
             let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else { break };
             if let Role::Leader(leader, _) = cache.reads.join(name) {

@@ -27,6 +27,12 @@ impl Location {
         self
     }
 
+    /// A hash of it, to compare it with that of another process.
+    pub fn fingerprint(&self) -> String {
+        let parts: Vec<_> = self.parts.iter().map(|part| &*part.value).collect();
+        kes_crypto::transfer::fingerprint(&format!("{} {parts:?}", self.kind))
+    }
+
     /// In what another location of the same kind of store differs, such as `another engine`.
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
         if self.kind != other.kind {
@@ -63,5 +69,9 @@ mod tests {
         assert_eq!(here.differences(&location("b", "secret")), both);
         assert!(here.differences(&Location::new("fs").part("", "a")).is_empty());
         assert_eq!(here.to_string(), "vault a kv x");
+        assert_eq!(here.fingerprint(), location("a", "kv").fingerprint());
+        for other in [location("b", "kv"), location("a k", "v"), location("a", "kv x")] {
+            assert_ne!(here.fingerprint(), other.fingerprint());
+        }
     }
 }

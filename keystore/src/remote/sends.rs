@@ -15,11 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{self, Instant};
 
-use crate::wrap::Unsettled;
-
-/// No request is carried out later than this after it was sent: Vault gives it up by then
-/// (`default_max_request_duration`).
-pub(crate) const MAX_DURATION: Duration = Duration::from_secs(90);
+use crate::wrap::{MAX_DURATION, Unsettled};
 
 /// How many requests of one client go on after their time limit. There are no more of Vault at work
 /// at one time. One more is given up, and counts as one that has lost its connection.

@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,14 +13,22 @@ use crate::Error;
 /// What becomes of a change.
 mod course;
 
+/// Changes that go on while another process takes over.
+mod succession;
+
 #[cfg(test)]
 mod tests;
 
 pub use course::{Course, Late};
+pub use succession::{ChangeKind, Forget, Predecessor, Question, Succession, Underway};
 
 /// How long a change waits for its turn. With the call that follows, which takes milliseconds when
 /// the store is well, it is answered within the 15 s of its route.
 const TURN_LIMIT: Duration = Duration::from_secs(10);
+
+/// No part of a change is carried out later than this after it was sent to a store: Vault gives it up
+/// by then (`default_max_request_duration`).
+pub(crate) const MAX_DURATION: Duration = Duration::from_secs(90);
 
 /// How many changes of one name are in its line at one time, those at work included: more than a
 /// large cluster sends at its start, when every node creates the same key.
@@ -51,6 +59,7 @@ pub trait Memory: Send + Sync {
 struct Shared {
     lines: Mutex<Lines>,
     memories: Mutex<Vec<Weak<dyn Memory>>>,
+    begun: Mutex<succession::Begun>,
 }
 
 /// What a change does.
@@ -115,6 +124,8 @@ struct PendingChange {
     is_failed_create: AtomicBool,
     course: Course,
     place: Place,
+    /// Its number among the changes that have begun; 0 before that.
+    number: AtomicU64,
 }
 
 /// The place of one change in a line.
@@ -190,6 +201,10 @@ impl Order {
     /// Whether what a store answers to a read of the name may soon be wrong: a delete is in the
     /// line, or a create has failed and may still be carried out. Nobody remembers such an answer.
     pub fn is_unsure(&self, name: &KeyName) -> bool {
+        // The process that has taken over may change the key.
+        if self.is_handed_over() {
+            return true;
+        }
         let lines = self.0.lines.lock();
         let is_unsure = |entry: &Entry| entry.deletes > 0 || entry.failed_creates > 0;
         lines.lines.get(name).is_some_and(is_unsure)
@@ -227,19 +242,7 @@ impl Pending {
 
 impl Turn {
     fn new(guard: OwnedMutexGuard<()>, place: Place) -> Self {
-        place.line.pending.send_modify(|pending| match place.change {
-            Change::Create => {
-                pending.creates += 1;
-                pending.overwriting += 1;
-            }
-            Change::Delete => pending.deletes += 1,
-        });
-        let unsettled = Unsettled(Arc::new(PendingChange {
-            may_overwrite: AtomicBool::new(place.change == Change::Create),
-            is_failed_create: AtomicBool::new(false),
-            course: Course::default(),
-            place,
-        }));
+        let unsettled = Unsettled(Arc::new(PendingChange::new(place)));
         Self { _guard: guard, unsettled, has_succeeded: false }
     }
 
@@ -252,8 +255,13 @@ impl Turn {
     /// [`Unsettled::current`].
     ///
     /// # Errors
-    /// That of the change.
-    pub async fn run<T, E>(mut self, change: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    /// That of the change, or [`Error::Unavailable`] if a process that has taken over does not let
+    /// it begin.
+    pub async fn run<T, E: From<Error>>(
+        mut self,
+        change: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        self.unsettled.0.begin().await?;
         let result = CURRENT.scope(self.unsettled.clone(), change).await;
         self.has_succeeded = result.is_ok();
         result
@@ -279,6 +287,7 @@ impl Unsettled {
     /// not wait for it then.
     pub fn overwrites_nothing(&self) {
         self.0.end_overwriting();
+        self.0.note_overwrites_nothing();
     }
 
     /// Declares that the store has carried the change out, early or late. Further parts of it may
@@ -289,6 +298,23 @@ impl Unsettled {
 }
 
 impl PendingChange {
+    fn new(place: Place) -> Self {
+        place.line.pending.send_modify(|pending| match place.change {
+            Change::Create => {
+                pending.creates += 1;
+                pending.overwriting += 1;
+            }
+            Change::Delete => pending.deletes += 1,
+        });
+        Self {
+            may_overwrite: AtomicBool::new(place.change == Change::Create),
+            is_failed_create: AtomicBool::new(false),
+            course: Course::default(),
+            place,
+            number: AtomicU64::new(0),
+        }
+    }
+
     fn end_overwriting(&self) {
         if self.may_overwrite.swap(false, Ordering::Relaxed) {
             self.place.line.pending.send_modify(|pending| pending.overwriting -= 1);
@@ -333,6 +359,7 @@ impl Drop for PendingChange {
     fn drop(&mut self) {
         self.course.settle();
         self.end_overwriting();
+        self.end_begun();
         self.place.line.pending.send_modify(|pending| match self.place.change {
             Change::Create => pending.creates -= 1,
             Change::Delete => pending.deletes -= 1,

@@ -55,6 +55,12 @@ pub enum Error {
         /// The smallest limit that works.
         needed: u64,
     },
+    /// The process was started to take over from another one, and cannot.
+    #[error("hand-over: {reason}")]
+    HandOver {
+        /// Why.
+        reason: String,
+    },
     /// SIGTERM or SIGINT came before the server had started.
     #[error("stopped by a signal before the server had started")]
     Stopped,

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -129,6 +130,47 @@ impl<H: Health> Listener<H> {
         Ok(Change::Start(wanted.clone(), socket))
     }
 
+    /// The same for a process that takes over, which has the socket of the other one if that is bound
+    /// for the same address. Whether it is.
+    pub(crate) async fn inherit(
+        &self,
+        wanted: Option<&Operations>,
+        inherited: Option<(String, OwnedFd)>,
+    ) -> Result<(Change, bool), Unbound> {
+        let Some(wanted) = wanted else { return Ok((Change::Keep, false)) };
+        let unbound = |reason| Unbound { address: wanted.address.clone(), reason };
+        let Some((bound_for, socket)) = inherited else {
+            return Ok((self.prepare(Some(wanted)).await?, false));
+        };
+        let is_same = bound_for == socket::text(&wanted.address);
+        let socket = if is_same {
+            Socket::inherit(&wanted.address, socket)
+        } else {
+            let beside = Socket::inherit(&wanted.address, socket).ok();
+            if let Some(beside) = &beside {
+                beside.pass_on();
+            }
+            Socket::bind(&wanted.address, beside.as_ref()).await
+        };
+        let socket = Arc::new(socket.map_err(unbound)?);
+        Ok((Change::Start(wanted.clone(), socket), is_same))
+    }
+
+    /// What a process that takes over gets: the socket, and the address that it is bound for.
+    pub(crate) fn to_pass_on(&self) -> Option<(String, Arc<Socket>)> {
+        let serving = self.serving.lock();
+        let Serving { configured, socket, .. } = serving.as_ref()?;
+        Some((socket::text(&configured.address), Arc::clone(socket)))
+    }
+
+    /// Stops listening. Another process may accept from the same socket.
+    pub(crate) fn hand_over(&self, is_taken: bool) {
+        if is_taken && let Some(serving) = &*self.serving.lock() {
+            serving.socket.pass_on();
+        }
+        self.close();
+    }
+
     /// Puts a change into use. Returns where it listens now, if that is new.
     pub(crate) fn apply(&self, change: Change) -> Option<String> {
         let mut serving = self.serving.lock();
@@ -166,6 +208,16 @@ impl<H: Health> Listener<H> {
     /// Stops listening.
     pub(crate) fn close(&self) {
         self.apply(Change::Stop);
+    }
+}
+
+impl Change {
+    /// Where it listens once the change is in use.
+    pub(crate) fn url(&self) -> Option<String> {
+        match self {
+            Self::Keep | Self::Stop => None,
+            Self::Start(configured, socket) => Some(socket.url(configured.tls)),
+        }
     }
 }
 

@@ -17,6 +17,10 @@ use tokio::task::JoinHandle;
 use super::background::endless;
 use super::blocking::blocking;
 use super::error::{Error, SetupError};
+use super::handover;
+use super::handover::giver::HandOvers;
+use super::handover::program::Program;
+use super::handover::taker::{Predecessor, Sockets, Taken, Takeover};
 use super::operations;
 use super::passed::PassedSockets;
 use super::process::max_connections;
@@ -34,13 +38,13 @@ use crate::observe::metrics::Metrics;
 use crate::service::budget::Budgets;
 use crate::service::proxies::ForwardedRequests;
 use crate::service::refusals::Refusals;
-use crate::service::reloads::LastReloads;
+use crate::service::reloads::{LastReloads, Subject};
 use crate::service::store_calls::StoreCalls;
 use crate::service::{ApiService, BuildInfo};
-use crate::transport::Endpoint;
 use crate::transport::listener::{Listener, Listening};
 use crate::transport::tls::current::CurrentTls;
 use crate::transport::tls::expiry::Expiry;
+use crate::transport::{Ending, Endpoint};
 
 /// How long running requests may go on when the server shuts down (contract `config.md`, While it
 /// runs).
@@ -54,6 +58,8 @@ pub struct Options {
     pub address: Option<ConfiguredAddress>,
     /// Where to listen, instead of either: sockets that the service manager has opened.
     pub passed: PassedSockets,
+    /// The server that hands over to this one.
+    pub predecessor: Option<Predecessor>,
     /// What the binary was built from.
     pub build: BuildInfo,
 }
@@ -75,6 +81,8 @@ pub enum Source {
 pub struct Server {
     signals: Signals,
     opened: Opened,
+    program: Program,
+    taken: Option<Taken>,
 }
 
 /// What a server has opened.
@@ -83,8 +91,12 @@ pub(super) struct Opened {
     listener: Listener,
     source: Option<PathBuf>,
     info: Info,
+    operations: operations::Change,
     pending: PendingKeys,
     pub(super) certificates: Fingerprint,
+    /// At how many of the sockets of the server that hands over it listens, and whether at that of the
+    /// operations listener.
+    inherited: (usize, bool),
 }
 
 /// What the start-up message tells.
@@ -113,23 +125,43 @@ impl Server {
     /// # Errors
     /// [`Error`] if the configuration is wrong, or something that it names cannot be used, or a
     /// signal asks to stop. A Vault that is away is no error: the server waits for it.
-    pub async fn start(options: Options) -> Result<Self, Error> {
+    pub async fn start(mut options: Options) -> Result<Self, Error> {
+        let program = Program::of_this_process();
         // First of all: until then SIGHUP ends the process.
         let mut signals = Signals::listen().map_err(|reason| Error::System { reason })?;
         let metrics = Arc::new(Metrics::new());
         let logs = Logs::start(Arc::clone(&metrics));
-        systemd::starting();
+        let mut takeover = match options.predecessor.take() {
+            // The service manager listens to the other process.
+            Some(predecessor) => Some(predecessor.greet(options.build.version).await?),
+            None => {
+                systemd::starting();
+                None
+            }
+        };
+        let sockets = takeover.as_mut().map(Takeover::sockets);
         let opened = tokio::select! {
             biased;
             () = signals.stop() => Err(Error::Stopped),
-            opened = Opened::open(options, metrics, Arc::clone(&logs)) => opened,
+            opened = Opened::open(options, metrics, Arc::clone(&logs), sockets) => opened,
         };
-        if let Err(error) = &opened {
-            // The process is about to end: the warnings have to be written before the error.
-            logs.flush();
-            systemd::failed(error);
+        match (opened, takeover) {
+            (Ok(opened), None) => Ok(Self { signals, opened, program, taken: None }),
+            (Ok(opened), Some(takeover)) => {
+                let (api, operations) = opened.inherited;
+                let taken = Some(takeover.take(&opened.running, api, operations).await?);
+                Ok(Self { signals, opened, program, taken })
+            }
+            (Err(error), takeover) => {
+                // The process is about to end: the warnings have to be written before the error.
+                logs.flush();
+                match takeover {
+                    Some(takeover) => takeover.failed(&error).await,
+                    None => systemd::failed(&error),
+                }
+                Err(error)
+            }
         }
-        Ok(Self { signals, opened: opened? })
     }
 
     /// What the start-up message tells.
@@ -137,37 +169,74 @@ impl Server {
         &self.opened.info
     }
 
-    /// Serves until SIGTERM or SIGINT. SIGHUP reads the configuration again.
+    /// Serves until SIGTERM or SIGINT, or until another process has taken over. SIGHUP reads the
+    /// configuration again, and SIGUSR2 hands over.
     pub async fn run(self) {
-        let Self { mut signals, opened } = self;
-        let Opened { running, listener, source, pending, certificates, .. } = opened;
-        let (shutdown, is_set) = watch::channel(false);
+        let Self { mut signals, opened, program, taken } = self;
+        let Opened { running, listener, source, operations, pending, certificates, .. } = opened;
+        let (shutdown, is_set) = watch::channel(Ending::None);
         let accepting = tokio::spawn(listener.serve(Arc::clone(&running.endpoint), is_set));
+        running.operations.apply(operations);
+        running.operations.started(&running);
+        if let Some(taken) = taken {
+            let told = taken.serving().await;
+            tracing::info!("{told}");
+            running.service.reloads.record(Subject::HandOver, Ok(&told));
+        }
         let background = background(&running, certificates);
         pending.create(&running);
-        running.operations.started(&running);
         systemd::ready(&running.status_line());
 
-        let mut reloads = Reloads::new(Arc::clone(&running), source);
-        loop {
+        let mut reloads = Reloads::new(Arc::clone(&running), source.clone());
+        let mut hand_overs = HandOvers::new(Arc::clone(&running), program, source);
+        // Whether a reload was asked for during a hand-over.
+        let mut reload_after = false;
+        let given = loop {
             tokio::select! {
                 signal = signals.next() => match signal {
-                    Signal::Stop => break,
+                    Signal::Stop => break None,
+                    Signal::Reload if hand_overs.is_under_way() => reload_after = true,
                     Signal::Reload => reloads.request(),
+                    Signal::HandOver => hand_overs.request(),
                 },
                 () = reloads.finished() => {}
+                given = hand_overs.ended() => match given {
+                    Some(given) => break Some(given),
+                    None if std::mem::take(&mut reload_after) => reloads.request(),
+                    None => {}
+                }
             }
-        }
-
-        let stopping = format!("stopping: running requests get up to {} s", DRAIN.as_secs());
-        running.operations.stopping();
-        systemd::stopping(&stopping);
-        tracing::info!("{stopping}");
+        };
+        drop(hand_overs);
         drop(reloads);
         for task in background {
             task.abort();
         }
-        shutdown.send_replace(true);
+        let limit = DRAIN.as_secs();
+        let changes = match given {
+            None => {
+                let stopping = format!("stopping: running requests get up to {limit} s");
+                running.operations.stopping();
+                systemd::stopping(&stopping);
+                tracing::info!("{stopping}");
+                shutdown.send_replace(Ending::Stop);
+                None
+            }
+            Some(given) => {
+                systemd::handed_over(given.id());
+                tracing::info!(
+                    "handed over to process {}: running requests get up to {limit} s",
+                    given.id()
+                );
+                if given.api {
+                    running.listening.keep_open();
+                }
+                running.operations.hand_over(given.operations);
+                let idle = handover::idle_time(running.service.logs.file.is_on());
+                shutdown.send_replace(Ending::HandOver(idle));
+                Some(given.release(&running, reload_after).await)
+            }
+        };
         running.listening.close();
         running.service.logs.close_streams();
         let drained = async {
@@ -179,6 +248,9 @@ impl Server {
         };
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
             tracing::warn!("some requests did not finish in time");
+        }
+        if let Some(changes) = changes {
+            changes.end().await;
         }
         running.operations.close();
         running.endpoint.repeats.log_all();
@@ -192,6 +264,7 @@ impl Opened {
         options: Options,
         metrics: Arc<Metrics>,
         logs: Arc<Logs>,
+        inherited: Option<&mut Sockets>,
     ) -> Result<Self, Error> {
         let (source, setup) = match options.source {
             Source::File(path) => {
@@ -209,15 +282,29 @@ impl Opened {
             blocking(move || (Fingerprint::of(&settings.files()), settings.load())).await;
         let tls = tls.map_err(SetupError::Tls)?;
         let listen = |reason| Error::Listen { address: address.clone(), reason };
-        let passed = Listening::on_passed(options.passed.api, &address).map_err(listen)?;
-        let listening = match passed {
-            Some(listening) => listening,
-            None => Listening::start(&address, is_fixed).await.map_err(listen)?,
+        let (listening, api_inherited, operations_inherited) = match inherited {
+            Some(sockets) => {
+                let api = std::mem::take(&mut sockets.api);
+                let (old, passed) = (&sockets.address, sockets.passed);
+                let inherited = Listening::inherit(api, old, passed, &address, is_fixed).await;
+                let (listening, count) = inherited.map_err(listen)?;
+                (listening, count, sockets.operations.take())
+            }
+            None => {
+                let passed = Listening::on_passed(options.passed.api, &address).map_err(listen)?;
+                let listening = match passed {
+                    Some(listening) => listening,
+                    None => Listening::start(&address, is_fixed).await.map_err(listen)?,
+                };
+                (listening, 0, None)
+            }
         };
         let bound = listening.addresses().map_err(listen)?;
         let operations = operations::Listener::new(Arc::clone(&tls.without_clients));
-        let change = operations.prepare(setup.operations.as_ref()).await;
-        let operations_url = operations.apply(change.map_err(SetupError::from)?);
+        let wanted = setup.operations.as_ref();
+        let change = operations.inherit(wanted, operations_inherited).await;
+        let (change, is_inherited) = change.map_err(SetupError::from)?;
+        let operations_url = change.url();
         // A file for each connection, and one for the socket.
         let others = operations_url.as_ref().map_or(0, |_| operations::MAX_CONNECTIONS + 1);
         let listener = listening.listener(max_connections(others), Arc::clone(&metrics));
@@ -270,7 +357,8 @@ impl Opened {
             status: Status::default(),
         });
         running.check_certificates(&tls, true);
-        Ok(Self { running, listener, source, info, pending, certificates })
+        let (operations, inherited) = (change, (api_inherited, is_inherited));
+        Ok(Self { running, listener, source, info, operations, pending, certificates, inherited })
     }
 }
 

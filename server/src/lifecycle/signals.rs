@@ -12,6 +12,8 @@ pub(crate) enum Signal {
     Stop,
     /// SIGHUP.
     Reload,
+    /// SIGUSR2.
+    HandOver,
 }
 
 /// Receives the signals.
@@ -19,6 +21,7 @@ pub(crate) struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
     hang_up: unix::Signal,
+    user: unix::Signal,
 }
 
 impl Signals {
@@ -29,6 +32,7 @@ impl Signals {
             terminate: unix::signal(SignalKind::terminate())?,
             interrupt: unix::signal(SignalKind::interrupt())?,
             hang_up: unix::signal(SignalKind::hangup())?,
+            user: unix::signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -46,6 +50,7 @@ impl Signals {
             _ = self.terminate.recv() => Signal::Stop,
             _ = self.interrupt.recv() => Signal::Stop,
             _ = self.hang_up.recv() => Signal::Reload,
+            _ = self.user.recv() => Signal::HandOver,
         }
     }
 }

@@ -30,6 +30,8 @@ impl Status {
         let unread = "the certificate files could not be read again";
         let certificates = service.reloads.last(Subject::Certificates);
         parts.extend(certificates.and_then(|read| failed(&read, unread)));
+        let hand_over = service.reloads.last(Subject::HandOver);
+        parts.extend(hand_over.and_then(|tried| failed(&tried, "last hand-over failed")));
         parts.push(self.store(state, trouble.as_deref(), Timestamp::now()));
         let policies = &generation.policies;
         parts.push(count(policies.policies().len(), "policy", "policies"));

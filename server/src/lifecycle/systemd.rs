@@ -43,6 +43,11 @@ pub(super) fn reloading() {
     notify(&[NotifyState::Reloading, NotifyState::MonotonicUsec(micros)]);
 }
 
+/// Another process has taken over: from now on it is the one of the service.
+pub(super) fn handed_over(to: u32) {
+    notify(&[NotifyState::MainPid(to)]);
+}
+
 /// The server shuts down.
 pub(super) fn stopping(status: &str) {
     notify(&[NotifyState::Stopping, NotifyState::Status(status)]);

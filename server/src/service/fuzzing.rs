@@ -41,6 +41,12 @@ pub fn route(path: &str, query: Option<&str>) -> Routed {
     }
 }
 
+/// Reads the keys in a message of a server that hands over, and writes them again; `None` if the
+/// message is refused.
+pub fn handed_over(message: &[u8]) -> Option<Vec<u8>> {
+    kes_keys::rewritten(message)
+}
+
 /// Reads the header of the PROXY protocol that bytes begin with: its client and its length. `None` if
 /// more bytes are needed.
 ///

@@ -18,6 +18,8 @@ pub(crate) enum Subject {
     Configuration,
     /// The certificate files alone, because they have changed or some time has passed.
     Certificates,
+    /// Nothing: another process was to take over, or this one has.
+    HandOver,
 }
 
 /// How a reload ended.
@@ -38,6 +40,7 @@ pub(crate) struct LastReloads {
 struct Last {
     configuration: Option<Outcome>,
     certificates: Option<Outcome>,
+    hand_over: Option<Outcome>,
 }
 
 impl LastReloads {
@@ -61,6 +64,11 @@ impl LastReloads {
                 last.configuration = Some(outcome);
             }
             Subject::Certificates => last.certificates = Some(outcome),
+            Subject::HandOver => {
+                last.hand_over = Some(outcome);
+                self.metrics.reloads.hand_over_failed.set(result.is_err().into());
+                return;
+            }
         }
         let metrics = &self.metrics;
         if result.is_ok() {
@@ -79,6 +87,7 @@ impl LastReloads {
         match subject {
             Subject::Configuration => last.configuration.clone(),
             Subject::Certificates => last.certificates.clone(),
+            Subject::HandOver => last.hand_over.clone(),
         }
     }
 }

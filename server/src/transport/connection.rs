@@ -19,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 use super::admission::Admission;
 use super::class::{self, Class};
 use super::clock;
+use super::ending::Ending;
 use super::endpoint::{Endpoint, Service};
 use super::h2::{RequestQueue, WithRequests};
 use super::handshake::{self, LINGER};
@@ -48,24 +49,22 @@ const PROXY_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// (CVE-2023-44487), and its connection is closed.
 const MAX_RESETS: usize = 64;
 
-/// Serves a connection until it ends. `shutdown` turns true when the server shuts down.
+/// Serves a connection until it ends. `shutdown` tells when the server shuts down or hands over.
 pub(super) async fn serve<S: Service>(
     endpoint: Arc<Endpoint<S>>,
     socket: TcpStream,
     mut slot: Slot,
-    mut shutdown: watch::Receiver<bool>,
+    shutdown: watch::Receiver<Ending>,
 ) {
     let displaced = slot.displaced();
     // From before the handshake, so that a replacement during it is not missed.
     let replacements = endpoint.tls.replacements();
-    // A connection that is still in its handshake when the server shuts down is dropped.
     let Some((mut tls, peer)) = (tokio::select! {
         biased;
-        _ = shutdown.wait_for(|is_set| *is_set) => None,
         () = displaced.notified() => None,
         // Boxed, as each later phase of a connection: otherwise the task would have the size of
         // the largest phase until it ends.
-        connected = Box::pin(handshake::handshake(&endpoint, socket, &mut slot)) => connected,
+        connected = Box::pin(handshake::handshake(&endpoint, socket, &mut slot, shutdown.clone())) => connected,
     }) else {
         return;
     };
@@ -136,7 +135,10 @@ async fn wait_for_first_bytes<S: Service>(
         });
         match termination.await {
             None => return true,
-            Some(Termination::Shutdown) => caller.tracker.begin_shutdown(),
+            Some(Termination::Shutdown(Ending::HandOver(idle))) => {
+                caller.tracker.begin_hand_over(idle);
+            }
+            Some(Termination::Shutdown(_)) => caller.tracker.begin_shutdown(),
             Some(Termination::TlsReplaced) if caller.admission.holds() => caller.update_class(),
             // The first request may be on its way already, and is told.
             Some(Termination::TlsReplaced) => caller.tracker.begin_shutdown(),
@@ -211,7 +213,8 @@ enum Streams {
 ///
 /// Once the client is no longer accepted, a stream of HTTP/2 is refused without being processed: the
 /// client knows that it may repeat the request on another connection (RFC 9113, 8.7). HTTP/1.1
-/// cannot say that, and the service answers.
+/// cannot say that, and the service answers. With the answer it says that the connection ends, if it
+/// is to.
 fn hyper_service<S: Service>(
     caller: &Caller<S>,
     streams: Option<Streams>,
@@ -238,7 +241,18 @@ fn hyper_service<S: Service>(
             }
             _ => active_request,
         };
-        Either::Right(service.call(peer, request, active_request).map_err(|never| match never {}))
+        let ends = tracker.is_http1() && tracker.is_shutting_down();
+        let answer = service.call(peer, request, active_request).map_err(|never| match never {});
+        Either::Right(if ends {
+            // Boxed: it is rare.
+            Either::Left(Box::pin(answer.map_ok(|mut answer: http::Response<S::Content>| {
+                let close = http::HeaderValue::from_static("close");
+                answer.headers_mut().insert(http::header::CONNECTION, close);
+                answer
+            })))
+        } else {
+            Either::Right(answer)
+        })
     })
 }
 
@@ -261,7 +275,20 @@ async fn drive<C: Future, S: Service>(
             Some(Termination::TlsReplaced) if caller.admission.holds_after_replacement() => {
                 caller.update_class();
             }
-            Some(Termination::Shutdown | Termination::TlsReplaced) => {
+            // HTTP/1.1 cannot tell an idle client that the connection ends: it ends with the answer
+            // to the next request (`hyper_service`), or after a while.
+            Some(Termination::Shutdown(Ending::HandOver(idle)))
+                if caller.tracker.is_http1() && caller.tracker.is_idle() =>
+            {
+                caller.tracker.begin_hand_over(idle);
+            }
+            Some(Termination::Shutdown(Ending::HandOver(idle))) => {
+                caller.tracker.begin_hand_over(idle);
+                if let Some(shut_down) = shut_down.take() {
+                    shut_down(connection.as_mut());
+                }
+            }
+            Some(Termination::Shutdown(_) | Termination::TlsReplaced) => {
                 caller.tracker.begin_shutdown();
                 if let Some(shut_down) = shut_down.take() {
                     shut_down(connection.as_mut());

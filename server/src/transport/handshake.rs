@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use self::proxied::Told;
 use self::sniff::Protocol;
+use super::ending::Ending;
 use super::endpoint::Endpoint;
+use super::idle::FIRST_REQUEST_TIMEOUT;
 use super::peer::Peer;
 use super::slots::Slot;
 use super::socket::Socket;
@@ -37,20 +40,29 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// can read the reason.
 pub(super) const LINGER: Duration = Duration::from_millis(500);
 
-/// Runs the TLS handshake with a client. `None` if it failed.
+/// Runs the TLS handshake with a client. `None` if it failed, or had not begun some time after the
+/// server began to shut down.
 pub(super) async fn handshake<S>(
     endpoint: &Endpoint<S>,
     mut stream: TcpStream,
     slot: &mut Slot,
+    shutdown: watch::Receiver<Ending>,
 ) -> Option<(TlsStream<Socket>, Arc<Peer>)> {
     let from = canonical(stream.peer_addr().ok()?);
     let deadline = Instant::now() + HANDSHAKE;
-    let address = if endpoint.is_balancer(from.ip()) {
-        client_of(endpoint, &mut stream, from, deadline).await?
-    } else {
-        from
+    let begin = async {
+        let address = if endpoint.is_balancer(from.ip()) {
+            client_of(endpoint, &mut stream, from, deadline).await?
+        } else {
+            from
+        };
+        Some((address, timeout_at(deadline, sniff::protocol(&stream)).await))
     };
-    let protocol = timeout_at(deadline, sniff::protocol(&stream)).await;
+    let (address, protocol) = tokio::select! {
+        biased;
+        begun = begin => begun?,
+        () = begins_in_vain(shutdown) => return None,
+    };
     slot.begin_handshake();
     match protocol {
         Ok(Protocol::Tls) => tls(endpoint, stream, address, deadline).await,
@@ -70,6 +82,13 @@ pub(super) async fn handshake<S>(
             None
         }
     }
+}
+
+/// Waits until the server has shut down for so long that a client that has sent nothing is not
+/// waited for.
+async fn begins_in_vain(mut shutdown: watch::Receiver<Ending>) {
+    let _ = shutdown.wait_for(Ending::has_begun).await;
+    tokio::time::sleep(Duration::from_millis(FIRST_REQUEST_TIMEOUT)).await;
 }
 
 /// The client whose connection a load balancer passes on, or the balancer itself. `None` if it does

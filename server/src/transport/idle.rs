@@ -27,7 +27,7 @@ const HEAD_TIMEOUT: Millis = 5_000;
 /// When the server shuts down, a connection that has not had a request yet has this long to send
 /// one, which may already be on its way. hyper would wait for the first bytes of HTTP/2 without a
 /// limit.
-const FIRST_REQUEST_TIMEOUT: Millis = 1_000;
+pub(super) const FIRST_REQUEST_TIMEOUT: Millis = 1_000;
 
 /// How long the server reads from a connection that it closes (lingering close). If a client still
 /// sends the body of a refused request, the system resets a connection that is closed with unread
@@ -51,9 +51,12 @@ pub(super) struct IdleTracker {
     head_since: AtomicU64,
     /// Whether the connection has had a request.
     was_used: AtomicBool,
-    /// When the server began to shut down; 0 before that.
+    /// When the server began to shut down or handed over; 0 before that.
     shutdown_since: AtomicU64,
-    /// Whether bytes that arrive outside of a request start a head. In HTTP/2 they may be anything.
+    /// How long the connection may be idle after the server has handed over; 0 before that.
+    idle_after: AtomicU64,
+    /// Whether bytes that arrive outside of a request start a head, as in HTTP/1.1. In HTTP/2 they
+    /// may be anything.
     tracks_heads: bool,
 }
 
@@ -69,6 +72,7 @@ impl IdleTracker {
             head_since: AtomicU64::new(0),
             was_used: AtomicBool::new(false),
             shutdown_since: AtomicU64::new(0),
+            idle_after: AtomicU64::new(0),
             tracks_heads,
         })
     }
@@ -78,6 +82,11 @@ impl IdleTracker {
         self.class.store(class.index(), Ordering::Relaxed);
         self.idle_timeout.store(millis(class.idle_timeout()), Ordering::Relaxed);
         self.answers.set_class(class);
+    }
+
+    /// Whether the connection speaks HTTP/1.1.
+    pub(super) const fn is_http1(&self) -> bool {
+        self.tracks_heads
     }
 
     /// Whether there is no request.
@@ -112,12 +121,19 @@ impl IdleTracker {
         }
     }
 
-    /// Notes that the server shuts down.
+    /// Notes that the connection is to end.
     pub(super) fn begin_shutdown(&self) {
         self.shutdown_since.store(now(), Ordering::Relaxed);
     }
 
-    /// Whether the server shuts down.
+    /// Notes that the connection is to end because another process has taken over, and may be idle for
+    /// this long.
+    pub(super) fn begin_hand_over(&self, idle: Duration) {
+        self.idle_after.store(millis(idle).max(1), Ordering::Relaxed);
+        self.begin_shutdown();
+    }
+
+    /// Whether the connection is to end.
     pub(super) fn is_shutting_down(&self) -> bool {
         self.shutdown_since.load(Ordering::Relaxed) != 0
     }
@@ -142,13 +158,17 @@ impl IdleTracker {
         }
         let head_since = self.head_since.load(Ordering::Relaxed);
         let shutdown_since = self.shutdown_since.load(Ordering::Relaxed);
+        let idle_after = self.idle_after.load(Ordering::Relaxed);
+        let timeout = self.idle_timeout.load(Ordering::Relaxed);
+        let idle = self.idle_since.load(Ordering::Relaxed) + timeout;
         if head_since != 0 {
             Some(head_since + HEAD_TIMEOUT)
+        } else if shutdown_since != 0 && idle_after != 0 {
+            Some(idle.min(shutdown_since + idle_after))
         } else if shutdown_since != 0 && !self.was_used.load(Ordering::Relaxed) {
             Some(shutdown_since + FIRST_REQUEST_TIMEOUT)
         } else {
-            let timeout = self.idle_timeout.load(Ordering::Relaxed);
-            Some(self.idle_since.load(Ordering::Relaxed) + timeout)
+            Some(idle)
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::connection;
+use super::ending::Ending;
 use super::endpoint::{Endpoint, Service};
 use super::slots::{Slot, Slots};
 use crate::observe::logging::rate_limit::RateLimit;
@@ -42,6 +43,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// for each of its nodes.
 const FEW: u32 = 256;
 
+/// What decides on the address if the service manager has passed sockets.
+const PASSED: &str = "the sockets that the service manager passes";
+
 /// The address that the server listens on, which a reload can replace.
 pub(crate) struct Listening {
     /// As it is configured.
@@ -55,6 +59,15 @@ pub(crate) struct Listening {
     questions: mpsc::Sender<oneshot::Sender<()>>,
     /// Until the accept loop begins.
     asked: Mutex<Option<mpsc::Receiver<oneshot::Sender<()>>>>,
+}
+
+/// What a process that takes over gets.
+pub(crate) struct PassedOn {
+    pub(crate) sockets: Arc<Sockets>,
+    /// The address that they are bound for.
+    pub(crate) address: String,
+    /// Whether the service manager has passed them.
+    pub(crate) passed: bool,
 }
 
 /// A bound socket that is to replace the current one.
@@ -77,8 +90,8 @@ impl Listening {
         address: &Address,
     ) -> io::Result<Option<Self>> {
         let Some(sockets) = Sockets::of(passed)? else { return Ok(None) };
-        let listening =
-            Self::with(sockets, address, Some("the sockets that the service manager passes"));
+        sockets.keep_open();
+        let listening = Self::with(sockets, address, Some(PASSED));
         let bound = listening.addresses()?;
         let bound: Vec<String> = bound.iter().map(|bound| format!("https://{bound}")).collect();
         tracing::info!(
@@ -87,6 +100,45 @@ impl Listening {
             bound.join(" and ")
         );
         Ok(Some(listening))
+    }
+
+    /// Listens as [`Self::start`] does, at the sockets of the server that hands over if they are bound
+    /// for this address; if the service manager had opened them, whatever the address. Returns at how
+    /// many of them this is.
+    pub(crate) async fn inherit(
+        inherited: Vec<std::net::TcpListener>,
+        bound_for: &Address,
+        passed: bool,
+        address: &Address,
+        fixed: bool,
+    ) -> io::Result<(Self, usize)> {
+        let count = inherited.len();
+        if passed {
+            let listening = Self::on_passed(inherited, address)?;
+            return Ok((listening.ok_or(io::ErrorKind::InvalidInput)?, count));
+        }
+        let sockets = Sockets::of(inherited)?.ok_or(io::ErrorKind::InvalidInput)?;
+        let fixed = fixed.then_some("--addr");
+        if bind::is_same(bound_for, address) {
+            return Ok((Self::with(sockets, address, fixed), count));
+        }
+        let old = sockets.first();
+        let overlaps = old.local_addr().is_ok_and(|local| local.port() == address.port());
+        let socket = listen(address, overlaps.then_some(old)).await?;
+        Ok((Self::with(Sockets::one(socket), address, fixed), 0))
+    }
+
+    /// What a process that takes over gets: the sockets, and the address that they are bound for.
+    pub(crate) fn to_pass_on(&self) -> io::Result<PassedOn> {
+        let (sockets, address) = (self.current()?, self.address.lock().to_string());
+        Ok(PassedOn { sockets, address, passed: self.fixed == Some(PASSED) })
+    }
+
+    /// Notes that another process accepts from the sockets from now on.
+    pub(crate) fn keep_open(&self) {
+        if let Ok(sockets) = self.current() {
+            sockets.keep_open();
+        }
     }
 
     fn with(sockets: Sockets, address: &Address, fixed: Option<&'static str>) -> Self {
@@ -185,11 +237,11 @@ impl Listener {
         self.slots.max()
     }
 
-    /// Accepts connections until `shutdown` turns true.
+    /// Accepts connections until `shutdown` says that they are to end.
     pub(crate) async fn serve<S: Service>(
         mut self,
         endpoint: Arc<Endpoint<S>>,
-        mut shutdown: watch::Receiver<bool>,
+        mut shutdown: watch::Receiver<Ending>,
     ) -> Drain {
         let mut refused = RateLimit::new(LOG_INTERVAL);
         let mut full = RateLimit::new(LOG_INTERVAL);
@@ -203,7 +255,7 @@ impl Listener {
         while let Some(sockets) = &current {
             let event = tokio::select! {
                 biased;
-                _ = shutdown.wait_for(|is_set| *is_set) => break,
+                _ = shutdown.wait_for(Ending::has_begun) => break,
                 Ok(()) = self.sockets.changed() => Event::Moved,
                 Some(asked) = self.asked.recv() => Event::Asked(asked),
                 accepted = accept(&self.slots, sockets, &mut full) => Event::Accepted(accepted),
@@ -223,17 +275,24 @@ impl Listener {
                 }
                 Event::Moved => {
                     let new = self.sockets.borrow_and_update().clone();
-                    // Clients that have connected already would be reset when the socket closes.
-                    while let Some(slot) = self.slots.try_take()
-                        && let Some(connected) = sockets.queued()
-                    {
-                        serve(slot, connected);
-                    }
+                    accept_queued(&self.slots, sockets, &serve);
                     current = new;
                 }
             }
         }
+        if let Some(sockets) = current.filter(|sockets| !sockets.stay_open()) {
+            accept_queued(&self.slots, &sockets, &serve);
+        }
         Drain { slots: self.slots }
+    }
+}
+
+/// Accepts what waits: clients that have connected already would be reset when the socket closes.
+fn accept_queued(slots: &Arc<Slots>, sockets: &Sockets, serve: &impl Fn(Slot, TcpStream)) {
+    while let Some(slot) = slots.try_take()
+        && let Some(connected) = sockets.queued()
+    {
+        serve(slot, connected);
     }
 }
 

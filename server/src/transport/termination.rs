@@ -15,14 +15,15 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Sleep;
 
 use super::clock::{self, Millis};
+use super::ending::Ending;
 use super::idle::IdleTracker;
 
 /// Why a connection is to end.
 pub(super) enum Termination {
     /// The connection was idle for too long, or a head took too long.
     DeadlinePassed,
-    /// The server shuts down. Returned once.
-    Shutdown,
+    /// The server shuts down, or has handed over. Returned once.
+    Shutdown(Ending),
     /// A new connection needs the slot. Not returned after `Shutdown`.
     Displaced,
     /// The TLS configuration was replaced, as with every reload: the connection ends if its client is
@@ -32,8 +33,8 @@ pub(super) enum Termination {
 
 /// What the server tells a connection.
 pub(super) struct Signals {
-    /// Turns true when the server shuts down; `None` once it has.
-    pub(super) shutdown: Option<watch::Receiver<bool>>,
+    /// Changes when the server shuts down or hands over; `None` once it has.
+    pub(super) shutdown: Option<watch::Receiver<Ending>>,
     /// A new connection needs the slot.
     pub(super) displaced: Arc<Notify>,
     /// Changes when the TLS configuration is replaced.
@@ -49,7 +50,7 @@ impl Signals {
                 let Some(shutdown) = shutdown else { return std::future::pending().await };
                 tokio::select! {
                     biased;
-                    _ = shutdown.wait_for(|is_set| *is_set) => Termination::Shutdown,
+                    ending = has_begun(shutdown) => Termination::Shutdown(ending),
                     () = displaced.notified() => Termination::Displaced,
                 }
             };
@@ -59,11 +60,17 @@ impl Signals {
                 Ok(()) = replacements.changed() => Termination::TlsReplaced,
             }
         };
-        if matches!(signal, Termination::Shutdown) {
+        if matches!(signal, Termination::Shutdown(_)) {
             self.shutdown = None;
         }
         (signal, self)
     }
+}
+
+/// Waits until connections are to end.
+async fn has_begun(shutdown: &mut watch::Receiver<Ending>) -> Ending {
+    // Whoever is gone without a word has stopped.
+    shutdown.wait_for(Ending::has_begun).await.map_or(Ending::Stop, |ending| *ending)
 }
 
 /// Waits for what ends one connection.

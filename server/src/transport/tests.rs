@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 use super::listener::Listening;
 use super::tls::current::CurrentTls;
 use super::tls::{ServerIdentity, Settings};
-use super::{ActiveRequest, Class, Endpoint, Peer, Service};
+use super::{ActiveRequest, Class, Ending, Endpoint, Peer, Service};
 use crate::observe::logging::repeats::Repeats;
 use crate::observe::metrics::Metrics;
 
@@ -78,14 +78,14 @@ async fn listeners_serve_different_services_side_by_side() {
         ca: None,
         optional: true,
     };
-    let (shutdown, is_set) = watch::channel(false);
+    let (shutdown, is_set) = watch::channel(Ending::None);
     let (first, first_port) = start(Named("first"), &settings, is_set.clone()).await;
     let (second, second_port) = start(Silent, &settings, is_set).await;
     let answer = get(first_port, &certificate).await;
     assert!(answer.ends_with("\r\n\r\nfirst /path 127.0.0.1"), "{answer}");
     let answer = get(second_port, &certificate).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n"), "{answer}");
-    shutdown.send_replace(true);
+    shutdown.send_replace(Ending::Stop);
     first.await.unwrap();
     second.await.unwrap();
 }
@@ -94,7 +94,7 @@ async fn listeners_serve_different_services_side_by_side() {
 async fn start<S: Service>(
     service: S,
     settings: &Settings,
-    shutdown: watch::Receiver<bool>,
+    shutdown: watch::Receiver<Ending>,
 ) -> (tokio::task::JoinHandle<()>, u16) {
     let metrics = Arc::new(Metrics::new());
     let endpoint = Arc::new(Endpoint {

@@ -9,6 +9,10 @@ fn name(text: &str) -> KeyName {
     KeyName::parse(text).unwrap()
 }
 
+fn failure() -> Error {
+    Error::Unavailable { reason: "a test".to_owned() }
+}
+
 /// Waits for the turn of a change of key `k` in a task.
 async fn waiting(order: &Order, change: Change) -> JoinHandle<Result<Turn, Error>> {
     let order = order.clone();
@@ -26,7 +30,7 @@ async fn settle() {
 
 /// Performs a change that succeeds, and keeps a part of it.
 async fn held(turn: Turn) -> Unsettled {
-    turn.run(async { Unsettled::current().ok_or(()) }).await.unwrap()
+    turn.run(async { Unsettled::current().ok_or_else(failure) }).await.unwrap()
 }
 
 /// Performs a change that fails, and keeps a part of it.
@@ -34,7 +38,7 @@ async fn held_after_failure(turn: Turn) -> Unsettled {
     let mut kept = None;
     let result = turn.run(async {
         kept = Unsettled::current();
-        Err::<(), ()>(())
+        Err::<(), _>(failure())
     });
     assert!(result.await.is_err());
     kept.unwrap()
@@ -183,7 +187,7 @@ async fn a_failed_change_without_parts_leaves_memories_alone() {
     let order = Order::default();
     let memory = Forgetful::attached(&order);
     let turn = order.turn(&name("k"), Create).await.unwrap();
-    assert!(turn.run(async { Err::<(), ()>(()) }).await.is_err());
+    assert!(turn.run(async { Err::<(), _>(failure()) }).await.is_err());
     assert_eq!(memory.told(), 0);
     drop(memory);
     order.forget(&name("k"));
@@ -245,7 +249,7 @@ async fn a_change_that_was_carried_out_when_it_fails_is_told_and_sure() {
     let result = turn.run(async {
         kept = Unsettled::current();
         kept.as_ref().unwrap().carried_out();
-        Err::<(), ()>(())
+        Err::<(), _>(failure())
     });
     assert!(result.await.is_err());
     assert!(!order.is_unsure(&name("k")));

@@ -1,6 +1,8 @@
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kes_config::OperationsAddress;
@@ -31,6 +33,8 @@ pub(crate) struct UnixSocket {
     path: PathBuf,
     /// Device and inode of the file: another server may have put its own in the place.
     file: Option<(u64, u64)>,
+    /// Whether another process goes on with the same socket.
+    is_passed_on: AtomicBool,
 }
 
 impl Socket {
@@ -52,6 +56,30 @@ impl Socket {
                 listen(address, beside).await.map(Self::Tcp)
             }
             OperationsAddress::Unix(path) => UnixSocket::bind(path).await.map(Self::Unix),
+        }
+    }
+
+    /// The socket of the server that hands over, which was bound for this address.
+    pub(super) fn inherit(address: &OperationsAddress, socket: OwnedFd) -> io::Result<Self> {
+        match address {
+            OperationsAddress::Tcp(_) => {
+                let socket = std::net::TcpListener::from(socket);
+                socket.set_nonblocking(true)?;
+                TcpListener::from_std(socket).map(Self::Tcp)
+            }
+            OperationsAddress::Unix(path) => {
+                let socket = std::os::unix::net::UnixListener::from(socket);
+                socket.set_nonblocking(true)?;
+                let listener = UnixListener::from_std(socket)?;
+                Ok(Self::Unix(UnixSocket::of(listener, path)))
+            }
+        }
+    }
+
+    /// Notes that another process goes on with the same socket.
+    pub(super) fn pass_on(&self) {
+        if let Self::Unix(socket) = self {
+            socket.is_passed_on.store(true, Ordering::Relaxed);
         }
     }
 
@@ -77,6 +105,15 @@ impl Socket {
     }
 }
 
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(socket) => socket.listener.as_fd(),
+        }
+    }
+}
+
 impl UnixSocket {
     async fn bind(path: &Path) -> io::Result<Self> {
         let listener = match UnixListener::bind(path) {
@@ -86,12 +123,20 @@ impl UnixSocket {
             }
             bound => bound?,
         };
-        Ok(Self { listener, path: path.to_owned(), file: file(path) })
+        Ok(Self::of(listener, path))
+    }
+
+    fn of(listener: UnixListener, path: &Path) -> Self {
+        let is_passed_on = AtomicBool::new(false);
+        Self { listener, path: path.to_owned(), file: file(path), is_passed_on }
     }
 }
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
+        if self.is_passed_on.load(Ordering::Relaxed) {
+            return;
+        }
         if self.file.is_some() && file(&self.path) == self.file {
             let _ = std::fs::remove_file(&self.path);
         }
@@ -111,6 +156,14 @@ async fn is_left_behind(path: &Path) -> bool {
     }
     let connected = timeout(CONNECT_LIMIT, UnixStream::connect(path)).await;
     matches!(connected, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused)
+}
+
+/// An address in one text, to compare it with that of another process.
+pub(super) fn text(address: &OperationsAddress) -> String {
+    match address {
+        OperationsAddress::Tcp(address) => format!("tcp:{}", **address),
+        OperationsAddress::Unix(path) => format!("unix:{}", path.display()),
+    }
 }
 
 /// Whether two addresses are the same.

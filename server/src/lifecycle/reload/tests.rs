@@ -40,10 +40,11 @@ impl World {
             source: Source::File(folder.join("config.yml")),
             address: None,
             passed: PassedSockets::default(),
+            predecessor: None,
             build: BuildInfo { version: "1.2.3", commit: "unknown" },
         };
         let logs = Logs::start(Arc::clone(&metrics));
-        let opened = Opened::open(options, metrics, logs).await;
+        let opened = Opened::open(options, metrics, logs, None).await;
         let Opened { running, certificates, .. } = opened.unwrap_or_else(|error| panic!("{error}"));
         Self { authority, pair, running, certificates }
     }

@@ -10,6 +10,8 @@ pub(crate) struct Reloads {
     pub(crate) failed: IntGauge,
     /// When one last succeeded, in seconds since 1970.
     pub(crate) success_time: IntGauge,
+    /// 1 while the last try to hand over to another process has failed.
+    pub(crate) hand_over_failed: IntGauge,
 }
 
 impl Reloads {
@@ -28,6 +30,10 @@ impl Reloads {
                 "kes_config_last_reload_success_time",
                 "When configuration or certificates were last read without a fault, in seconds \
                  since 1970",
+            ),
+            hand_over_failed: register.gauge(
+                "kes_last_handover_failed",
+                "Whether the last try to hand over to another process failed",
             ),
         }
     }

@@ -60,6 +60,7 @@ pub(super) fn status(call: &Call<'_>) -> Answer {
         fips: cfg!(feature = "fips"),
         last_reload: last(Subject::Configuration),
         last_certificate_reload: last(Subject::Certificates),
+        last_handover: last(Subject::HandOver),
     })
 }
 

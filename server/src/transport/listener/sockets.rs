@@ -3,7 +3,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::net::{TcpListener, TcpStream};
@@ -16,11 +17,18 @@ pub(crate) struct Sockets {
     others: Box<[TcpListener]>,
     /// The socket that is asked first, so that none of them waits for the others.
     turn: AtomicUsize,
+    /// Whether another process accepts from them when this one has closed them.
+    stay_open: AtomicBool,
 }
 
 impl Sockets {
     pub(super) fn one(socket: TcpListener) -> Self {
-        Self { first: socket, others: Box::default(), turn: AtomicUsize::new(0) }
+        Self {
+            first: socket,
+            others: Box::default(),
+            turn: AtomicUsize::new(0),
+            stay_open: AtomicBool::new(false),
+        }
     }
 
     /// `None` if there is no socket.
@@ -29,6 +37,21 @@ impl Sockets {
         let Some(first) = sockets.next() else { return Ok(None) };
         let others = sockets.collect::<io::Result<_>>()?;
         Ok(Some(Self { others, ..Self::one(first?) }))
+    }
+
+    /// The sockets as files, to pass them on.
+    pub(crate) fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.all().map(TcpListener::as_fd)
+    }
+
+    /// Notes that another process accepts from them when this one has closed them.
+    pub(super) fn keep_open(&self) {
+        self.stay_open.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether clients that wait to be accepted find another process when this one closes.
+    pub(super) fn stay_open(&self) -> bool {
+        self.stay_open.load(Ordering::Relaxed)
     }
 
     fn all(&self) -> impl Iterator<Item = &TcpListener> {
