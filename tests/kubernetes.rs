@@ -3,7 +3,7 @@
 //! configuration in it. `KES_RECORD=1` records anew.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,8 +13,10 @@ use kes_testkit::{Authority, Bao, Process, kubernetes, manifests, wait};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use self::pod::{Pod, Secrets};
 use crate::harness::program;
 
+mod pod;
 mod rollout;
 
 /// Starts, stops and probes take less on a busy machine.
@@ -28,9 +30,6 @@ const SHOWN: [(&str, &str); 3] = [
     ("deploy/helm/kes/examples/kubernetes.yaml", "tests/data/helm/kubernetes.yaml"),
     ("deploy/kubernetes/values.yaml", "deploy/kubernetes/kes.yaml"),
 ];
-
-/// Where the chart puts the files of a pod.
-const MOUNTED: &str = "/etc/kes";
 
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -156,6 +155,19 @@ fn bad_values_are_refused_with_a_sentence() {
         ("tls.existingSecret=", "set tls.existingSecret"),
         ("replica=3", "'replica' not allowed"),
         ("admin.identity=me", "does not match pattern"),
+        ("policy=null", "/policy'"),
+        ("policy.minio.identities=null", "/policy/minio/identities'"),
+        ("policy.minio.identities[0]=abc", "does not match pattern"),
+        ("policy.minio.limits.requests_at_once=0", "/policy/minio/limits/requests_at_once"),
+        ("policy.minio.allow[0]=v1/status", "does not match pattern"),
+        ("limits.requests_per_second=0", "/limits/requests_per_second"),
+        ("cache.expiry.any=5", "/cache/expiry/any"),
+        ("cache.expire=5m", "'expire' not allowed"),
+        ("log.error=verbose", "/log/error"),
+        ("log.format=xml", "value must be one of"),
+        ("keys[0].name=a b", "/keys/0/name"),
+        ("vault.prefix=../x", "/vault/prefix"),
+        ("vault.endpoint=https://vault:99999", "does not match pattern"),
     ] {
         let error = render(&[approle], &[set]).expect_err(set);
         assert!(error.contains(told), "{set}: {error}");
@@ -179,7 +191,8 @@ fn kubernetes_would_take_other_values_as_well() {
            affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution:
              { nodeSelectorTerms: [{ matchExpressions: [{ key: a, operator: Exists }] }] } } } }",
         "{ extraEnv: [{ name: ADMIN, value: '0' }], admin: { identity: '${ADMIN}' },
-           keys: [{ name: my-key }], limits: { requests_per_second: 5 },
+           keys: [{ name: my-key }], limits: { requests_per_second: 5, requests_at_once: unlimited },
+           cache: { expiry: { any: 1.5h, offline: '${OFFLINE}' } }, log: { error: INFO+1, audit: 'off' },
            vault: { prefix: 'a: b #c', namespace: team, endpoint: 'https://a:8200,https://b:8200' } }",
     ] {
         fs::write(file, values).unwrap();
@@ -190,91 +203,15 @@ fn kubernetes_would_take_other_values_as_well() {
     let kinds = ["Deployment", "PodDisruptionBudget", "NetworkPolicy", "ServiceAccount"];
     assert_eq!(kinds.map(count), [4, 2, 3, 3]);
 
+    fs::write(file, "policy: { minio: { identities: [] } }").unwrap();
+    let error = render(&[approle, file], &[]).expect_err("nobody");
+    assert!(error.contains("no client could use the server"), "{error}");
+
     // Kubernetes takes an empty list of peers for everybody.
     for clients in ["[]", "null"] {
         fs::write(file, format!("networkPolicy: {{ clients: {clients} }}")).unwrap();
         let error = render(&[approle, file], &[]).expect_err(clients);
         assert!(error.contains("would let in everybody"), "{error}");
-    }
-}
-
-/// A pod as the kubelet makes it of a deployment: its files, variables and arguments.
-pub(crate) struct Pod {
-    folder: tempfile::TempDir,
-    process: Process,
-    probes: Vec<String>,
-}
-
-/// Secrets by name, each with its keys.
-type Secrets = BTreeMap<&'static str, BTreeMap<&'static str, String>>;
-
-impl Pod {
-    fn start(documents: &[Value], secrets: &Secrets, token: &str) -> Self {
-        let spec = &only(documents, "Deployment", "")["spec"]["template"]["spec"];
-        let container = &spec["containers"][0];
-        let folder = tempfile::tempdir().unwrap();
-        let files = folder.path().join("files");
-        fs::create_dir(&files).unwrap();
-        // The pod's own addresses, and its paths, are here those of the test.
-        let here = |text: &str| {
-            text.replace("0.0.0.0:7373", "127.0.0.1:0")
-                .replace("0.0.0.0:7374", "127.0.0.1:0")
-                .replace(MOUNTED, files.to_str().unwrap())
-        };
-        assert_eq!(container["volumeMounts"][0]["mountPath"], MOUNTED);
-        for source in spec["volumes"][0]["projected"]["sources"].as_array().unwrap() {
-            if let Some(name) = source["configMap"]["name"].as_str() {
-                let data = only(documents, "ConfigMap", name)["data"].as_object().unwrap();
-                for (file, text) in data {
-                    fs::write(files.join(file), here(text.as_str().unwrap())).unwrap();
-                }
-            } else if let Some(name) = source["secret"]["name"].as_str() {
-                for item in source["secret"]["items"].as_array().unwrap() {
-                    let key = item["key"].as_str().unwrap();
-                    let file = files.join(item["path"].as_str().unwrap());
-                    fs::write(file, &secrets[name][key]).unwrap();
-                }
-            } else {
-                let path = source["serviceAccountToken"]["path"].as_str().unwrap();
-                fs::write(files.join(path), token).unwrap();
-            }
-        }
-        let mut command = Process::command(&program());
-        for argument in container["args"].as_array().unwrap() {
-            command.arg(here(argument.as_str().unwrap()));
-        }
-        for variable in container["env"].as_array().into_iter().flatten() {
-            let from = &variable["valueFrom"]["secretKeyRef"];
-            let value = &secrets[from["name"].as_str().unwrap()][from["key"].as_str().unwrap()];
-            command.env(variable["name"].as_str().unwrap(), value);
-        }
-        let output = |name: &str| File::create(folder.path().join(name)).unwrap();
-        command.current_dir("/").stdin(Stdio::null());
-        command.stdout(output("stdout")).stderr(output("stderr"));
-        let process = Process::start(command);
-        let probes = ["startupProbe", "livenessProbe", "readinessProbe"].map(|probe| {
-            let get = &container[probe]["httpGet"];
-            assert_eq!((&get["port"], &get["scheme"]), (&"operations".into(), &"HTTPS".into()));
-            get["path"].as_str().unwrap().to_owned()
-        });
-        Self { folder, process, probes: probes.into() }
-    }
-
-    /// A URL of its start-up message.
-    fn url(&mut self, line: &str) -> String {
-        let mut url = None;
-        wait::eventually(LIMIT, "the server says where it listens", || {
-            let stdout = self.said("stdout");
-            assert!(self.process.is_running(), "{stdout}{}", self.said("stderr"));
-            let mut lines = stdout.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-            url = lines.find_map(|one| one.strip_prefix(line)).map(|url| url.trim().to_owned());
-            url.is_some()
-        });
-        url.unwrap()
-    }
-
-    fn said(&self, stream: &str) -> String {
-        fs::read_to_string(self.folder.path().join(stream)).unwrap()
     }
 }
 
@@ -309,7 +246,7 @@ impl Minio {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The secrets of a namespace, without Vault's role.
+    /// The secrets and ConfigMaps of a namespace, without Vault's role.
     fn secrets(&self, certificate: &'static str) -> Secrets {
         let pair = self.authority.server("kes");
         let text = |file: &PathBuf| fs::read_to_string(file).unwrap();
@@ -323,6 +260,7 @@ impl Minio {
                 ]),
             ),
             ("vault-ca", BTreeMap::from([("ca.crt", ca)])),
+            ("kes-identities", BTreeMap::from([("minio", self.identity.clone())])),
         ])
     }
 }
@@ -376,8 +314,7 @@ fn probe(operations: &str, path: &str) -> Result<(), String> {
 /// A pod of the chart answers its probes and its client, and ends at once when it is told to.
 fn serves(minio: &Minio, bao: &Bao, values: &str, secrets: &Secrets, token: &str) {
     let endpoint = format!("vault.endpoint={}", bao.url());
-    let identity = format!("policy.minio.identities[0]={}", minio.identity);
-    let rendered = render(&[values], &[&endpoint, &identity]).unwrap();
+    let rendered = render(&[values], &[&endpoint]).unwrap();
     let documents = documents("kubernetes", &rendered);
     let mut pod = Pod::start(&documents, secrets, token);
     let (server, operations) = (pod.url("Endpoints "), pod.url("Operations "));

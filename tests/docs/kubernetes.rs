@@ -70,7 +70,7 @@ fn the_chart_is_installed_as_the_document_says() {
     let names = session.run_line("the test", "openssl x509 -in server.crt -noout -text").stdout;
     assert!(names.contains(&format!("DNS:{host}")), "{names}");
 
-    // The plain manifests want one thing more.
+    // The plain manifests want the same.
     let plain = fs::read_to_string(root().join("deploy/kubernetes/kes.yaml")).unwrap();
     let plain = read("kubernetes", &plain);
     let wanted = names_wanted_by(only(&plain, "Deployment", ""));

@@ -12,6 +12,7 @@
 //! | `install`, `chown` | the system's own, without the owner, which is noted |
 //! | `groupadd`, `useradd`, `systemd-sysusers`, `systemctl enable` | the system's own in a scratch root, and noted |
 //! | `systemctl`, `journalctl` | noted: what they ask is a systemd that runs as the first process |
+//! | `systemd-tmpfiles` | noted: only root can give folders away |
 //! | `systemd-run` | the command itself, with the environment that the unit would have |
 
 use std::fs;
@@ -113,7 +114,7 @@ exec "$@"
 
 /// Programs that leave a note and then work on the scratch root, where the system has them. Where it
 /// has not, the note is all.
-const NOTED: [(&str, &str); 5] = [
+const NOTED: [(&str, &str); 6] = [
     ("groupadd", r#"exec REAL -P "$SCRATCH/root" "$@""#),
     ("journalctl", ""),
     (
@@ -124,6 +125,7 @@ shift
 exec REAL --root="$SCRATCH/root" --quiet enable "$@""#,
     ),
     ("systemd-sysusers", r#"exec REAL --root="$SCRATCH/root" "$@""#),
+    ("systemd-tmpfiles", ""),
     ("useradd", r#"exec REAL -P "$SCRATCH/root" "$@""#),
 ];
 

@@ -5,7 +5,8 @@ use std::fs;
 
 use kes_testkit::{Bao, wait};
 
-use super::{LIMIT, Minio, Pod, documents, only, probe, render};
+use super::pod::Pod;
+use super::{LIMIT, Minio, documents, only, probe, render};
 
 const APPROLE: &str = "deploy/helm/kes/examples/approle.yaml";
 

@@ -78,6 +78,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- fail (printf "vault.endpoint has %s, where keys and logins are not encrypted on the network; use https, or set vault.allowPlainHTTP to true" .) }}
 {{- end }}
 {{- end -}}
+{{- $clients := list -}}
+{{- range .Values.policy }}{{ $clients = concat $clients (default list .identities) }}{{ end }}
+{{- if and (not $clients) (has .Values.admin.identity (list "disabled" "_")) }}
+{{- fail "set policy.minio.identities to what `kes identity of` prints for the certificate of MinIO: no client could use the server" }}
+{{- end -}}
 address: 0.0.0.0:7373
 {{- if .Values.operations.enabled }}
 operations:
