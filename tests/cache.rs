@@ -223,10 +223,12 @@ fn a_deleted_key_is_gone_at_once() {
 fn a_key_that_another_server_creates_is_seen_at_once() {
     harness::run(async {
         let (server, mut client) = server(&Config::usual()).await;
-        // As the same folder, mounted by another server.
-        let keys = server.file("keys");
-        let shared = format!("{{ fs: {{ path: \"{}\" }} }}", keys.display());
-        let second = Server::with(&Config::usual().with("keystore", &shared));
+        // Its folder is synchronised with that of this one.
+        let second = Server::start();
+        let synchronise = |name: &str| {
+            let [from, to] = [&second, &server].map(|server| server.file("keys").join(name));
+            std::fs::copy(from, to).unwrap();
+        };
         let mut there = second.client(Who::Admin, Protocol::H2).await;
         for n in 0..10 {
             let name = format!("new-{n}");
@@ -235,6 +237,7 @@ fn a_key_that_another_server_creates_is_seen_at_once() {
             }
             let created = there.send("PUT", &format!("/v1/key/create/{name}"), "").await;
             assert_eq!(created.status, 200);
+            synchronise(&name);
             let seen = algorithm(&mut client, &name).await;
             assert_eq!(seen, algorithm(&mut there, &name).await);
             let again = client.send("PUT", &format!("/v1/key/create/{name}"), "").await;
@@ -246,6 +249,7 @@ fn a_key_that_another_server_creates_is_seen_at_once() {
             assert_eq!(algorithm(&mut client, "stormed").await, "404");
         }
         assert_eq!(there.send("PUT", "/v1/key/create/stormed", "").await.status, 200);
+        synchronise("stormed");
         eventually_async(PATIENCE, "the key is seen", || {
             let mut client = client.share();
             async move { algorithm(&mut client, "stormed").await != "404" }
@@ -253,7 +257,7 @@ fn a_key_that_another_server_creates_is_seen_at_once() {
         .await;
 
         // What could not be read is not remembered either.
-        std::fs::write(keys.join("damaged"), "no stored key").unwrap();
+        std::fs::write(server.file("keys").join("damaged"), "no stored key").unwrap();
         assert_eq!(algorithm(&mut client, "damaged").await, "502");
         aes().store(server.folder(), "damaged");
         assert_eq!(algorithm(&mut client, "damaged").await, "AES256");

@@ -65,7 +65,7 @@ async fn refusals_carry_the_message_of_the_server_alone() {
         ("text/plain", "404 page not found\n", "404 page not found"),
         ("text/html", "<html>…</html>", "the server answered 400 Bad Request"),
         ("application/json", "", "the server answered 400 Bad Request"),
-        ("application/json", "{\"message\":\"a\\u001b[31mb\"}", "a[31mb"),
+        ("application/json", "{\"message\":\"a\\u001b[31mb\"}", "a\\u{1b}[31mb"),
         ("text/plain", &long, &long[..500]),
     ] {
         let answer = answer("400 Bad Request", content_type, body);
