@@ -12,7 +12,7 @@ use crate::client::{Protocol, Sender, Template};
 use crate::cpu;
 use crate::load::{Done, GENERATE, Load, Work, works};
 use crate::report::{Cell, Row};
-use crate::servers::{OURS, Servers, Subject, count_lines, lines_of};
+use crate::servers::{OURS, Servers, Subject, count_lines};
 use crate::setup::Setup;
 
 /// A work, and what ours is started with for it.
@@ -29,8 +29,6 @@ enum Log {
     /// The lines in standard output, which is a file in the folder of temporary files: each costs
     /// a write to the system, none a disk.
     File,
-    /// The records in the audit file, which is in the same folder.
-    Records,
     /// The stream of the API, by one more client on the core of the load.
     Stream,
 }
@@ -55,13 +53,6 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             setup: more("log: { audit: debug }"),
             log: Log::File,
             ..named("audit of every request")
-        },
-        Scenario {
-            setup: more(
-                "log: { audit: off, audit_file: { path: audit.jsonl, key: audit.key, max_size: 1GiB } }",
-            ),
-            log: Log::Records,
-            ..named("audit file")
         },
         Scenario { log: Log::Stream, ..named("audit stream open") },
         Scenario {
@@ -98,7 +89,7 @@ impl Scenario {
         }
         let follower = match self.log {
             Log::Stream => Some(Follower::start(servers).await),
-            Log::Nothing | Log::File | Log::Records => None,
+            Log::Nothing | Log::File => None,
         };
         let before = self.lines(servers, follower.as_ref());
         let mut ours = 0;
@@ -131,7 +122,6 @@ impl Scenario {
         match self.log {
             Log::Nothing => None,
             Log::File => Some(servers.ours().lines()),
-            Log::Records => Some(lines_of(&servers.folder().join("audit.jsonl"))),
             Log::Stream => follower.map(Follower::lines),
         }
     }
