@@ -77,7 +77,7 @@ impl Servers {
         }
         let (client, _) = setup.write(folder.path());
         let mut servers = Self { setup: setup.clone(), subjects: Vec::new(), client, folder };
-        servers.subjects = vec![servers.start_bare(), servers.start_ours()];
+        servers.subjects = vec![servers.start_bare(), start_ours(servers.folder.path())];
         if *setup == Setup::default() {
             servers.subjects.extend(other());
         }
@@ -99,7 +99,14 @@ impl Servers {
     pub(crate) fn anew(&self, subject: &Subject) -> Subject {
         match subject.name {
             BARE => self.start_bare(),
-            OURS => self.start_ours(),
+            OURS => {
+                // A key folder is for one server.
+                let folder = tempfile::Builder::new().tempdir_in(self.folder()).unwrap().keep();
+                setup::copy_credentials(self.folder(), &folder);
+                setup::copy_keys(self.folder(), &folder);
+                self.setup.write(&folder);
+                start_ours(&folder)
+            }
             _ => other().unwrap(),
         }
     }
@@ -110,12 +117,6 @@ impl Servers {
         started(BARE, command, self.folder.path())
     }
 
-    fn start_ours(&self) -> Subject {
-        let mut command = Process::command(Path::new(env!("CARGO_BIN_EXE_kes")));
-        command.args(["server", "--config", "config.yml"]);
-        started(OURS, command, self.folder.path())
-    }
-
     /// TLS of a client that offers one protocol (`h2` or `http/1.1`), without resumption.
     pub(crate) fn client(&self, alpn: &str) -> Arc<ClientConfig> {
         let mut config = self.client.clone();
@@ -123,6 +124,12 @@ impl Servers {
         config.resumption = Resumption::disabled();
         Arc::new(config)
     }
+}
+
+fn start_ours(folder: &Path) -> Subject {
+    let mut command = Process::command(Path::new(env!("CARGO_BIN_EXE_kes")));
+    command.args(["server", "--config", "config.yml"]);
+    started(OURS, command, folder)
 }
 
 /// The server that runs already, if there is one.

@@ -87,6 +87,17 @@ pub(crate) fn copy_credentials(from: &Path, to: &Path) {
     }
 }
 
+/// Takes over the stored keys, without the marker of their folder.
+pub(crate) fn copy_keys(from: &Path, to: &Path) {
+    let [from, to] = [from, to].map(|folder| folder.join("keys"));
+    fs::create_dir_all(&to).unwrap();
+    for name in fs::read_dir(&from).unwrap().map(|entry| entry.unwrap().file_name()) {
+        if !name.as_encoded_bytes().starts_with(b".") {
+            fs::copy(from.join(&name), to.join(&name)).unwrap();
+        }
+    }
+}
+
 /// Makes what is missing of the server's and the client's key and certificate, and reads it.
 fn credentials(folder: &Path) -> (ClientConfig, Identity) {
     if !folder.join("server.crt").exists() {
