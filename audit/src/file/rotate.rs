@@ -14,7 +14,7 @@ use super::recover::{self, Found, Lost};
 use super::{AuditFile, Settings};
 use crate::chain::{Chain, Head};
 use crate::json;
-use crate::key::hex;
+use crate::key::{AuditKey, hex};
 use crate::note::Checkpoint;
 use crate::record::Clock;
 use crate::segment::{self, Begin, LAST};
@@ -93,30 +93,11 @@ impl AuditFile {
     fn go_on(settings: Settings, lock: File, file: File, found: Found) -> io::Result<Self> {
         let Found { log, segment, began, key, last } = found;
         let size = file.metadata()?.len();
-        let is_same_key = settings.key.as_ref().map(|key| key.id().to_owned()) == key;
+        let is_same_key = is_key(&settings, key.as_deref());
         let chain = Chain::new(settings.key.clone(), last.seq, last.head);
-        let mut opened = Self {
-            lock: Arc::new(lock),
-            file,
-            before: chain.head,
-            chain,
-            log,
-            segment,
-            began,
-            size,
-            clock: Clock::default(),
-            buffer: Vec::new(),
-            ends: Vec::new(),
-            own: 0,
-            torn: last.torn,
-            lacks_end: last.lacks_end,
-            is_unsynced: true,
-            is_ended: false,
-            blocked: None,
-            compression: Compression::default(),
-            problems: Vec::new(),
-            settings,
-        };
+        let mut opened = Self::with(settings, lock, (log, segment), (file, chain, size));
+        opened.began = began;
+        (opened.torn, opened.lacks_end) = (last.torn, last.lacks_end);
         if last.kind == LAST {
             opened.next_segment(Begin::Rotated)?;
         } else if !is_same_key {
@@ -136,7 +117,7 @@ impl AuditFile {
         };
         match recover::closed_segment(&newest) {
             Ok(Found { log, segment, key, last, .. }) => {
-                let is_same_key = settings.key.as_ref().map(|key| key.id().to_owned()) == key;
+                let is_same_key = is_key(&settings, key.as_deref());
                 let begin = match &*last.kind {
                     _ if !is_same_key => Begin::OtherKey,
                     LAST => Begin::Rotated,
@@ -162,14 +143,26 @@ impl AuditFile {
     fn begin(settings: Settings, lock: File, state: State, begin: Begin) -> io::Result<Self> {
         let State { log, segment, seq, head } = state;
         let chain = Chain::new(settings.key.clone(), seq, head);
-        let (file, chain, size) = first_segment(&settings.path, chain, (&log, segment + 1, begin))?;
-        Ok(Self {
+        let segment = segment + 1;
+        let written = first_segment(&settings.path, chain, (&log, segment, begin))?;
+        Ok(Self::with(settings, lock, (log, segment), written))
+    }
+
+    /// Goes on after what was written: a segment that has begun now, is whole, and ends with the head
+    /// of the chain. Its size is in bytes.
+    fn with(
+        settings: Settings,
+        lock: File,
+        (log, segment): (String, u64),
+        (file, chain, size): (File, Chain, u64),
+    ) -> Self {
+        Self {
             lock: Arc::new(lock),
             file,
             before: chain.head,
             chain,
             log,
-            segment: segment + 1,
+            segment,
             began: SystemTime::now(),
             size,
             clock: Clock::default(),
@@ -184,7 +177,7 @@ impl AuditFile {
             compression: Compression::default(),
             problems: Vec::new(),
             settings,
-        })
+        }
     }
 
     /// Closes the segment if it is large or old enough, or if something outside has moved or cut the
@@ -374,6 +367,11 @@ fn first_segment(
     std::fs::rename(&new, path)?;
     access::sync_folder(path)?;
     Ok((file, chain, u64::try_from(line.len()).unwrap_or(u64::MAX)))
+}
+
+/// Whether a segment was written with the key of the settings, or both have none.
+fn is_key(settings: &Settings, id: Option<&str>) -> bool {
+    settings.key.as_deref().map(AuditKey::id) == id
 }
 
 fn length(file: &File, path: &Path) -> Result<u64, OpenError> {
