@@ -135,10 +135,7 @@ async fn wait_for_first_bytes<S: Service>(
         });
         match termination.await {
             None => return true,
-            Some(Termination::Shutdown(Ending::HandOver(idle))) => {
-                caller.tracker.begin_hand_over(idle);
-            }
-            Some(Termination::Shutdown(_)) => caller.tracker.begin_shutdown(),
+            Some(Termination::Shutdown(ending)) => caller.tracker.begin_ending(ending),
             Some(Termination::TlsReplaced) if caller.admission.holds() => caller.update_class(),
             // The first request may be on its way already, and is told.
             Some(Termination::TlsReplaced) => caller.tracker.begin_shutdown(),
@@ -191,13 +188,10 @@ async fn http2<S: Service>(tls: TlsStream<Socket>, caller: Caller<S>, terminatio
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(20))
         .serve_connection(TokioIo::new(tls), hyper_service(&caller, Some(streams)));
-    let mut connection = Box::pin(WithRequests::new(connection, queue));
+    let connection = Box::pin(WithRequests::new(connection, queue));
     let shut_down = |connection: Pin<&mut WithRequests<http2::Connection<_, _, _>>>| {
         Pin::new(connection.get_mut().connection()).graceful_shutdown();
     };
-    if caller.tracker.is_shutting_down() {
-        shut_down(connection.as_mut());
-    }
     drive(connection, shut_down, caller, terminations).await;
 }
 
@@ -265,35 +259,48 @@ async fn drive<C: Future, S: Service>(
     mut terminations: Terminations,
 ) {
     let mut shut_down = Some(shut_down);
+    // An HTTP/2 client whose first request may be under way would not send it once it is told of the
+    // end. It is told with that request, or after a while.
+    let mut is_postponed = !caller.tracker.is_http1() && caller.tracker.is_shutting_down();
     loop {
         let termination = poll_fn(|cx| match connection.as_mut().poll(cx) {
             Poll::Ready(_) => Poll::Ready(None),
+            Poll::Pending if is_postponed && caller.tracker.was_used() => {
+                Poll::Ready(Some(Termination::Shutdown(Ending::Stop)))
+            }
             Poll::Pending => terminations.poll(cx).map(Some),
         });
         match termination.await {
             None => return,
+            Some(Termination::Shutdown(ending))
+                if !caller.tracker.is_http1() && !caller.tracker.was_used() =>
+            {
+                caller.tracker.begin_ending(ending);
+                is_postponed = true;
+            }
             Some(Termination::TlsReplaced) if caller.admission.holds_after_replacement() => {
                 caller.update_class();
             }
             // HTTP/1.1 cannot tell an idle client that the connection ends: it ends with the answer
             // to the next request (`hyper_service`), or after a while.
-            Some(Termination::Shutdown(Ending::HandOver(idle)))
+            Some(Termination::Shutdown(ending @ Ending::HandOver(_)))
                 if caller.tracker.is_http1() && caller.tracker.is_idle() =>
             {
-                caller.tracker.begin_hand_over(idle);
+                caller.tracker.begin_ending(ending);
             }
-            Some(Termination::Shutdown(Ending::HandOver(idle))) => {
-                caller.tracker.begin_hand_over(idle);
-                if let Some(shut_down) = shut_down.take() {
-                    shut_down(connection.as_mut());
-                }
-            }
-            Some(Termination::Shutdown(_) | Termination::TlsReplaced) => {
-                caller.tracker.begin_shutdown();
+            Some(Termination::Shutdown(ending)) => {
+                is_postponed = false;
+                caller.tracker.begin_ending(ending);
                 if let Some(shut_down) = shut_down.take() {
                     shut_down(connection.as_mut());
                 }
                 // Requests go on until the server's own time limit, heads until their deadline.
+            }
+            Some(Termination::TlsReplaced) => {
+                caller.tracker.begin_shutdown();
+                if let Some(shut_down) = shut_down.take() {
+                    shut_down(connection.as_mut());
+                }
             }
             // Its requests get their answers, if they take no longer than a graceful shutdown.
             Some(Termination::Displaced) if !caller.class().is_stranger() => {

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use super::class::Class;
 use super::clock::{Millis, millis, now};
+use super::ending::Ending;
 use super::untaken::{UntakenAnswer, UntakenAnswers};
 
 /// A head has to be complete this long after its first byte (contract `api.md`, Transport).
@@ -126,16 +127,23 @@ impl IdleTracker {
         self.shutdown_since.store(now(), Ordering::Relaxed);
     }
 
-    /// Notes that the connection is to end because another process has taken over, and may be idle for
-    /// this long.
-    pub(super) fn begin_hand_over(&self, idle: Duration) {
-        self.idle_after.store(millis(idle).max(1), Ordering::Relaxed);
+    /// Notes that the connection is to end as all of them, and how long it may be idle if another
+    /// process has taken over.
+    pub(super) fn begin_ending(&self, ending: Ending) {
+        if let Ending::HandOver(idle) = ending {
+            self.idle_after.store(millis(idle).max(1), Ordering::Relaxed);
+        }
         self.begin_shutdown();
     }
 
     /// Whether the connection is to end.
     pub(super) fn is_shutting_down(&self) -> bool {
         self.shutdown_since.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether the connection has had a request.
+    pub(super) fn was_used(&self) -> bool {
+        self.was_used.load(Ordering::Relaxed)
     }
 
     /// Whether a head has begun to arrive and is not complete.
@@ -165,7 +173,7 @@ impl IdleTracker {
             Some(head_since + HEAD_TIMEOUT)
         } else if shutdown_since != 0 && idle_after != 0 {
             Some(idle.min(shutdown_since + idle_after))
-        } else if shutdown_since != 0 && !self.was_used.load(Ordering::Relaxed) {
+        } else if shutdown_since != 0 && !self.was_used() {
             Some(shutdown_since + FIRST_REQUEST_TIMEOUT)
         } else {
             Some(idle)
