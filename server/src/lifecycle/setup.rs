@@ -15,7 +15,7 @@ use kes_keystore::memory::MemoryStore;
 use kes_policy::{Policies, StartupPermit};
 use rustls::sign::CertifiedKey;
 
-use super::blocking::blocking;
+use super::blocking::{Yielding, blocking};
 use super::changes::contents;
 use super::error::SetupError;
 use super::state::Running;
@@ -74,7 +74,8 @@ impl Setup {
             // A reload reads a file of a thousand policies in milliseconds, while requests are
             // served: on few cores the scheduler would let them wait for a whole time slice.
             let env = kes_config::ProcessEnvironment;
-            let loaded = kes_config::load_in_steps(&path, &env, &std::thread::yield_now)
+            let yielding = Yielding::new();
+            let loaded = kes_config::load_in_steps(&path, &env, &|| yielding.after_a_step())
                 .map_err(SetupError::Config)?;
             for warning in &loaded.warnings {
                 tracing::warn!(detail = %warning.in_file(&path));
