@@ -50,6 +50,12 @@ fn lines(bytes: &mut Vec<u8>, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
     *bytes = lines.concat();
 }
 
+/// Tells a figure to `python3 .ci/assure`.
+#[expect(clippy::print_stdout, reason = "what a test measured is for who runs it")]
+fn figure(name: &str, value: usize) {
+    println!("figure: {name} = {value}");
+}
+
 /// A finding at a place.
 #[track_caller]
 fn assert_found(report: &Report, file: &str, line: Option<u64>, text: &str) {
@@ -195,13 +201,17 @@ fn every_kind_of_tampering_is_found_and_its_place_is_told() {
     let report = check(&own, &known(&[7]));
     assert!(report.is_good() && report.notes.is_empty(), "{report:#?}");
     assert_eq!((report.segments, report.lines, report.first, report.last), (3, 22, 1, 22));
+    figure("kinds of tampering", kinds.len());
+    let mut found = 0;
     for (kind, tamper, file, line, text) in kinds {
         let mut files = own.clone();
         tamper(&mut files);
         let report = check(&files, &known(&[7]));
         assert!(!report.is_good(), "{kind}");
         assert_found(&report, file, line, text);
+        found += 1;
     }
+    figure("kinds of tampering found", found);
 }
 
 /// Whichever bit of whichever byte is changed.
@@ -209,13 +219,17 @@ fn every_kind_of_tampering_is_found_and_its_place_is_told() {
 fn no_byte_can_be_changed() {
     let own = log(Some(7));
     let mut random = fastrand::Rng::with_seed(2);
+    figure("changed bytes", own.iter().map(|(_, bytes)| bytes.len()).sum());
+    let mut found = 0;
     for (file, (_, bytes)) in own.iter().enumerate() {
         for at in 0..bytes.len() {
             let mut files = own.clone();
             files[file].1[at] ^= 1 << random.u8(0..8);
             assert!(!check(&files, &known(&[7])).is_good(), "segment {file}, byte {at}");
+            found += 1;
         }
     }
+    figure("changed bytes found", found);
 }
 
 /// The order of the inputs does not matter; the names of files do.
