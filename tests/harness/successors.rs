@@ -21,9 +21,15 @@ impl Successors {
 
     /// Has the last one hand over, and returns the ID of the new one once it serves.
     pub(crate) async fn hand_over(&mut self, server: &Server) -> u32 {
-        let old = *self.ids.last().unwrap();
         let before = server.stderr().len();
-        kill_process(id(old), Signal::USR2).unwrap();
+        kill_process(id(*self.ids.last().unwrap()), Signal::USR2).unwrap();
+        self.taken_over(server, before).await
+    }
+
+    /// Waits until a new one serves, and returns its ID. The last one was sent SIGUSR2 when the error
+    /// log had this length.
+    pub(crate) async fn taken_over(&mut self, server: &Server, before: usize) -> u32 {
+        let old = *self.ids.last().unwrap();
         let told = "handed over to process ";
         let begun = format!("took over from process {old}: ");
         let mut new = None;
