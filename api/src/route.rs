@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::{KeyName, ListPattern};
+
 /// Request bodies of the key APIs may hold this many bytes: 1 MB (contract `api.md`, Routes).
 pub const MAX_BODY: u64 = 1_000_000;
 
@@ -124,6 +126,16 @@ impl Route {
         matches!(self.path.as_bytes(), [.., b'/'])
     }
 
+    /// Whether what follows the path is a name that a request may have, or for a listing a pattern;
+    /// nothing, if the route takes no name.
+    pub fn is_valid_resource(&self, resource: &str) -> bool {
+        match self.takes_name() {
+            false => resource.is_empty(),
+            true if self.operation.lists() => ListPattern::parse(resource).is_ok(),
+            true => KeyName::parse(resource).is_ok(), // of policies and identities as well
+        }
+    }
+
     /// Whether the route accepts a method, as written in the request line.
     pub fn accepts(&self, method: &str) -> bool {
         method == self.method.as_str() || (self.method == Method::Put && method == "POST")
@@ -137,6 +149,11 @@ impl Operation {
     /// The position of the operation's row in [`ROUTES`].
     pub const fn index(self) -> usize {
         self as usize
+    }
+
+    /// Whether it lists the names that match a pattern.
+    pub const fn lists(self) -> bool {
+        matches!(self, Self::ListKeys | Self::ListPolicies | Self::ListIdentities)
     }
 
     /// The operation's row.
@@ -224,6 +241,20 @@ mod tests {
         let (route, name) = Route::find("/v1/key/bulk/decrypt/k").unwrap();
         assert_eq!((route.operation, name), (Operation::BulkDecrypt, "k"));
         assert_eq!(Route::find("/v1/key/list/").unwrap().1, "");
+    }
+
+    #[test]
+    fn a_resource_is_a_name_a_pattern_or_nothing() {
+        for (operation, valid, invalid) in [
+            (Operation::Status, [""].as_slice(), ["a"].as_slice()),
+            (Operation::CreateKey, &["a", "a-1"], &["", "a*", "-a", "a/b", "a.b"]),
+            (Operation::ListKeys, &["", "a", "*", "a*", "a*b"], &["a/b", "a*b*"]),
+            (Operation::ReadPolicy, &["minio"], &["", "*"]),
+        ] {
+            let route = operation.route();
+            assert!(valid.iter().all(|name| route.is_valid_resource(name)), "{operation:?}");
+            assert!(!invalid.iter().any(|name| route.is_valid_resource(name)), "{operation:?}");
+        }
     }
 
     #[test]

@@ -22,6 +22,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use kes_api::Identity;
+use kes_policy::Policies;
 use zeroize::Zeroizing;
 
 /// The checked configuration: what other crates use.
@@ -66,6 +68,12 @@ mod value;
 /// What of a file came from environment variables.
 mod variables;
 
+/// Where a file states its policies.
+mod places;
+
+/// What is expected of policies.
+mod expectations;
+
 /// From the tree to the configuration, with a module for each section.
 mod read;
 
@@ -81,10 +89,12 @@ pub use config::{
 pub use duration::{InvalidDuration, parse_duration};
 pub use environment::{Environment, ProcessEnvironment};
 pub use error::{Errors, Mistake, Warning};
+pub use expectations::{Expectation, Expectations, ExpectedCaller};
 pub use kes_keystore::config::{ConfiguredPath, Place, SecretText};
 pub use level::{InvalidLevel, Level};
 pub use listing::{listed, shown};
 pub use network::{InvalidNetwork, Network};
+pub use places::{PatternPlace, PolicyPlace, PolicyPlaces};
 pub use settings::{Change, Settings};
 pub use variables::Variables;
 
@@ -106,6 +116,19 @@ pub struct Loaded {
 pub struct LoadedKeystore {
     /// The key store.
     pub keystore: kes_keystore::Config,
+    /// Warnings, in the order of the lines.
+    pub warnings: Vec<Warning>,
+}
+
+/// The policies of a file, and the warnings about them.
+#[derive(Debug)]
+pub struct LoadedPolicies {
+    /// `policy`, with the admin and the APIs that skip authentication.
+    pub policies: Policies,
+    /// `tls.proxy.identities`, which have no rights of their own.
+    pub proxies: Vec<Identity>,
+    /// Where the file states them.
+    pub places: PolicyPlaces,
     /// Warnings, in the order of the lines.
     pub warnings: Vec<Warning>,
 }
@@ -140,6 +163,29 @@ pub fn load_keystore(path: &Path, env: &dyn Environment) -> Result<LoadedKeystor
     load_by(path, |text| {
         let tree = yaml::parse(text, &|| ())?;
         read::keystore(&tree, env, Some(path))
+    })
+}
+
+/// Reads the policies of a file, and what decides beside them: `admin`, `api`, `tls.proxy`. The other
+/// sections are not looked at: they may be missing, and their variables need not be set.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_policies(path: &Path, env: &dyn Environment) -> Result<LoadedPolicies, Errors> {
+    load_by(path, |text| {
+        let tree = yaml::parse(text, &|| ())?;
+        read::policies(&tree, env, Some(path))
+    })
+}
+
+/// Reads a table of what is expected of policies.
+///
+/// # Errors
+/// As [`load`]; also for what is only a warning in a configuration.
+pub fn load_expectations(path: &Path, env: &dyn Environment) -> Result<Expectations, Errors> {
+    load_by(path, |text| {
+        let tree = yaml::parse(text, &|| ())?;
+        expectations::read(&tree, env, path)
     })
 }
 

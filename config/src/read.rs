@@ -31,14 +31,18 @@ mod tls;
 use std::path::Path;
 use std::sync::Arc;
 
+use kes_api::Identity;
 use kes_api::route::ROUTES;
 use kes_keystore::config::{ConfiguredPath, SecretText};
-use kes_policy::Policies;
+use kes_policy::{Policies, Policy};
 
 use self::identity::Roles;
 use crate::value::{AlreadyReported, Context, Section, Text, Value};
 use crate::yaml::Document;
-use crate::{Config, Environment, Errors, Loaded, LoadedKeystore, Mistake, Variables, Warning};
+use crate::{
+    ApiOverrides, Config, Environment, Errors, Loaded, LoadedKeystore, LoadedPolicies, Mistake,
+    PolicyPlaces, Variables, Warning,
+};
 
 /// Checks a whole file. Every section is read, whatever is wrong with those before it.
 pub(crate) fn config(
@@ -78,6 +82,62 @@ pub(crate) fn keystore(
     Ok(LoadedKeystore { keystore, warnings })
 }
 
+/// Checks what decides on requests: `policy`, `admin`, `api` and `tls.proxy`.
+pub(crate) fn policies(
+    document: &Document,
+    env: &dyn Environment,
+    file: Option<&Path>,
+) -> Result<LoadedPolicies, Errors> {
+    let context = Context::new(env, file.map(Arc::from), &|| ());
+    let read = context.root(&document.root).section("").and_then(policies_of);
+    let ((policies, proxies, places), warnings) = checked(document, &context, read)?;
+    Ok(LoadedPolicies { policies, proxies, places, warnings })
+}
+
+fn policies_of(
+    mut file: Section<'_>,
+) -> Result<(Policies, Vec<Identity>, PolicyPlaces), AlreadyReported> {
+    let mut roles = Roles::default();
+    let mut places = PolicyPlaces::default();
+    let admin = file.take("admin");
+    let admin = if admin.is_given() { identity::admin(&admin, &mut roles) } else { Ok(None) };
+    let mut tls = file.take("tls").section("tls");
+    let proxy = match &mut tls {
+        Ok(tls) => tls::proxy(&tls.take("proxy"), &mut roles),
+        Err(noted) => Err(*noted),
+    };
+    let policies = policy::read(&file.take("policy"), &mut roles, Some(&mut places));
+    let section = file.take("api");
+    if section.is_given() {
+        places.set_api(section.line);
+    }
+    let api = server::api(&section);
+    if let Ok(tls) = tls {
+        tls.end_early();
+    }
+    let place = file.value().clone();
+    file.end_early();
+
+    let admin = admin?;
+    let policy::Section { policies, .. } = policies?;
+    let policies = exempting(made(admin, policies, &place)?, &api?);
+    places.add_identities(roles.lines());
+    Ok((policies, proxy?.identities, places))
+}
+
+fn made(
+    admin: Option<Identity>,
+    policies: Vec<(Policy, Vec<Identity>)>,
+    place: &Value<'_>,
+) -> Result<Policies, AlreadyReported> {
+    Policies::new(admin, policies).map_err(|conflict| place.mistake(conflict.to_string()))
+}
+
+fn exempting(policies: Policies, api: &ApiOverrides) -> Policies {
+    let operations = ROUTES.iter().map(|route| route.operation);
+    policies.exempting(operations.filter(|operation| api.of(*operation).skip_auth))
+}
+
 /// The result of a walk through a document, with its warnings, or all mistakes.
 fn checked<T>(
     document: &Document,
@@ -110,7 +170,7 @@ fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
     let mut roles = Roles::default();
     let admin = identity::admin(&file.take("admin"), &mut roles);
     let tls = tls::read(&file.take("tls"), &mut roles);
-    let policies = policy::read(&file.take("policy"), &mut roles);
+    let policies = policy::read(&file.take("policy"), &mut roles, None);
     let limits = limits::general(&file.take("limits"));
 
     let cache = server::cache(&file.take("cache"));
@@ -125,12 +185,9 @@ fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
     version?;
     let admin = admin?;
     let policy::Section { policies, own_limits } = policies?;
-    let policies =
-        Policies::new(admin, policies).map_err(|conflict| place.mistake(conflict.to_string()))?;
-    let policies = policies.limiting(limits?, own_limits);
+    let policies = made(admin, policies, &place)?.limiting(limits?, own_limits);
     let api = api?;
-    let operations = ROUTES.iter().map(|route| route.operation);
-    let policies = policies.exempting(operations.filter(|operation| api.of(*operation).skip_auth));
+    let policies = exempting(policies, &api);
     let (policies, keys) = policies.with_startup_keys(keys?);
     Ok(Config {
         address: address?,

@@ -16,6 +16,12 @@ mod operations;
 /// A key store without the rest of a configuration.
 mod alone;
 
+/// Policies without the rest of a configuration, and where they stand.
+mod policies;
+
+/// Tables of expectations.
+mod expectations;
+
 /// `proxy_protocol`
 mod proxy_protocol;
 

@@ -31,6 +31,12 @@ mod power;
 /// A named set of patterns, and the rule.
 mod policy;
 
+/// The decision on a request.
+mod decision;
+
+/// Why a decision is as it is, and what would change it.
+mod explanation;
+
 /// The policies of a server: identity to policy, and the admin.
 mod policies;
 
@@ -47,7 +53,9 @@ mod changes;
 mod lint;
 
 pub use changes::{Changes, PatternChange, PolicyChange, Role};
+pub use decision::{Grant, Refusal, Standing};
 pub use denied::Denied;
+pub use explanation::{Change, Denial, Explanation, allow_pattern};
 pub use limits::{Limit, LimitSettings, Limits, StoreLimit, StoreLimited};
 pub use lint::{Lint, Place, lint};
 pub use pattern::Pattern;

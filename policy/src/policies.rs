@@ -2,10 +2,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use kes_api::{Auth, Identity, KeyName, Operation};
+use kes_api::{Identity, KeyName, Operation};
 
+use crate::decision::decide;
 use crate::limits::is_limited;
-use crate::{Denied, LimitSettings, Limits, Permit, Policy, StartupPermit};
+use crate::policy::Ruling;
+use crate::{Denied, Grant, LimitSettings, Limits, Permit, Policy, Standing, StartupPermit};
 
 /// The policies of a server. The cost of a decision does not depend on their number.
 #[derive(Debug, Default)]
@@ -178,31 +180,44 @@ impl Policies {
         operation: Operation,
         path: &'a str,
     ) -> Result<Permit<'a>, Denied> {
-        let route = operation.route();
-        let resource = route.resource(path).ok_or(Denied::OtherPath { operation })?;
+        let resource = operation.route().resource(path).ok_or(Denied::OtherPath { operation })?;
         let mut has_limits = false;
-        match route.auth {
-            Auth::None => {}
-            Auth::Policy if self.exempt.get(operation.index()) == Some(&true) => {
-                // Whoever has limits has them here as well; most servers limit nobody.
-                has_limits = !self.limits.is_empty()
-                    && identity.is_some_and(|identity| self.limits.contains_key(identity));
-            }
-            Auth::Certificate => {
-                identity.ok_or(Denied::NoIdentity)?;
-            }
-            Auth::Policy => {
-                let identity = identity.ok_or(Denied::NoIdentity)?;
-                if !self.is_admin(identity) {
-                    let assigned = self.assigned.get(identity).ok_or(Denied::UnknownIdentity)?;
-                    let policy = self.policies.get(assigned.policy);
-                    policy.ok_or(Denied::UnknownIdentity)?.check(operation, path, resource)?;
-                    has_limits = assigned.is_limited;
-                }
-            }
+        let standing = || {
+            let (standing, is_limited) = self.standing_of(identity);
+            has_limits = is_limited;
+            standing
+        };
+        if let Grant::Exempt = decide(standing, self.is_exempt(operation), operation, path)? {
+            // Whoever has limits has them here as well; most servers limit nobody.
+            has_limits = !self.limits.is_empty()
+                && identity.is_some_and(|identity| self.limits.contains_key(identity));
         }
         let is_limited = has_limits && is_limited(operation);
         Ok(Permit::new(identity.copied(), operation, resource, is_limited))
+    }
+
+    /// What a caller is to these policies.
+    pub fn standing(&self, identity: Option<&Identity>) -> Standing<'_> {
+        self.standing_of(identity).0
+    }
+
+    /// The same, and whether it has limits.
+    fn standing_of(&self, identity: Option<&Identity>) -> (Standing<'_>, bool) {
+        let Some(identity) = identity else { return (Standing::Nobody, false) };
+        if self.is_admin(identity) {
+            return (Standing::Admin, false);
+        }
+        let assigned = self.assigned.get(identity);
+        let policy = assigned.and_then(|assigned| self.policies.get(assigned.policy));
+        match (policy, assigned) {
+            (Some(policy), Some(assigned)) => (Standing::Policy(policy), assigned.is_limited),
+            _ => (Standing::Unknown, false),
+        }
+    }
+
+    /// Whether an operation needs neither a certificate nor a policy (`skip_auth`).
+    pub fn is_exempt(&self, operation: Operation) -> bool {
+        self.exempt.get(operation.index()) == Some(&true)
     }
 
     /// The identities that have limits, with these.
@@ -221,9 +236,9 @@ impl Policies {
         identity.is_some_and(|identity| {
             let path = operation.route().path;
             self.is_admin(identity)
-                || self
-                    .policy_of(identity)
-                    .is_some_and(|policy| policy.check(operation, path, "").is_ok())
+                || self.policy_of(identity).is_some_and(|policy| {
+                    matches!(policy.check(operation, path, ""), Ruling::Allowed(_))
+                })
         })
     }
 

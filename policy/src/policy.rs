@@ -3,7 +3,18 @@ use std::sync::Arc;
 use kes_api::Operation;
 
 use crate::power::{others, with_canonical};
-use crate::{Denied, LimitSettings, Pattern};
+use crate::{LimitSettings, Pattern};
+
+/// What a policy says of a request, with the position of the pattern that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ruling {
+    /// The first allow pattern that matches.
+    Allowed(usize),
+    /// The deny pattern that refuses it, whatever else is allowed.
+    Denied(usize),
+    /// No pattern matches.
+    Nothing,
+}
 
 /// A named set of patterns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,35 +70,46 @@ impl Policy {
     /// Allows an operation on a resource if at least one allow pattern matches the path, and no deny
     /// pattern matches it, the path of another operation with the same power on the resource, or
     /// one of these with the resource in another spelling.
-    pub(crate) fn check(
-        &self,
-        operation: Operation,
-        path: &str,
-        resource: &str,
-    ) -> Result<(), Denied> {
-        if let Some(pattern) = self.denying(operation, path, resource) {
-            return Err(Denied::DeniedBy { policy: self.shared_name(), pattern: pattern.text() });
+    pub(crate) fn check(&self, operation: Operation, path: &str, resource: &str) -> Ruling {
+        if let Some(deny) = self.denying(operation, path, resource) {
+            return Ruling::Denied(deny);
         }
-        if self.allow.iter().any(|pattern| pattern.matches(path)) {
-            return Ok(());
-        }
-        Err(Denied::NotAllowed { policy: self.shared_name() })
+        let allow = self.allow.iter().position(|pattern| pattern.matches(path));
+        allow.map_or(Ruling::Nothing, Ruling::Allowed)
     }
 
-    /// The first deny pattern that refuses an operation on a resource.
-    fn denying(&self, operation: Operation, path: &str, resource: &str) -> Option<&Pattern> {
+    /// The position of the first deny pattern that refuses an operation on a resource.
+    fn denying(&self, operation: Operation, path: &str, resource: &str) -> Option<usize> {
         if self.deny.is_empty() {
             return None;
         }
-        let by_path = self.deny.iter().find(|pattern| pattern.matches(path));
+        let by_path = self.deny.iter().position(|pattern| pattern.matches(path));
         by_path.or_else(|| {
             with_canonical(operation, resource, |canonical| {
-                let own = (canonical != resource).then_some(operation);
-                own.into_iter().chain(others(operation)).find_map(|operation| {
+                same_power(operation, canonical != resource).find_map(|operation| {
                     let route = operation.route().path;
-                    self.deny.iter().find(|pattern| pattern.matches_resource(route, canonical))
+                    self.deny.iter().position(|pattern| pattern.matches_resource(route, canonical))
                 })
             })
+        })
+    }
+
+    /// Whether a deny pattern of this policy refuses an operation on a resource: the path that it
+    /// matches, which may be that of another operation with the same power.
+    pub(crate) fn denied_path(
+        pattern: &Pattern,
+        operation: Operation,
+        path: &str,
+        resource: &str,
+    ) -> Option<String> {
+        if pattern.matches(path) {
+            return Some(path.to_owned());
+        }
+        with_canonical(operation, resource, |canonical| {
+            let route = same_power(operation, canonical != resource)
+                .map(|operation| operation.route().path)
+                .find(|route| pattern.matches_resource(route, canonical))?;
+            Some(format!("{route}{canonical}"))
         })
     }
 
@@ -103,6 +125,12 @@ impl Policy {
     pub(crate) fn deny_patterns(&self) -> &[Pattern] {
         &self.deny
     }
+}
+
+/// The operations whose denies refuse this one by another path than its own: those of the same power,
+/// and itself if its resource has another spelling.
+fn same_power(operation: Operation, has_other_spelling: bool) -> impl Iterator<Item = Operation> {
+    has_other_spelling.then_some(operation).into_iter().chain(others(operation))
 }
 
 #[cfg(test)]

@@ -90,11 +90,6 @@ pub(crate) const fn wider(operation: Operation) -> Option<Operation> {
     }
 }
 
-/// Whether the resource of an operation is a listing pattern.
-pub(crate) const fn lists(operation: Operation) -> bool {
-    matches!(operation, Operation::ListKeys | Operation::ListPolicies | Operation::ListIdentities)
-}
-
 /// Calls `with` with the usual spelling of a resource that has several: the prefix of a listing, and
 /// an identity in lower case. What has no other spelling is passed as it is.
 pub(crate) fn with_canonical<R>(
@@ -102,7 +97,7 @@ pub(crate) fn with_canonical<R>(
     resource: &str,
     with: impl FnOnce(&str) -> R,
 ) -> R {
-    if lists(operation) {
+    if operation.lists() {
         return with(ListPattern::parse(resource).map_or(resource, |pattern| pattern.prefix()));
     }
     match operation {

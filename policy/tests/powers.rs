@@ -3,7 +3,7 @@
 
 use kes_api::route::{Auth, ROUTES, Route};
 use kes_api::{Identity, KeyName, Operation};
-use kes_policy::{Policies, Policy};
+use kes_policy::{Change, Policies, Policy};
 use proptest::prelude::*;
 
 /// Operations that give the same on the same resource.
@@ -121,6 +121,66 @@ proptest! {
                 // The admin has no policy, and an unknown identity no right.
                 prop_assert!(permits(&policies, 0, route, resource));
                 prop_assert_eq!(permits(&policies, 2, route, resource), route.auth != Auth::Policy);
+            }
+        }
+    }
+
+    /// An explanation says what a permit says, for every kind of caller, and what it says would change
+    /// the decision does.
+    #[test]
+    fn an_explanation_tells_the_decision_and_what_changes_it(
+        allow in proptest::collection::vec(pattern(), 0..4),
+        deny in proptest::collection::vec(pattern(), 0..3),
+        exempt in 0..ROUTES.len(),
+        name in "(a|b|ab|a-1|A|ab\\*|\\*a|a\\*b)?",
+        odd in "/[/a-c1]{0,9}",
+    ) {
+        let policies_of = |allow: &[String], deny: &[String], member: u8| {
+            let [allow, deny] = [allow, deny].map(|list| list.iter().map(String::as_str));
+            let policy = Policy::new("p", allow, deny);
+            let policies = Policies::new(Some(who(0)), vec![(policy, vec![who(member)])]).unwrap();
+            policies.exempting([ROUTES[exempt].operation])
+        };
+        let policies = policies_of(&allow, &deny, 1);
+        let callers = [None, Some(who(0)), Some(who(1)), Some(who(2))];
+        for route in &ROUTES {
+            let resource = if route.takes_name() { &*name } else { "" };
+            // Also a path that is not one of the operation.
+            for path in [format!("{}{resource}", route.path), odd.clone()] {
+                for caller in callers {
+                    let permit = policies.permit(caller.as_ref(), route.operation, &path);
+                    let told = policies.explain(caller.as_ref(), route.operation, &path);
+                    prop_assert_eq!(told.is_allowed(), permit.is_ok(), "{} {:?}", path, told);
+                    let reason = told.decision.err().map(kes_policy::Denied::from);
+                    prop_assert_eq!(reason, permit.err(), "{} {:?}", path, told);
+                }
+                if !route.is_valid_resource(resource) || path == odd {
+                    continue;
+                }
+                // By the member of the policy and a stranger, whom the policy takes in.
+                for caller in [1, 2] {
+                    let told = policies.explain(Some(&who(caller)), route.operation, &path);
+                    let (mut allow, mut deny, mut member) = (allow.clone(), deny.clone(), 1);
+                    let changes = told.changes();
+                    if changes.is_empty() || changes == [Change::RemoveExemption] {
+                        prop_assert!(told.is_allowed(), "{} {:?}", path, told);
+                        continue;
+                    }
+                    for change in changes.into_iter().rev() {
+                        match change {
+                            Change::AddAllow(pattern) => allow.push(pattern),
+                            Change::RemoveDeny(position) => drop(deny.remove(position)),
+                            Change::AddDeny(pattern) => deny.push(pattern),
+                            Change::JoinPolicy { allow: pattern } => {
+                                (allow, deny, member) = (vec![pattern], Vec::new(), 2);
+                            }
+                            other => prop_assert!(false, "{:?}", other),
+                        }
+                    }
+                    let changed = policies_of(&allow, &deny, member);
+                    let now = permits(&changed, caller, route, resource);
+                    prop_assert_eq!(now, !told.is_allowed(), "{} {:?}", path, told);
+                }
             }
         }
     }

@@ -97,6 +97,11 @@ struct Role {
 }
 
 impl Roles {
+    /// The identities that have a role, with the lines that give it.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (Identity, usize)> {
+        self.0.iter().map(|(identity, role)| (*identity, role.line))
+    }
+
     /// Records a role. An identity may get the same role again, but not another one.
     pub(super) fn assign(
         &mut self,

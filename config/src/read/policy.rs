@@ -3,8 +3,8 @@ use kes_policy::{Place, Policy};
 
 use super::identity::{self, Roles};
 use super::limits::{self, OfIdentities};
-use crate::fields;
 use crate::value::{AlreadyReported, Text, Value};
+use crate::{PatternPlace, PolicyPlace, PolicyPlaces, fields};
 
 /// The section `policy`.
 #[derive(Default)]
@@ -15,7 +15,12 @@ pub(super) struct Section {
     pub(super) own_limits: OfIdentities,
 }
 
-pub(super) fn read(value: &Value<'_>, roles: &mut Roles) -> Result<Section, AlreadyReported> {
+/// Reads the section. Where each policy stands is noted in `places`, if somebody asks for it.
+pub(super) fn read(
+    value: &Value<'_>,
+    roles: &mut Roles,
+    mut places: Option<&mut PolicyPlaces>,
+) -> Result<Section, AlreadyReported> {
     let mut all = Section::default();
     let mut result = Ok(());
     for (name, value) in value.entries("a map with the policies by name")? {
@@ -26,7 +31,7 @@ pub(super) fn read(value: &Value<'_>, roles: &mut Roles) -> Result<Section, Alre
             result = Err(value.mistake(format!("'{name}' {text}")));
             continue;
         }
-        if let Err(noted) = policy(name, &value, roles, &mut all) {
+        if let Err(noted) = policy(name, &value, roles, &mut all, places.as_deref_mut()) {
             result = Err(noted);
         }
     }
@@ -38,6 +43,7 @@ fn policy(
     value: &Value<'_>,
     roles: &mut Roles,
     all: &mut Section,
+    places: Option<&mut PolicyPlaces>,
 ) -> Result<(), AlreadyReported> {
     let mut section = value.section("policy.*")?;
     let allow = patterns(&section.take("allow"));
@@ -68,6 +74,10 @@ fn policy(
         value.warn("allows nothing: it has identities and no allow pattern");
     }
     warn(value, &policy, &allow, &deny);
+    if let Some(places) = places {
+        let of = |patterns: &[Pattern<'_>]| patterns.iter().map(Pattern::place).collect();
+        places.add(name, PolicyPlace { line: value.line, allow: of(&allow), deny: of(&deny) });
+    }
     all.policies.push((policy, identities));
     all.own_limits.extend(own_limits);
     Ok(())
@@ -81,6 +91,11 @@ struct Pattern<'a> {
 }
 
 impl Pattern<'_> {
+    fn place(&self) -> PatternPlace {
+        let variable = self.text.as_ref().and_then(Text::variable).map(str::to_owned);
+        PatternPlace { line: self.value.line, variable }
+    }
+
     fn as_str(&self) -> &str {
         self.text.as_ref().map_or("", Text::as_str)
     }

@@ -47,7 +47,7 @@ fn auth(value: &Value<'_>) -> Result<ClientAuth, AlreadyReported> {
     }
 }
 
-fn proxy(value: &Value<'_>, roles: &mut Roles) -> Result<Proxy, AlreadyReported> {
+pub(super) fn proxy(value: &Value<'_>, roles: &mut Roles) -> Result<Proxy, AlreadyReported> {
     let mut section = value.section("tls.proxy")?;
     let identities = identity::list(&section.take("identities"), roles, "a TLS proxy");
     let cert_header = header(&section.take("header"));

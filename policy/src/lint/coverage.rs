@@ -3,7 +3,7 @@ use std::fmt;
 use kes_api::route::{Auth, Operation, ROUTES, Route};
 
 use super::reach::{a_name, reaches};
-use crate::power::{lists, others, wider};
+use crate::power::{others, wider};
 use crate::{Pattern, Policy};
 
 /// How what a deny pattern refuses differs from what it seems to refuse. A path is that of a route.
@@ -63,7 +63,7 @@ fn less(policy: &Policy, pattern: &Pattern, route: &Route) -> Option<Coverage> {
 
 /// That the pattern is for listings of some names, and a listing of all names is allowed.
 fn listed(policy: &Policy, pattern: &Pattern, route: &Route) -> Option<Coverage> {
-    let is_for_listings = lists(route.operation) && pattern.body().starts_with(route.path);
+    let is_for_listings = route.operation.lists() && pattern.body().starts_with(route.path);
     let is_allowed = policy.allow_patterns().iter().any(|allow| allow.matches(route.path));
     let is_denied = policy.deny_patterns().iter().any(|deny| deny.matches(route.path));
     (is_for_listings && is_allowed && !is_denied).then_some(Coverage::Listed { path: route.path })

@@ -1,9 +1,7 @@
 use kes_api::route::{Operation, Route};
-use kes_api::{KeyName, ListPattern};
 
 use crate::Pattern;
 use crate::pattern::segment_matches;
-use crate::power::lists;
 
 /// Whether a pattern matches a path of the route, with a valid name if the route takes one.
 pub(super) fn reaches(pattern: &Pattern, route: &Route) -> bool {
@@ -47,13 +45,7 @@ pub(super) fn a_name(
     open: bool,
     operation: Operation,
 ) -> Option<String> {
-    let good = |text: &String| {
-        if lists(operation) {
-            ListPattern::parse(text).is_ok()
-        } else {
-            KeyName::parse(text).is_ok()
-        }
-    };
+    let good = |text: &String| operation.route().is_valid_resource(text);
     let inner: &[&str] = if pattern.is_wild() { &["", "a"] } else { &["*"] };
     let last: &[&str] = if open { &["", "a"] } else { &[""] };
     let filled = inner.iter().flat_map(|inner| last.iter().map(move |last| (inner, last)));
