@@ -14,6 +14,7 @@ mod identity;
 mod key;
 mod list;
 mod migrate;
+mod policy;
 mod server;
 
 pub(crate) use audit::{AuditCommand, AuditKeyArgs, GrepAudit, VerifyAudit};
@@ -21,6 +22,9 @@ pub(crate) use check::CheckArgs;
 pub(crate) use identity::{IdentityArgs, IdentityCommand, NewIdentity};
 pub(crate) use key::{KeyCommand, Names};
 pub(crate) use migrate::MigrateArgs;
+pub(crate) use policy::{
+    ExplainArgs, NamedPolicy, PolicyCommand, PresetArgs, SuggestArgs, TestArgs,
+};
 pub(crate) use server::{OldServerFlags, ServerArgs};
 
 /// The whole command line.
@@ -67,7 +71,7 @@ pub(crate) enum Command {
     #[command(subcommand, override_usage = "kes key <command>")]
     Key(KeyCommand),
 
-    /// Look at policies
+    /// Look at policies, and find out what they allow
     #[command(subcommand, override_usage = "kes policy <command>")]
     Policy(PolicyCommand),
 
@@ -97,42 +101,6 @@ pub(crate) enum Command {
     /// Copy keys from one key store to another
     #[command(override_usage = "kes migrate [options] [<pattern>]")]
     Migrate(MigrateArgs),
-}
-
-/// A command of `kes policy`.
-#[derive(Subcommand)]
-pub(crate) enum PolicyCommand {
-    /// List policies
-    #[command(alias = "list", override_usage = "kes policy ls [options] [<pattern>]")]
-    Ls {
-        /// Only policies that start with this; `*` may end it
-        #[arg(value_name = "pattern")]
-        pattern: Option<String>,
-        #[command(flatten)]
-        connect: Connect,
-        #[command(flatten)]
-        format: Format,
-    },
-
-    /// Show when and by whom a policy was made
-    #[command(override_usage = "kes policy info [options] <name>")]
-    Info(NamedPolicy),
-
-    /// Show what a policy allows and denies
-    #[command(override_usage = "kes policy show [options] <name>")]
-    Show(NamedPolicy),
-}
-
-/// A policy, and how to print it.
-#[derive(Args)]
-pub(crate) struct NamedPolicy {
-    /// The policy's name
-    #[arg(value_name = "name")]
-    pub name: Option<String>,
-    #[command(flatten)]
-    pub connect: Connect,
-    #[command(flatten)]
-    pub format: Format,
 }
 
 /// The arguments of `kes ls`.

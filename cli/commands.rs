@@ -18,13 +18,33 @@ mod status;
 
 use anyhow::{Context as _, Result};
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, PolicyCommand};
+use crate::error::Failure;
 
 /// Runs a command.
 ///
 /// # Errors
 /// The error of the command; the context says what failed.
-pub(crate) fn run(cli: Cli) -> Result<()> {
+pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Some(Command::Policy(PolicyCommand::Explain(args))) => {
+            answer(wait(policy::explain::run(args)))
+        }
+        Some(Command::Policy(PolicyCommand::Test(args))) => answer(wait(policy::test::run(args))),
+        _ => perform(cli).map_err(Failure::Wrong),
+    }
+}
+
+/// Ends a command whose exit status is its answer.
+fn answer(is_yes: Result<bool>) -> Result<(), Failure> {
+    match is_yes {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::No),
+        Err(error) => Err(Failure::Unanswered(error)),
+    }
+}
+
+fn perform(cli: Cli) -> Result<()> {
     if cli.version {
         return about::version();
     }
@@ -52,7 +72,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
 }
 
 /// Runs a command that talks to a server.
-fn wait(command: impl Future<Output = Result<()>>) -> Result<()> {
+fn wait<T>(command: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -15,7 +15,14 @@ pub(crate) enum Failure {
     Usage(StyledStr),
     /// A wrong command line, or a command that failed: exit status 1.
     Wrong(anyhow::Error),
+    /// The same of a command whose exit status is its answer: exit status 2.
+    Unanswered(anyhow::Error),
+    /// The answer of the command is no, and it is printed: exit status 1.
+    No,
 }
+
+/// Commands whose exit status is their answer: 0 for yes, 1 for no, 2 if they have none.
+pub(crate) const ANSWERING: [&str; 2] = ["kes policy explain", "kes policy test"];
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     // Before anything else: API keys and keys to import are in the environment and the arguments.
     kes_server::forbid_dumps();
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    match parse::parse(&args).and_then(|cli| commands::run(cli).map_err(Failure::Wrong)) {
+    match parse::parse(&args).and_then(commands::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(text)) => {
             output::usage(&text);
@@ -45,5 +45,10 @@ fn main() -> ExitCode {
             output::error(&error);
             ExitCode::FAILURE
         }
+        Err(Failure::Unanswered(error)) => {
+            output::error(&error);
+            ExitCode::from(2)
+        }
+        Err(Failure::No) => ExitCode::FAILURE,
     }
 }

@@ -13,7 +13,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Command, CommandFactory as _, FromArgMatches as _};
 
 use crate::args::{Cli, help};
-use crate::error::{Failure, usage};
+use crate::error::{ANSWERING, Failure, usage};
 use crate::obsolete;
 
 use line::Line;
@@ -39,8 +39,15 @@ pub(crate) fn command() -> Command {
 /// its subcommand. [`Failure::Wrong`] for a wrong command line.
 pub(crate) fn parse(args: &[OsString]) -> Result<Cli, Failure> {
     let line = line::read(&Cli::command(), args);
+    parsed(&line).map_err(|failure| match failure {
+        Failure::Wrong(error) if ANSWERING.contains(&&*line.path) => Failure::Unanswered(error),
+        failure => failure,
+    })
+}
+
+fn parsed(line: &Line) -> Result<Cli, Failure> {
     if line.is_help {
-        return Err(help_of(&line));
+        return Err(help_of(line));
     }
     if let Some(error) = obsolete::command(&line.words, &line.args) {
         return Err(Failure::Wrong(error));
@@ -49,7 +56,7 @@ pub(crate) fn parse(args: &[OsString]) -> Result<Cli, Failure> {
         .no_binary_name(true)
         .try_get_matches_from(&line.args)
         .and_then(|matches| Cli::from_arg_matches(&matches))
-        .map_err(|error| explain(&error, &line))?;
+        .map_err(|error| explain(&error, line))?;
     let acts = cli.version || cli.auto_completion || cli.manual_pages.is_some();
     if cli.command.is_none() && !acts {
         return Err(Failure::Usage(usage_of(&line.path)));

@@ -41,6 +41,9 @@ transcripts!(
     key,
     ls,
     policy,
+    policy_explain,
+    policy_preset,
+    policy_test,
     server_start,
     #[cfg_attr(feature = "fips", ignore = "a FIPS build says what it is")]
     status,

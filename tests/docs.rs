@@ -25,6 +25,7 @@ mod links;
 mod migrate;
 mod operate;
 mod operations;
+mod policies;
 mod session;
 mod stand_ins;
 mod systemd;
@@ -80,6 +81,10 @@ enum Runner {
     TlsProxy,
     /// One of a load balancer that passes TLS through: `tests/proxy_protocol.rs` runs it.
     Balancer,
+    /// What an operator types to find out why something was refused.
+    Refused,
+    /// A table of what is expected of policies.
+    Expectations,
     /// Figures that a bench printed: its lines are those that it prints today.
     Figures,
 }
@@ -93,6 +98,7 @@ fn runner(block: &Block) -> Option<Runner> {
         ("docs/kubernetes.md", "yaml" | "sh", _) => Runner::Kubernetes,
         ("deploy/README.md", "sh", _) => Runner::Compose,
         ("docs/operate.md", "yaml", [_, "Ansible"]) => Runner::Ansible,
+        ("docs/policies.md", "yaml", [_, "A test for CI"]) => Runner::Expectations,
         (_, "yaml", _) => Runner::Configuration,
         ("docs/guide.md", "ini", _) => Runner::Guide,
         (_, "ini", _) => Runner::Unit,
@@ -112,6 +118,7 @@ fn runner(block: &Block) -> Option<Runner> {
         ("docs/from-kes.md", "sh", _) => Runner::FromKes,
         ("docs/operate.md", "sh", _) => Runner::Operate,
         ("docs/migrate.md", "sh", _) => Runner::Migration,
+        ("docs/policies.md", "sh", _) => Runner::Refused,
         ("systemd/README.md", "sh", _) => Runner::Systemd,
         ("docs/install.md", "sh", _) => Runner::Packages,
         ("docs/performance.md", "text", _) => Runner::Figures,

@@ -34,6 +34,7 @@ pub enum Operation {
     SelfDescribe,
     ErrorLog,
     AuditLog,
+    Refusals,
 }
 
 /// The method that a route is listed with.
@@ -76,7 +77,7 @@ pub struct Route {
 }
 
 /// Every API, in the order of [`Operation`].
-pub const ROUTES: [Route; 23] = {
+pub const ROUTES: [Route; 24] = {
     use Auth::{Certificate, None as Open, Policy};
     use Method::{Delete, Get, Put};
     use Operation as Op;
@@ -104,6 +105,7 @@ pub const ROUTES: [Route; 23] = {
         route(Op::SelfDescribe, Get, "/v1/identity/self/describe", 0, 15, Certificate),
         route(Op::ErrorLog, Get, "/v1/log/error", 0, 0, Policy),
         route(Op::AuditLog, Get, "/v1/log/audit", 0, 0, Policy),
+        route(Op::Refusals, Get, "/v1/log/refusals", 0, 15, Policy),
     ]
 };
 
@@ -188,6 +190,7 @@ impl Operation {
             Self::SelfDescribe => "SelfDescribe",
             Self::ErrorLog => "ErrorLog",
             Self::AuditLog => "AuditLog",
+            Self::Refusals => "Refusals",
         }
     }
 }

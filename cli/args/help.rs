@@ -39,6 +39,31 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("kes policy info", &["kes policy info minio"]),
     ("kes policy show", &["kes policy show minio", "kes policy show minio --json"]),
     (
+        "kes policy explain",
+        &[
+            "kes policy explain self PUT /v1/key/create/my-key",
+            "kes policy explain --config /etc/kes/config.yml \"$(kes identity of client.crt)\" GET /v1/status",
+        ],
+    ),
+    (
+        "kes policy suggest",
+        &["kes policy suggest", "kes policy suggest --prefix minio- --prefix backup-"],
+    ),
+    (
+        "kes policy preset",
+        &[
+            "kes policy preset minio",
+            "kes policy preset minio --key minio- --identity \"$(kes identity of minio.crt)\"",
+        ],
+    ),
+    (
+        "kes policy test",
+        &[
+            "kes policy test expectations.yml --config /etc/kes/config.yml",
+            "kes policy test expectations.yml",
+        ],
+    ),
+    (
         "kes identity",
         &["kes identity new", "kes identity of client.crt", "kes identity client.key"],
     ),
@@ -98,6 +123,9 @@ const CLIENTS: &[&str] = &[
     "kes policy ls",
     "kes policy info",
     "kes policy show",
+    "kes policy explain",
+    "kes policy suggest",
+    "kes policy test",
     "kes identity info",
     "kes identity ls",
     "kes ls",

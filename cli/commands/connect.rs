@@ -35,6 +35,11 @@ impl Deref for Session {
     }
 }
 
+/// This client, as a server would see it.
+pub(super) fn caller() -> Result<Caller> {
+    identity(None).map(|(_, caller)| caller)
+}
+
 /// A client of the servers of the environment.
 pub(super) fn client(connect: &Connect) -> Result<Session> {
     client_with(connect, None, None)

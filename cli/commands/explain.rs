@@ -53,6 +53,11 @@ impl Caller {
         }
     }
 
+    /// Its identity, if it has one.
+    pub(super) const fn identity(&self) -> Option<Identity> {
+        self.identity
+    }
+
     /// The identity, where it comes from, and whether the certificate has expired.
     fn describe(&self) -> String {
         let mut text = match self.identity {
@@ -110,7 +115,8 @@ fn hint(error: &Error, subject: Subject<'_>, caller: &Caller) -> Option<String> 
     };
     if text == message::NOT_AUTHORIZED.text {
         return Some(format!(
-            "{}. Either no policy of the server names it, or its policy does not allow this",
+            "{}. Either no policy of the server names it, or its policy does not allow this; \
+             'kes policy explain' says which",
             caller.describe()
         ));
     }

@@ -12,6 +12,24 @@ use crate::args::{NamedPolicy, PolicyCommand};
 use crate::error::usage;
 use crate::output::Output;
 
+/// Why a request is allowed or refused.
+pub(super) mod explain;
+
+/// The policies that applications need.
+mod preset;
+
+/// What a request asks for.
+mod request;
+
+/// Where policies are looked up.
+mod rules;
+
+/// What to add to policies.
+mod suggest;
+
+/// Tables of expectations.
+pub(super) mod test;
+
 pub(super) async fn run(command: PolicyCommand) -> Result<()> {
     match command {
         PolicyCommand::Ls { pattern, connect, format } => {
@@ -19,6 +37,11 @@ pub(super) async fn run(command: PolicyCommand) -> Result<()> {
         }
         PolicyCommand::Info(policy) => info(policy).await,
         PolicyCommand::Show(policy) => show(policy).await,
+        PolicyCommand::Suggest(args) => suggest::run(args).await,
+        PolicyCommand::Preset(args) => preset::run(args),
+        // Their exit status is an answer.
+        PolicyCommand::Explain(args) => explain::run(args).await.map(drop),
+        PolicyCommand::Test(args) => test::run(args).await.map(drop),
     }
 }
 

@@ -11,8 +11,9 @@ use crate::error::Failure;
 /// What becomes of a line of shell: `parsed`, `usage`, or the message.
 pub(crate) fn outcome(line: &str) -> String {
     match parsed(line) {
-        Err(Failure::Wrong(error)) => format!("{error:#}"),
+        Err(Failure::Wrong(error) | Failure::Unanswered(error)) => format!("{error:#}"),
         Err(Failure::Usage(_)) => "usage".to_owned(),
+        Err(Failure::No) => "no".to_owned(),
         Ok(_) => "parsed".to_owned(),
     }
 }

@@ -31,8 +31,9 @@ fn parsed(line: &str) -> Result<Cli, Failure> {
 
 fn message(line: &str) -> String {
     match parsed(line) {
-        Err(Failure::Wrong(error)) => format!("{error:#}"),
+        Err(Failure::Wrong(error) | Failure::Unanswered(error)) => format!("{error:#}"),
         Err(Failure::Usage(_)) => "usage".to_owned(),
+        Err(Failure::No) => "no".to_owned(),
         Ok(_) => "parsed".to_owned(),
     }
 }

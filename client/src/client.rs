@@ -5,7 +5,7 @@ use kes_api::Operation;
 use kes_api::body::{
     Api, Ciphertext, DataKey, DecryptRequest, DescribeIdentity, DescribeKey, DescribePolicy,
     EncryptRequest, GenerateRequest, Hmac, HmacRequest, IdentityPage, ImportRequest, NamePage,
-    Plaintext, ReadPolicy, SelfDescribe, Status, Version,
+    Plaintext, ReadPolicy, Refusals, SelfDescribe, Status, Version,
 };
 use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
@@ -240,6 +240,14 @@ impl Client {
     /// As [`Client::version`].
     pub async fn error_log(&self) -> Result<LogStream, Error> {
         self.transport.follow(Operation::ErrorLog).await
+    }
+
+    /// What the policies of the server have refused of late.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub async fn refusals(&self) -> Result<Refusals, Error> {
+        self.get(Operation::Refusals, "").await
     }
 
     async fn get<T: DeserializeOwned>(&self, operation: Operation, name: &str) -> Result<T, Error> {

@@ -170,7 +170,8 @@ impl Repeat {
             | Op::Metrics
             | Op::ListApis
             | Op::ErrorLog
-            | Op::AuditLog => Self::Unanswered,
+            | Op::AuditLog
+            | Op::Refusals => Self::Unanswered,
             Op::DescribeKey
             | Op::ListKeys
             | Op::GenerateKey

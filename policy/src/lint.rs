@@ -320,12 +320,16 @@ mod tests {
 
     #[test]
     fn what_a_deny_pattern_does_not_cover_is_told() {
-        let all = ["/v1/key/*", "/v1/policy/*"];
+        let all = ["/v1/key/*", "/v1/policy/*", "/v1/log/*"];
         for (deny, told) in [
             ("/version", "denies nothing: '/version' is open"),
             ("/v1/identity/self/*", "denies nothing: '/v1/identity/self/describe' is open"),
             ("/v1/key/bulk/decrypt/*", "denies '/v1/key/decrypt/' for these names as well"),
             ("/v1/key/bulk/*", "denies '/v1/key/decrypt/' for these names as well"),
+            (
+                "/v1/log/refusals",
+                "denies '/v1/log/audit' as well, because '/v1/log/refusals' gives",
+            ),
             ("/v1/key/generate/a-*", "does not deny '/v1/key/encrypt/'"),
             ("/v1/key/gen*", "does not deny '/v1/key/encrypt/'"),
             ("/v1/key/create/a", "does not deny '/v1/key/import/'"),

@@ -30,6 +30,7 @@ pub(crate) enum Power {
     ListIdentities,
     DescribeSelf,
     FollowErrors,
+    /// To learn who asks for what: as it happens, or what was refused of late.
     FollowRequests,
 }
 
@@ -58,7 +59,7 @@ impl Power {
             Operation::ListIdentities => Self::ListIdentities,
             Operation::SelfDescribe => Self::DescribeSelf,
             Operation::ErrorLog => Self::FollowErrors,
-            Operation::AuditLog => Self::FollowRequests,
+            Operation::AuditLog | Operation::Refusals => Self::FollowRequests,
         }
     }
 
@@ -66,6 +67,7 @@ impl Power {
     const fn shared_by(self) -> &'static [Operation] {
         match self {
             Self::Decrypt => &[Operation::DecryptKey, Operation::BulkDecrypt],
+            Self::FollowRequests => &[Operation::AuditLog, Operation::Refusals],
             _ => &[],
         }
     }

@@ -33,6 +33,7 @@ use self::answer::{Answer, Content};
 use self::body::Arriving;
 use self::budget::Budgets;
 use self::context::RequestContext;
+use self::denials::Denials;
 use self::error::Error;
 use self::generation::Generation;
 use self::handlers::Call;
@@ -49,6 +50,9 @@ use crate::transport::{ActiveRequest, Class, Peer, Service};
 
 /// Path to route.
 mod router;
+
+/// Path to route, for others than requests.
+pub(crate) mod paths;
 
 /// What one configuration makes of the API.
 pub(crate) mod generation;
@@ -98,6 +102,9 @@ mod record;
 /// How many log lines refused requests may write.
 pub(crate) mod refusals;
 
+/// What the policies have refused of late.
+pub(crate) mod denials;
+
 /// How the last reloads ended.
 pub(crate) mod reloads;
 
@@ -123,6 +130,7 @@ pub(crate) struct ApiService {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) logs: Arc<Logs>,
     pub(crate) refusals: Arc<Refusals>,
+    pub(crate) denials: Denials,
     pub(crate) reloads: LastReloads,
     /// Held for reading by each change of a key until it is recorded.
     pub(crate) changing: Arc<RwLock<()>>,
@@ -169,6 +177,7 @@ impl ApiService {
     /// The metrics for an audience, in the text format.
     pub(crate) fn metrics_text(&self, generation: &Generation, audience: Audience) -> String {
         let keys = &generation.keys;
+        self.metrics.policy_refusals.keep(|name| generation.policies.policy(name).is_some());
         let gauges = Gauges {
             uptime: self.started.elapsed(),
             cached_keys: keys.cached(),

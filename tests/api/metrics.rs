@@ -60,7 +60,7 @@ const OWN: [(&str, Kind); 21] = [
 ];
 
 /// Ours with a series for each API, call, or result.
-const LABELLED: [(&str, Kind); 14] = [
+const LABELLED: [(&str, Kind); 15] = [
     ("kes_api_response_time", Kind::Histogram),
     ("kes_class_connections", Kind::Gauge),
     ("kes_class_displaced_connections", Kind::Counter),
@@ -75,6 +75,7 @@ const LABELLED: [(&str, Kind); 14] = [
     ("kes_http_limited_requests", Kind::Counter),
     ("kes_keystore_errors", Kind::Counter),
     ("kes_keystore_response_time", Kind::Histogram),
+    ("kes_policy_refusals", Kind::Counter),
 ];
 
 async fn start() -> (Server, Client) {
@@ -105,6 +106,8 @@ fn names_and_kinds_are_those_that_are_read() {
     harness::run(async {
         let (server, mut client) = start().await;
         answers_of_every_kind(&server, &mut client).await;
+        let mut other = server.client(Who::Other, Protocol::H2).await;
+        assert_eq!(other.send("GET", "/v1/status", "").await.status, 403);
         server.signal(Signal::HUP);
         eventually_async(PATIENCE, "a reload is counted", || {
             let mut client = client.share();

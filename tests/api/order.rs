@@ -183,7 +183,7 @@ fn every_route_has_one_method_and_put_is_also_post() {
         for protocol in [Protocol::H1, Protocol::H2] {
             let mut client = server.client(Who::Admin, protocol).await;
             let apis = client.send("GET", "/v1/api", "").await.json();
-            assert_eq!(apis.as_array().unwrap().len(), 23);
+            assert_eq!(apis.as_array().unwrap().len(), 24);
             for api in apis.as_array().unwrap() {
                 let expected = api["method"].as_str().unwrap();
                 let path = api["path"].as_str().unwrap();

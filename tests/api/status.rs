@@ -93,7 +93,7 @@ fn a_server_that_has_lost_its_key_store_says_so_until_it_is_back() {
 }
 
 /// The table of the contract.
-const APIS: [(&str, &str, u64, u64); 23] = [
+const APIS: [(&str, &str, u64, u64); 24] = [
     ("GET", "/version", 0, 10),
     ("GET", "/v1/ready", 0, 15),
     ("GET", "/v1/status", 0, 15),
@@ -117,6 +117,7 @@ const APIS: [(&str, &str, u64, u64); 23] = [
     ("GET", "/v1/identity/self/describe", 0, 15),
     ("GET", "/v1/log/error", 0, 0),
     ("GET", "/v1/log/audit", 0, 0),
+    ("GET", "/v1/log/refusals", 0, 15),
 ];
 
 fn rows(changed: impl Fn(&str, u64) -> u64) -> Vec<Value> {

@@ -21,9 +21,21 @@ struct Limits {
 
 const VAULT: &str = "docs/vault.md";
 
+const KNOWN_ROOM: &str = "Room { requests: 1024, of_identity: 64 }";
+
+const STRANGERS_ROOM: &str = "Room { requests: 256, of_identity: 16 }";
+
 const BUDGETS: &str = "Budgets { reads: 1024, changes: 1024, listings: 8 }";
 
-const LIMITS: [Limits; 9] = [
+const LIMITS: [Limits; 10] = [
+    Limits {
+        document: "docs/policies.md",
+        crate_folder: "server",
+        limits: &[
+            ("1,024 different requests of identities with a policy", "KNOWN", KNOWN_ROOM),
+            ("256 of all others, 16 of each", "STRANGERS", STRANGERS_ROOM),
+        ],
+    },
     Limits {
         document: "docs/limits.md",
         crate_folder: "server",
@@ -224,7 +236,8 @@ fn every_metric_is_there() {
     session.end_server();
     session.run_line("the test", "kes server --config config.yml");
     session.run_line("README.md", "export KES_SERVER=https://127.0.0.1:7373");
-    // A counter of answers is there once there was such an answer, and that of reloads after a reload.
+    // A counter of answers is there once there was such an answer, that of reloads after a reload, and
+    // that of policies once one has refused something.
     let metrics = "curl -sS --fail --cacert server.crt --cert minio.crt --key minio.key \
                    -H 'Accept: text/plain;version=0.0.4' https://127.0.0.1:7373/v1/metrics";
     session.signal_server(Signal::HUP);
@@ -233,7 +246,7 @@ fn every_metric_is_there() {
     bao.seal();
     session.run_line(
         "the test",
-        "kes key create a-key && exit 1 || kes key ls unknown && exit 1 || :",
+        "kes key create a-key && exit 1 || kes key ls unknown && exit 1 || kes log && exit 1 || :",
     );
     let answer = session.run_line("the test", metrics);
     let there: BTreeSet<&str> = answer

@@ -83,6 +83,45 @@ pub struct Api {
     pub max_body: u64,
     /// Whole seconds; 0 for none.
     pub timeout: u64,
+    /// Whether the configuration exempts it from certificates and policies.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skip_auth: bool,
+}
+
+/// What the policies of a server have refused of late, and refuse still.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Refusals {
+    /// The start of the server, before which nothing is known.
+    pub since: Timestamp,
+    /// How many different requests were forgotten because there were too many.
+    #[serde(default)]
+    pub forgotten: u64,
+    /// The requests of one identity stand together.
+    #[serde(default)]
+    pub refusals: Vec<RefusedRequest>,
+}
+
+/// Equal requests that the policies have refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedRequest {
+    /// Who asked.
+    pub identity: Identity,
+    /// The policy of the identity, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// The method of the route.
+    pub method: String,
+    /// The decoded path.
+    pub path: String,
+    /// The deny pattern that refuses it, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied_by: Option<String>,
+    /// How often it was refused.
+    pub count: u64,
+    /// When it was first.
+    pub first: Timestamp,
+    /// When it was last.
+    pub last: Timestamp,
 }
 
 /// The answer of a key description.

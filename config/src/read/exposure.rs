@@ -58,6 +58,7 @@ pub(super) const fn of_skip_auth(operation: Operation) -> Option<&'static str> {
             "see which identities there are and their policies"
         }
         Operation::ErrorLog | Operation::AuditLog => "follow the log, with all names of keys in it",
+        Operation::Refusals => "see which identities were refused what",
     })
 }
 

@@ -34,12 +34,14 @@ pub(super) fn of(policy: &Policy, pattern: &Pattern) -> Option<Coverage> {
 }
 
 /// That the pattern refuses the decryption of single ciphertexts, and matches only the path of bulk
-/// decryption. The other way round nobody is surprised.
+/// decryption; or the audit log, and matches only the path of what was refused. The other way round
+/// nobody is surprised.
 fn more(policy: &Policy, pattern: &Pattern, route: &Route) -> Option<Coverage> {
-    if route.operation != Operation::BulkDecrypt {
-        return None;
-    }
-    let name = name_in(pattern, route)?;
+    let name = match route.operation {
+        Operation::BulkDecrypt => name_in(pattern, route)?,
+        Operation::Refusals => String::new(),
+        _ => return None,
+    };
     let is_surprise = |other: &&Route| {
         let path = format!("{}{name}", other.path);
         policy.allow_patterns().iter().any(|allow| allow.matches(&path))
@@ -84,11 +86,14 @@ impl fmt::Display for Coverage {
             Self::Nothing { path } => {
                 write!(f, "denies nothing: '{path}' is open to all clients, whatever their policy")
             }
-            Self::More { path, by } => write!(
-                f,
-                "denies '{path}' for these names as well, because '{by}' gives the same; \
-                 to close only one of them, do not allow it"
-            ),
+            Self::More { path, by } => {
+                let names = if path.ends_with('/') { " for these names" } else { "" };
+                write!(
+                    f,
+                    "denies '{path}'{names} as well, because '{by}' gives the same; \
+                     to close only one of them, do not allow it"
+                )
+            }
             Self::Less { path, by } => write!(
                 f,
                 "does not deny '{path}', which is allowed for the same names and gives all that \

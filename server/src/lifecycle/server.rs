@@ -36,6 +36,7 @@ use crate::observe::logging::Logs;
 use crate::observe::logging::repeats::{self, Repeats};
 use crate::observe::metrics::Metrics;
 use crate::service::budget::Budgets;
+use crate::service::denials::Denials;
 use crate::service::proxies::ForwardedRequests;
 use crate::service::refusals::Refusals;
 use crate::service::reloads::{LastReloads, Subject};
@@ -332,6 +333,7 @@ impl Opened {
             metrics: Arc::clone(&metrics),
             logs,
             refusals: Arc::new(Refusals::new()),
+            denials: Denials::new(),
             reloads: LastReloads::new(Arc::clone(&metrics)),
             changing: Arc::default(),
             started: Instant::now(),

@@ -18,6 +18,9 @@ use self::audit_file::AuditFile;
 use self::by_class::Classes;
 use self::by_code::ByCode;
 pub(crate) use self::limited::{LimitKind, Limited};
+#[cfg(test)]
+pub(crate) use self::policy_refusals::NO_POLICY;
+use self::policy_refusals::PolicyRefusals;
 use self::register::Register;
 use self::reloads::Reloads;
 pub(crate) use self::system::Gauges;
@@ -37,6 +40,9 @@ mod by_code;
 
 /// Requests that a limit of their caller refused.
 mod limited;
+
+/// Requests that policies refused.
+mod policy_refusals;
 
 /// Reloads.
 mod reloads;
@@ -64,6 +70,7 @@ pub(crate) struct Metrics {
     pub(crate) reserved_bytes_limit: IntGauge,
     pub(crate) reservations_refused: IntCounter,
     pub(crate) limited: Limited,
+    pub(crate) policy_refusals: PolicyRefusals,
     response_time: Histogram,
     by_api: Box<[Histogram; Operation::COUNT]>,
     pub(crate) error_events: IntCounter,
@@ -140,6 +147,7 @@ impl Metrics {
                 "Requests refused because no bytes were left for their bodies",
             ),
             limited: Limited::new(&register),
+            policy_refusals: PolicyRefusals::new(&register),
             response_time: register.histogram(
                 "kes_http_response_time",
                 "Time from a request's arrival to its answer, in seconds",

@@ -58,6 +58,7 @@ pub(super) async fn run(call: Call<'_>) -> Result<Answer, Error> {
         Operation::SelfDescribe => identity::self_describe(&call),
         Operation::ErrorLog => log::follow(&call, &call.context.service.logs.error_stream),
         Operation::AuditLog => log::follow(&call, &call.context.service.logs.audit_stream),
+        Operation::Refusals => Ok(log::refusals(&call)),
     };
     answer.map(|answer| answer.keeping(turn))
 }

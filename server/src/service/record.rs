@@ -13,6 +13,7 @@ use prometheus::IntGauge;
 use super::ApiService;
 use super::answer::Answer;
 use super::context::RequestContext;
+use super::denials::Denials;
 use super::error::Error;
 use super::generation::Generation;
 use crate::observe::logging::audit::Audited;
@@ -24,6 +25,9 @@ pub(super) fn finish(context: &RequestContext<'_>, result: Result<Answer, Error>
     let (answer, error) = match result {
         Ok(answer) => (answer, None),
         Err(error) => {
+            if let Error::Denied(denied) = &error {
+                Denials::note(context, denied);
+            }
             let message = error.message();
             let mut answer = Answer::refusal(&message).retry_after(error.retry_after());
             if let Error::Method { expected, .. } = &error {

@@ -19,6 +19,7 @@ use kes_policy::Policies;
 
 use super::budget::Budgets;
 use super::context::RequestContext;
+use super::denials::Denials;
 use super::generation::{ApiSettings, Generation, KeyStore, Keys};
 use super::limits::Limiters;
 use super::proxies::{ForwardedRequests, Proxies};
@@ -60,6 +61,7 @@ impl ApiService {
             requests: AtomicU64::new(0),
             logs: Logs::start(Arc::clone(&metrics)),
             refusals: Arc::new(Refusals::new()),
+            denials: Denials::new(),
             reloads: LastReloads::new(Arc::clone(&metrics)),
             metrics,
             changing: Arc::default(),

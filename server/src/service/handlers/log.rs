@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use kes_api::body::{Refusals, RefusedRequest};
+
 use super::Call;
 use crate::observe::logging::stream::{Place, Stream};
 use crate::service::answer::Answer;
@@ -23,4 +25,21 @@ pub(super) fn follow(call: &Call<'_>, log: &Stream) -> Result<Answer, Error> {
     // decided anew, and so may be the trust in the client.
     call.context.service.readmit_new_follower(&call.context.generation, call.context.peer);
     Ok(Answer::lines(lines))
+}
+
+/// What the policies have refused of late, and refuse still.
+pub(super) fn refusals(call: &Call<'_>) -> Answer {
+    let (denied, forgotten) = call.context.service.denials.under(&call.context.generation.policies);
+    let refusals = denied.into_iter().map(|one| RefusedRequest {
+        identity: one.identity,
+        policy: one.policy,
+        method: one.operation.route().method.as_str().to_owned(),
+        path: one.path,
+        denied_by: one.denied_by,
+        count: one.count,
+        first: one.first,
+        last: one.last,
+    });
+    let since = call.context.service.started_at;
+    Answer::json(&Refusals { since, forgotten, refusals: refusals.collect() })
 }

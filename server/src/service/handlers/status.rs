@@ -83,6 +83,7 @@ pub(super) fn apis(call: &Call<'_>) -> Answer {
             .get(route.operation.index())
             .and_then(|api| api.timeout)
             .map_or(0, |timeout| timeout.as_secs()),
+        skip_auth: call.context.generation.policies.is_exempt(route.operation),
     };
     Answer::json(&ROUTES.iter().map(api).collect::<Vec<_>>())
 }
