@@ -84,6 +84,36 @@ fn the_admin_is_told_what_was_refused_and_is_refused_still() {
 }
 
 #[test]
+fn nobody_is_told_of_a_policy_that_it_may_not_read() {
+    harness::run(async {
+        let server = Server::with(&Config::usual().with("policy", POLICY));
+        ask(&server).await;
+        for (allow, readable) in [
+            ("/v1/log/refusals, /v1/policy/read/watcher", "watcher"),
+            ("/v1/log/*, /v1/policy/read/min*", "minio"),
+        ] {
+            let watcher = format!(
+                "{POLICY}\n  watcher: {{ allow: [{allow}], identities: [\"${{OTHER}}\"] }}"
+            );
+            server.reload_and_wait(&Config::usual().with("policy", &watcher));
+            let mut other = server.client(Who::Other, Protocol::H2).await;
+            let refusals = told(&mut other).await;
+            // What the client itself was refused as a stranger counts for its policy now.
+            let is_readable = refusals.iter().all(|one| one["policy"] == readable);
+            assert!(is_readable && !refusals.is_empty(), "{allow}: {refusals:?}");
+        }
+        // A deny of the audit log is one of this as well.
+        let watcher = format!(
+            "{POLICY}\n  watcher: {{ allow: [/v1/*], deny: [/v1/log/audit], \
+             identities: [\"${{OTHER}}\"] }}"
+        );
+        server.reload_and_wait(&Config::usual().with("policy", &watcher));
+        let mut other = server.client(Who::Other, Protocol::H2).await;
+        assert_eq!(other.send("GET", "/v1/log/refusals", "").await.status, 403);
+    });
+}
+
+#[test]
 fn refusals_are_counted_by_api_and_policy() {
     harness::run(async {
         let server = Server::with(&Config::usual().with("policy", POLICY));

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use kes_api::Operation;
 use kes_api::body::{Refusals, RefusedRequest};
 
 use super::Call;
@@ -27,10 +28,18 @@ pub(super) fn follow(call: &Call<'_>, log: &Stream) -> Result<Answer, Error> {
     Ok(Answer::lines(lines))
 }
 
-/// What the policies have refused of late, and refuse still.
+/// What the policies have refused of late, and refuse still: of strangers, and under the policies that
+/// the caller may read.
 pub(super) fn refusals(call: &Call<'_>) -> Answer {
-    let (denied, forgotten) = call.context.service.denials.under(&call.context.generation.policies);
-    let refusals = denied.into_iter().map(|one| RefusedRequest {
+    let policies = &call.context.generation.policies;
+    let identity = call.permit.identity();
+    let may_read = |policy: &str| {
+        let path = format!("{}{policy}", Operation::ReadPolicy.route().path);
+        policies.permit(identity.as_ref(), Operation::ReadPolicy, &path).is_ok()
+    };
+    let (denied, forgotten) = call.context.service.denials.under(policies);
+    let told = denied.into_iter().filter(|one| one.policy.as_deref().is_none_or(may_read));
+    let refusals = told.map(|one| RefusedRequest {
         identity: one.identity,
         policy: one.policy,
         method: one.operation.route().method.as_str().to_owned(),
