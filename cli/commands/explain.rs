@@ -116,7 +116,7 @@ fn hint(error: &Error, subject: Subject<'_>, caller: &Caller) -> Option<String> 
     if text == message::NOT_AUTHORIZED.text {
         return Some(format!(
             "{}. Either no policy of the server names it, or its policy does not allow this; \
-             'kes policy explain' says which",
+             'kes policy explain self <method> <path>' says which",
             caller.describe()
         ));
     }

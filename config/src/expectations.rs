@@ -118,6 +118,9 @@ fn item(value: &Value<'_>, all: &mut Vec<Expectation>) -> Result<(), AlreadyRepo
             all.push(Expectation { line, caller, is_allowed, method, path });
         }
     }
+    if seen.is_empty() {
+        return Err(value.mistake("expects nothing: there is no request in 'allow' or 'deny'"));
+    }
     Ok(())
 }
 

@@ -25,10 +25,16 @@ const MINIO: [(&str, &str); 8] = [
         "/v1/key/describe/",
         "its default key every 10 s, which keeps it cached while the key store is away; it ignores a refusal",
     ),
-    ("/v1/key/list/", "'mc admin kms key list', which asks for all names"),
+    (LIST, "'mc admin kms key list', which asks for all names"),
     ("/v1/status", "whether the server is up, also for 'mc admin kms key status'"),
     ("/v1/metrics", "its own metrics of the server"),
 ];
+
+const LIST: &str = "/v1/key/list/";
+
+/// What is said of listings in a policy for some keys.
+const LIST_OF_SOME: &str =
+    "'kes key ls' with this beginning; 'mc admin kms key list' asks for all names, and is refused";
 
 /// What only some installations need.
 const OPTIONAL: [(&str, &str); 3] = [
@@ -73,6 +79,7 @@ fn minio(name: &str, key: &str, identities: &[Identity]) -> String {
     let width = MINIO.iter().map(|(path, _)| pattern(path).len()).max().unwrap_or_default();
     let mut text = format!("# What MinIO asks for.\npolicy:\n  {name}:\n    allow:\n");
     for (path, reason) in MINIO {
+        let reason = if path == LIST && !key.is_empty() { LIST_OF_SOME } else { reason };
         let _ = writeln!(text, "    - {:width$}  # {reason}", pattern(path));
     }
     for (path, reason) in OPTIONAL {

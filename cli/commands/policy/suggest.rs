@@ -17,6 +17,9 @@ use crate::output::{self, Output, clean};
 
 const COMMAND: &str = "kes policy suggest";
 
+/// Remarks are aligned behind patterns of at most this many characters.
+const ALIGNED: usize = 48;
+
 /// Asks all servers of the environment: each knows what it has refused itself.
 pub(super) async fn run(args: SuggestArgs) -> Result<()> {
     let given = args.prefix.iter().filter(|prefix| !prefix.is_empty());
@@ -104,6 +107,8 @@ fn yaml(told: &Refusals, prefixes: &[String]) -> String {
         wanted.entry(pattern_for(&one.path, prefixes)).or_default().add(one);
     }
 
+    policies.values_mut().chain(strangers.values_mut()).for_each(drop_covered);
+
     let since = told.since.to_table();
     let mut text = format!("# What policies have refused since {since} UTC and refuse still.\n");
     if told.forgotten > 0 {
@@ -144,8 +149,26 @@ fn yaml(told: &Refusals, prefixes: &[String]) -> String {
     text
 }
 
+/// Drops patterns that another one covers, such as `/v1/key/list/a*` beside `/v1/key/list/*`.
+fn drop_covered(patterns: &mut Patterns) {
+    let mut kept: Patterns = BTreeMap::new();
+    // '*' sorts before all that a name may have: a pattern comes after those that cover it.
+    for (pattern, wanted) in std::mem::take(patterns) {
+        let covering = kept.iter_mut().find(|(one, _)| {
+            one.strip_suffix('*').is_some_and(|prefix| pattern.starts_with(prefix))
+        });
+        match covering {
+            Some((_, covering)) => covering.join(wanted),
+            None => drop(kept.insert(pattern, wanted)),
+        }
+    }
+    *patterns = kept;
+}
+
 fn write_patterns(text: &mut String, indent: &str, patterns: &Patterns, with_identities: bool) {
-    let width = patterns.keys().map(String::len).max().unwrap_or_default();
+    // One long pattern, such as that of an identity, does not move all the others' remarks.
+    let lengths = patterns.keys().map(String::len).filter(|length| *length <= ALIGNED);
+    let width = lengths.max().unwrap_or_default();
     for (pattern, wanted) in patterns {
         let last = wanted.last.map(|last| format!(", last {} UTC", last.to_table()));
         let who = match &*wanted.identities {
@@ -164,10 +187,17 @@ fn write_patterns(text: &mut String, indent: &str, patterns: &Patterns, with_ide
 
 impl Wanted {
     fn add(&mut self, one: &RefusedRequest) {
-        self.count = self.count.saturating_add(one.count);
-        self.last = self.last.max(Some(one.last));
-        if !self.identities.contains(&one.identity) {
-            self.identities.push(one.identity);
+        let identities = vec![one.identity];
+        self.join(Self { count: one.count, last: Some(one.last), identities });
+    }
+
+    fn join(&mut self, other: Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.last = self.last.max(other.last);
+        for identity in other.identities {
+            if !self.identities.contains(&identity) {
+                self.identities.push(identity);
+            }
         }
     }
 }
@@ -282,6 +312,17 @@ mod tests {
             lines[3].starts_with("    - /v1/key/create/a  # 2 times, last 1970-01-01"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_another_pattern_covers_is_left_out() {
+        let listings = ["/v1/key/list/", "/v1/key/list/x*", "/v1/key/list/x", "/v1/key/create/x"];
+        let refusals = listings.map(|path| refused(1, Some("p"), path, None)).to_vec();
+        let text = yaml(&merged(vec![told(refusals)]), &[]);
+        let lines: Vec<_> = text.lines().skip(4).collect();
+        assert!(lines[0].starts_with("    - /v1/key/create/x  # 2 times"), "{text}");
+        assert!(lines[1].starts_with("    - /v1/key/list/*    # 6 times"), "{text}");
+        assert_eq!(lines.len(), 2, "{text}");
     }
 
     #[test]

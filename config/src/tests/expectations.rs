@@ -44,7 +44,11 @@ fn a_table_that_is_not_exact_is_refused_with_the_line() {
     for (text, fault) in [
         ("", "the file is empty"),
         ("[]", "t.yml:1: nothing is expected"),
-        ("- policy: a", "nothing is expected"),
+        ("- policy: a", "t.yml:1: [0]: expects nothing"),
+        (
+            "- policy: a\n  deny: [GET /version]\n- policy: b\n  deny: []",
+            ":3: [1]: expects nothing",
+        ),
         ("policy: a", "expected a list with items such as"),
         ("- a", "t.yml:1: [0]: expected a map with identity or policy, and allow or deny"),
         ("- allow: [GET /v1/status]", "[0]: says neither whose requests these are"),

@@ -110,6 +110,16 @@ impl Denials {
         let still = refused.iter().filter_map(|(identity, one)| one.under(*identity, policies));
         let mut denied: Vec<_> = still.collect();
         denied.sort_by(|a, b| (a.identity, &a.path).cmp(&(b.identity, &b.path)));
+        // In both tables is what was refused before and after its identity came into a policy.
+        denied.dedup_by(|later, one| {
+            let is_same = (later.identity, &later.path) == (one.identity, &one.path);
+            if is_same {
+                one.count += later.count;
+                one.first = one.first.min(later.first);
+                one.last = one.last.max(later.last);
+            }
+            is_same
+        });
         (denied, forgotten)
     }
 }
@@ -327,5 +337,17 @@ mod tests {
         let policies = Policies::new(Some(who(3)), vec![(policy, vec![who(1)])]).unwrap();
         let (denied, _) = service.denials.under(&policies);
         assert_eq!(denied.iter().map(|one| one.identity).collect::<Vec<_>>(), [who(2)]);
+    }
+
+    #[tokio::test]
+    async fn what_a_stranger_and_later_a_member_was_refused_is_told_as_one() {
+        let service = service();
+        for (table, second) in [(&service.denials.strangers, 5), (&service.denials.known, 7)] {
+            table.lock().add(who(1), Operation::Status, "", at(second));
+        }
+        let (denied, _) = service.denials.under(&service.generation.load().policies);
+        let told: Vec<_> = denied.iter().map(|one| (one.count, one.first, one.last)).collect();
+        assert_eq!(told, [(2, at(5), at(7))]);
+        assert_eq!(denied[0].policy.as_deref(), Some("p"));
     }
 }
