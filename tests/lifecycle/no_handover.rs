@@ -77,6 +77,7 @@ fn a_dev_server_goes_on() {
     let mut command = Process::command(&program());
     command
         .args(["server", "--dev", "--addr", "127.0.0.1:0"])
+        .env("XDG_RUNTIME_DIR", folder.path())
         .current_dir(folder.path())
         .stdin(Stdio::null())
         .stdout(File::create(&stdout).unwrap())
