@@ -51,7 +51,6 @@ fn lines(bytes: &mut Vec<u8>, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
 }
 
 /// Tells a figure to `python3 .ci/assure`.
-#[expect(clippy::print_stdout, reason = "what a test measured is for who runs it")]
 fn figure(name: &str, value: usize) {
     println!("figure: {name} = {value}");
 }
