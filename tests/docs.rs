@@ -25,6 +25,7 @@ mod links;
 mod migrate;
 mod operate;
 mod operations;
+mod pains;
 mod policies;
 mod session;
 mod stand_ins;
