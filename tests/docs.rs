@@ -28,6 +28,7 @@ mod operations;
 mod pains;
 mod policies;
 mod session;
+mod site;
 mod stand_ins;
 mod systemd;
 mod tour;
