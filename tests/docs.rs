@@ -27,11 +27,14 @@ mod operate;
 mod operations;
 mod pains;
 mod policies;
+mod reference;
 mod session;
 mod site;
 mod stand_ins;
+mod start;
 mod systemd;
 mod tour;
+mod troubleshooting;
 mod unit;
 mod vault;
 
@@ -40,6 +43,8 @@ use book::{Block, Book};
 /// The test that runs or checks a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Runner {
+    /// A server with keys in a folder, in five minutes.
+    Start,
     /// The README from its start: the dev server and its clients.
     DevTour,
     /// The README's server with keys in Vault.
@@ -87,6 +92,8 @@ enum Runner {
     Refused,
     /// A table of what is expected of policies.
     Expectations,
+    /// What the program prints of a command: `reference.rs` compares the whole page.
+    Help,
     /// Figures that a bench printed: its lines are those that it prints today.
     Figures,
 }
@@ -108,6 +115,7 @@ fn runner(block: &Block) -> Option<Runner> {
         ("docs/proxies.md", "haproxy" | "nginx", [_, "The PROXY protocol", _]) => Runner::Balancer,
         ("docs/proxies.md", "haproxy" | "nginx", _) => Runner::TlsProxy,
         (_, "haproxy", _) => Runner::Haproxy,
+        ("docs/start.md", "sh", _) => Runner::Start,
         ("README.md", "sh", [_, "Two commands"] | [_, "A tour"]) => Runner::DevTour,
         ("README.md", "sh", [_, "A tour", "With Vault or OpenBao"]) => Runner::VaultTour,
         ("docs/vault.md", "sh", [_, "Set-up", "Engine and policy"]) => Runner::VaultEngine,
@@ -123,6 +131,7 @@ fn runner(block: &Block) -> Option<Runner> {
         ("docs/policies.md", "sh", _) => Runner::Refused,
         ("systemd/README.md", "sh", _) => Runner::Systemd,
         ("docs/install.md", "sh", _) => Runner::Packages,
+        ("docs/commands.md", "text", _) => Runner::Help,
         ("docs/performance.md", "text", _) => Runner::Figures,
         _ => return None,
     })

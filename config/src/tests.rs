@@ -31,6 +31,9 @@ mod exposure;
 /// Secrets show up in no message.
 mod secrets;
 
+/// The reference for operators.
+mod reference;
+
 /// In what one file differs from another.
 mod settings;
 
