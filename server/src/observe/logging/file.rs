@@ -25,8 +25,12 @@ mod queue;
 /// Writes it.
 mod writer;
 
+/// How long a server that stops waits for a file that another process still has: one that has handed
+/// over, which has 10 s for its last requests.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(12);
+
 /// How long a server that stops waits for the rest to be written.
-const CLOSE_TIME: Duration = Duration::from_secs(5);
+const CLOSE_TIME: Duration = CLOSE_PATIENCE.saturating_add(Duration::from_secs(5));
 
 /// The audit file, whether there is one or not.
 pub(crate) struct AuditRecorder {
@@ -109,7 +113,7 @@ impl AuditRecorder {
         receipt.of_file()
     }
 
-    /// Has all be written and the file be closed, for at most five seconds.
+    /// Has all be written and the file be closed, for at most [`CLOSE_TIME`].
     pub(super) fn close(&self) {
         if !self.is_on.swap(false, Ordering::Relaxed) {
             return;

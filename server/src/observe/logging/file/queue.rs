@@ -139,15 +139,25 @@ impl Queue {
         (state.is_urgent, state.controls) = (false, 0);
     }
 
-    /// Waits until a control comes; whether one waits.
-    pub(super) fn wait_for_control(&self, until: Instant) -> bool {
+    /// Takes the next control out of the queue, before the records that wait there.
+    pub(super) fn take_control(&self, until: Instant) -> Option<Control> {
         let mut state = self.state.lock();
         while state.controls == 0 {
             if self.wake.wait_until(&mut state, until).timed_out() {
-                break;
+                return None;
             }
         }
-        state.controls > 0
+        state.controls -= 1;
+        take_control(&mut state.batch.items)
+    }
+}
+
+/// Takes out the first control, before the records that wait.
+pub(super) fn take_control(items: &mut Vec<Item>) -> Option<Control> {
+    let at = items.iter().position(|item| matches!(item, Item::Control(_)))?;
+    match items.remove(at) {
+        Item::Control(control) => Some(control),
+        Item::Write(_) | Item::Gap(_) => None,
     }
 }
 

@@ -3,6 +3,7 @@ use std::time::Instant;
 
 use kes_api::Operation;
 use kes_audit::Input;
+use kes_audit::file::AuditFile;
 use kes_audit::record::Gap;
 use kes_audit::verify::{Known, verify};
 
@@ -127,4 +128,28 @@ async fn a_receipt_is_signed_once_the_record_is_in_the_file() {
     assert!(text().lines().last().unwrap().contains("\"kind\":\"stop\""));
     let report = verify(&[Input::File(folder.path().join("audit.jsonl"))], &Known::default());
     assert!(report.is_good(), "{:?}", report.findings);
+}
+
+/// A process that hands over still has the file: records wait for it, over a reload and a stop.
+#[tokio::test]
+async fn records_wait_for_a_file_that_another_process_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = AuditFile::open(target(folder.path()).settings).unwrap().unwrap();
+    let metrics = Arc::new(Metrics::new());
+    let recorder = AuditRecorder::new(Arc::clone(&metrics));
+    recorder.configure(Some(target(folder.path())));
+    let change = audited(Operation::CreateKey);
+    for _ in 0..3 {
+        recorder.record(&recorded(&change, None));
+        recorder.configure(Some(target(folder.path())));
+    }
+    let closing = thread::spawn(move || recorder.close());
+    // Time for the writer to see all of it. With less the test still passes.
+    thread::sleep(Duration::from_millis(300));
+    other.close().unwrap();
+    closing.join().unwrap();
+    assert_eq!((metrics.audit_file.records.get(), metrics.audit_file.lost.get()), (3, 0));
+    let text = std::fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
+    assert_eq!(text.matches("\"operation\":\"CreateKey\"").count(), 3);
+    assert!(text.lines().last().unwrap().contains("\"kind\":\"stop\""));
 }

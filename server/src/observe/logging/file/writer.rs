@@ -6,8 +6,8 @@ use kes_audit::file::{AuditFile, CommitError};
 use kes_audit::note::{LOGGED, LoggedHead};
 use kes_audit::record::Gap;
 
-use super::Target;
-use super::queue::{Batch, Control, Item, Queue, Texts};
+use super::queue::{Batch, Control, Item, Queue, Texts, take_control};
+use super::{CLOSE_PATIENCE, Target};
 use crate::observe::logging::rate_limit::RateLimit;
 use crate::observe::logging::receipt::Signature;
 use crate::observe::metrics::Metrics;
@@ -86,20 +86,54 @@ impl Writer {
     fn run(&mut self) -> std::convert::Infallible {
         let mut batch = Batch::default();
         loop {
-            if self.file.is_none()
-                && let Some(target) = self.target.clone()
-            {
-                self.open(&target);
-                // What waits may wait longer, until there is no room for it.
-                if self.file.is_none() && !self.queue.wait_for_control(Instant::now() + RETRY) {
-                    continue;
-                }
-            }
-            self.queue.take(&mut batch, self.next_head);
             let (mut items, texts) = batch.split();
-            self.write(&mut items, &texts);
+            loop {
+                self.wait_for_file(&mut items);
+                if items.is_empty() {
+                    break;
+                }
+                self.write(&mut items, &texts);
+            }
             batch.reuse(items, texts);
             self.look_after();
+            self.queue.take(&mut batch, self.next_head);
+        }
+    }
+
+    /// Opens the file. While another process has it, all that comes waits until there is no room for
+    /// it, and what is said about the file itself is heard.
+    fn wait_for_file(&mut self, items: &mut Vec<Item>) {
+        while self.file.is_none()
+            && let Some(target) = self.target.clone()
+        {
+            self.open(&target);
+            if self.file.is_some() {
+                return;
+            }
+            match self.next_control(items, Instant::now() + RETRY) {
+                None => {}
+                Some(Control::Configure(target)) => self.target = *target,
+                Some(Control::Close(done)) => {
+                    let end = Instant::now() + CLOSE_PATIENCE;
+                    while self.file.is_none() && Instant::now() < end {
+                        std::thread::sleep(RETRY);
+                        self.open(&target);
+                    }
+                    if self.file.is_none() {
+                        self.target = None;
+                    }
+                    // After all that waits.
+                    self.queue.control(Control::Close(done));
+                }
+            }
+        }
+    }
+
+    /// Takes out the next control of what waits here and in the queue.
+    fn next_control(&self, items: &mut Vec<Item>, until: Instant) -> Option<Control> {
+        match take_control(items) {
+            Some(control) => Some(control),
+            None => self.queue.take_control(until),
         }
     }
 
@@ -126,9 +160,11 @@ impl Writer {
         }
     }
 
+    /// Writes what comes before the next control, and does what that says.
     fn write(&mut self, items: &mut Vec<Item>, texts: &Texts) {
         let mut group = Group::default();
-        for item in items.drain(..) {
+        let control = items.iter().position(|item| matches!(item, Item::Control(_)));
+        for item in items.drain(..control.map_or(items.len(), |control| control + 1)) {
             match item {
                 Item::Write(waiting) => {
                     self.begin(&mut group);
@@ -193,16 +229,15 @@ impl Writer {
         };
         match result {
             Ok(()) => {
-                let mut records = 0;
+                let is_record = |added: &&Added| matches!(added, Added::Record { .. });
+                let records = u64::try_from(added.iter().filter(is_record).count());
+                let records = records.unwrap_or_default();
+                self.metrics.audit_file.records.inc_by(records);
                 for added in added {
-                    if let Added::Record { signature, .. } = added {
-                        records += 1;
-                        if let Some(signature) = signature {
-                            signature.sign();
-                        }
+                    if let Added::Record { signature: Some(signature), .. } = added {
+                        signature.sign();
                     }
                 }
-                self.metrics.audit_file.records.inc_by(records);
                 if records > 0 && self.untold > 0 {
                     let untold = std::mem::take(&mut self.untold);
                     tracing::error!(
@@ -216,13 +251,13 @@ impl Writer {
 
     fn failed(&mut self, added: Vec<Added>, error: &CommitError) {
         let mut lost = Gap::default();
-        for (number, added) in added.into_iter().enumerate() {
+        for (number, added) in added.iter().enumerate() {
             match added {
                 _ if number < error.written => {}
-                Added::Gap(gap) => self.add_gap(gap, &error.to_string()),
+                Added::Gap(gap) => self.add_gap(*gap, &error.to_string()),
                 Added::Record { is_change, .. } => {
                     lost.records += 1;
-                    lost.changes += u64::from(is_change);
+                    lost.changes += u64::from(*is_change);
                 }
             }
         }
@@ -230,6 +265,8 @@ impl Writer {
         self.metrics.audit_file.records.inc_by(written);
         self.add_gap(lost, &error.to_string());
         self.count_lost(lost);
+        // Whoever waits for one of them is told once it is counted.
+        drop(added);
         if self.failures.allows() {
             let untold = std::mem::take(&mut self.untold);
             tracing::error!(
