@@ -46,6 +46,9 @@ mod start;
 /// SIGUSR2.
 mod handover;
 
+/// One hand-over after the other.
+mod successive;
+
 /// SIGUSR2 where nothing is handed over, and SIGHUP beside it.
 mod no_handover;
 

@@ -19,7 +19,7 @@ mod lock;
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kes_api::{KeyName, ListPattern};
@@ -29,6 +29,7 @@ use tokio::time;
 pub use self::folder::MARKER;
 use self::folder::{Demands, Entries, Folder, Opened};
 pub use self::known::KnownFolders;
+pub use self::lock::FolderLock;
 use self::lock::{Locks, NoLock};
 use crate::config::{self, ConfiguredPath, Location};
 use crate::inventory::{ForeignNames, Inventory, KeyFile, NameRules};
@@ -56,10 +57,6 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 /// How long a start waits for the lock of its folder: a server that was killed has to end first.
 const LOCK_PATIENCE: Duration = Duration::from_secs(4);
 
-/// After how long a server that has taken over tells that the other one still has the lock, which
-/// has 10 s for its last requests, and may be slow to end.
-const SUCCESSION: Duration = Duration::from_secs(60);
-
 /// How often a lock is tried meanwhile.
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -71,8 +68,6 @@ const KIND: Kind = Kind::new(&"fs");
 pub enum Opening {
     /// It starts.
     Start,
-    /// It takes over from a server that still has the folder.
-    TakeOver,
     /// It has read its configuration again.
     Reload,
 }
@@ -110,11 +105,7 @@ impl Deadline<ConcurrencyLimit<Health<FsBackend>>> {
         let is_demanded = demands.id.is_some() || demands.known.is_some();
         let opened = open_folder(&path, demands).await?;
         let folder = Arc::clone(&opened.folder);
-        // A reload may come soon after.
-        if opening == Opening::TakeOver || locks.is_awaited() {
-            locks.set_awaited(true);
-            task::spawn(lock_later(Arc::downgrade(&folder), locks));
-        } else if let Err(reason) = lock(&folder, &locks, LOCK_PATIENCE).await {
+        if let Err(reason) = lock(&folder, &locks).await {
             return Err(OpenError::Folder { path, reason });
         }
         known.insert(&path, opened.known);
@@ -194,10 +185,10 @@ async fn open_folder(path: &ConfiguredPath, demands: Demands) -> Result<Opened, 
     opened.map_err(|reason| OpenError::Folder { path: path.clone(), reason })
 }
 
-/// Locks a folder. Waits as long as another process has the lock, but not longer than `patience`.
-/// Where there are no locks it warns and goes on.
-async fn lock(folder: &Arc<Folder>, locks: &Arc<Locks>, patience: Duration) -> io::Result<()> {
-    let end = time::Instant::now() + patience;
+/// Locks a folder. Waits as long as another process has the lock, but not longer than
+/// [`LOCK_PATIENCE`]. Where there are no locks it warns and goes on.
+async fn lock(folder: &Arc<Folder>, locks: &Arc<Locks>) -> io::Result<()> {
+    let end = time::Instant::now() + LOCK_PATIENCE;
     loop {
         let (locked, locks) = (Arc::clone(folder), Arc::clone(locks));
         let result = task::spawn_blocking(move || locked.lock(locks)).await;
@@ -221,21 +212,6 @@ async fn lock(folder: &Arc<Folder>, locks: &Arc<Locks>, patience: Duration) -> i
                      server: stop that one, or let each have a folder of its own"
                 )));
             }
-        }
-    }
-}
-
-/// Locks a folder as soon as the server that hands over has ended.
-async fn lock_later(folder: Weak<Folder>, locks: Arc<Locks>) {
-    let mut is_told = false;
-    while let Some(folder) = folder.upgrade() {
-        match lock(&folder, &locks, SUCCESSION).await {
-            Ok(()) => return locks.set_awaited(false),
-            Err(error) if !is_told => {
-                tracing::error!("folder '{}' is not locked: {error}", folder.shown());
-                is_told = true;
-            }
-            Err(_) => {}
         }
     }
 }

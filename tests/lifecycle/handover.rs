@@ -215,7 +215,7 @@ fn a_program_that_cannot_take_over_leaves_the_old_server_as_it_is() {
             hello.len()
         );
         replace(&server, &script, 0o755);
-        fails(&server, "(version v9.9) hands over by protocol 9, and this one by 1").await;
+        fails(&server, "(version v9.9) hands over by protocol 9, and this one by 2").await;
 
         // The right one, with a configuration that it cannot use.
         install(&program(), &server.file("kes"));

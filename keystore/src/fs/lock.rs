@@ -3,15 +3,16 @@
 //! replaced.
 //!
 //! The lock is on the marker of the folder (flock(2)), and belongs to the open file: it ends with the
-//! process, however that ends.
+//! process, however that ends. A server that hands over passes the open file on, so that the new
+//! process has the lock as well, and nobody else can get it in between.
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags, Stat, major, minor};
 use rustix::io::Errno;
 
@@ -19,16 +20,22 @@ use rustix::io::Errno;
 #[derive(Default)]
 pub(super) struct Locks {
     held: Mutex<HashMap<Place, Weak<FolderLock>>>,
-    /// Whether the process that it takes over from still has the lock of its folder.
-    awaited: AtomicBool,
+    /// Those of the process that this one takes over from, until its folder is open.
+    inherited: Mutex<Vec<Arc<FolderLock>>>,
 }
 
 /// Device and inode of a marker.
 type Place = (u64, u64);
 
 /// The lock of a folder, until it is dropped.
-pub(super) struct FolderLock {
-    _marker: OwnedFd,
+pub struct FolderLock {
+    marker: OwnedFd,
+}
+
+impl AsFd for FolderLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.marker.as_fd()
+    }
 }
 
 /// Why a folder was not locked.
@@ -48,28 +55,49 @@ impl Locks {
         let stat = rustix::fs::fstat(&marker)?;
         let mut locks = self.held.lock();
         locks.retain(|_, lock| lock.strong_count() > 0);
-        let place = (stat.st_dev, stat.st_ino);
-        if let Some(lock) = locks.get(&place).and_then(Weak::upgrade) {
+        if let Some(lock) = locks.get(&(stat.st_dev, stat.st_ino)).and_then(Weak::upgrade) {
             return Ok(lock);
         }
-        let exclusive = FlockOperation::NonBlockingLockExclusive;
-        match rustix::io::retry_on_intr(|| rustix::fs::flock(&marker, exclusive)) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(NoLock::Taken { process: holder(&stat) }),
-            Err(error) => return Err(error.into()),
-        }
-        let lock = Arc::new(FolderLock { _marker: marker });
-        locks.insert(place, Arc::downgrade(&lock));
-        Ok(lock)
+        lock_marker(&mut locks, marker, &stat)
     }
 
-    pub(super) fn is_awaited(&self) -> bool {
-        self.awaited.load(Ordering::Relaxed)
+    /// All that this process has.
+    pub(super) fn held(&self) -> Vec<Arc<FolderLock>> {
+        self.held.lock().values().filter_map(Weak::upgrade).collect()
     }
 
-    pub(super) fn set_awaited(&self, awaited: bool) {
-        self.awaited.store(awaited, Ordering::Relaxed);
+    /// Takes over locks of another process, each as the open file that has it. What is no lock is left
+    /// out: its folder is locked as any other then.
+    pub(super) fn inherit(&self, markers: Vec<OwnedFd>) {
+        let mut locks = self.held.lock();
+        let lock = |marker: OwnedFd| {
+            let stat = rustix::fs::fstat(&marker).ok()?;
+            // The open file has the lock already, so that this changes nothing.
+            lock_marker(&mut locks, marker, &stat).ok()
+        };
+        self.inherited.lock().extend(markers.into_iter().filter_map(lock));
     }
+
+    /// Gives up what was inherited and is the lock of no open folder.
+    pub(super) fn end_inheritance(&self) {
+        self.inherited.lock().clear();
+    }
+}
+
+fn lock_marker(
+    locks: &mut HashMap<Place, Weak<FolderLock>>,
+    marker: OwnedFd,
+    stat: &Stat,
+) -> Result<Arc<FolderLock>, NoLock> {
+    let exclusive = FlockOperation::NonBlockingLockExclusive;
+    match rustix::io::retry_on_intr(|| rustix::fs::flock(&marker, exclusive)) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Err(NoLock::Taken { process: holder(stat) }),
+        Err(error) => return Err(error.into()),
+    }
+    let lock = Arc::new(FolderLock { marker });
+    locks.insert((stat.st_dev, stat.st_ino), Arc::downgrade(&lock));
+    Ok(lock)
 }
 
 impl From<Errno> for NoLock {
@@ -88,13 +116,12 @@ fn open_marker(folder: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
     open(OFlags::RDWR).or_else(|_| open(OFlags::RDONLY))
 }
 
-/// The process that has the lock of a file, as far as the system tells.
+/// The process that has the lock of a file, as far as the system tells. It tells the one that has
+/// locked the file, which may have passed the lock on and ended.
 fn holder(file: &Stat) -> Option<u32> {
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    holder_in(
-        &locks,
-        &format!("{:02x}:{:02x}:{}", major(file.st_dev), minor(file.st_dev), file.st_ino),
-    )
+    let place = format!("{:02x}:{:02x}:{}", major(file.st_dev), minor(file.st_dev), file.st_ino);
+    holder_in(&locks, &place).filter(|id| Path::new("/proc").join(id.to_string()).exists())
 }
 
 /// A line is `1: FLOCK  ADVISORY  WRITE 712 fd:01:523 0 EOF` (proc_locks(5)).

@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use rustix::fd::AsFd as _;
 use rustix::fs::{CWD, FileType, Mode};
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -268,16 +269,44 @@ async fn a_folder_is_for_one_server() {
     FsStore::open_to_read(config()).await.unwrap();
     FsStore::open_untouched(&config()).await.unwrap();
 
-    // One that takes over serves at once, and has the lock when the other one has ended.
-    let successor = open(2, Opening::TakeOver).await.unwrap();
-    let reloaded = open(2, Opening::Reload).await.unwrap();
+    // One that takes over has the lock as well, from the start on, and when the other one has ended.
+    let passed = || {
+        let locks = servers[0].locks_to_pass_on();
+        locks.iter().map(|lock| lock.as_fd().try_clone_to_owned().unwrap()).collect()
+    };
+    servers[2].inherit(passed());
+    let successor = open(2, Opening::Start).await.unwrap();
+    servers[2].end_inheritance();
     drop(again);
-    while servers[2].locks().is_awaited() {
-        time::sleep(LOCK_INTERVAL).await;
-    }
     assert!(open(1, Opening::Start).await.is_err());
-    drop((successor, reloaded));
+    let reloaded = open(2, Opening::Reload).await.unwrap();
+    drop(successor);
+    assert!(open(1, Opening::Start).await.is_err());
+    drop(reloaded);
     open(1, Opening::Start).await.unwrap();
+}
+
+/// One that takes over with another folder in its configuration needs the lock of that one, and leaves
+/// the one that it could have taken over.
+#[tokio::test]
+async fn a_lock_that_is_taken_over_is_for_its_folder_alone() {
+    let (own, others) = (temporary(), temporary());
+    let config = |folder: &TempDir| config::Fs { path: folder.path().into(), id: None };
+    let servers = [(); 3].map(|()| KnownFolders::default());
+    let open =
+        |server: usize, folder| FsStore::open(config(folder), &servers[server], Opening::Start);
+    let old = open(0, &own).await.unwrap();
+    let other = open(1, &others).await.unwrap();
+    let locks = servers[0].locks_to_pass_on();
+    servers[2].inherit(vec![locks[0].as_fd().try_clone_to_owned().unwrap()]);
+    drop(locks);
+    assert!(open(2, &others).await.is_err());
+    drop(other);
+    let new = open(2, &others).await.unwrap();
+    servers[2].end_inheritance();
+    drop(old);
+    open(1, &own).await.unwrap();
+    drop(new);
 }
 
 /// A mistyped path must not lead a running server to a new, empty folder.

@@ -8,7 +8,8 @@
 //! new (`taker`)                                     old (`giver`)
 //! Hello: protocol, version, public key          →
 //!                                               ←   Hello: the same
-//!                                               ←   Sockets, with the listening sockets themselves
+//!                                               ←   Sockets, with the listening sockets themselves, and
+//!                                                   with the locks of its key folders as open files
 //! reads its configuration, opens all that it names
 //! Ready, or Failed                              →
 //!                                                   from here on the new one has the order of changes
@@ -45,6 +46,11 @@ pub(super) mod giver;
 
 /// The side of the server that takes over.
 pub(crate) mod taker;
+
+/// How long a hand-over waits for the process that has handed over to this one, which has 10 s for its
+/// last requests. Where it leaves changes that a key store may still carry out, it counts as ended
+/// after 90 s.
+const OUTLAST_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long the new process may take until it could serve. It starts within a second unless the
 /// files of its configuration hang.

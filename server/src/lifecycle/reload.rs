@@ -145,7 +145,7 @@ where
         let operations = reader.operations.prepare(setup.operations.as_ref()).await?;
         let (log, balancers) = (setup.log, setup.balancers.clone());
         reading.at("what `log.audit_file` and the section `keystore` name");
-        let prepared = setup.open(&reader.service.metrics, Some(&before)).await?;
+        let prepared = setup.open(&reader.service.metrics, Some(&before), Vec::new()).await?;
         let (new, loaded) = (prepared, Arc::clone(&tls));
         let compared = blocking(move || (compare(&reader, &before, &new.generation, &loaded), new));
         let (changes, prepared) = compared.await;

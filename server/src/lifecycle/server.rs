@@ -1,6 +1,7 @@
 //! What starts, what stops, and in which order.
 
 use std::convert::Infallible;
+use std::mem::take;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -179,17 +180,19 @@ impl Server {
         let accepting = tokio::spawn(listener.serve(Arc::clone(&running.endpoint), is_set));
         running.operations.apply(operations);
         running.operations.started(&running);
+        let mut predecessor = None;
         if let Some(taken) = taken {
-            let told = taken.serving().await;
+            let (told, ending) = taken.serving().await;
             tracing::info!("{told}");
             running.service.reloads.record(Subject::HandOver, Ok(&told));
+            predecessor = Some(ending);
         }
         let background = background(&running, certificates);
         pending.create(&running);
         systemd::ready(&running.status_line());
 
         let mut reloads = Reloads::new(Arc::clone(&running), source.clone());
-        let mut hand_overs = HandOvers::new(Arc::clone(&running), program, source);
+        let mut hand_overs = HandOvers::new(Arc::clone(&running), program, source, predecessor);
         // Whether a reload was asked for during a hand-over.
         let mut reload_after = false;
         let given = loop {
@@ -203,7 +206,7 @@ impl Server {
                 () = reloads.finished() => {}
                 given = hand_overs.ended() => match given {
                     Some(given) => break Some(given),
-                    None if std::mem::take(&mut reload_after) => reloads.request(),
+                    None if take(&mut reload_after) => reloads.request(),
                     None => {}
                 }
             }
@@ -283,13 +286,13 @@ impl Opened {
             blocking(move || (Fingerprint::of(&settings.files()), settings.load())).await;
         let tls = tls.map_err(SetupError::Tls)?;
         let listen = |reason| Error::Listen { address: address.clone(), reason };
-        let (listening, api_inherited, operations_inherited) = match inherited {
+        let (listening, api_inherited, operations_inherited, locks) = match inherited {
             Some(sockets) => {
-                let api = std::mem::take(&mut sockets.api);
+                let (api, locks) = (take(&mut sockets.api), take(&mut sockets.locks));
                 let (old, passed) = (&sockets.address, sockets.passed);
                 let inherited = Listening::inherit(api, old, passed, &address, is_fixed).await;
                 let (listening, count) = inherited.map_err(listen)?;
-                (listening, count, sockets.operations.take())
+                (listening, count, sockets.operations.take(), locks)
             }
             None => {
                 let passed = Listening::on_passed(options.passed.api, &address).map_err(listen)?;
@@ -297,7 +300,7 @@ impl Opened {
                     Some(listening) => listening,
                     None => Listening::start(&address, is_fixed).await.map_err(listen)?,
                 };
-                (listening, 0, None)
+                (listening, 0, None, Vec::new())
             }
         };
         let bound = listening.addresses().map_err(listen)?;
@@ -312,7 +315,8 @@ impl Opened {
         metrics.max_connections.set(listener.max().into());
 
         let (log, balancers) = (setup.log, setup.balancers.clone());
-        let Prepared { generation, audit_file, pending, .. } = setup.open(&metrics, None).await?;
+        let prepared = setup.open(&metrics, None, locks).await?;
+        let Prepared { generation, audit_file, pending, .. } = prepared;
         logs.file.configure(audit_file);
         let info = Info {
             build: options.build,

@@ -1,6 +1,7 @@
 //! From a configuration to what a server runs with: the same at the start and at a reload.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -136,13 +137,16 @@ impl Setup {
     /// Opens the key store. If its keys live in the same place as those of `old`, the new state goes
     /// on with the keys of `old` and their cache, and [`Prepared::reopened`] is what they are to be
     /// reconfigured with. Otherwise no key in memory is used any more; the order of changes goes on.
+    /// `inherited` are the locks of key folders of the process that this one takes over from.
     pub(crate) async fn open(
         self,
         metrics: &Arc<Metrics>,
         old: Option<&Generation>,
+        inherited: Vec<OwnedFd>,
     ) -> Result<Prepared, SetupError> {
         let audit_file = blocking(move || audit_file(self.audit_file)).await?;
         let folders = old.map(|old| Arc::clone(&old.folders)).unwrap_or_default();
+        folders.inherit(inherited);
         let (location, store) = match self.store {
             StoreSetup::Memory => (Location::new("memory"), Store::Memory(MemoryStore::new())),
             StoreSetup::Configured(config) => {
@@ -152,6 +156,7 @@ impl Setup {
                 (store.located(location), store)
             }
         };
+        folders.end_inheritance();
         let store = KeyStore::new(store, Arc::clone(metrics));
         let before = old.filter(|old| old.location == location);
         let (keys, reopened) = match before {
@@ -178,12 +183,9 @@ impl Setup {
     }
 }
 
-/// Why the key store is opened. A process that another server has started to hand over to it
-/// (`KES_HANDOVER`) starts while that one still has the folder of keys.
-fn opening(old: Option<&Generation>) -> Opening {
+const fn opening(old: Option<&Generation>) -> Opening {
     match old {
         Some(_) => Opening::Reload,
-        None if std::env::var_os("KES_HANDOVER").is_some() => Opening::TakeOver,
         None => Opening::Start,
     }
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use kes_keys::transfer::Sealer;
 use kes_keystore::wrap::Succession;
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::time::{ClockId, clock_gettime};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -18,10 +17,11 @@ use tokio::time::timeout;
 use super::super::blocking::blocking;
 use super::super::state::Running;
 use super::changes::{self, Halves};
-use super::message::{Change, FromNew, FromOld, Hello, MOST_CHANGES, PROTOCOL};
-use super::pair::{receive, send, send_sealed, send_sockets};
+use super::message::{Change, FromNew, FromOld, Hello, MOST_CHANGES, PROTOCOL, monotonic};
+use super::pair::{receive, send, send_files, send_sealed};
 use super::program::Program;
-use super::{PREPARE_LIMIT, TAKE_LIMIT};
+use super::taker::EndingProcess;
+use super::{OUTLAST_LIMIT, PREPARE_LIMIT, TAKE_LIMIT};
 use crate::service::reloads::Subject;
 
 /// The hand-overs of a server: one at a time, each in a task of its own.
@@ -30,6 +30,8 @@ pub(crate) struct HandOvers {
     program: Program,
     /// `None` for a dev server.
     source: Option<PathBuf>,
+    /// `None` if this process has not taken over from another one.
+    predecessor: Option<EndingProcess>,
     task: Option<JoinHandle<Result<Given, String>>>,
 }
 
@@ -53,8 +55,13 @@ pub(crate) struct Changes {
 }
 
 impl HandOvers {
-    pub(crate) fn new(running: Arc<Running>, program: Program, source: Option<PathBuf>) -> Self {
-        Self { running, program, source, task: None }
+    pub(crate) const fn new(
+        running: Arc<Running>,
+        program: Program,
+        source: Option<PathBuf>,
+        predecessor: Option<EndingProcess>,
+    ) -> Self {
+        Self { running, program, source, predecessor, task: None }
     }
 
     /// Starts a hand-over.
@@ -75,8 +82,8 @@ impl HandOvers {
         };
         match (&self.source, refused) {
             (Some(source), None) => {
-                tracing::info!("starting '{}' to hand over to", self.program.path().display());
-                let give = give(Arc::clone(&self.running), self.program.clone(), source.clone());
+                let (running, program) = (Arc::clone(&self.running), self.program.clone());
+                let give = give(running, program, source.clone(), self.predecessor.clone());
                 self.task = Some(tokio::spawn(give));
             }
             (_, refused) => self.failed(refused.unwrap_or_default()),
@@ -118,11 +125,37 @@ impl Drop for HandOvers {
 }
 
 /// Starts the new process, and hands over to it.
-async fn give(running: Arc<Running>, program: Program, source: PathBuf) -> Result<Given, String> {
+async fn give(
+    running: Arc<Running>,
+    program: Program,
+    source: PathBuf,
+    predecessor: Option<EndingProcess>,
+) -> Result<Given, String> {
+    if let Some(predecessor) = predecessor {
+        outlast(predecessor).await?;
+    }
+    tracing::info!("starting '{}' to hand over to", program.path().display());
     // Until this has ended, neither configuration nor certificates change.
     let _exclusive = running.replacing.lock().await;
     // Boxed: it is rare, and large.
     Box::pin(give_exclusively(&running, program, source)).await
+}
+
+/// Waits for the end of the process that has handed over to this one. Its last requests may change
+/// keys, of which it tells this process alone: a third one would go on with what it has in memory.
+async fn outlast(EndingProcess { id, ended }: EndingProcess) -> Result<(), String> {
+    if ended.peek().is_none() {
+        tracing::info!(
+            "process {id}, which has handed over to this one, has not ended its requests: the next \
+             hand-over begins after that"
+        );
+    }
+    timeout(OUTLAST_LIMIT, ended).await.map_err(|_| {
+        format!(
+            "process {id}, which has handed over to this one, still ends its requests, or has left \
+             changes of keys that the key store may still carry out; try again in a minute"
+        )
+    })
 }
 
 async fn give_exclusively(
@@ -258,6 +291,7 @@ async fn prepare(running: &Running, stream: &mut UnixStream, id: u32) -> Result<
     };
     let api = running.listening.to_pass_on()?;
     let operations = running.operations.to_pass_on();
+    let locks = running.service.generation.load().folders.locks_to_pass_on();
     let mut sockets: Vec<_> = api.sockets.files().collect();
     sockets.extend(operations.as_ref().map(|(_, socket)| socket.as_fd()));
     let message = FromOld::Sockets {
@@ -265,9 +299,11 @@ async fn prepare(running: &Running, stream: &mut UnixStream, id: u32) -> Result<
         address: api.address,
         passed: api.passed,
         operations: operations.as_ref().map(|(address, _)| address.clone()),
+        locks: locks.len(),
     };
     send(stream, &message).await?;
-    send_sockets(stream, &sockets).await?;
+    send_files(stream, &sockets).await?;
+    send_files(stream, &locks.iter().map(|lock| lock.as_fd()).collect::<Vec<_>>()).await?;
     match receive(stream).await?.parse()? {
         FromNew::Ready { place, api, operations } => {
             Ok(Prepared { said, public_key, version, place, api, operations })
@@ -281,13 +317,6 @@ fn unexpected(id: u32, message: &FromNew) -> Fault {
     let text = format!("{message:?}");
     let name = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
     Fault::Told(format!("process {id} says '{name}', which is not its turn"))
-}
-
-/// Nanoseconds of the clock that ages are measured by: both processes have the same.
-pub(super) fn monotonic() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 impl New {

@@ -1,9 +1,10 @@
 use kes_api::KeyName;
 use kes_keystore::wrap::{ChangeKind, Underway};
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// The version of all that goes between the two processes. They understand the same one alone.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 
 /// How many changes go in one message: less than 64 KiB, whatever their names are.
 pub(super) const MOST_CHANGES: usize = 256;
@@ -33,6 +34,8 @@ pub(super) enum FromOld {
         passed: bool,
         /// The address that the last one was bound for, that of the operations listener.
         operations: Option<String>,
+        /// How many locks of key folders come after them, as open files.
+        locks: usize,
     },
     /// Some changes that have begun.
     Changes(Vec<Change>),
@@ -113,6 +116,13 @@ impl Change {
         };
         Some(Underway { number: self.number, name: KeyName::parse(&self.name).ok()?, kind })
     }
+}
+
+/// Nanoseconds of the clock that ages are measured by: both processes have the same.
+pub(super) fn monotonic() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]

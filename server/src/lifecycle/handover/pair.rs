@@ -95,8 +95,8 @@ pub(super) async fn receive(from: &mut (impl AsyncRead + Unpin)) -> io::Result<F
     }
 }
 
-/// Sends listening sockets, with one byte.
-pub(super) async fn send_sockets(to: &UnixStream, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+/// Sends open files, such as listening sockets, with one byte.
+pub(super) async fn send_files(to: &UnixStream, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
     to.async_io(Interest::WRITABLE, || {
         let mut space = [MaybeUninit::uninit(); SPACE];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -109,8 +109,8 @@ pub(super) async fn send_sockets(to: &UnixStream, sockets: &[BorrowedFd<'_>]) ->
     .await
 }
 
-/// Receives listening sockets.
-pub(super) async fn receive_sockets(from: &UnixStream) -> io::Result<Vec<OwnedFd>> {
+/// Receives open files.
+pub(super) async fn receive_files(from: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     from.async_io(Interest::READABLE, || {
         let mut space = [MaybeUninit::uninit(); SPACE];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -181,19 +181,19 @@ mod tests {
             (0..MAX_SOCKETS).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let files: Vec<_> = sockets.iter().map(|socket| socket.as_fd()).collect();
         send(&mut one, &1).await.unwrap();
-        send_sockets(&one, &files).await.unwrap();
+        send_files(&one, &files).await.unwrap();
         send(&mut one, &2).await.unwrap();
         assert_eq!(receive(&mut other).await.unwrap().parse::<u8>().unwrap(), 1);
-        let received = receive_sockets(&other).await.unwrap();
+        let received = receive_files(&other).await.unwrap();
         assert_eq!(receive(&mut other).await.unwrap().parse::<u8>().unwrap(), 2);
         assert_eq!(received.len(), MAX_SOCKETS);
         for (socket, received) in sockets.iter().zip(received) {
             let received = TcpListener::from(received);
             assert_eq!(received.local_addr().unwrap(), socket.local_addr().unwrap());
         }
-        send_sockets(&one, &[]).await.unwrap();
-        assert!(receive_sockets(&other).await.unwrap().is_empty());
+        send_files(&one, &[]).await.unwrap();
+        assert!(receive_files(&other).await.unwrap().is_empty());
         drop(one);
-        assert!(receive_sockets(&other).await.is_err());
+        assert!(receive_files(&other).await.is_err());
     }
 }

@@ -4,6 +4,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as Pair;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use kes_config::Address;
 use kes_keys::transfer::Receiver;
 use rustix::net::{AddressFamily, sockopt};
@@ -14,9 +16,8 @@ use tokio::time::timeout;
 use super::super::error::Error;
 use super::super::state::Running;
 use super::changes::{Halves, Inherited};
-use super::giver::monotonic;
-use super::message::{FromNew, FromOld, Hello, PROTOCOL};
-use super::pair::{Frame, receive, receive_sockets, send};
+use super::message::{FromNew, FromOld, Hello, PROTOCOL, monotonic};
+use super::pair::{Frame, receive, receive_files, send};
 use super::{TAKE_LIMIT, VARIABLE};
 
 /// A server that hands over to this process.
@@ -45,6 +46,16 @@ pub(crate) struct Sockets {
     pub(crate) passed: bool,
     /// That of the operations listener, with the address that it was bound for.
     pub(crate) operations: Option<(String, OwnedFd)>,
+    /// The locks of its key folders.
+    pub(crate) locks: Vec<OwnedFd>,
+}
+
+/// The process that has handed over, while it ends its requests.
+#[derive(Clone)]
+pub(crate) struct EndingProcess {
+    pub(crate) id: u32,
+    /// Done once it has ended, and no change of it can be carried out any more.
+    pub(crate) ended: Shared<BoxFuture<'static, ()>>,
 }
 
 /// What this process has taken over, until it serves.
@@ -110,22 +121,23 @@ impl Predecessor {
         }
         let (Frame::Message(theirs) | Frame::Sealed(theirs)) = first;
         let said = [ours, theirs].concat();
-        let FromOld::Sockets { api, address, passed, operations } =
+        let FromOld::Sockets { api, address, passed, operations, locks: locked } =
             receive(&mut stream).await?.parse()?
         else {
             return Err(unexpected());
         };
-        let mut files = receive_sockets(&stream).await?;
+        let mut files = receive_files(&stream).await?;
+        let locks = receive_files(&stream).await?;
         let last = match operations {
             Some(address) => Some((address, files.pop().ok_or_else(unexpected)?)),
             None => None,
         };
-        if files.len() != api || files.is_empty() {
+        if files.len() != api || files.is_empty() || locks.len() != locked {
             return Err(unexpected());
         }
         let address = address.parse().map_err(|_| unexpected())?;
         let api = files.into_iter().map(TcpListener::from).collect();
-        let sockets = Sockets { api, address, passed, operations: last };
+        let sockets = Sockets { api, address, passed, operations: last, locks };
         Ok(Takeover { stream, id, said, receiver, sockets })
     }
 }
@@ -200,7 +212,7 @@ impl Takeover {
 impl Taken {
     /// This process serves. Waits until it is that of the service manager, and follows the changes of
     /// the other one. Returns what was taken over, in words.
-    pub(crate) async fn serving(mut self) -> String {
+    pub(crate) async fn serving(mut self) -> (String, EndingProcess) {
         let Self { id, keys, sockets, .. } = self;
         let released = async {
             send(&mut self.stream, &FromNew::Serving { keys }).await?;
@@ -216,8 +228,9 @@ impl Taken {
         }
         let (sockets, keys) = (count(sockets, "socket"), count(keys, "key"));
         let halves: Halves = self.stream.into_split();
-        tokio::spawn(self.changes.follow(halves));
-        format!("took over from process {id}: {sockets}, {keys}")
+        let following = tokio::spawn(self.changes.follow(halves));
+        let ended = following.map(drop).boxed().shared();
+        (format!("took over from process {id}: {sockets}, {keys}"), EndingProcess { id, ended })
     }
 }
 

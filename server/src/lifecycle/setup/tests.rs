@@ -36,7 +36,7 @@ fn setup(keys: &Path, more: &str) -> Setup {
 }
 
 async fn open(keys: &Path, old: Option<&Generation>) -> Result<Prepared, SetupError> {
-    setup(keys, "").open(&Arc::new(Metrics::new()), old).await
+    setup(keys, "").open(&Arc::new(Metrics::new()), old, Vec::new()).await
 }
 
 fn folder() -> TempDir {
@@ -98,7 +98,7 @@ async fn a_dev_server_has_an_admin_and_keys_in_memory() {
     assert!(setup.policies.is_admin(&admin()) && !setup.tls.optional);
     assert_eq!(setup.apis.map(|api| api.timeout), kes_api::route::ROUTES.map(|api| api.timeout));
     setup.tls.load().unwrap();
-    let prepared = setup.open(&Arc::new(Metrics::new()), None).await.unwrap();
+    let prepared = setup.open(&Arc::new(Metrics::new()), None, Vec::new()).await.unwrap();
     assert_eq!(prepared.generation.author(), admin().to_string());
     assert!(prepared.pending.0.is_empty() && prepared.reopened.is_none());
     assert!(matches!(prepared.generation.keys.state(), State::Reachable { .. }));
