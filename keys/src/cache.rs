@@ -30,7 +30,7 @@ pub use self::transfer::rewritten;
 use self::negative::NegativeCache;
 use crate::records::Records;
 use crate::single_flight::{Leader, Role, SingleFlight};
-use crate::{Clock, Observer};
+use crate::{Clock, Observer, Refresh};
 
 /// Names that do not exist.
 pub(crate) mod negative;
@@ -188,6 +188,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         place: Option<StorePlace>,
     ) -> ReadResult {
         if self.negative.contains(&name, self.clock.now()) {
+            self.observer.negative_hit();
             return Err(Error::NotFound { name });
         }
         let follower = match self.reads.join(name) {
@@ -232,6 +233,11 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         self.shards.iter().map(|shard| shard.read().len()).sum()
     }
 
+    /// How many names are remembered that were missing just now.
+    pub(crate) fn missing(&self) -> usize {
+        self.negative.names()
+    }
+
     /// How long ago the oldest of them was read.
     pub(crate) fn oldest(&self) -> Duration {
         let oldest = |shard: &Shard| shard.read().values().map(|entry| entry.read_at).min();
@@ -241,13 +247,18 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
 
     /// Performs a read as its leader. The result is kept unless the key was forgotten meanwhile, or
     /// a change of it may still be carried out.
-    async fn perform(&self, leader: Leader<ReadResult>) {
+    async fn perform(&self, leader: Leader<ReadResult>) -> Refresh {
         let name = leader.name();
         // A change that comes to be unsure after this has the cache forget the key.
         let is_unsure = self.order.is_unsure(&name);
         let result = match self.records.read(&name).await {
             Ok(record) => Ok(Arc::new(Entry::new(record, self.clock.now()))),
             Err(error) => Err(error),
+        };
+        let outcome = match &result {
+            Ok(_) => Refresh::Success,
+            Err(Error::NotFound { .. }) => Refresh::Missing,
+            Err(_) => Refresh::Error,
         };
         self.reads.complete(leader, result, |result| match result {
             Ok(_) if is_unsure => {}
@@ -266,6 +277,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
             // A failed read is not remembered, and the key stays in memory if it is there.
             Err(_) => {}
         });
+        outcome
     }
 
     #[expect(clippy::indexing_slicing, reason = "a remainder is less than the number of shards")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 use kes_api::{Identity, KeyName, ListPattern, Operation, Timestamp};
 use kes_crypto::{Cipher, Key, Plaintext, Secret};
 use kes_keystore::wrap::{Change, Course, Late, Order, Turn};
-use kes_keystore::{KeyStore, Limit, Logins, Page, Record, State, StoreOperation};
+use kes_keystore::{CertificateEnds, KeyStore, Limit, Logins, Page, Record, State, StoreOperation};
 use kes_policy::{Permit, StartupPermit, StorePlace};
 use zeroize::Zeroizing;
 
@@ -307,6 +307,16 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     /// How many keys are in memory.
     pub fn cached(&self) -> usize {
         self.cache.len()
+    }
+
+    /// How many names are remembered that were missing just now.
+    pub fn missing(&self) -> usize {
+        self.cache.missing()
+    }
+
+    /// When the certificates that the key store is called with expire.
+    pub fn store_certificates(&self) -> CertificateEnds {
+        self.cache.records().store().certificates()
     }
 
     /// The age of the oldest key in memory.

@@ -51,4 +51,4 @@ pub use error::Error;
 pub use kes_crypto::transfer;
 pub use kes_keystore::wrap::{Late, Order};
 pub use keys::{DataKey, Description, Ended, Keys};
-pub use observer::Observer;
+pub use observer::{Observer, Refresh};

@@ -10,4 +10,22 @@ pub trait Observer: Send + Sync + 'static {
 
     /// A value was read from the key store, and is not a stored key.
     fn invalid_record(&self);
+
+    /// A key was asked for that has been missing again and again just now; the key store was not
+    /// asked.
+    fn negative_hit(&self);
+
+    /// A key in memory was read again because its time was nearly over.
+    fn refreshed(&self, refresh: Refresh);
+}
+
+/// How the refresh of a key ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// The key was read.
+    Success,
+    /// The key store no longer has it.
+    Missing,
+    /// The key store could not be read. The key stays until its time is over.
+    Error,
 }

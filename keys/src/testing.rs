@@ -15,7 +15,7 @@ use kes_keystore::{
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::{Clock, Observer};
+use crate::{Clock, Observer, Refresh};
 
 pub(crate) fn name(text: &str) -> KeyName {
     KeyName::parse(text).unwrap()
@@ -257,6 +257,8 @@ pub(crate) struct Notes {
     pub(crate) hits: AtomicUsize,
     pub(crate) misses: AtomicUsize,
     pub(crate) invalid_records: AtomicUsize,
+    pub(crate) negative_hits: AtomicUsize,
+    pub(crate) refreshes: Mutex<Vec<Refresh>>,
     /// Calls to the key store, and whether they failed.
     pub(crate) calls: Mutex<Vec<(StoreOperation, Duration, bool)>>,
 }
@@ -272,6 +274,14 @@ impl Observer for Notes {
 
     fn invalid_record(&self) {
         self.invalid_records.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn negative_hit(&self) {
+        self.negative_hits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn refreshed(&self, refresh: Refresh) {
+        self.refreshes.lock().push(refresh);
     }
 }
 

@@ -67,4 +67,4 @@ pub use open::Store;
 pub use open::{Target, TargetError};
 pub use page::{Limit, Names, Page};
 pub use record::{InvalidRecord, Record};
-pub use store::{KeyStore, Logins, State, StoreOperation, Value};
+pub use store::{CertificateEnds, KeyStore, Logins, State, StoreOperation, Value};

@@ -10,7 +10,7 @@ use crate::fs::{FsStore, KnownFolders, Opening};
 use crate::inventory::{ForeignNames, Inventory, KeyFile, NameRules};
 use crate::memory::MemoryStore;
 use crate::vault::VaultStore;
-use crate::{Error, KeyStore, Kind, Limit, Logins, OpenError, Page, State, Value};
+use crate::{CertificateEnds, Error, KeyStore, Kind, Limit, Logins, OpenError, Page, State, Value};
 
 /// The key store of a server: one of the backends. An enum, not a trait object: the set of
 /// backends is closed.
@@ -226,6 +226,10 @@ impl KeyStore for Store {
 
     fn logins(&self) -> Option<Logins> {
         with_backend!(self, store => store.logins())
+    }
+
+    fn certificates(&self) -> CertificateEnds {
+        with_backend!(self, store => store.certificates())
     }
 }
 

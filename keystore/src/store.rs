@@ -1,6 +1,6 @@
 //! What every key store does: the trait and its types, and nothing that knows a backend.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use kes_api::{KeyName, ListPattern};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -60,6 +60,16 @@ pub struct Logins {
     pub failed: u64,
     /// How long the token remains valid: zero if there is none, [`Duration::MAX`] for ever.
     pub token_life: Duration,
+}
+
+/// When the certificates expire that a store is called with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CertificateEnds {
+    /// Of the CAs that the configuration names, the first that expires among those that had not
+    /// expired when they were loaded; if all had, the last.
+    pub ca: Option<SystemTime>,
+    /// The client certificate.
+    pub client: Option<SystemTime>,
 }
 
 /// What a key store is asked to do.
@@ -135,5 +145,11 @@ pub trait KeyStore: Send + Sync {
     /// The logins of the store; `None` for a store that requires no login.
     fn logins(&self) -> Option<Logins> {
         None
+    }
+
+    /// When the certificates expire that the store is called with, as far as the configuration names
+    /// any.
+    fn certificates(&self) -> CertificateEnds {
+        CertificateEnds::default()
     }
 }

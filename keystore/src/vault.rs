@@ -87,7 +87,7 @@ use crate::config::{self, Login};
 use crate::inventory::{ForeignNames, Inventory, NameRules};
 use crate::remote::Sends;
 use crate::wrap::{Budgets, Check, ConcurrencyLimit, Deadline, Health, Monitor, Slot};
-use crate::{Error, KeyStore, Kind, Limit, Logins, OpenError, Page, State, Value};
+use crate::{CertificateEnds, Error, KeyStore, Kind, Limit, Logins, OpenError, Page, State, Value};
 
 /// The time limit of an operation as a whole: less than the 15 s of its route, so that the client
 /// gets an answer.
@@ -120,6 +120,7 @@ pub struct VaultBackend {
     listing: Listing,
     prefetch: Arc<Prefetch>,
     endpoints: Vec<Url>,
+    certificates: CertificateEnds,
     /// Namespace and path of the keys.
     place: String,
     /// How often Vault is asked for its health, as it is configured.
@@ -144,7 +145,7 @@ impl Deadline<ConcurrencyLimit<Health<VaultBackend>>> {
         // In a thread for blocking calls: a file on a network mount may hang.
         let loading = tokio::task::spawn_blocking(move || (tls::load(&config.tls), config));
         let (tls, config) = loading.await.map_err(|ended| unusable(ended.to_string()))?;
-        let tls = tls?;
+        let (tls, certificates) = tls?;
         let namespace = namespace(&config.namespace)?;
         let (Login::AppRole { namespace: own, .. } | Login::Kubernetes { namespace: own, .. }) =
             &config.login;
@@ -183,6 +184,7 @@ impl Deadline<ConcurrencyLimit<Health<VaultBackend>>> {
             transit,
             prefetch,
             endpoints,
+            certificates,
             place,
             ping: config.ping,
             _keeper: keeper,
@@ -322,6 +324,10 @@ impl KeyStore for VaultBackend {
 
     fn logins(&self) -> Option<Logins> {
         Some(self.session.logins())
+    }
+
+    fn certificates(&self) -> CertificateEnds {
+        self.certificates
     }
 }
 

@@ -45,7 +45,7 @@ use self::router::Routed;
 use self::store_calls::StoreCalls;
 use crate::observe::logging::Logs;
 use crate::observe::logging::stream::{Reader, Reads};
-use crate::observe::metrics::{Audience, Gauges, Metrics};
+use crate::observe::metrics::{Audience, Exposition, Gauges, Metrics};
 use crate::transport::{ActiveRequest, Class, Peer, Service};
 
 /// Path to route.
@@ -174,18 +174,21 @@ impl Service for ApiService {
 }
 
 impl ApiService {
-    /// The metrics for an audience, in the text format.
-    pub(crate) fn metrics_text(&self, generation: &Generation, audience: Audience) -> String {
+    /// The metrics for an audience.
+    pub(crate) fn metrics_text(&self, generation: &Generation, audience: Audience) -> Exposition {
         let keys = &generation.keys;
         self.metrics.policy_refusals.keep(|name| generation.policies.policy(name).is_some());
         let gauges = Gauges {
             uptime: self.started.elapsed(),
             cached_keys: keys.cached(),
+            missing_names: keys.missing(),
             cache_age: keys.cache_age(),
             store_reachable: matches!(keys.state(), State::Reachable { .. }),
             logins: keys.logins(),
+            store_certificates: keys.store_certificates(),
+            audit_queue: self.logs.file.queued(),
         };
-        self.metrics.text(audience, &gauges)
+        self.metrics.text(audience, &gauges, |identity| generation.knows(identity))
     }
 
     /// Ends the log streams of those who may no longer follow them, and decides who is sent what is for
@@ -260,7 +263,12 @@ fn serve(
         if operation.is_none() {
             record::unrouted(&service, &peer, &head, number, status);
         }
-        service.metrics.answered(operation, status, arrived.elapsed());
+        let took = arrived.elapsed();
+        service.metrics.answered(operation, status, took);
+        // A stranger's trace is nobody's.
+        if let Some(operation) = operation.filter(|_| class != Class::Stranger.index()) {
+            service.metrics.trace(operation, took, &head.headers);
+        }
         let reservation = body.take_reservation().filter(|_| answer.len() > budget::SMALL);
         if body.is_unread() {
             if answer.status.is_success() {

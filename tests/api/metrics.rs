@@ -35,11 +35,18 @@ const KINDS: [(&str, Kind); 14] = [
 ];
 
 /// Ours beyond that with one series each.
-const OWN: [(&str, Kind); 21] = [
+const OWN: [(&str, Kind); 28] = [
+    ("kes_audit_file_lost_records", Kind::Counter),
+    ("kes_audit_file_queued_bytes", Kind::Gauge),
+    ("kes_audit_file_queued_records", Kind::Gauge),
+    ("kes_audit_file_records", Kind::Counter),
     ("kes_cache_age", Kind::Gauge),
     ("kes_cache_hits", Kind::Counter),
     ("kes_cache_keys", Kind::Gauge),
     ("kes_cache_misses", Kind::Counter),
+    ("kes_cache_negative_hits", Kind::Counter),
+    ("kes_cache_negative_names", Kind::Gauge),
+    ("kes_config_generations", Kind::Gauge),
     ("kes_config_last_reload_failed", Kind::Gauge),
     ("kes_config_last_reload_success_time", Kind::Gauge),
     ("kes_http_reservations_refused", Kind::Counter),
@@ -60,8 +67,9 @@ const OWN: [(&str, Kind); 21] = [
 ];
 
 /// Ours with a series for each API, call, or result.
-const LABELLED: [(&str, Kind); 15] = [
+const LABELLED: [(&str, Kind); 16] = [
     ("kes_api_response_time", Kind::Histogram),
+    ("kes_cache_refreshes", Kind::Counter),
     ("kes_class_connections", Kind::Gauge),
     ("kes_class_displaced_connections", Kind::Counter),
     ("kes_class_log_followers_refused", Kind::Counter),
@@ -220,6 +228,21 @@ fn the_cache_and_the_key_store_are_counted() {
         assert_eq!(reply.error(), (404, "key does not exist".to_owned()));
         let metrics = Exposition::of(&mut client).await;
         assert_eq!(metrics.value(r#"kes_keystore_errors{call="read"}"#), 1.0);
+        assert_eq!(metrics.value("kes_cache_negative_hits"), 0.0);
+
+        // A client in a loop asks the key store no more, until the window of a second is over.
+        eventually_async(PATIENCE, "a miss is answered from memory", || {
+            let mut client = client.share();
+            async move {
+                for _ in 0..40 {
+                    client.send("PUT", "/v1/key/generate/none", "").await;
+                }
+                let metrics = Exposition::of(&mut client).await;
+                metrics.value("kes_cache_negative_hits") > 0.0
+                    && metrics.value("kes_cache_negative_names") > 0.0
+            }
+        })
+        .await;
     });
 }
 
@@ -265,6 +288,10 @@ fn connections_handshakes_and_reloads_are_counted() {
         })
         .await;
         assert_eq!(value(r#"kes_config_reloads{result="success"}"#).await, 1.0);
+        eventually_async(PATIENCE, "no request has the first configuration any more", || async {
+            value("kes_config_generations").await == 1.0
+        })
+        .await;
         assert_eq!(client.send("GET", "/version", "").await.status, 200);
     });
 }

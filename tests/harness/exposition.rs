@@ -20,14 +20,17 @@ pub(crate) const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;
     escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
     text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
 
-/// Metrics in the Prometheus text format 0.0.4, read strictly: a `HELP` and a `TYPE` before the
-/// samples of a metric, all of them together, each with a number, histograms cumulative, with
-/// all their parts, and with the same buckets in each series.
+/// Metrics in the Prometheus text format 0.0.4 or in OpenMetrics, read strictly: a `HELP` and a `TYPE`
+/// before the samples of a metric, all of them together, each with a number, histograms cumulative,
+/// with all their parts, and with the same buckets in each series. Counters are of the type `unknown`
+/// in OpenMetrics, and only buckets have exemplars.
 #[derive(Debug)]
 pub(crate) struct Exposition {
     kinds: BTreeMap<String, Kind>,
     /// Name with labels, as in the text, to value.
     samples: BTreeMap<String, f64>,
+    /// Name with labels to what stands behind the value.
+    exemplars: BTreeMap<String, String>,
 }
 
 impl Exposition {
@@ -52,8 +55,15 @@ impl Exposition {
     ) -> Self {
         let reply = client.try_send("GET", path, headers, "".into()).await.unwrap();
         assert_eq!(reply.status, 200);
-        assert_eq!(reply.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
-        Self::parse(std::str::from_utf8(&reply.body).unwrap())
+        let text = std::str::from_utf8(&reply.body).unwrap();
+        match reply.header("content-type") {
+            "text/plain; version=0.0.4; charset=utf-8" => Self::parse(text),
+            "application/openmetrics-text; version=1.0.0; charset=utf-8" => {
+                let text = text.strip_suffix("# EOF\n").expect("the end is marked");
+                Self::read(text, true)
+            }
+            other => panic!("{other}"),
+        }
     }
 
     /// Asks a server on a connection of its own, as the admin.
@@ -61,9 +71,14 @@ impl Exposition {
         Self::of(&mut server.client(Who::Admin, Protocol::H2).await).await
     }
 
-    /// Reads a text.
+    /// Reads a text in the format 0.0.4.
     pub(crate) fn parse(text: &str) -> Self {
-        let mut read = Self { kinds: BTreeMap::new(), samples: BTreeMap::new() };
+        Self::read(text, false)
+    }
+
+    fn read(text: &str, is_open_metrics: bool) -> Self {
+        let mut read =
+            Self { kinds: BTreeMap::new(), samples: BTreeMap::new(), exemplars: BTreeMap::new() };
         let mut family: Option<(String, Kind)> = None;
         let mut helped = None;
         assert!(text.ends_with('\n'), "the last line has no end");
@@ -75,7 +90,8 @@ impl Exposition {
             } else if let Some(kind) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = kind.split_once(' ').unwrap_or_else(|| panic!("{line}"));
                 let kind = match kind {
-                    "counter" => Kind::Counter,
+                    "counter" if !is_open_metrics => Kind::Counter,
+                    "unknown" if is_open_metrics => Kind::Counter,
                     "gauge" => Kind::Gauge,
                     "histogram" => Kind::Histogram,
                     _ => panic!("unknown kind: {line}"),
@@ -86,6 +102,15 @@ impl Exposition {
                 family = Some((name.to_owned(), kind));
             } else {
                 let (name, kind) = family.as_ref().unwrap_or_else(|| panic!("no type: {line}"));
+                let line = match line.split_once(" # ") {
+                    Some((line, exemplar)) => {
+                        let (series, _) = line.rsplit_once(' ').unwrap();
+                        assert!(is_open_metrics && series.contains("_bucket{"), "{line}");
+                        read.exemplars.insert(series.to_owned(), exemplar.to_owned());
+                        line
+                    }
+                    None => line,
+                };
                 read.sample(line, name, *kind);
             }
         }
@@ -202,6 +227,11 @@ impl Exposition {
     /// The kind of a metric that the text has.
     pub(crate) fn kind(&self, name: &str) -> Option<Kind> {
         self.kinds.get(name).copied()
+    }
+
+    /// The exemplars, by the name with labels of their buckets.
+    pub(crate) fn exemplars(&self) -> &BTreeMap<String, String> {
+        &self.exemplars
     }
 
     /// All names.

@@ -91,7 +91,7 @@ pub use life::Life;
 pub use name::subject;
 pub use password::load_password;
 pub use private_key::{PrivateKey, is_encrypted, load_private_key, parse_private_key, pem};
-pub use roots::{Roots, load_roots};
+pub use roots::{Roots, load_authorities, load_roots};
 pub use verifier::{server_verifier, server_verifier_of_pem};
 
 /// The largest file that is read, in bytes. All CAs of a system take a quarter of that. The limit

@@ -33,6 +33,14 @@ pub fn load_roots(ca: Option<&Path>, mode: Roots) -> Result<RootCertStore, Error
     load(ca, given, mode).map(|(store, _)| store)
 }
 
+/// The certificates of a PEM file, or of all files of a folder, as [`load_roots`] reads them.
+///
+/// # Errors
+/// [`Error::File`] as there.
+pub fn load_authorities(ca: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    read(ca)
+}
+
 /// The certificates from which [`load_roots`] makes a store.
 ///
 /// # Errors

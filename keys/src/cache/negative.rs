@@ -47,6 +47,11 @@ impl NegativeCache {
         names.get(name).is_some_and(|misses| misses.count >= THRESHOLD && misses.is_recent(now))
     }
 
+    /// How many names are remembered.
+    pub(crate) fn names(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     /// Counts a miss: the key store has no key of this name.
     pub(crate) fn record(&self, name: KeyName, now: Instant) {
         let mut names = self.names.lock();

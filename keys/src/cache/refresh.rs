@@ -99,7 +99,8 @@ impl Refresher {
             if let Role::Leader(leader, _) = cache.reads.join(name) {
                 let cache = Arc::clone(cache);
                 tokio::spawn(async move {
-                    cache.perform(leader).await;
+                    let refresh = cache.perform(leader).await;
+                    cache.observer.refreshed(refresh);
                     drop(slot);
                 });
             }

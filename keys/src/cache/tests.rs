@@ -42,6 +42,10 @@ impl World {
         world
     }
 
+    fn notes(&self) -> &Notes {
+        &self.cache.observer
+    }
+
     async fn read(&self) -> ReadResult {
         self.cache.read(name("k"), None).await
     }
@@ -155,6 +159,22 @@ async fn a_key_that_was_deleted_elsewhere_goes_with_its_refresh() {
 }
 
 #[tokio::test]
+async fn how_each_refresh_ends_is_told() {
+    let mut world = World::with_key_in_memory(80, 1000, 0).await;
+    assert_eq!(*world.notes().refreshes.lock(), [], "a read for a request is none");
+    world.after(70).await;
+    assert!(world.uses());
+    world.store.fail(Some(unreachable()));
+    world.after(70).await;
+    assert!(world.uses());
+    world.store.fail(None);
+    world.store.take(&name("k")).await;
+    world.after(1).await;
+    let refreshes = world.notes().refreshes.lock().clone();
+    assert_eq!(refreshes, [Refresh::Success, Refresh::Error, Refresh::Missing]);
+}
+
+#[tokio::test]
 async fn refreshes_leave_room_for_requests() {
     let mut world = World::with_key_in_memory(80, 1000, 0).await;
     for n in 0..20 {
@@ -242,6 +262,8 @@ async fn a_missing_name_is_looked_up_again_by_each_request_until_there_are_too_m
         assert!(matches!(read().await, Err(Error::NotFound { .. })));
     }
     assert_eq!(world.store.reads(), threshold);
+    assert_eq!(world.notes().negative_hits.load(Ordering::Relaxed), 100);
+    assert_eq!(world.cache.missing(), 1);
     // Another server creates the key: it is seen when the window ends.
     world.store.put(&name("missing"), &record()).await;
     assert!(read().await.is_err());

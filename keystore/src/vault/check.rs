@@ -205,7 +205,7 @@ async fn connect(config: &config::Vault, report: &mut Report<'_>) {
     let mut asked = JoinSet::new();
     for (at, endpoint) in config.endpoints.iter().cloned().enumerate() {
         let Ok(client) = tls::load(&config.tls)
-            .map(|tls| Client::new(vec![endpoint.clone()], tls, &config.proxies))
+            .map(|(tls, _)| Client::new(vec![endpoint.clone()], tls, &config.proxies))
         else {
             continue;
         };

@@ -3,7 +3,7 @@ use std::time::Duration;
 use kes_api::{KeyName, ListPattern};
 use tokio::time;
 
-use crate::{Error, KeyStore, Kind, Limit, Logins, Page, State, Value};
+use crate::{CertificateEnds, Error, KeyStore, Kind, Limit, Logins, Page, State, Value};
 
 /// A store whose calls end in time, whatever the store within does: a call that takes longer is
 /// dropped, and fails as [`Error::Unreachable`].
@@ -59,7 +59,8 @@ impl<S: KeyStore> KeyStore for Deadline<S> {
         kind -> Kind,
         description -> String,
         trouble -> Option<String>,
-        logins -> Option<Logins>
+        logins -> Option<Logins>,
+        certificates -> CertificateEnds
     );
 }
 

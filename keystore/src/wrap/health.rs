@@ -7,7 +7,7 @@ use tokio::time;
 
 use self::monitor::Monitor;
 use crate::jitter::jitter;
-use crate::{Error, KeyStore, Kind, Limit, Logins, Page, State, Value};
+use crate::{CertificateEnds, Error, KeyStore, Kind, Limit, Logins, Page, State, Value};
 
 /// What is known of a store's health.
 pub(crate) mod monitor;
@@ -101,7 +101,12 @@ impl<S: KeyStore> KeyStore for Health<S> {
         self.monitor.trouble()
     }
 
-    pass_on!(kind -> Kind, description -> String, logins -> Option<Logins>);
+    pass_on!(
+        kind -> Kind,
+        description -> String,
+        logins -> Option<Logins>,
+        certificates -> CertificateEnds
+    );
 }
 
 /// Checks a store at intervals until it is aborted.

@@ -3,7 +3,9 @@ use std::sync::Arc;
 use kes_api::{KeyName, ListPattern};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{Error, KeyStore, Kind, Limit, Logins, Page, State, StoreOperation, Value};
+use crate::{
+    CertificateEnds, Error, KeyStore, Kind, Limit, Logins, Page, State, StoreOperation, Value,
+};
 
 /// How many calls of each kind a store is given at one time. Further calls wait for one of their
 /// own kind to end. The kinds have separate budgets, so that many listings, or creates that hang,
@@ -104,7 +106,8 @@ impl<S: KeyStore> KeyStore for ConcurrencyLimit<S> {
         kind -> Kind,
         description -> String,
         trouble -> Option<String>,
-        logins -> Option<Logins>
+        logins -> Option<Logins>,
+        certificates -> CertificateEnds
     );
 }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 use kes_api::{KeyName, ListPattern};
 use tokio::time::Instant;
 
-use crate::{Error, KeyStore, Kind, Limit, Logins, Page, State, StoreOperation, Value};
+use crate::{
+    CertificateEnds, Error, KeyStore, Kind, Limit, Logins, Page, State, StoreOperation, Value,
+};
 
 /// Is told of the calls to a store. Called once for each call: an implementation only adds to
 /// counters.
@@ -46,7 +48,8 @@ impl<S: KeyStore, M: Meter> KeyStore for Metered<S, M> {
         kind -> Kind,
         description -> String,
         trouble -> Option<String>,
-        logins -> Option<Logins>
+        logins -> Option<Logins>,
+        certificates -> CertificateEnds
     );
 }
 

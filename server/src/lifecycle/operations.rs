@@ -25,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 
 use self::answer::answer;
 use self::socket::{Socket, Stream};
+use crate::observe::metrics::{Exposition, Format};
 
 /// What each path answers.
 mod answer;
@@ -54,8 +55,8 @@ pub(crate) trait Health: Send + Sync + 'static {
     /// Whether the key store can be used, as far as is known without asking it.
     fn is_store_reachable(&self) -> bool;
 
-    /// All metrics, in the text format.
-    fn metrics(&self) -> String;
+    /// All metrics.
+    fn metrics(&self, format: Format) -> Exposition;
 }
 
 /// The listener, which a reload can start, move and stop.

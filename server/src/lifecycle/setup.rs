@@ -177,8 +177,18 @@ impl Setup {
             settings
         });
         let settings = settings.await;
-        let generation =
-            Generation { policies, proxies, limiters, keys, apis, location, settings, folders };
+        let in_use = metrics.reloads.begin_generation();
+        let generation = Generation {
+            policies,
+            proxies,
+            limiters,
+            keys,
+            apis,
+            location,
+            settings,
+            folders,
+            _in_use: in_use,
+        };
         Ok(Prepared { generation, reopened, audit_file, pending: PendingKeys(self.keys) })
     }
 }

@@ -9,7 +9,7 @@ use kes_keystore::State;
 use super::operations::{self, Health};
 use super::reads::Reads;
 use super::status::Status;
-use crate::observe::metrics::Audience;
+use crate::observe::metrics::{Audience, Exposition, Format};
 use crate::service::ApiService;
 use crate::transport::Endpoint;
 use crate::transport::listener::Listening;
@@ -43,8 +43,8 @@ impl Health for Running {
         matches!(self.service.generation.load().keys.state(), State::Reachable { .. })
     }
 
-    fn metrics(&self) -> String {
-        self.service.metrics_text(&self.service.generation.load(), Audience::Everything)
+    fn metrics(&self, format: Format) -> Exposition {
+        self.service.metrics_text(&self.service.generation.load(), Audience::Everything(format))
     }
 }
 

@@ -1,27 +1,34 @@
 //! Counters, and the Prometheus text (contract `api.md`, Metrics).
 //!
-//! A request updates atomic counters only. Values that are states rather than events are read when
+//! A request updates atomics only. Values that are states rather than events are read when
 //! the text is made.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use kes_api::Operation;
+use http::HeaderMap;
 use kes_api::route::ROUTES;
+use kes_api::{Identity, Operation};
 use kes_keystore::StoreOperation;
 use parking_lot::Mutex;
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
-pub(crate) use self::audience::Audience;
 use self::audience::BY_CODE;
+pub(crate) use self::audience::{Audience, Format};
 use self::audit_file::AuditFile;
+pub(crate) use self::audit_file::Queued;
 use self::by_class::Classes;
 use self::by_code::ByCode;
+use self::cache::Cache;
+use self::client_certificates::ClientCertificates;
+use self::exemplars::Exemplars;
 pub(crate) use self::limited::{LimitKind, Limited};
 #[cfg(test)]
 pub(crate) use self::policy_refusals::NO_POLICY;
 use self::policy_refusals::PolicyRefusals;
 use self::register::Register;
+pub(crate) use self::reloads::InUse;
 use self::reloads::Reloads;
 pub(crate) use self::system::Gauges;
 use self::system::System;
@@ -53,8 +60,26 @@ mod system;
 /// How metrics are made.
 mod register;
 
+/// Certificates of clients.
+mod client_certificates;
+
+/// What is counted of keys in memory.
+mod cache;
+
+/// Traces of slow requests.
+mod exemplars;
+
+/// The text of OpenMetrics.
+mod open_metrics;
+
 /// The media type of the text format.
-pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What a client is sent.
+pub(crate) struct Exposition {
+    pub(crate) content_type: &'static str,
+    pub(crate) text: String,
+}
 
 /// The metrics of the server.
 pub(crate) struct Metrics {
@@ -73,6 +98,7 @@ pub(crate) struct Metrics {
     pub(crate) policy_refusals: PolicyRefusals,
     response_time: Histogram,
     by_api: Box<[Histogram; Operation::COUNT]>,
+    exemplars: Exemplars,
     pub(crate) error_events: IntCounter,
     pub(crate) audit_events: IntCounter,
     pub(crate) dropped_lines: IntCounter,
@@ -85,9 +111,9 @@ pub(crate) struct Metrics {
     pub(crate) displaced_connections: IntCounter,
     pub(crate) handshake_errors: IntCounter,
     pub(crate) proxy_header_errors: IntCounter,
+    pub(crate) client_certificates: ClientCertificates,
     pub(crate) reloads: Reloads,
-    cache_hits: IntCounter,
-    cache_misses: IntCounter,
+    cache: Cache,
     store_calls: [StoreCalls; 4],
     /// When the server's certificate ends, in seconds since 1970.
     pub(crate) certificate_end: AtomicI64,
@@ -105,7 +131,7 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let register = Register(Registry::new());
         let by_api = register.histograms(
-            "kes_api_response_time",
+            BY_API,
             "Time from a request's arrival to its answer, in seconds, by API",
             "api",
             &FINE_BUCKETS,
@@ -154,6 +180,7 @@ impl Metrics {
                 &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 3.0, 5.0, 10.0],
             ),
             by_api: Box::new(by_api),
+            exemplars: Exemplars::new(),
             error_events: register.counter("kes_log_error_events", "Lines of the error log"),
             audit_events: register.counter("kes_log_audit_events", "Audited requests"),
             dropped_lines: register.counter(
@@ -188,10 +215,9 @@ impl Metrics {
                 "kes_tls_proxy_header_errors",
                 "Connections of load balancers without a valid PROXY protocol header",
             ),
+            client_certificates: ClientCertificates::new(&register),
             reloads: Reloads::new(&register),
-            cache_hits: register.counter("kes_cache_hits", "Requests for a key in memory"),
-            cache_misses: register
-                .counter("kes_cache_misses", "Requests for a key that was not in memory"),
+            cache: Cache::new(&register),
             store_calls,
             certificate_end: AtomicI64::new(0),
             system: System::new(&register),
@@ -215,27 +241,67 @@ impl Metrics {
         }
     }
 
-    /// The text, version 0.0.4, with the metrics for an audience.
-    pub(crate) fn text(&self, audience: Audience, gauges: &Gauges) -> String {
+    /// Keeps the trace of a request that was answered, if it was slow.
+    pub(crate) fn trace(&self, operation: Operation, took: Duration, headers: &HeaderMap) {
+        self.exemplars.note(operation, took, headers);
+    }
+
+    /// The metrics for an audience. `is_known` tells which identities have a policy.
+    pub(crate) fn text(
+        &self,
+        audience: Audience,
+        gauges: &Gauges,
+        is_known: impl Fn(&Identity) -> bool,
+    ) -> Exposition {
         let _one_at_a_time = self.texts.lock();
         let active = self.classes.requests.sum();
         self.active.set(active);
         self.reserved_bytes.set(self.classes.reserved_bytes.sum());
         let in_use = self.connections.get().saturating_add(active);
         self.system.show(gauges, in_use, self.certificate_end.load(Ordering::Relaxed));
+        self.audit_file.show(gauges.audit_queue);
+        self.client_certificates.show(is_known, SystemTime::now());
         let mut families = self.registry.gather();
         families.retain(|family| audience.gets(family));
-        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+        let text = TextEncoder::new().encode_to_string(&families).unwrap_or_default();
+        match audience {
+            Audience::Everything(Format::OpenMetrics) => Exposition {
+                content_type: open_metrics::CONTENT_TYPE,
+                text: open_metrics::text(&text, &self.exemplars()),
+            },
+            Audience::Everything(Format::Text) | Audience::OneSeries => {
+                Exposition { content_type: CONTENT_TYPE, text }
+            }
+        }
+    }
+
+    /// The exemplars, by the series of their buckets.
+    fn exemplars(&self) -> HashMap<String, String> {
+        let of_route = |route: &kes_api::Route| {
+            let path = route.path;
+            self.exemplars.of(route.operation).map(move |(le, exemplar)| {
+                (format!("{BY_API}_bucket{{api=\"{path}\",le=\"{le}\"}}"), exemplar)
+            })
+        };
+        ROUTES.iter().flat_map(of_route).collect()
     }
 }
 
 impl kes_keys::Observer for Metrics {
     fn cache_hit(&self) {
-        self.cache_hits.inc();
+        self.cache.hits.inc();
     }
 
     fn cache_miss(&self) {
-        self.cache_misses.inc();
+        self.cache.misses.inc();
+    }
+
+    fn negative_hit(&self) {
+        self.cache.negative_hits.inc();
+    }
+
+    fn refreshed(&self, refresh: kes_keys::Refresh) {
+        self.cache.refreshed(refresh);
     }
 
     #[expect(clippy::indexing_slicing, reason = "there is one for each operation")]
@@ -269,6 +335,9 @@ impl kes_keystore::wrap::Meter for Metrics {
         }
     }
 }
+
+/// The histogram of each API.
+const BY_API: &str = "kes_api_response_time";
 
 /// From 50 µs: what a cached key takes.
 const FINE_BUCKETS: [f64; 17] = [

@@ -11,7 +11,7 @@ use kes_policy::Policies;
 
 use super::limits::Limiters;
 use super::proxies::Proxies;
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{InUse, Metrics};
 use crate::transport::{Class, Peer};
 
 /// The keys of the server.
@@ -37,6 +37,8 @@ pub(crate) struct Generation {
     pub(crate) settings: Settings,
     /// The key folders that the server has opened since its start. All generations share them.
     pub(crate) folders: Arc<KnownFolders>,
+    /// Counts it.
+    pub(crate) _in_use: InUse,
 }
 
 /// The configuration of one API.
@@ -47,6 +49,13 @@ pub(crate) struct ApiSettings {
 }
 
 impl Generation {
+    /// Whether an identity is the admin, has a policy, or is that of a TLS proxy.
+    pub(crate) fn knows(&self, identity: &Identity) -> bool {
+        self.policies.is_admin(identity)
+            || self.policies.policy_of(identity).is_some()
+            || self.proxies.contain(identity)
+    }
+
     /// The class of a client.
     pub(crate) fn class(&self, peer: &Peer) -> Class {
         match &peer.identity {

@@ -51,6 +51,7 @@ impl ApiService {
             location: Location::new("memory"),
             settings: Settings::default(),
             folders: Arc::default(),
+            _in_use: metrics.reloads.begin_generation(),
         };
         Self {
             generation: ArcSwap::from_pointee(generation),

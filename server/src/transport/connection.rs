@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, TryFutureExt as _, ready};
@@ -71,6 +71,11 @@ pub(super) async fn serve<S: Service>(
     endpoint.metrics.connections.inc();
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     let class = endpoint.service.class(&peer);
+    if !class.is_stranger()
+        && let (Ok(identity), Some(validity)) = (&peer.identity, peer.validity)
+    {
+        endpoint.metrics.client_certificates.note(*identity, validity, SystemTime::now());
+    }
     let tracker = IdleTracker::new(!is_h2, class);
     slot.set_class(class, peer.identity.as_ref().ok().copied(), &tracker);
     let signals = Signals { shutdown: Some(shutdown), displaced, replacements };

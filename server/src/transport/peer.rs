@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use kes_api::identity::NoIdentity;
 use kes_api::{Identity, Timestamp};
+use kes_tls::Validity;
 use rustls::ServerConnection;
 use rustls::pki_types::CertificateDer;
 
@@ -22,8 +23,8 @@ pub(crate) struct Peer {
     /// The certificates that it sent, or that the proxy forwarded, to decide anew whether they are
     /// accepted.
     pub(super) chain: Box<[CertificateDer<'static>]>,
-    /// When the first of them expires, if it could be read.
-    until: Option<SystemTime>,
+    /// When the first of them is valid, if it could be read.
+    pub(super) validity: Option<Validity>,
     connection: Arc<Connection>,
     /// The proxy that forwards its request.
     via: Option<Via>,
@@ -70,8 +71,8 @@ impl Peer {
     ) -> Self {
         let chain = tls.peer_certificates().unwrap_or_default();
         let identity = Identity::of_peer(chain.iter().map(AsRef::as_ref));
-        let (until, connection) = (until(chain), Connection::accepted_under(generation));
-        Self { address, identity, chain: chain.into(), until, connection, via: None }
+        let (validity, connection) = (validity(chain), Connection::accepted_under(generation));
+        Self { address, identity, chain: chain.into(), validity, connection, via: None }
     }
 
     /// The client of a request that this one forwards, or why it has no valid certificate. It is
@@ -87,8 +88,8 @@ impl Peer {
         };
         let has_lapsed = AtomicBool::new(false);
         let via = Some(Via { proxy: self.identity.ok(), fault, has_lapsed });
-        let (until, connection) = (until(&chain), Arc::clone(&self.connection));
-        Self { address, identity, chain, until, connection, via }
+        let (validity, connection) = (validity(&chain), Arc::clone(&self.connection));
+        Self { address, identity, chain, validity, connection, via }
     }
 
     /// Whether its request comes through a TLS proxy.
@@ -133,7 +134,8 @@ impl Peer {
         if let Some(fault) = self.via.as_ref().and_then(|via| via.fault.clone()) {
             return Some(fault);
         }
-        let until = self.until.filter(|until| *until < SystemTime::now())?;
+        let until = self.validity.map(|validity| validity.until);
+        let until = until.filter(|until| *until < SystemTime::now())?;
         let until = Timestamp::from(until).to_table();
         Some(format!("the client's certificate expired on {until} UTC"))
     }
@@ -153,10 +155,9 @@ impl Reader for Peer {
     }
 }
 
-/// When the first of some certificates expires.
-fn until(chain: &[CertificateDer<'_>]) -> Option<SystemTime> {
-    let validity = chain.first().and_then(|leaf| kes_tls::validity(leaf).ok());
-    validity.map(|validity| validity.until)
+/// When the first of some certificates is valid.
+fn validity(chain: &[CertificateDer<'_>]) -> Option<Validity> {
+    chain.first().and_then(|leaf| kes_tls::validity(leaf).ok())
 }
 
 #[cfg(test)]
@@ -165,7 +166,7 @@ impl Peer {
     pub(crate) fn unconnected(identity: Result<Identity, NoIdentity>) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let connection = Connection::accepted_under(1);
-        Self { address, identity, chain: Box::default(), until: None, connection, via: None }
+        Self { address, identity, chain: Box::default(), validity: None, connection, via: None }
     }
 
     /// The same, of which the certificate is no longer accepted.

@@ -4,6 +4,7 @@ use rustix::process::Signal;
 use super::{KINDS, LABELLED, OWN, PATIENCE, eventually_async};
 use crate::harness::{
     self, BY_CODE, Client, Config, Exposition, Kind, PROMETHEUS, Protocol, Server, Who,
+    slow_generate,
 };
 
 /// Of all metrics those that any client is sent: the counters by status, and what has one series
@@ -154,5 +155,43 @@ fn the_sdk_reads_the_metrics_of_a_server_that_was_used_for_everything() {
             assert_eq!(metrics.names().collect::<Vec<_>>(), one_series(&all));
             assert!(metrics.value(r#"kes_http_request_success{code="200"}"#) > 1000.0);
         }
+    });
+}
+
+/// A scraper that prefers OpenMetrics gets the same samples, and traces of slow requests.
+#[test]
+fn openmetrics_has_the_same_samples_and_traces_of_slow_requests() {
+    harness::run(async {
+        let config = Config::usual().with("api", "{ /v1/key/generate/: { skip_auth: true } }");
+        let server = Server::with(&config);
+        let mut client = server.client(Who::Admin, Protocol::H2).await;
+        assert_eq!(client.send("PUT", "/v1/key/create/k", "").await.status, 200);
+        let trace =
+            |digit: &str, flags: &str| format!("00-{}-b7ad6b7169203331-{flags}", digit.repeat(32));
+        // Of a known client, of a trace that nobody records, of a stranger, and of no trace.
+        for (who, trace) in [
+            (Who::Minio, trace("a", "01").as_str()),
+            (Who::Minio, &trace("b", "00")),
+            (Who::Other, &trace("c", "01")),
+            (Who::Minio, "\"} 1"),
+        ] {
+            assert_eq!(slow_generate(&server, &client, who, trace).await, 200, "{trace}");
+        }
+
+        let text = [("accept", "text/plain;version=0.0.4")];
+        let open = [("accept", "application/openmetrics-text;version=1.0.0")];
+        let plain = Exposition::asked_for(&mut client, "/v1/metrics", &text).await;
+        let read = Exposition::asked_for(&mut client, "/v1/metrics", &open).await;
+        assert_eq!(plain.names().collect::<Vec<_>>(), read.names().collect::<Vec<_>>());
+        for name in plain.names() {
+            assert_eq!(plain.kind(name), read.kind(name), "{name}");
+            assert_eq!(plain.series(name), read.series(name), "{name}");
+        }
+        assert!(plain.exemplars().is_empty());
+        let found: Vec<_> = read.exemplars().iter().collect();
+        let [(bucket, exemplar)] = found[..] else { panic!("{found:?}") };
+        assert!(bucket.starts_with(r#"kes_api_response_time_bucket{api="/v1/key/generate/",le=""#));
+        let start = format!("{{trace_id=\"{}\"}} 0.", "a".repeat(32));
+        assert!(exemplar.starts_with(&start), "{exemplar}");
     });
 }

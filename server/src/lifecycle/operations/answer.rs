@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::{Health, Shared};
-use crate::observe::metrics;
+use crate::observe::metrics::{Exposition, Format};
 
 /// How long the accept loop of the API may take to answer. Probes wait for 1 s by default; the loop
 /// answers within microseconds on a machine that is not overloaded.
@@ -35,7 +35,7 @@ pub(super) async fn answer<H: Health>(
         "/live" => live(shared).await,
         "/ready" => ready(shared, leaves_store_out(request.uri().query())),
         "/startup" => startup(shared),
-        "/metrics" => metrics(shared),
+        "/metrics" => metrics(shared, Format::of(request.headers())),
         _ => plain(StatusCode::NOT_FOUND, "not found"),
     };
     let mut response = Response::new(Full::from(text));
@@ -75,13 +75,12 @@ fn startup<H: Health>(shared: &Shared<H>) -> Answer {
     }
 }
 
-fn metrics<H: Health>(shared: &Shared<H>) -> Answer {
+fn metrics<H: Health>(shared: &Shared<H>, format: Format) -> Answer {
     match shared.server.get().and_then(std::sync::Weak::upgrade) {
-        Some(server) => Answer {
-            status: StatusCode::OK,
-            content_type: metrics::CONTENT_TYPE,
-            text: server.metrics(),
-        },
+        Some(server) => {
+            let Exposition { content_type, text } = server.metrics(format);
+            Answer { status: StatusCode::OK, content_type, text }
+        }
         None => plain(StatusCode::SERVICE_UNAVAILABLE, STARTING),
     }
 }

@@ -21,8 +21,9 @@ impl Health for Stub {
         self.has_store.load(Ordering::SeqCst)
     }
 
-    fn metrics(&self) -> String {
-        "metric 1\n".to_owned()
+    fn metrics(&self, format: Format) -> Exposition {
+        assert_eq!(format, Format::Text);
+        Exposition { content_type: "text/plain", text: "metric 1\n".to_owned() }
     }
 }
 

@@ -17,7 +17,7 @@ use kes_config::ConfiguredPath;
 use self::queue::{Control, Queue};
 use super::audit::Audited;
 use super::receipt::{Receipt, receipt};
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Metrics, Queued};
 
 /// What waits to be written.
 mod queue;
@@ -111,6 +111,11 @@ impl AuditRecorder {
         let (signature, receipt) = receipt();
         self.queue.record(recorded, Some(signature));
         receipt.of_file()
+    }
+
+    /// How much waits to be written.
+    pub(crate) fn queued(&self) -> Queued {
+        self.queue.queued()
     }
 
     /// Has all be written and the file be closed, for at most [`CLOSE_TIME`].

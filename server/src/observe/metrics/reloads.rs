@@ -12,6 +12,17 @@ pub(crate) struct Reloads {
     pub(crate) success_time: IntGauge,
     /// 1 while the last try to hand over to another process has failed.
     pub(crate) hand_over_failed: IntGauge,
+    /// How many configurations are in use.
+    generations: IntGauge,
+}
+
+/// Counts a configuration for as long as it is in use.
+pub(crate) struct InUse(IntGauge);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Reloads {
@@ -35,6 +46,17 @@ impl Reloads {
                 "kes_last_handover_failed",
                 "Whether the last try to hand over to another process failed",
             ),
+            generations: register.gauge(
+                "kes_config_generations",
+                "Configurations in use: the current one, and earlier ones under which requests that \
+                 have begun are still served",
+            ),
         }
+    }
+
+    /// Counts a configuration.
+    pub(crate) fn begin_generation(&self) -> InUse {
+        self.generations.inc();
+        InUse(self.generations.clone())
     }
 }

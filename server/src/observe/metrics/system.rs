@@ -1,8 +1,9 @@
 use std::time::{Duration, SystemTime};
 
-use kes_keystore::Logins;
+use kes_keystore::{CertificateEnds, Logins};
 use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, Opts};
 
+use super::audit_file::Queued;
 use super::register::Register;
 use crate::observe::process::Process;
 
@@ -10,9 +11,12 @@ use crate::observe::process::Process;
 pub(crate) struct Gauges {
     pub(crate) uptime: Duration,
     pub(crate) cached_keys: usize,
+    pub(crate) missing_names: usize,
     pub(crate) cache_age: Duration,
     pub(crate) store_reachable: bool,
     pub(crate) logins: Option<Logins>,
+    pub(crate) store_certificates: CertificateEnds,
+    pub(crate) audit_queue: Queued,
 }
 
 /// Metrics of states, which are read when the text is made.
@@ -27,11 +31,14 @@ pub(super) struct System {
     resident: IntGauge,
     certificate_expiry: Gauge,
     cached_keys: IntGauge,
+    missing_names: IntGauge,
     cache_age: Gauge,
     store_reachable: IntGauge,
     /// Only set for a key store that needs logins.
     logins: IntCounterVec,
     token_life: GaugeVec,
+    /// Only set for a key store that is called with certificates.
+    store_certificates: GaugeVec,
 }
 
 impl System {
@@ -57,6 +64,10 @@ impl System {
                  it has",
             ),
             cached_keys: register.gauge("kes_cache_keys", "Keys in memory"),
+            missing_names: register.gauge(
+                "kes_cache_negative_names",
+                "Names of keys that were missing just now and are remembered for a second",
+            ),
             cache_age: register
                 .float("kes_cache_age", "Seconds since the oldest key in memory was read"),
             store_reachable: register
@@ -73,6 +84,14 @@ impl System {
                 ),
                 &[],
             )),
+            store_certificates: register.add(GaugeVec::new(
+                Opts::new(
+                    "kes_keystore_certificate_expiry",
+                    "Seconds until the first CA for the key store that is configured expires, and \
+                     the client certificate for it; negative once it has",
+                ),
+                &["certificate"],
+            )),
         }
     }
 
@@ -88,12 +107,24 @@ impl System {
         self.stack_used.set(int(process.stack));
         self.resident.set(int(process.resident));
         self.heap_objects.set(int(gauges.cached_keys).saturating_add(in_use));
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since_1970 = |time: SystemTime| {
+            time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+        };
+        let now = since_1970(SystemTime::now());
         #[allow(clippy::cast_precision_loss, reason = "seconds of some years")]
-        self.certificate_expiry.set(certificate_end as f64 - now.as_secs_f64());
+        self.certificate_expiry.set(certificate_end as f64 - now);
         self.cached_keys.set(int(gauges.cached_keys));
+        self.missing_names.set(int(gauges.missing_names));
         self.cache_age.set(gauges.cache_age.as_secs_f64());
         self.store_reachable.set(i64::from(gauges.store_reachable));
+        self.store_certificates.reset();
+        let CertificateEnds { ca, client } = gauges.store_certificates;
+        for (certificate, end) in [("ca", ca), ("client", client)] {
+            if let Some(end) = end {
+                let gauge = self.store_certificates.with_label_values(&[certificate]);
+                gauge.set(since_1970(end) - now);
+            }
+        }
         self.logins.reset();
         self.token_life.reset();
         if let Some(logins) = gauges.logins {

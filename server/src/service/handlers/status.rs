@@ -4,7 +4,7 @@ use kes_api::route::ROUTES;
 use kes_keystore::State;
 
 use super::Call;
-use crate::observe::metrics::{self, Audience};
+use crate::observe::metrics::Audience;
 use crate::observe::process::Process;
 use crate::service::answer::Answer;
 use crate::service::error::Error;
@@ -66,8 +66,8 @@ pub(super) fn status(call: &Call<'_>) -> Answer {
 
 pub(super) fn metrics(call: &Call<'_>) -> Answer {
     let audience = Audience::of(&call.context.head.headers, call.context.head.uri.query());
-    let text = call.context.service.metrics_text(&call.context.generation, audience);
-    Answer::text(metrics::CONTENT_TYPE, text)
+    let metrics = call.context.service.metrics_text(&call.context.generation, audience);
+    Answer::text(metrics.content_type, metrics.text)
 }
 
 /// The routes, with the configured time limits.

@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{Recorded, Target};
 use crate::observe::logging::receipt::Signature;
+use crate::observe::metrics::Queued;
 
 /// How much may wait to be written, in bytes: some 20,000 records of usual requests.
 const MAX: usize = 8 * 1024 * 1024;
@@ -137,6 +138,14 @@ impl Queue {
         }
         std::mem::swap(&mut state.batch, batch);
         (state.is_urgent, state.controls) = (false, 0);
+    }
+
+    /// How much waits.
+    pub(super) fn queued(&self) -> Queued {
+        let state = self.state.lock();
+        let controls = state.controls;
+        let records = state.batch.items.len().saturating_sub(controls);
+        Queued { records, bytes: state.batch.bytes() }
     }
 
     /// Takes the next control out of the queue, before the records that wait there.

@@ -48,6 +48,20 @@ fn target(path: &Path) -> Target {
     Target { path: settings.path.clone().into(), settings }
 }
 
+#[test]
+fn what_waits_is_told() {
+    let queue = Queue::default();
+    assert_eq!(queue.queued(), Queued::default());
+    let other = audited(Operation::DecryptKey);
+    queue.record(&recorded(&other, None), None);
+    queue.control(Control::Configure(Box::new(None)));
+    queue.record(&recorded(&other, None), None);
+    let Queued { records, bytes } = queue.queued();
+    assert!(records == 2 && bytes > 100, "{records} {bytes}");
+    queue.take(&mut Batch::default(), Instant::now());
+    assert_eq!(queue.queued(), Queued::default());
+}
+
 /// The records of others cannot take all the room of changes, and the gap is where it is.
 #[test]
 fn what_waits_is_bounded_and_a_gap_is_counted_where_it_is() {
