@@ -26,6 +26,7 @@ mod lifecycle;
 mod logs;
 mod migrate;
 mod minio;
+mod monitoring;
 mod operations;
 mod packages;
 mod proxies;

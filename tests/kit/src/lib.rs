@@ -30,6 +30,9 @@ pub mod manifests;
 /// A real web server, as a proxy.
 pub mod nginx;
 
+/// A real Prometheus, and its tool.
+pub mod monitoring;
+
 /// Waiting for a condition, never for luck.
 pub mod wait;
 
@@ -45,6 +48,7 @@ pub use bao::{Bao, Cluster, Space};
 pub use certs::{Authority, SelfSigned};
 pub use connect::ConnectProxy;
 pub use haproxy::Haproxy;
+pub use monitoring::{Prometheus, promtool};
 pub use nginx::Nginx;
 pub use openssl::{Openssl, openssl};
 pub use plain_http::Answer;

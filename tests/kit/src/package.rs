@@ -46,7 +46,7 @@ impl Package {
         }
     }
 
-    /// A file of this package, which has no program: the installed one, or that of the unpacked
+    /// A file of this package that needs no library: the installed one, or that of the unpacked
     /// package.
     pub(crate) fn file(self, path: &str) -> PathBuf {
         let installed = Path::new("/").join(path);
