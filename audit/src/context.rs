@@ -11,8 +11,12 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use crate::json::{self, MAX_NAME};
 use crate::key::AuditKey;
 
-/// The most bytes that are told of a context that names no object.
+/// The most bytes that are told of what names no object in a context.
 const MAX_OTHER: usize = 512;
+
+/// The most objects of one context that are told. What `MinIO` takes of a client, in a header of 8
+/// KiB, has fewer entries.
+const MAX_NAMED: usize = 1000;
 
 /// The most bytes that the objects of a record take, so that a line stays below
 /// [`crate::MAX_LINE`].
@@ -88,75 +92,123 @@ fn unpack(mut packed: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// What a context names.
-#[derive(Debug, PartialEq, Eq)]
-enum Named<'a> {
-    Object {
-        bucket: Cow<'a, str>,
-        /// As the context has it: with the bucket, and `/` between.
-        path: Cow<'a, str>,
-    },
-    /// Anything else.
-    Other(&'a [u8]),
+/// What a context names: an object for each entry that `MinIO` can have made. It adds its own to those
+/// that a client chooses, in the order of their names; a client can choose such an entry as well, so
+/// that all of them are told.
+#[derive(Default)]
+struct Named<'a> {
+    objects: Vec<Object<'a>>,
+    /// Of the objects.
+    left_out: u64,
+    /// The other entries as JSON, or their start; empty for none.
+    other: Vec<u8>,
+}
+
+struct Object<'a> {
+    bucket: Cow<'a, str>,
+    /// As the context has it: with the bucket, and `/` between.
+    path: Cow<'a, str>,
 }
 
 impl<'a> Named<'a> {
     fn of(context: &'a [u8]) -> Self {
-        if let Ok(Only(bucket, path)) = serde_json::from_slice(context)
-            && !bucket.is_empty()
-            && path
-                .strip_prefix(&*bucket)
-                .is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'/', ..]))
-        {
-            return Self::Object { bucket, path };
+        match serde_json::from_slice(context) {
+            Ok(Self { objects, .. }) if objects.is_empty() => Self::other(context),
+            Ok(mut named) => {
+                if !named.other.is_empty() {
+                    named.other.push(b'}');
+                }
+                named
+            }
+            Err(_) => Self::other(context),
         }
-        Self::Other(context)
     }
 
-    /// Writes its fields, each with a comma before.
-    fn write(&self, out: &mut Vec<u8>, key: Option<&AuditKey>) {
-        match (self, key) {
-            (Self::Object { bucket, path }, None) => {
+    fn other(context: &[u8]) -> Self {
+        let start = context.get(..MAX_OTHER + 1).unwrap_or(context);
+        Self { other: start.to_vec(), ..Self::default() }
+    }
+
+    fn add(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) {
+        let is_object = !name.is_empty()
+            && value
+                .strip_prefix(&*name)
+                .is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'/', ..]));
+        if !is_object {
+            // More than is told, so that it says that it was cut.
+            if self.other.len() <= MAX_OTHER {
+                self.other.push(if self.other.is_empty() { b'{' } else { b',' });
+                json::quote_within(&mut self.other, &name, MAX_OTHER);
+                self.other.push(b':');
+                json::quote_within(&mut self.other, &value, MAX_OTHER);
+            }
+        } else if self.objects.len() < MAX_NAMED {
+            self.objects.push(Object { bucket: name, path: value });
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// How many objects a record has for it.
+    fn count(&self) -> usize {
+        self.objects.len().max(1)
+    }
+
+    /// Writes the fields of one of them, each with a comma before. The first one has the other entries.
+    fn write(&self, number: usize, context: &[u8], out: &mut Vec<u8>, key: Option<&AuditKey>) {
+        match (self.objects.get(number), key) {
+            (Some(Object { bucket, path }), None) => {
                 json::text_within(out, "bucket", bucket, MAX_NAME);
                 if let Some(object) = path.get(bucket.len() + 1..).filter(|name| !name.is_empty()) {
                     json::text_within(out, "object", object, MAX_NAME);
                 }
             }
-            (Self::Object { bucket, path }, Some(key)) => {
+            (Some(Object { bucket, path }), Some(key)) => {
                 json::text(out, "bucket_hash", &key.hash_name(bucket.as_bytes()));
                 json::text(out, "object_hash", &key.hash_name(path.as_bytes()));
             }
-            (Self::Other(context), None) => {
-                let start = context.get(..MAX_OTHER + 1).unwrap_or(context);
-                json::text_within(out, "context", &String::from_utf8_lossy(start), MAX_OTHER);
+            (None, _) => {}
+        }
+        if number > 0 || self.other.is_empty() {
+            return;
+        }
+        match key {
+            None => {
+                json::text_within(out, "context", &String::from_utf8_lossy(&self.other), MAX_OTHER);
             }
-            (Self::Other(context), Some(key)) => {
-                json::text(out, "context_hash", &key.hash_name(context));
-            }
+            Some(key) => json::text(out, "context_hash", &key.hash_name(context)),
         }
     }
 }
 
-/// Writes what the contexts of a request name: the fields of one, or a list. With a key each name is
-/// hashed.
+/// Writes what the contexts of a request name: the fields of one object, or a list. With a key each
+/// name is hashed.
 pub(crate) fn write(out: &mut Vec<u8>, packed: &[u8], key: Option<&AuditKey>) {
     let mut contexts = unpack(packed);
     let (Some(first), second) = (contexts.next(), contexts.next()) else { return };
-    let Some(second) = second else { return Named::of(first).write(out, key) };
+    let named = Named::of(first);
+    if second.is_none() && named.count() == 1 {
+        return named.write(0, first, out, key);
+    }
+    drop(named);
     out.extend_from_slice(b",\"objects\":[");
     let (start, mut left_out) = (out.len(), 0);
-    for context in [first, second].into_iter().chain(contexts) {
-        if out.len() - start > MAX_OBJECTS {
-            left_out += 1;
-            continue;
+    for context in std::iter::once(first).chain(second).chain(contexts) {
+        let named = Named::of(context);
+        left_out += named.left_out;
+        for number in 0..named.count() {
+            if out.len() - start > MAX_OBJECTS {
+                left_out += 1;
+                continue;
+            }
+            let item = out.len();
+            named.write(number, context, out, key);
+            // In place of the comma before its first field.
+            if let Some(comma) = out.get_mut(item) {
+                *comma = b'{';
+            }
+            out.extend_from_slice(b"},");
         }
-        let item = out.len();
-        Named::of(context).write(out, key);
-        // In place of the comma before its first field.
-        if let Some(comma) = out.get_mut(item) {
-            *comma = b'{';
-        }
-        out.extend_from_slice(b"},");
     }
     out.pop_if(|last| *last == b',');
     out.push(b']');
@@ -165,36 +217,32 @@ pub(crate) fn write(out: &mut Vec<u8>, packed: &[u8], key: Option<&AuditKey>) {
     }
 }
 
-/// The one entry of a JSON object.
-struct Only<'a>(Cow<'a, str>, Cow<'a, str>);
-
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for Only<'de> {
+/// A JSON object of texts.
+impl<'de> Deserialize<'de> for Named<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OnlyVisitor;
+        struct Entries;
 
-        impl<'de> Visitor<'de> for OnlyVisitor {
-            type Value = Only<'de>;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Named<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with one text")
+                f.write_str("an object of texts")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Only<'de>, A::Error> {
-                use serde::de::Error as _;
-                let entry = map.next_entry::<Text<'de>, Text<'de>>()?;
-                let (Text(name), Text(value)) = entry.ok_or_else(|| A::Error::custom("empty"))?;
-                if map.next_key::<Text<'de>>()?.is_some() {
-                    return Err(A::Error::custom("more than one entry"));
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<'de>, A::Error> {
+                let mut named = Named::default();
+                while let Some((Text(name), Text(value))) = map.next_entry()? {
+                    named.add(name, value);
                 }
-                Ok(Only(name, value))
+                Ok(named)
             }
         }
 
-        deserializer.deserialize_map(OnlyVisitor)
+        deserializer.deserialize_map(Entries)
     }
 }
 
@@ -219,7 +267,12 @@ mod tests {
             (r#"{"b":"b"}"#, r#","bucket":"b""#),
             (r#"{"b":"b/"}"#, r#","bucket":"b""#),
             (r#"{"b":"bc/o"}"#, r#","context":"{\"b\":\"bc/o\"}""#),
-            (r#"{"b":"b/o","c":"d"}"#, r#","context":"{\"b\":\"b/o\",\"c\":\"d\"}""#),
+            (r#"{"b":"b/o","c":"d"}"#, r#","bucket":"b","object":"o","context":"{\"c\":\"d\"}""#),
+            (
+                r#"{"a":"1","b":"b/o","c":"2"}"#,
+                r#","bucket":"b","object":"o","context":"{\"a\":\"1\",\"c\":\"2\"}""#,
+            ),
+            (r#"{"b":"b/o","c":1}"#, r#","context":"{\"b\":\"b/o\",\"c\":1}""#),
             (r#"{"b":1}"#, r#","context":"{\"b\":1}""#),
             ("{}", r#","context":"{}""#),
             ("a context", r#","context":"a context""#),

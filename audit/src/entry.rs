@@ -49,6 +49,7 @@ pub struct Entry<'a> {
     pub context: Text<'a>,
     #[serde(borrow, default)]
     pub objects: Vec<Object<'a>>,
+    pub objects_left_out: Option<u64>,
     // Of a gap, a repair, a start and a removal.
     pub records: Option<u64>,
     pub changes: Option<u64>,

@@ -2,7 +2,8 @@
 //!
 //! A line is never taken back or changed. What a failed write or a killed server has left of a line
 //! stays where it is; the next line tells how many bytes it is and what their SHA-256 is, so that
-//! whoever checks the file can tell it from a line that was damaged.
+//! whoever checks the file can tell it from a line that was damaged. If what a server finds there is
+//! not the start of the next line, somebody else has written it, and the next line says so.
 
 use std::fmt;
 use std::fs::File;
@@ -17,7 +18,7 @@ use crate::json;
 use crate::key::AuditKey;
 use crate::note::{Checkpoint, LoggedHead};
 use crate::record::{Clock, Gap, Request, Told, begin};
-use crate::segment::{self, Begin};
+use crate::segment::{self, Begin, FOREIGN, REPAIR};
 use crate::torn::Torn;
 
 use self::compress::Compression;
@@ -168,8 +169,9 @@ impl AuditFile {
         }
         if let Some(torn) = &self.torn {
             let (bytes, hash) = torn.told();
+            let kind = if torn.is_foreign() { FOREIGN } else { REPAIR };
             self.chain.add(&mut self.buffer, |out| {
-                begin(out, &mut self.clock, SystemTime::now(), "repair");
+                begin(out, &mut self.clock, SystemTime::now(), kind);
                 json::number(out, "bytes", bytes);
                 json::text(out, "sha256", &hash);
             });

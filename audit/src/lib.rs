@@ -61,7 +61,7 @@ pub mod search;
 pub use chain::{Head, InvalidHead};
 pub use context::ContextMode;
 pub use key::{AuditKey, KeyError};
-pub use reader::Input;
+pub use reader::{Input, open};
 
 /// The longest line in bytes, its end included. The longest record, of a bulk decryption of a
 /// thousand objects, is cut to stay below.

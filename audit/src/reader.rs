@@ -1,16 +1,30 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use flate2::bufread::MultiGzDecoder;
 
 use crate::MAX_LINE;
+use crate::segment::{First, all_closed, number_of};
+
+/// How many files are held open at once. The one that is written, and those that are not compressed
+/// yet, are some few.
+const MAX_HELD: usize = 64;
+
+/// How often, and after which time, a file is looked for again that a server renames just now.
+const RETRIES: usize = 100;
+const RETRY: Duration = Duration::from_millis(10);
 
 /// Where lines come from.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// A file, compressed or not.
     File(PathBuf),
+    /// The same, open: it stays the same file although a server renames or compresses it.
+    Open(PathBuf, Arc<File>),
     /// What was read elsewhere, under a name.
     Bytes(String, Vec<u8>),
 }
@@ -35,24 +49,131 @@ impl Input {
     /// The name in messages.
     pub fn name(&self) -> String {
         match self {
-            Self::File(path) => path.display().to_string(),
+            Self::File(path) | Self::Open(path, _) => path.display().to_string(),
             Self::Bytes(name, _) => name.clone(),
         }
     }
 
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
-            Self::File(path) => Some(path),
+            Self::File(path) | Self::Open(path, _) => Some(path),
             Self::Bytes(..) => None,
         }
     }
 
     pub(crate) fn lines(&self) -> io::Result<Lines<'_>> {
         let source: Box<dyn BufRead> = match self {
-            Self::File(path) => inflated(BufReader::with_capacity(64 * 1024, File::open(path)?))?,
+            Self::File(path) => inflated(BufReader::with_capacity(64 * 1024, open(path)?.1))?,
+            Self::Open(_, file) => {
+                let start = FromStart { file, at: 0 };
+                inflated(BufReader::with_capacity(64 * 1024, start))?
+            }
             Self::Bytes(_, bytes) => inflated(bytes.as_slice())?,
         };
         Ok(Lines { source, line: Vec::new(), number: 0 })
+    }
+}
+
+/// Opens a file, or what a server that closes or compresses it meanwhile has made of it. Returns its
+/// path as well.
+///
+/// # Errors
+/// As of the system.
+pub fn open(path: &Path) -> io::Result<(PathBuf, File)> {
+    let mut retries = RETRIES;
+    loop {
+        let missing = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => error,
+            result => return Ok((path.to_owned(), result?)),
+        };
+        if number_of(path).is_some() {
+            let mut compressed = path.as_os_str().to_owned();
+            compressed.push(".gz");
+            let compressed = PathBuf::from(compressed);
+            return File::open(&compressed).map(|file| (compressed, file)).map_err(|_| missing);
+        }
+        // A server renames the file, and then makes the next one.
+        let is_written = all_closed(path).is_ok_and(|closed| !closed.is_empty());
+        if !is_written || retries == 0 {
+            return Err(missing);
+        }
+        retries -= 1;
+        std::thread::sleep(RETRY);
+    }
+}
+
+/// Opens the files that a server may rename or compress while they are read, and adds those that it
+/// has closed since the names of the files were listed. What cannot be opened stays as it is.
+pub(crate) fn hold(inputs: &[Input]) -> Vec<Input> {
+    let mut held = Vec::new();
+    for input in inputs {
+        add(&mut held, input);
+    }
+    let since: Vec<Input> = held.iter().flat_map(|input| closed_since(input, inputs)).collect();
+    for input in &since {
+        add(&mut held, input);
+    }
+    held
+}
+
+fn add(held: &mut Vec<Input>, input: &Input) {
+    let Input::File(path) = input else { return held.push(input.clone()) };
+    let Ok((path, file)) = open(path) else { return held.push(input.clone()) };
+    // What was compressed meanwhile may be there under both names.
+    if held.iter().any(|other| other.path() == Some(&*path)) {
+        return;
+    }
+    let is_compressed = path.extension().is_some_and(|end| end == "gz");
+    let open_files = held.iter().filter(|other| matches!(other, Input::Open(..))).count();
+    held.push(if is_compressed || open_files >= MAX_HELD {
+        Input::File(path)
+    } else {
+        Input::Open(path, Arc::new(file))
+    });
+}
+
+/// The segments between the newest closed one that is given and the one that is written, if that is
+/// held open.
+fn closed_since(input: &Input, inputs: &[Input]) -> Vec<Input> {
+    let none = Vec::new();
+    let Input::Open(path, _) = input else { return none };
+    if number_of(path).is_some() {
+        return none;
+    }
+    let Some(own) = segment_of(input) else { return none };
+    let Ok(mut all) = all_closed(path) else { return none };
+    let plain = |path: &Path| match path.extension() {
+        Some(end) if end == "gz" => path.with_extension(""),
+        _ => path.to_owned(),
+    };
+    let given: Vec<PathBuf> = inputs.iter().filter_map(Input::path).map(plain).collect();
+    let is_given =
+        |(number, path): &(u64, PathBuf)| given.contains(&plain(path)).then_some(*number);
+    let Some(newest) = all.iter().filter_map(is_given).max() else { return none };
+    all.retain(|(number, _)| (newest + 1..own).contains(number));
+    all.dedup_by_key(|(number, _)| *number);
+    all.into_iter().map(|(_, path)| Input::File(path)).collect()
+}
+
+/// The number of a segment, by its first line.
+pub(crate) fn segment_of(input: &Input) -> Option<u64> {
+    match input.lines().ok()?.next() {
+        Ok(Some(Read1::Line(line))) => First::parse(line).map(|(first, _)| first.segment),
+        _ => None,
+    }
+}
+
+/// Reads a file from its start, whoever else reads it.
+struct FromStart<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += u64::try_from(read).unwrap_or(u64::MAX);
+        Ok(read)
     }
 }
 

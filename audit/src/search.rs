@@ -4,10 +4,11 @@ use std::io;
 
 use kes_api::{Identity, Timestamp};
 
+use crate::chain::Sealed;
 use crate::entry::{Entry, Object};
 use crate::key::AuditKey;
-use crate::reader::{Input, Read1};
-use crate::segment::First;
+use crate::reader::{Input, Read1, hold, segment_of};
+use crate::segment::{FIRST, First};
 
 /// What a line has to be. What is not set does not matter.
 #[derive(Default)]
@@ -32,6 +33,18 @@ pub struct Search {
     pub until: Option<Timestamp>,
     /// With this, names that were hashed are found as well.
     pub hashed_with: Vec<AuditKey>,
+}
+
+/// What a search could not compare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// Lines without what seals a line: whoever can write the file can have added them.
+    pub unsealed: u64,
+    /// Records whose names are hashed, and cannot be compared for lack of a whole bucket and name, or
+    /// of the key.
+    pub hashed: u64,
+    /// Records that do not tell all of their objects.
+    pub left_out: u64,
 }
 
 /// A name, or with `*` at its end the start of one.
@@ -96,11 +109,13 @@ impl Status {
 impl Search {
     /// Whether a line is looked for. Only lines about requests and changes are.
     pub fn matches(&self, entry: &Entry<'_>) -> bool {
-        let is = |own: &Option<String>, value: &Option<std::borrow::Cow<'_, str>>| {
-            own.as_ref().is_none_or(|own| {
-                value.as_ref().is_some_and(|value| value.eq_ignore_ascii_case(own))
-            })
-        };
+        self.matches_but_object(entry) && self.matches_object(entry)
+    }
+
+    fn matches_but_object(&self, entry: &Entry<'_>) -> bool {
+        let operation = self.operation.as_ref().is_none_or(|own| {
+            entry.operation.as_ref().is_some_and(|value| value.eq_ignore_ascii_case(own))
+        });
         let key = self
             .key
             .as_ref()
@@ -111,11 +126,18 @@ impl Search {
             && self.identity.is_none_or(|identity| entry.identity == Some(identity))
             && self.since.is_none_or(|since| entry.time >= since)
             && self.until.is_none_or(|until| entry.time <= until)
-            && is(&self.policy, &entry.policy)
-            && is(&self.operation, &entry.operation)
+            && self.policy.as_ref().is_none_or(|own| entry.policy.as_deref() == Some(own))
+            && operation
             && key
             && status
-            && self.matches_object(entry)
+    }
+
+    /// Whether the hashed names of a segment with this key can be compared.
+    fn can_compare(&self, key: Option<&str>) -> bool {
+        let is_whole = |name: &Pattern| name.exact().is_some();
+        self.bucket.as_ref().is_some_and(is_whole)
+            && self.object.as_ref().is_none_or(is_whole)
+            && self.hashed_with.iter().any(|own| Some(own.id()) == key)
     }
 
     fn matches_object(&self, entry: &Entry<'_>) -> bool {
@@ -149,22 +171,16 @@ impl Search {
     }
 }
 
-/// The inputs in the order of their segments. What cannot be read as a segment comes last.
-pub fn in_order(mut inputs: Vec<Input>) -> Vec<Input> {
-    inputs.sort_by_cached_key(|input| {
-        let mut lines = input.lines().ok();
-        match lines.as_mut().map(crate::reader::Lines::next) {
-            Some(Ok(Some(Read1::Line(line)))) => {
-                First::parse(line).map_or(u64::MAX, |(first, _)| first.segment)
-            }
-            _ => u64::MAX,
-        }
-    });
+/// The inputs in the order of their segments, open if a server may rename them, with those that were
+/// closed meanwhile. What cannot be read as a segment comes last.
+pub fn in_order(inputs: &[Input]) -> Vec<Input> {
+    let mut inputs = hold(inputs);
+    inputs.sort_by_cached_key(|input| segment_of(input).unwrap_or(u64::MAX));
     inputs
 }
 
-/// Hands out the lines of an input that are looked for; what is no line is left out. Nothing is
-/// checked. Ends when `found` says so.
+/// Hands out the lines of an input that are looked for; what is no line of a chain by its form is
+/// left out. Nothing is checked. Ends when `found` says so. Returns what could not be compared.
 ///
 /// # Errors
 /// As of the system, and of `found`.
@@ -172,18 +188,33 @@ pub fn search<E: From<io::Error>>(
     input: &Input,
     search: &Search,
     mut found: impl FnMut(&str, &Entry<'_>) -> Result<(), E>,
-) -> Result<(), E> {
+) -> Result<Missed, E> {
     let mut lines = input.lines()?;
-    while let Some(line) = lines.next()? {
-        let (Read1::Line(line) | Read1::Partial(line)) = line;
-        let Ok(text) = std::str::from_utf8(line) else { continue };
-        if let Ok(entry) = serde_json::from_str::<Entry<'_>>(text)
-            && search.matches(&entry)
-        {
+    let mut missed = Missed::default();
+    let mut can_compare = false;
+    while let Some(read) = lines.next()? {
+        let (Read1::Line(line) | Read1::Partial(line)) = read;
+        let parsed = Sealed::of_line(line).and_then(|_| {
+            let text = std::str::from_utf8(line).ok()?;
+            Some((text, serde_json::from_str::<Entry<'_>>(text).ok()?))
+        });
+        let Some((text, entry)) = parsed else {
+            // The server may be writing the last line.
+            missed.unsealed += u64::from(matches!(read, Read1::Line([_, ..])));
+            continue;
+        };
+        if entry.kind == FIRST {
+            let first = First::parse(line);
+            can_compare = first.is_some_and(|(first, _)| search.can_compare(first.key.as_deref()));
+        } else if search.matches(&entry) {
             found(text, &entry)?;
+        } else if search.matches_but_object(&entry) {
+            let is_hashed = entry.objects().any(|object| object.bucket_hash.is_some());
+            missed.hashed += u64::from(is_hashed && !can_compare);
+            missed.left_out += u64::from(entry.objects_left_out.is_some());
         }
     }
-    Ok(())
+    Ok(missed)
 }
 
 #[cfg(test)]

@@ -20,6 +20,11 @@ pub(crate) const FORMAT: u64 = 1;
 pub(crate) const FIRST: &str = "segment";
 pub(crate) const LAST: &str = "end";
 
+/// The kind of a line after the start of one that was not written whole, and of a line after bytes
+/// that no server has left.
+pub(crate) const REPAIR: &str = "repair";
+pub(crate) const FOREIGN: &str = "foreign";
+
 /// Why a segment begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begin {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::chain::Head;
 use crate::key::AuditKey;
 use crate::note::{Checkpoint, InvalidNote, LoggedHead, Signed};
-use crate::reader::{Input, Read1};
+use crate::reader::{Input, Read1, hold};
 use crate::segment::{First, number_of};
 
 use self::scan::Scan;
@@ -113,17 +113,18 @@ pub fn verify(inputs: &[Input], known: &Known) -> Report {
         let kept = verifier.heads.entry(*size).or_default();
         kept.push((*head, "a kept head".to_owned()));
     }
+    let inputs = hold(inputs);
     let mut segments = Vec::new();
-    for input in inputs {
+    for input in &inputs {
         segments.extend(verifier.first_of(input));
     }
-    let logs: Vec<String> = segments.iter().map(|(_, first)| first.log.clone()).collect();
-    verifier.checkpoints(&known.checkpoints, &logs);
+    verifier.checkpoints(&known.checkpoints, &segments);
     // A log that begins anew goes on with the numbers of its files.
     segments.sort_by_key(|(_, first)| first.segment);
-    let mut before = None;
+    let (mut before, mut last) = (None, None);
     for (input, first) in &segments {
-        before = verifier.segment(input, first, before);
+        before = verifier.segment(input, first, before, last);
+        last = Some(*input);
     }
     verifier.end(before)
 }
@@ -133,6 +134,7 @@ pub fn verify(inputs: &[Input], known: &Known) -> Report {
 struct Start {
     log: String,
     segment: u64,
+    is_keyed: bool,
 }
 
 impl<'a> Verifier<'a> {
@@ -159,7 +161,11 @@ impl<'a> Verifier<'a> {
                 if let Some((first, _)) = First::parse(line) {
                     return Some((
                         input,
-                        Start { log: first.log.to_string(), segment: first.segment },
+                        Start {
+                            log: first.log.to_string(),
+                            segment: first.segment,
+                            is_keyed: first.key.is_some(),
+                        },
                     ));
                 }
                 self.finding(At { line: Some(1), ..at }, "is not the first line of a segment: the file is no audit file, or was damaged or replaced");
@@ -172,23 +178,37 @@ impl<'a> Verifier<'a> {
         None
     }
 
-    fn checkpoints(&mut self, texts: &[(String, String)], logs: &[String]) {
+    /// What checkpoints know. That of a chain with a key has to be signed with one that is given.
+    fn checkpoints(&mut self, texts: &[(String, String)], segments: &[(&Input, Start)]) {
         let keys: Vec<_> = self.keys.iter().collect();
         for (name, text) in texts {
             let at = At { file: name, line: None, seq: None };
             match Checkpoint::parse(text, &keys) {
                 Ok((checkpoint, signed)) => {
-                    match signed {
-                        Signed::Yes => {}
-                        Signed::No => self.note(at, "this checkpoint is not signed: whoever can write it could have changed it"),
-                        Signed::ByOthers => self.note(at, "the signature of this checkpoint cannot be checked with the given keys"),
+                    let own = || {
+                        segments.iter().map(|(_, start)| start).filter(|s| s.log == checkpoint.log)
+                    };
+                    let is_keyed = own().any(|start| start.is_keyed);
+                    let why = match signed {
+                        Signed::Yes => None,
+                        Signed::No => Some(
+                            "this checkpoint is not signed: whoever can write it could have changed it",
+                        ),
+                        Signed::ByOthers => Some(
+                            "the signature of this checkpoint cannot be checked with the given keys",
+                        ),
+                    };
+                    match why {
+                        Some(why) if is_keyed && !keys.is_empty() => self.finding(at, why),
+                        Some(why) => self.note(at, why),
+                        None => {}
                     }
-                    if !logs.contains(&checkpoint.log) {
+                    if own().next().is_none() {
                         self.finding(at, format!("this checkpoint is of another log, {}: the files were replaced, or are not those that it belongs to", checkpoint.log));
-                        continue;
+                    } else if why.is_none() || !is_keyed {
+                        let kept = self.heads.entry(checkpoint.size).or_default();
+                        kept.push((checkpoint.head, format!("the checkpoint '{name}'")));
                     }
-                    let kept = self.heads.entry(checkpoint.size).or_default();
-                    kept.push((checkpoint.head, format!("the checkpoint '{name}'")));
                 }
                 Err(error @ (InvalidNote::Form | InvalidNote::Signature)) => {
                     self.finding(at, error.to_string());
@@ -197,19 +217,24 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Checks a segment, and how it follows the one before.
-    fn segment(&mut self, input: &Input, start: &Start, before: Option<Before>) -> Option<Before> {
+    /// Checks a segment, and how it follows the one before. `last` is the input before.
+    fn segment(
+        &mut self,
+        input: &Input,
+        start: &Start,
+        before: Option<Before>,
+        last: Option<&Input>,
+    ) -> Option<Before> {
         let name = input.name();
         let at = At { file: &name, line: None, seq: None };
         let named = input.path().and_then(number_of);
         if let Some(named) = named.filter(|named| *named != start.segment) {
             self.finding(at, format!("holds segment {}, and its name is that of segment {named}: files were renamed or replaced", start.segment));
         }
-        if let Some(before) = before
-            .as_ref()
-            .filter(|before| before.segment == start.segment && before.log == start.log)
-        {
-            return self.twin(input, before);
+        let is_twin = |before: &Before| before.segment == start.segment && before.log == start.log;
+        if let (Some(before), Some(last)) = (before.as_ref().filter(|b| is_twin(b)), last) {
+            self.twin(input, last, start.segment);
+            return Some(Before { file: before.file.clone(), log: before.log.clone(), ..*before });
         }
         self.report.segments += 1;
         let is_first = before.is_none();
@@ -225,27 +250,26 @@ impl<'a> Verifier<'a> {
         after
     }
 
-    /// A segment that is there twice: a server that is killed while it compresses one leaves both.
-    fn twin(&mut self, input: &Input, before: &Before) -> Option<Before> {
-        let name = input.name();
-        let at = At { file: &name, line: None, seq: None };
-        let mut last = None;
-        if let Ok(mut lines) = input.lines() {
-            while let Ok(Some(line)) = lines.next() {
-                let (Read1::Line(line) | Read1::Partial(line)) = line;
-                last = crate::chain::Sealed::of_line(line).map(|sealed| sealed.seal).or(last);
+    /// A segment that is there twice: a server that is killed while it compresses one leaves both. The
+    /// lines of the other one were checked, and these have to be the same.
+    fn twin(&mut self, input: &Input, other: &Input, segment: u64) {
+        let (name, other_name) = (input.name(), other.name());
+        match first_difference(input, other) {
+            Ok(None) => {
+                let at = At { file: &name, line: None, seq: None };
+                self.note(at, format!("is segment {segment} once more, as '{other_name}'"));
+            }
+            Ok(Some(line)) => {
+                let text = format!(
+                    "is another segment {segment} than '{other_name}', from this line on: one of them was changed, cut or replaced"
+                );
+                self.finding(At { file: &name, line: Some(line), seq: None }, text);
+            }
+            Err(error) => {
+                let text = format!("cannot be read, or '{other_name}' cannot: {error}");
+                self.finding(At { file: &name, line: None, seq: None }, text);
             }
         }
-        if last == Some(before.head) {
-            self.note(at, format!("is segment {} once more, as '{}'", before.segment, before.file));
-        } else {
-            let text = format!(
-                "is another segment {} than '{}': one of them was changed, cut or replaced",
-                before.segment, before.file
-            );
-            self.finding(at, text);
-        }
-        Some(Before { file: before.file.clone(), log: before.log.clone(), ..*before })
     }
 
     /// A line fits into the chain, or has its number at least.
@@ -300,6 +324,18 @@ impl<'a> Verifier<'a> {
     /// The key with a name.
     fn key(&self, id: &str) -> Option<&'a AuditKey> {
         self.keys.iter().find(|key| key.id() == id)
+    }
+}
+
+/// The first line in which two inputs differ.
+fn first_difference(one: &Input, other: &Input) -> std::io::Result<Option<u64>> {
+    let (mut one, mut other) = (one.lines()?, other.lines()?);
+    loop {
+        match (one.next()?, other.next()?) {
+            (None, None) => return Ok(None),
+            (first, second) if first != second => return Ok(Some(other.number.max(1))),
+            _ => {}
+        }
     }
 }
 

@@ -67,7 +67,7 @@ pub(crate) struct GrepAudit {
     #[arg(long, value_name = "name")]
     pub object: Option<Pattern>,
     /// Requests for this operation, such as DecryptKey
-    #[arg(long, value_name = "name")]
+    #[arg(long, value_name = "name", value_parser = operation)]
     pub operation: Option<String>,
     /// Requests that were answered with this status, such as 403 or 4xx
     #[arg(long, value_name = "status")]
@@ -95,6 +95,15 @@ pub(crate) struct AuditKeyArgs {
     pub format: Format,
 }
 
+/// The name of an operation, in any case.
+fn operation(text: &str) -> Result<String, String> {
+    let names = || kes_api::route::ROUTES.iter().map(|route| route.operation.name());
+    match names().find(|name| name.eq_ignore_ascii_case(text)) {
+        Some(name) => Ok(name.to_owned()),
+        None => Err(format!("one of {}", names().collect::<Vec<_>>().join(", "))),
+    }
+}
+
 /// A point in time, or how long ago it was.
 fn moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = Timestamp::parse(text) {
@@ -110,6 +119,12 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_operation_is_one_that_there_is() {
+        assert_eq!(operation("decryptkey").unwrap(), "DecryptKey");
+        assert!(operation("nosuch").unwrap_err().contains(", DecryptKey, "));
+    }
 
     #[test]
     fn a_moment_is_a_time_or_so_long_ago() {

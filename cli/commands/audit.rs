@@ -10,13 +10,13 @@ use kes_audit::entry::{Entry, Object};
 use kes_audit::note::{Checkpoint, logged_heads, verifier};
 use kes_audit::search::{Search, in_order, search};
 use kes_audit::verify::{Finding, Known, Report, verify};
-use kes_audit::{AuditKey, Input};
+use kes_audit::{AuditKey, Input, open};
 use serde::Serialize;
 
 use crate::args::{AuditCommand, AuditKeyArgs, GrepAudit, VerifyAudit};
 use crate::error::usage;
 use crate::input::STDIN;
-use crate::output::{BAD, GOOD, Output, WARN, clean};
+use crate::output::{BAD, GOOD, Output, WARN, clean, warning};
 
 /// The most bytes that are read from standard input, which is kept in memory.
 const MAX_STDIN: u64 = 1024 * 1024 * 1024;
@@ -142,14 +142,29 @@ fn run_grep(args: GrepAudit) -> Result<()> {
             kept.push(input);
         }
     }
-    for input in in_order(kept) {
+    let (mut unsealed, mut hashed, mut left_out) = (0, 0, 0);
+    for input in in_order(&kept) {
         let what = || format!("failed to read {}", input.name());
-        search(&input, &wanted, |line, entry| -> Result<()> {
+        let missed = search(&input, &wanted, |line, entry| -> Result<()> {
             if args.format.json { output.json_line(line) } else { output.print(&row(entry)) }
         })
         .with_context(what)?;
+        unsealed += missed.unsealed;
+        hashed += missed.hashed;
+        left_out += missed.left_out;
     }
-    Ok(())
+    if unsealed > 0 {
+        warning(&format!(
+            "{unsealed} lines were left out that are no whole lines of an audit file; 'kes audit verify' tells where they are"
+        ));
+    }
+    match (hashed, left_out) {
+        (0, 0) => Ok(()),
+        (0, _) => bail!("{left_out} more records may match: they do not tell all of their objects"),
+        _ => bail!(
+            "{hashed} more records may match: the names in them are hashed, and can be compared with a whole --bucket, a whole --object or none, and --key-file with the key of the file"
+        ),
+    }
 }
 
 /// A line for a person.
@@ -176,7 +191,10 @@ fn row(entry: &Entry<'_>) -> String {
     for Object { bucket, object, context, bucket_hash, object_hash } in entry.objects() {
         let bucket = bucket.or(bucket_hash).unwrap_or_default();
         match object.or(object_hash) {
-            Some(object) => row += &format!("  {bucket}/{object}"),
+            Some(object) => {
+                row += &format!("  {bucket}/{object}");
+                row.extend(context.map(|context| format!(" {context}")));
+            }
             None => row += &format!("  {}", context.unwrap_or(bucket)),
         }
     }
@@ -229,8 +247,9 @@ fn inputs(files: Vec<PathBuf>, command: &str) -> Result<Vec<Input>> {
             let bytes = read(&file, MAX_STDIN).context("failed to read standard input")?;
             return Ok(Input::Bytes(STDIN.to_owned(), bytes));
         }
-        File::open(&file).with_context(|| format!("failed to open {}", file.display()))?;
-        Ok(Input::File(file))
+        let (path, _) =
+            open(&file).with_context(|| format!("failed to open {}", file.display()))?;
+        Ok(Input::File(path))
     };
     files.into_iter().map(input).collect()
 }
@@ -238,10 +257,11 @@ fn inputs(files: Vec<PathBuf>, command: &str) -> Result<Vec<Input>> {
 /// The text of an input that is a checkpoint.
 fn checkpoint(input: &Input) -> Result<Option<String>> {
     let bytes = match input {
+        Input::Open(..) => return Ok(None),
         Input::File(path) => {
             let mut start = Vec::new();
             let what = || format!("failed to read {}", path.display());
-            File::open(path)?.take(64).read_to_end(&mut start).with_context(what)?;
+            open(path)?.1.take(64).read_to_end(&mut start).with_context(what)?;
             if !Checkpoint::is_likely(&start) {
                 return Ok(None);
             }

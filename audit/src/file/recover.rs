@@ -138,7 +138,7 @@ fn last_of(tail: &[u8], is_part: bool, is_same_key: bool, key: Option<&AuditKey>
         seq: entry.seq,
         head: sealed.seal,
         kind: entry.kind.to_string(),
-        torn: (!after.is_empty()).then(|| Torn::of(after)),
+        torn: (!after.is_empty()).then(|| Torn::found(after, entry.seq + 1)),
         lacks_end: false,
     })
 }

@@ -97,6 +97,7 @@ impl AuditFile {
         let chain = Chain::new(settings.key.clone(), last.seq, last.head);
         let mut opened = Self::with(settings, lock, (log, segment), (file, chain, size));
         opened.began = began;
+        opened.problems.extend(last.torn.as_ref().and_then(|torn| torn.warning(last.seq)));
         (opened.torn, opened.lacks_end) = (last.torn, last.lacks_end);
         if last.kind == LAST {
             opened.next_segment(Begin::Rotated)?;

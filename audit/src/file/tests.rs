@@ -8,6 +8,8 @@ use crate::reader::Input;
 use crate::record::{Kind, Role};
 use crate::verify::{Known, Report, verify};
 
+mod foreign;
+
 pub(crate) fn key(byte: u8) -> Arc<AuditKey> {
     Arc::new(AuditKey::of_bytes(&[byte; 32]).unwrap())
 }
@@ -114,7 +116,7 @@ fn text(folder: &Path) -> String {
         }
         text
     };
-    crate::search::in_order(inputs(folder)).iter().map(input).collect()
+    crate::search::in_order(&inputs(folder)).iter().map(input).collect()
 }
 
 /// The numbers of the requests that are recorded, in their order.

@@ -6,7 +6,7 @@ use crate::record::{Request, Role};
 
 fn found(folder: &std::path::Path, wanted: &Search) -> Vec<u64> {
     let mut numbers = Vec::new();
-    for input in in_order(inputs(folder)) {
+    for input in in_order(&inputs(folder)) {
         search::<io::Error>(&input, wanted, |_, entry| {
             numbers.extend(entry.request);
             Ok(())
@@ -14,6 +14,18 @@ fn found(folder: &std::path::Path, wanted: &Search) -> Vec<u64> {
         .unwrap();
     }
     numbers
+}
+
+/// What a search in a folder could not compare.
+fn missed(folder: &std::path::Path, wanted: &Search) -> Missed {
+    let mut all = Missed::default();
+    for input in in_order(&inputs(folder)) {
+        let missed = search::<io::Error>(&input, wanted, |_, _| Ok(())).unwrap();
+        all.unsealed += missed.unsealed;
+        all.hashed += missed.hashed;
+        all.left_out += missed.left_out;
+    }
+    all
 }
 
 fn pattern(text: &str) -> Option<Pattern> {
@@ -46,6 +58,7 @@ fn lines_are_found_by_what_they_tell() {
         (Search { key: pattern("other"), ..all() }, vec![3]),
         (Search { key: pattern("my-*"), ..all() }, vec![1, 2, 4]),
         (Search { policy: Some("minio".to_owned()), ..all() }, vec![1, 3, 4]),
+        (Search { policy: Some("MINIO".to_owned()), ..all() }, vec![]),
         (Search { operation: Some("generatekey".to_owned()), ..all() }, vec![4]),
         (Search { bucket: pattern("photos"), ..all() }, vec![1, 2]),
         (Search { bucket: pattern("photos"), object: pattern("dog.jpg"), ..all() }, vec![2]),
@@ -88,4 +101,70 @@ fn a_hashed_name_is_found_with_the_key_alone() {
     assert_eq!(found(folder.path(), &wanted(&[7], Some("dog.jpg"))), [0; 0]);
     assert_eq!(found(folder.path(), &wanted(&[8], None)), [0; 0]);
     assert_eq!(found(folder.path(), &wanted(&[], None)), [0; 0]);
+    // What cannot be compared is told, and what was compared is not.
+    let part = |bucket: &str, object: &str| Search {
+        bucket: pattern(bucket).filter(|_| !bucket.is_empty()),
+        object: pattern(object),
+        ..wanted(&[7], None)
+    };
+    for (wanted, hashed) in [
+        (wanted(&[7], Some("dog.jpg")), 0),
+        (wanted(&[], None), 1),
+        (wanted(&[8], None), 1),
+        (part("", "cat.jpg"), 1),
+        (part("pho*", "cat.jpg"), 1),
+        (part("photos", "cat*"), 1),
+        (Search { status: "403".parse().ok(), ..wanted(&[], None) }, 0),
+    ] {
+        assert_eq!(missed(folder.path(), &wanted), Missed { hashed, ..Missed::default() });
+    }
+}
+
+/// `MinIO` adds its entry to those that a client chooses, in the order of their names.
+#[test]
+fn an_object_is_found_whatever_else_a_client_has_put_into_the_context() {
+    let folder = tempfile::tempdir().unwrap();
+    let others = [
+        r#""department":"hr""#.to_owned(),
+        format!(r#""a":"{}""#, "x".repeat(600)),
+        format!(r#""{}":"x""#, "a".repeat(600)),
+        // As if it were the object.
+        r#""b":"b/forged""#.to_owned(),
+        (0..700).map(|number| format!(r#""a{number}":"a{number}""#)).collect::<Vec<_>>().join(","),
+    ];
+    for mode in [ContextMode::On, ContextMode::Hash] {
+        let mut file = open(Settings { context: mode, ..settings(folder.path()) });
+        for (number, other) in (1..).zip(&others) {
+            let context = format!(r#"{{{other},"photos":"photos/2026/cat.jpg","z":"y"}}"#);
+            let contexts = Contexts::of([context.as_bytes()]);
+            file.add(&Request { contexts: contexts.packed(), ..request(number) });
+        }
+        file.commit(false).unwrap();
+        close(file);
+    }
+    let wanted = Search {
+        bucket: pattern("photos"),
+        object: pattern("2026/cat.jpg"),
+        hashed_with: vec![AuditKey::of_bytes(&[7; 32]).unwrap()],
+        ..Search::default()
+    };
+    assert_eq!(found(folder.path(), &wanted), [1, 2, 3, 4, 5, 1, 2, 3, 4, 5]);
+    assert_eq!(missed(folder.path(), &wanted), Missed::default());
+}
+
+/// A record that does not tell all of its objects is one that a search may have missed.
+#[test]
+fn objects_that_a_record_does_not_tell_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = open(settings(folder.path()));
+    let entry = |number: usize| format!(r#""a{number:04}":"a{number:04}""#);
+    let entries: Vec<_> = (0..1001).map(entry).collect();
+    let context = format!("{{{}}}", entries.join(","));
+    file.add(&Request { contexts: Contexts::of([context.as_bytes()]).packed(), ..request(1) });
+    file.commit(false).unwrap();
+    close(file);
+    let wanted = |bucket| Search { bucket: pattern(bucket), ..Search::default() };
+    assert_eq!(found(folder.path(), &wanted("a0999")), [1]);
+    assert_eq!(found(folder.path(), &wanted("a1000")), [0; 0]);
+    assert_eq!(missed(folder.path(), &wanted("a1000")).left_out, 1);
 }

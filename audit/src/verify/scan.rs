@@ -1,13 +1,11 @@
 use std::fmt::Write as _;
 
-use serde::de::IgnoredAny;
-
 use super::{At, Before, Verifier};
 use crate::chain::{Head, Sealed};
 use crate::entry::Entry;
 use crate::key::AuditKey;
 use crate::reader::{Input, Read1};
-use crate::segment::{Begin, First, LAST};
+use crate::segment::{Begin, FOREIGN, First, LAST, REPAIR};
 use crate::torn::Torn;
 
 /// A segment that is being read.
@@ -34,12 +32,12 @@ struct Last {
 }
 
 /// What is between two lines and is none.
-#[derive(Default)]
 struct Junk {
-    bytes: Vec<u8>,
+    torn: Torn,
     lines: u64,
     /// The number of its first line.
     at: u64,
+    is_after_end: bool,
 }
 
 impl<'a> Scan<'_, 'a> {
@@ -55,18 +53,21 @@ impl<'a> Scan<'_, 'a> {
             Ok(Some(Read1::Line(line))) => self.first(line)?,
             _ => return None,
         };
-        let mut junk = Junk::default();
+        let (mut junk, mut is_partial) = (None, false);
         loop {
             let number = lines.number + 1;
             let line = match lines.next() {
                 Ok(Some(Read1::Line(line))) => line,
-                Ok(Some(Read1::Partial(rest))) => {
-                    self.junk(&mut junk);
-                    self.partial(number, rest, &mut last, check);
-                    break;
+                Ok(Some(Read1::Partial(line))) => {
+                    is_partial = true;
+                    line
                 }
                 Ok(None) => {
-                    self.junk(&mut junk);
+                    match &junk {
+                        Some(junk) if is_partial => self.ends_with(junk, &last),
+                        Some(junk) => self.junk(junk),
+                        None => {}
+                    }
                     break;
                 }
                 Err(error) => {
@@ -79,9 +80,9 @@ impl<'a> Scan<'_, 'a> {
                 }
             };
             match parse(line) {
-                None => junk.add(number, line),
+                None => Junk::add(&mut junk, number, line, &last),
                 Some((entry, sealed)) => {
-                    self.after_junk(&mut junk, &entry);
+                    self.after_junk(junk.take(), number, &entry);
                     self.line(number, &entry, &sealed, &mut last, check);
                 }
             }
@@ -264,13 +265,6 @@ impl<'a> Scan<'_, 'a> {
                 );
                 self.note(number, entry.seq, text);
             }
-            "repair" => {
-                let text = format!(
-                    "the server found {} bytes of a line that was not written whole, and went on after them",
-                    entry.bytes.unwrap_or_default()
-                );
-                self.note(number, entry.seq, text);
-            }
             "removed" => {
                 let text = format!(
                     "the server removed '{}', as it is configured to",
@@ -288,64 +282,74 @@ impl<'a> Scan<'_, 'a> {
         }
     }
 
-    /// Ends what is no line, before a line.
-    fn after_junk(&mut self, junk: &mut Junk, entry: &Entry<'_>) {
-        if junk.lines == 0 {
+    /// Ends what is no line, before a line that tells of it or does not.
+    fn after_junk(&mut self, junk: Option<Junk>, number: u64, entry: &Entry<'_>) {
+        let tells = matches!(&*entry.kind, REPAIR | FOREIGN);
+        let Some(junk) = junk else {
+            if tells {
+                let text =
+                    "the bytes before this line that it tells of are not there: they were removed";
+                self.tell(Some(number), Some(entry.seq), text);
+            }
             return;
-        }
-        let is_told = entry.kind == "repair" && {
-            let (bytes, sha256) = Torn::of(&junk.bytes).told();
-            entry.bytes == Some(bytes) && entry.sha256.as_deref() == Some(&*sha256)
         };
-        if is_told {
-            *junk = Junk::default();
+        let (bytes, sha256) = junk.torn.told();
+        if !tells || entry.bytes != Some(bytes) || entry.sha256.as_deref() != Some(&*sha256) {
+            self.junk(&junk);
+        } else if entry.kind == FOREIGN || junk.is_foreign() {
+            let text = format!(
+                "{bytes} bytes from here on were not written by a server: they were added, or lines were changed, before the server went on after them"
+            );
+            self.tell(Some(junk.at), None, text);
         } else {
-            self.junk(junk);
+            let text = format!(
+                "the server found {bytes} bytes of a line that was not written whole, and went on after them"
+            );
+            self.note(number, entry.seq, text);
         }
     }
 
-    fn junk(&mut self, junk: &mut Junk) {
-        let Junk { lines, at, .. } = std::mem::take(junk);
-        match lines {
-            0 => {}
-            1 => self.tell(Some(at), None, "is no line of an audit file: it was damaged or added"),
-            _ => self.tell(Some(at), None, format!("{lines} lines from here on are none of an audit file: they were damaged or added")),
-        }
+    fn junk(&mut self, junk: &Junk) {
+        let text = match junk.lines {
+            1 => "is no line of an audit file: it was damaged or added".to_owned(),
+            lines => format!(
+                "{lines} lines from here on are none of an audit file: they were damaged or added"
+            ),
+        };
+        self.tell(Some(junk.at), None, text);
     }
 
-    /// The end of a file that has no line end.
-    fn partial(&mut self, number: u64, rest: &[u8], last: &mut Last, check: Check<'_>) {
-        if let Some((entry, sealed)) = parse(rest)
-            && entry.seq == last.seq + 1
-        {
-            return self.line(number, &entry, &sealed, last, check);
+    /// The end of a file whose last bytes are no line and lack its end.
+    fn ends_with(&mut self, junk: &Junk, last: &Last) {
+        if junk.is_foreign() {
+            return match junk.lines {
+                1 => self.tell(Some(junk.at), None, "is no line of an audit file, nor the start of the next one: it was damaged or added"),
+                _ => self.junk(junk),
+            };
         }
         let seq = last.seq + 1;
-        let start = format!("{{\"seq\":{seq},");
-        let compared = rest.len().min(start.len());
-        let is_start = rest.get(..compared) == start.as_bytes().get(..compared);
-        let ends_early =
-            serde_json::from_slice::<IgnoredAny>(rest).is_err_and(|error| error.is_eof());
-        if !last.is_end && is_start && ends_early {
-            let text = format!(
-                "the file ends within line {seq} of the chain: the server is writing it, or was killed, or the end was cut off"
-            );
-            self.note(number, seq, text);
-        } else {
-            self.tell(Some(number), None, "is no line of an audit file, nor the start of the next one: it was damaged or added");
-        }
+        let text = format!(
+            "the file ends within line {seq} of the chain: the server is writing it, or was killed, or the end was cut off"
+        );
+        self.note(junk.at, seq, text);
     }
 }
 
 impl Junk {
-    fn add(&mut self, number: u64, line: &[u8]) {
-        if self.lines == 0 {
-            self.at = number;
-        } else {
-            self.bytes.push(b'\n');
+    fn add(junk: &mut Option<Self>, number: u64, line: &[u8], last: &Last) {
+        let new =
+            || Self { torn: Torn::default(), lines: 0, at: number, is_after_end: last.is_end };
+        let junk = junk.get_or_insert_with(new);
+        if junk.lines > 0 {
+            junk.torn.add(b"\n");
         }
-        self.lines += 1;
-        self.bytes.extend_from_slice(line);
+        junk.lines += 1;
+        junk.torn.add_found(line, last.seq + 1);
+    }
+
+    /// Whether no server has left it.
+    const fn is_foreign(&self) -> bool {
+        self.torn.is_foreign() || self.is_after_end
     }
 }
 

@@ -20,7 +20,7 @@ fn log(key: Option<u8>) -> Vec<(String, Vec<u8>)> {
 }
 
 fn read(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let ordered = crate::search::in_order(inputs(folder));
+    let ordered = crate::search::in_order(&inputs(folder));
     let read = |input: &Input| {
         let mut bytes = Vec::new();
         let mut lines = input.lines().unwrap();
@@ -305,6 +305,79 @@ fn a_cut_end_is_found_by_a_kept_head_or_checkpoint() {
     // Of another log.
     let report = check(&log(Some(7)), &noted(&note));
     assert_found(&report, "note", None, "this checkpoint is of another log");
+}
+
+/// Whoever has no key can take the signature of a checkpoint away, and put another one in its place.
+#[test]
+fn a_checkpoint_without_the_signature_of_the_key_vouches_for_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file: AuditFile = open(settings(folder.path()));
+    add(&mut file, 0..5);
+    file.checkpoint().unwrap();
+    drop(file);
+    let note = std::fs::read_to_string(folder.path().join("audit.jsonl.checkpoint")).unwrap();
+    let (text, _) = note.split_once("\n\n").unwrap();
+    for (signature, told) in [
+        ("", "this checkpoint is not signed"),
+        ("— x AAAAAAAA\n", "cannot be checked with the given keys"),
+    ] {
+        let checkpoints = vec![("note".to_owned(), format!("{text}\n\n{signature}"))];
+        let report = check(&read(folder.path()), &Known { checkpoints, ..known(&[7]) });
+        assert_eq!(report.vouched, 0);
+        assert_found(&report, "note", None, told);
+    }
+}
+
+/// A segment that is there twice has to be the same in each byte.
+#[test]
+fn a_twin_with_an_edited_line_is_found() {
+    let mut files = log(Some(7));
+    let twin = files[1].1.clone();
+    files.insert(2, ("twin".to_owned(), twin));
+    let report = check(&files, &known(&[7]));
+    assert!(report.is_good() && report.notes[0].text.contains("once more"), "{report:#?}");
+    lines(&mut files[2].1, |lines| {
+        let text = String::from_utf8(lines[3].clone()).unwrap();
+        lines[3] = text.replace("\"status\":200", "\"status\":403").into_bytes();
+    });
+    let told = "is another segment 2 than 'segment-2', from this line on";
+    assert_found(&check(&files, &known(&[7])), "twin", Some(4), told);
+    lines(&mut files[2].1, |lines| lines.truncate(3));
+    assert_found(&check(&files, &known(&[7])), "twin", Some(4), told);
+}
+
+/// The names of files are listed before they are read, and a server goes on meanwhile.
+#[test]
+fn a_log_that_rotates_after_its_files_were_listed_is_unchanged() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file: AuditFile = open(settings(folder.path()));
+    let mut listed = Vec::new();
+    for number in 0..8 {
+        add(&mut file, [number]);
+        if number == 3 {
+            listed = inputs(folder.path());
+        }
+        file.rotate().unwrap();
+    }
+    close(file);
+    // The newest closed one was not compressed when it was listed.
+    let closed = |number| folder.path().join(format!("audit.jsonl.0000000{number}"));
+    listed.retain(|input| !input.name().contains("00000003"));
+    listed.push(Input::File(closed(3)));
+    close(open(settings(folder.path())));
+    assert!(!closed(3).exists());
+    let report = verify(&listed, &known(&[7]));
+    assert!(report.is_good() && report.notes.is_empty(), "{report:#?}");
+    assert_eq!(report.segments, 9);
+    let found = crate::search::in_order(&listed);
+    assert_eq!(found.len(), 9);
+    // The file that is written is held while its server closes it.
+    let held = hold(&listed);
+    let mut file = open(settings(folder.path()));
+    add(&mut file, [9]);
+    file.rotate().unwrap();
+    close(file);
+    assert!(verify(&held, &known(&[7])).is_good());
 }
 
 /// Without a key anybody can make a chain, but not one with a head that is known.
