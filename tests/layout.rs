@@ -47,6 +47,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
         "kes-fuzz",
         &[
             "kes-api",
+            "kes-audit",
             "kes-client",
             "kes-config",
             "kes-crypto",

@@ -10,6 +10,9 @@
 /// Certificates of clients and servers, and their chains.
 mod certificate;
 
+/// Files of the audit log.
+mod audit;
+
 /// Stored keys.
 mod record;
 
@@ -53,9 +56,10 @@ mod text;
 pub type Target = fn(&[u8]);
 
 /// All targets by name. Each has a folder in `corpus/` and a program in `targets/`.
-pub const TARGETS: [(&str, Target); 18] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("answer", body::answer),
     ("api_key", credential::api_key),
+    ("audit", audit::audit),
     ("certificate", certificate::certificate),
     ("chain", certificate::chain),
     ("ciphertext", ciphertext::ciphertext),
