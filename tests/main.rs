@@ -29,6 +29,7 @@ mod minio;
 mod monitoring;
 mod operations;
 mod packages;
+mod pins;
 mod proxies;
 mod proxy_protocol;
 mod secrets;

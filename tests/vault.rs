@@ -8,6 +8,7 @@ mod herd;
 mod job;
 mod late;
 mod outage;
+mod pins;
 mod rights;
 mod soak;
 mod start;

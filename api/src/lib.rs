@@ -22,6 +22,9 @@ pub mod name;
 /// SHA-256 of a client's public key.
 pub mod identity;
 
+/// What tells keys apart.
+pub mod fingerprint;
+
 /// Public key and CA flag of a client's certificate.
 pub mod certificate;
 
@@ -44,6 +47,7 @@ pub mod hidden;
 pub mod timestamp;
 
 pub use bytes::SecretBytes;
+pub use fingerprint::Fingerprint;
 pub use identity::Identity;
 pub use name::{KeyName, ListPattern, PolicyName};
 pub use route::{Auth, Method, Operation, Route};

@@ -89,12 +89,14 @@ async fn info(name: Option<String>, connect: &Connect, format: &Format) -> Resul
     if format.json {
         return output.json(&key);
     }
-    output.table(&[
+    let mut rows = vec![
         ("Name", key.name),
         ("Algorithm", key.algorithm),
         ("Date", key.created_at.to_table()),
         ("Owner", key.created_by),
-    ])
+    ];
+    rows.extend(key.fingerprint.map(|fingerprint| ("Fingerprint", fingerprint)));
+    output.table(&rows)
 }
 
 async fn rm(Names { names, connect }: Names) -> Result<()> {

@@ -101,7 +101,8 @@ impl Report {
 /// The text for a server that answered.
 fn render(endpoint: &str, answer: &Answer, short: bool) -> String {
     let status = &answer.status;
-    let dot = if status.keystore_unreachable { WARN } else { GOOD };
+    let is_well = !status.keystore_unreachable && status.pinned_key_faults == 0;
+    let dot = if !is_well { WARN } else { GOOD };
     let mut text = format!("{dot}●{dot:#} {}\n", clean(endpoint));
     if !short {
         text += &row("Version", &clean(&status.version));
@@ -118,6 +119,11 @@ fn render(endpoint: &str, answer: &Answer, short: bool) -> String {
     }
     if status.keystore_unreachable {
         text += &row("Keystore", "unreachable");
+    }
+    if status.pinned_key_faults > 0 {
+        let faults = status.pinned_key_faults;
+        let told = format!("{faults} missing or wrong; the error log names them");
+        text += &row("Pinned", &told);
     }
     for (label, reload) in [
         ("Reload", &status.last_reload),

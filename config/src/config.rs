@@ -1,9 +1,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use kes_api::Identity;
 use kes_api::route::Operation;
-use kes_keystore::config::{ConfiguredPath, SecretText};
+use kes_api::{Fingerprint, Identity, KeyName};
+use kes_keystore::config::{ConfiguredPath, Place, SecretText};
 use kes_policy::{Policies, StartupPermit};
 
 use crate::{ConfiguredAddress, Level, Network, Variables};
@@ -32,10 +32,23 @@ pub struct Config {
     pub log: Log,
     /// The keys to create at start when missing, in the order of the file.
     pub keys: Vec<StartupPermit>,
+    /// The keys that have to exist, with their fingerprints, in the order of the file.
+    pub pins: Vec<PinnedKey>,
     /// The one key store.
     pub keystore: kes_keystore::Config,
     /// What of all this came from environment variables.
     pub variables: Variables,
+}
+
+/// An item of `keys` with a fingerprint.
+#[derive(Clone, Debug)]
+pub struct PinnedKey {
+    /// The key.
+    pub name: KeyName,
+    /// What it must have.
+    pub fingerprint: Fingerprint,
+    /// Where the file says so.
+    pub place: Place,
 }
 
 /// `operations`: a listener for probes and scrapers, without keys and identities behind it.

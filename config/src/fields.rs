@@ -48,6 +48,7 @@ const FIELDS: &[&str] = &[
     "log.audit_file.keep_for",
     "log.audit_file.context",
     "keys.*.name",
+    "keys.*.fingerprint",
     "keystore.fs.path",
     "keystore.fs.id",
     "keystore.vault.endpoint",

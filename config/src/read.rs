@@ -188,7 +188,8 @@ fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
     let policies = made(admin, policies, &place)?.limiting(limits?, own_limits);
     let api = api?;
     let policies = exempting(policies, &api);
-    let (policies, keys) = policies.with_startup_keys(keys?);
+    let (names, pins) = keys?;
+    let (policies, keys) = policies.with_startup_keys(names);
     Ok(Config {
         address: address?,
         proxy_protocol: balancers?,
@@ -200,6 +201,7 @@ fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
         api,
         log: log?,
         keys,
+        pins,
         keystore: keystore?,
         variables: Variables::default(), // they are known when all is read
     })

@@ -65,6 +65,7 @@ impl Settings {
             api: _, // told with the defaults of the routes
             log,
             keys,
+            pins,
             keystore,
             variables,
         } = config;
@@ -95,7 +96,8 @@ impl Settings {
         );
         settings.show("log.audit_required", audit_required);
         settings.audit_file(audit_file.as_ref());
-        settings.names("keys", keys.iter().map(|key| key.name().to_string()));
+        let pinned = pins.iter().map(|pin| format!("{} = {}", pin.name, pin.fingerprint));
+        settings.names("keys", keys.iter().map(|key| key.name().to_string()).chain(pinned));
         settings.keystore(keystore);
         settings
     }

@@ -145,6 +145,11 @@ impl<'a> Value<'a> {
         self.node.is_some_and(|node| matches!(node.kind, Kind::Map(_)))
     }
 
+    /// Not missing, but maybe empty.
+    pub(crate) const fn is_written(&self) -> bool {
+        self.node.is_some()
+    }
+
     /// Neither missing nor empty (`policy:` with nothing under it).
     pub(crate) fn is_given(&self) -> bool {
         self.node.is_some_and(|node| !matches!(node.kind, Kind::Null))

@@ -88,6 +88,21 @@ impl Envelope {
         &self.secret
     }
 
+    /// An HMAC of a constant for each cipher. None of them is as long as an `iv`, so that none of
+    /// these HMACs is the key of a message.
+    #[expect(clippy::expect_used, reason = "an HMAC has 32 bytes")]
+    pub(crate) fn fingerprint(&self) -> [u8; 16] {
+        let mut tag = Zeroizing::new([0; 32]);
+        stack::wiped(|| match &self.kdf {
+            Kdf::HmacSha256(mac) => mac.tag_into(b"kes key fingerprint v1 AES256 256", &mut tag),
+            #[cfg(not(feature = "fips"))]
+            Kdf::HChaCha20 => {
+                Mac::new(&self.secret).tag_into(b"kes key fingerprint v1 ChaCha20 256", &mut tag)
+            }
+        });
+        *tag.first_chunk().expect("an HMAC has 32 bytes")
+    }
+
     pub(crate) fn seal_in_place(&self, body: &mut Vec<u8>, context: &[u8]) {
         let mut random = [0; RANDOM_LEN];
         random::fill(&mut random);

@@ -52,6 +52,14 @@ impl Key {
         self.envelope.secret()
     }
 
+    /// What tells this key from others: 16 bytes of an HMAC under the encryption secret (contract
+    /// `crypto-and-storage.md`, Fingerprint). It is not secret. The HMAC secret is no part of it: an
+    /// import of the same key has the same fingerprint.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 16] {
+        self.envelope.fingerprint()
+    }
+
     /// The HMAC secret, only for writing it to a key store; `None` for an old key without one.
     #[must_use]
     pub fn hmac_secret(&self) -> Option<&Secret> {
@@ -142,6 +150,24 @@ mod tests {
         let (_, of_data_key) = key.data_key(b"context");
         for ciphertext in [of_data_key, key.seal(b"", b""), key.seal(&[7; 1000], b"context")] {
             assert_eq!(ciphertext.capacity(), ciphertext.len());
+        }
+    }
+
+    /// By Python's hmac module, as the contract says.
+    #[test]
+    fn a_fingerprint_is_that_of_the_contract() {
+        let secret: Vec<u8> = (0..32).collect();
+        for (cipher, fingerprint) in [
+            (Cipher::Aes256, "c2e66e682022d59236df5b7f2493cd12"),
+            #[cfg(not(feature = "fips"))]
+            (Cipher::ChaCha20, "70f65189e3e272dddc0eddd0fd5bf449"),
+        ] {
+            let key = || Key::import(cipher, Secret::from_slice(&secret).unwrap());
+            let hex: String =
+                key().fingerprint().iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex, fingerprint);
+            // Whatever its HMAC secret is.
+            assert_eq!(key().fingerprint(), key().fingerprint());
         }
     }
 

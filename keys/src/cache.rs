@@ -30,7 +30,7 @@ pub use self::transfer::rewritten;
 use self::negative::NegativeCache;
 use crate::records::Records;
 use crate::single_flight::{Leader, Role, SingleFlight};
-use crate::{Clock, Observer, Refresh};
+use crate::{Clock, Observer, Pin, Refresh};
 
 /// Names that do not exist.
 pub(crate) mod negative;
@@ -226,6 +226,20 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         self.reads.cancel_all();
         self.negative.clear();
         self.expiry.send_replace(expiry);
+    }
+
+    /// Pins these keys, and no others. One that is in memory with another fingerprint is forgotten.
+    pub(crate) fn pin(&self, pins: &[Pin]) {
+        self.records.pins().set(pins);
+        // What was read before was compared with other pins.
+        self.reads.cancel_all();
+        for Pin { name, .. } in pins {
+            let mut shard = self.shard(name).write();
+            if shard.get(name).is_some_and(|entry| !self.records.pins().admit(name, &entry.record))
+            {
+                shard.remove(name);
+            }
+        }
     }
 
     /// How many keys are in memory.

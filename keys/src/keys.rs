@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kes_api::{Identity, KeyName, ListPattern, Operation, Timestamp};
+use kes_api::{Fingerprint, Identity, KeyName, ListPattern, Operation, Timestamp};
 use kes_crypto::{Cipher, Key, Plaintext, Secret};
 use kes_keystore::wrap::{Change, Course, Late, Order, Turn};
 use kes_keystore::{CertificateEnds, KeyStore, Limit, Logins, Page, Record, State, StoreOperation};
@@ -13,6 +13,9 @@ use crate::{Clock, Error, Observer, SystemClock};
 
 /// The keys of one process after another.
 mod handover;
+
+/// The pinned ones.
+mod pinned;
 
 /// How many ciphertexts of one request are decrypted before other tasks may run: about ten
 /// microseconds of work.
@@ -39,6 +42,8 @@ pub struct Description {
     pub created_at: Timestamp,
     /// The identity that created it; empty if it is not known.
     pub created_by: String,
+    /// What tells it from other keys.
+    pub fingerprint: Fingerprint,
 }
 
 /// A new data key: itself, and encrypted.
@@ -138,7 +143,8 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         let entry = self.key(permit, &name).await?;
         let Record { key, created_at, created_by } = entry.record();
         let created_by = created_by.clone();
-        Ok(Description { cipher: key.cipher(), created_at: *created_at, created_by })
+        let fingerprint = Fingerprint::new(key.fingerprint());
+        Ok(Description { cipher: key.cipher(), created_at: *created_at, created_by, fingerprint })
     }
 
     /// Deletes a key from the key store, and from memory at once.

@@ -33,6 +33,9 @@ mod keys;
 /// What is counted.
 mod observer;
 
+/// Keys that have to have certain fingerprints.
+pub mod pins;
+
 /// Records in and out of the key store.
 mod records;
 
@@ -52,3 +55,4 @@ pub use kes_crypto::transfer;
 pub use kes_keystore::wrap::{Late, Order};
 pub use keys::{DataKey, Description, Ended, Keys};
 pub use observer::{Observer, Refresh};
+pub use pins::Pin;

@@ -8,17 +8,19 @@ use kes_api::{KeyName, ListPattern};
 use kes_keystore::{Error, KeyStore, Limit, Page, Record};
 
 use crate::Observer;
+use crate::pins::{self, Pins};
 
 /// A key store that takes and returns records.
 pub(crate) struct Records<S, O> {
     /// Replaced by a reload of the configuration.
     store: ArcSwap<S>,
+    pins: Pins,
     observer: Arc<O>,
 }
 
 impl<S: KeyStore, O: Observer> Records<S, O> {
     pub(crate) fn new(store: S, observer: Arc<O>) -> Self {
-        Self { store: ArcSwap::from_pointee(store), observer }
+        Self { store: ArcSwap::from_pointee(store), pins: Pins::default(), observer }
     }
 
     /// The key store itself. A call goes on with the store that it began with.
@@ -26,25 +28,34 @@ impl<S: KeyStore, O: Observer> Records<S, O> {
         self.store.load_full()
     }
 
+    /// The keys that have to have certain fingerprints.
+    pub(crate) const fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
     /// Makes the calls from now on to another store, which has the same records.
     pub(crate) fn replace_store(&self, store: S) {
         self.store.store(Arc::new(store));
     }
 
-    /// Stores a record under a name that is free.
+    /// Stores a record under a name that is free. If the name is pinned, only the pinned key.
     pub(crate) async fn create(&self, name: &KeyName, record: &Record) -> Result<(), Error> {
+        let store = self.store();
+        self.pins.check_new(store.kind(), name, record)?;
         let value = record.encode();
-        self.store().create(name, &value).await
+        store.create(name, &value).await?;
+        self.pins.was_created(name);
+        Ok(())
     }
 
     /// The record of a name. A value that is not a stored key counts as a failure of the key store.
+    /// So does another key than the one that is pinned.
     pub(crate) async fn read(&self, name: &KeyName) -> Result<Record, Error> {
         let store = self.store();
-        let value = store.read(name).await?;
-        Record::decode(&value).map_err(|invalid| {
-            self.observer.invalid_record();
-            Error::Corrupt { store: store.kind(), name: *name, reason: invalid.to_string().into() }
-        })
+        let read = store.read(name).await.and_then(|value| {
+            pins::decode(&*store, name, &value).inspect_err(|_| self.observer.invalid_record())
+        });
+        self.pins.checked(store.kind(), name, read)
     }
 
     /// Removes the record of a name.

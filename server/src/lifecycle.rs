@@ -16,6 +16,9 @@ mod state;
 /// From a configuration to what a server runs with.
 pub(crate) mod setup;
 
+/// The keys that a configuration lists.
+mod pending;
+
 /// Reads of files that may hang.
 mod reads;
 

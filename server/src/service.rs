@@ -183,6 +183,7 @@ impl ApiService {
             cached_keys: keys.cached(),
             missing_names: keys.missing(),
             cache_age: keys.cache_age(),
+            pin_faults: keys.pin_faults(),
             store_reachable: matches!(keys.state(), State::Reachable { .. }),
             logins: keys.logins(),
             store_certificates: keys.store_certificates(),

@@ -35,7 +35,7 @@ const KINDS: [(&str, Kind); 14] = [
 ];
 
 /// Ours beyond that with one series each.
-const OWN: [(&str, Kind); 28] = [
+const OWN: [(&str, Kind); 29] = [
     ("kes_audit_file_lost_records", Kind::Counter),
     ("kes_audit_file_queued_bytes", Kind::Gauge),
     ("kes_audit_file_queued_records", Kind::Gauge),
@@ -52,6 +52,7 @@ const OWN: [(&str, Kind); 28] = [
     ("kes_http_reservations_refused", Kind::Counter),
     ("kes_http_reserved_bytes", Kind::Gauge),
     ("kes_http_reserved_bytes_limit", Kind::Gauge),
+    ("kes_keystore_pin_faults", Kind::Gauge),
     ("kes_keystore_reachable", Kind::Gauge),
     ("kes_last_handover_failed", Kind::Gauge),
     ("kes_log_dropped_lines", Kind::Counter),

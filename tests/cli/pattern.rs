@@ -68,6 +68,7 @@ fn next_placeholder(text: &str) -> Option<Placeholder<'_>> {
                     && text.ends_with('Z')
             },
             "identity" => |text| has_form(text, &"x".repeat(64)),
+            "fingerprint" => |text| has_form(text, &"x".repeat(32)),
             "api-key" => |text| {
                 text.strip_prefix("kes:v1:").is_some_and(|key| key.len() == 44 && is_base64(key))
             },

@@ -16,8 +16,8 @@
 //! ```
 //!
 //! In an expected line `<n>` stands for digits, `<word>` for anything without a blank, `<any>`
-//! for anything, `<time>`, `<rfc3339>`, `<identity>`, `<api-key>` and `<base64>` for what they
-//! say. `<name:kind>` keeps what it stood for as `${name}`, for commands and expectations.
+//! for anything, `<time>`, `<rfc3339>`, `<identity>`, `<fingerprint>`, `<api-key>` and `<base64>`
+//! for what they say. `<name:kind>` keeps what it stood for as `${name}`, for commands and expectations.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -92,10 +92,11 @@ fn meaning(Loaded { config, warnings }: &Loaded) -> String {
         api,
         log,
         keys,
+        pins,
         keystore,
         variables: _, // no field
     } = config;
-    let has_none = operations.is_none() && proxy_protocol.is_empty();
+    let has_none = operations.is_none() && proxy_protocol.is_empty() && pins.is_empty();
     assert!(has_none, "files of the reference have no such sections");
     line(format_args!("address {address}"));
     match admin {

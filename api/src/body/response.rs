@@ -43,6 +43,9 @@ pub struct Status {
     /// Present and true when the key store cannot be reached.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub keystore_unreachable: bool,
+    /// How many pinned keys the key store was found not to have; absent if it has all.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub pinned_key_faults: usize,
     /// Present and true if all cryptography is that of a FIPS 140-3 module.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub fips: bool,
@@ -57,6 +60,11 @@ pub struct Status {
     /// the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_handover: Option<Reload>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// How a reload or a hand-over ended.
@@ -134,6 +142,9 @@ pub struct DescribeKey {
     pub created_at: Timestamp,
     #[serde(default)]
     pub created_by: String,
+    /// Absent from older servers and from the reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
 }
 
 /// A page of key or policy names.

@@ -1,11 +1,14 @@
 use std::collections::HashMap;
 
-use kes_api::KeyName;
 use kes_api::route::{Operation, ROUTES, Route};
+use kes_api::{Fingerprint, KeyName};
+use kes_keystore::config::Place;
 
 use super::{audit_file, exposure};
 use crate::value::{AlreadyReported, Value};
-use crate::{ApiOverride, ApiOverrides, Cache, ConfiguredAddress, Level, Log, LogFormat, fields};
+use crate::{
+    ApiOverride, ApiOverrides, Cache, ConfiguredAddress, Level, Log, LogFormat, PinnedKey, fields,
+};
 
 pub(super) fn address(value: &Value<'_>) -> Result<ConfiguredAddress, AlreadyReported> {
     let Some(text) = value.filled()? else { return Ok(ConfiguredAddress::default()) };
@@ -132,12 +135,20 @@ fn format(value: &Value<'_>) -> Result<LogFormat, AlreadyReported> {
     }
 }
 
-pub(super) fn keys(value: &Value<'_>) -> Result<Vec<KeyName>, AlreadyReported> {
+/// The names of the keys to create, and the pinned ones.
+pub(super) fn keys(value: &Value<'_>) -> Result<(Vec<KeyName>, Vec<PinnedKey>), AlreadyReported> {
     let mut lines = HashMap::new();
     if value.is_map() {
         old_keystore(value)?;
     }
-    value.items("name: my-key", |item| key(&item, &mut lines))
+    let (mut names, mut pins) = (Vec::new(), Vec::new());
+    for item in value.items("name: my-key", |item| key(&item, &mut lines))? {
+        match item {
+            (name, None) => names.push(name),
+            (_, Some(pinned)) => pins.push(pinned),
+        }
+    }
+    Ok((names, pins))
 }
 
 /// Reports the key store in `keys`, where old files have it.
@@ -153,17 +164,32 @@ fn old_keystore(value: &Value<'_>) -> Result<(), AlreadyReported> {
     result
 }
 
-fn key(value: &Value<'_>, lines: &mut HashMap<KeyName, usize>) -> Result<KeyName, AlreadyReported> {
+fn key(
+    value: &Value<'_>,
+    lines: &mut HashMap<KeyName, usize>,
+) -> Result<(KeyName, Option<PinnedKey>), AlreadyReported> {
     let mut section = value.section("keys.*")?;
     let name = section.take("name").required();
+    let pinned = fingerprint(&section.take("fingerprint"));
     section.end();
     let text = name?;
     let name = KeyName::parse(text.as_str())
         .map_err(|error| text.mistake(format!("key name {}: {error}", text.shown())))?;
-    match lines.insert(name, value.line) {
-        None => Ok(name),
-        Some(line) => {
-            Err(text.mistake(format!("key {} is named in line {line} already", text.shown())))
-        }
+    if let Some(line) = lines.insert(name, value.line) {
+        return Err(text.mistake(format!("key {} is named in line {line} already", text.shown())));
+    }
+    let pinned = pinned?.map(|(fingerprint, place)| PinnedKey { name, fingerprint, place });
+    Ok((name, pinned))
+}
+
+fn fingerprint(value: &Value<'_>) -> Result<Option<(Fingerprint, Place)>, AlreadyReported> {
+    // An empty one is no way to leave it out: the key would be created.
+    if !value.is_written() {
+        return Ok(None);
+    }
+    let text = value.required()?;
+    match text.as_str().parse() {
+        Ok(fingerprint) => Ok(Some((fingerprint, value.place()))),
+        Err(error) => Err(text.mistake(format!("{}: {error}", text.shown()))),
     }
 }

@@ -52,7 +52,7 @@ keystore:
             "line 20: log.format: 'xml' is neither text nor json",
             "line 22: keys[0].name: key name 'a/b': it is empty, too long or contains invalid \
              characters",
-            "line 23: keys[1]: expected a map with name, but line 23 holds a text",
+            "line 23: keys[1]: expected a map with name and fingerprint, but line 23 holds a text",
             "line 25: keystore.vault.endpoint: is required",
             "line 25: keystore.vault: no login method; exactly one of approle and kubernetes is \
              required",
@@ -106,6 +106,30 @@ fn wrong_types_name_the_line() {
         let expected = format!("line 1: expected a map with {fields}, but line 1 holds a {found}");
         assert_eq!(refused(text), expected);
     }
+}
+
+/// A pin that is left empty by mistake must not make a new key of the pinned one.
+#[test]
+fn a_fingerprint_that_is_none_is_refused() {
+    let told = "a fingerprint has 32 hexadecimal digits, as 'kes key info' shows it";
+    for (text, message) in [
+        ("abc", format!("'abc': {told}")),
+        ("", "is required".to_owned()),
+        ("''", "is required".to_owned()),
+        ("~", "is required".to_owned()),
+    ] {
+        assert_eq!(
+            refused_with(&format!("keys:\n- name: k\n  fingerprint: {text}\n")),
+            format!("line 7: keys[0].fingerprint: {message}")
+        );
+    }
+    // Of digits alone it is still a text.
+    let digits = "01234567890123456789012345678901";
+    let text = format!("keys:\n- name: k\n  fingerprint: {digits}\n- name: l\n");
+    let config = with(&text).config;
+    assert_eq!(config.pins[0].fingerprint.to_string(), digits);
+    let created: Vec<_> = config.keys.iter().map(|key| key.name().as_str()).collect();
+    assert_eq!(created, ["l"]);
 }
 
 #[test]

@@ -165,6 +165,12 @@ fn every_field_that_changes_is_told() {
         "keys: [{name: b}, {name: c}, {name: d}]",
         "keys 2 added (c, d), 1 removed (a)",
     );
+    case(
+        "keys.*.fingerprint",
+        "keys: [{name: a}]",
+        "keys: [{name: a, fingerprint: 0123456789ABCDEF0123456789abcdef}]",
+        "keys 1 added ('a = 0123456789abcdef0123456789abcdef'), 1 removed (a)",
+    );
     let fs = |fields| format!("keystore: {{fs: {{{fields}}}}}");
     case(
         "keystore.fs.path",

@@ -76,7 +76,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
             // be that young.
             let at = |age: Duration| now.checked_sub(age.checked_add(ago)?);
             let (Some(read_at), Some(used_at)) = (at(age), at(unused)) else { continue };
-            if self.order.is_unsure(&name) {
+            if self.order.is_unsure(&name) || !self.records.pins().admit(&name, &record) {
                 continue;
             }
             let entry = Entry::new(record, read_at);

@@ -13,6 +13,9 @@ mod flows;
 /// The gate in front of the key store.
 mod gate;
 
+/// Keys that are pinned.
+mod pinned;
+
 /// Changes that may still be carried out after they have failed.
 mod unsure;
 

@@ -96,6 +96,12 @@ pub enum SetupError {
     /// The key store.
     #[error(transparent)]
     Store(kes_keystore::OpenError),
+    /// The key store has not the keys that the configuration pins.
+    #[error("{reason}")]
+    Pins {
+        /// Which ones, and where the configuration names them.
+        reason: String,
+    },
     /// The address of the operations listener.
     #[error(transparent)]
     Operations(#[from] Unbound),

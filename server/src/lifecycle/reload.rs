@@ -158,8 +158,8 @@ where
     warn_of_another_store(&old, &new);
 
     // Nothing below can fail. Requests that have begun keep the generation that they began with.
-    if let Some((store, expiry)) = reopened {
-        new.keys.reconfigure(store, expiry);
+    if let Some(reopened) = reopened {
+        reopened.apply(&new.keys);
     }
     running.service.generation.store(Arc::new(new));
     running.service.readmit_followers();
@@ -174,7 +174,7 @@ where
     if let Some(url) = running.operations.apply(operations) {
         tracing::info!("operations: listening on {url} from now on, as the configuration says");
     }
-    pending.create(running);
+    pending.follow(running);
     Ok(changes)
 }
 

@@ -24,10 +24,11 @@ use super::handover::program::Program;
 use super::handover::taker::{Predecessor, Sockets, Taken, Takeover};
 use super::operations;
 use super::passed::PassedSockets;
+use super::pending::PendingKeys;
 use super::process::max_connections;
 use super::reads::Reads;
 use super::reload::{self, Reloads};
-use super::setup::{PendingKeys, Prepared, Setup};
+use super::setup::{Prepared, Setup};
 use super::signals::{Signal, Signals};
 use super::state::Running;
 use super::status::Status;
@@ -188,7 +189,7 @@ impl Server {
             predecessor = Some(ending);
         }
         let background = background(&running, certificates);
-        pending.create(&running);
+        pending.follow(&running);
         systemd::ready(&running.status_line());
 
         let mut reloads = Reloads::new(Arc::clone(&running), source.clone());

@@ -3,12 +3,11 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
 use kes_api::{Identity, Operation};
-use kes_config::{ClientAuth, Config, ConfiguredAddress, Network, Settings};
-use kes_keys::{Expiry, SystemClock};
+use kes_config::{ClientAuth, Config, ConfiguredAddress, Network, PinnedKey, Settings};
+use kes_keys::{Expiry, Pin, SystemClock};
 use kes_keystore::Store;
 use kes_keystore::config::Location;
 use kes_keystore::fs::Opening;
@@ -19,15 +18,13 @@ use rustls::sign::CertifiedKey;
 use super::blocking::{Yielding, blocking};
 use super::changes::contents;
 use super::error::SetupError;
-use super::state::Running;
+use super::pending::{PendingKeys, Pins};
 use crate::observe::logging;
 use crate::observe::logging::file::Target;
 use crate::observe::metrics::Metrics;
-use crate::service::error::Error;
 use crate::service::generation::{ApiSettings, Generation, KeyStore, Keys};
 use crate::service::limits::Limiters;
 use crate::service::proxies::Proxies;
-use crate::service::{ApiService, change};
 use crate::transport::tls;
 
 /// A checked configuration, of which nothing is opened yet.
@@ -43,6 +40,7 @@ pub(crate) struct Setup {
     expiry: Expiry,
     apis: [ApiSettings; Operation::COUNT],
     keys: Vec<StartupPermit>,
+    pins: Vec<PinnedKey>,
     settings: Settings,
     store: StoreSetup,
 }
@@ -106,6 +104,7 @@ impl Setup {
             expiry: expiry(config.cache),
             apis,
             keys: config.keys,
+            pins: config.pins,
             store: StoreSetup::Configured(config.keystore),
         }
     }
@@ -129,14 +128,15 @@ impl Setup {
             expiry: expiry(kes_config::Cache::default()),
             apis: kes_api::route::ROUTES.map(|route| ApiSettings { timeout: route.timeout }),
             keys: Vec::new(),
+            pins: Vec::new(),
             settings: Settings::default(),
             store: StoreSetup::Memory,
         }
     }
 
     /// Opens the key store. If its keys live in the same place as those of `old`, the new state goes
-    /// on with the keys of `old` and their cache, and [`Prepared::reopened`] is what they are to be
-    /// reconfigured with. Otherwise no key in memory is used any more; the order of changes goes on.
+    /// on with the keys of `old` and their cache, and [`Prepared::reopened`] is what they are to
+    /// go on with. Otherwise no key in memory is used any more; the order of changes goes on.
     /// `inherited` are the locks of key folders of the process that this one takes over from.
     pub(crate) async fn open(
         self,
@@ -158,14 +158,19 @@ impl Setup {
         };
         folders.end_inheritance();
         let store = KeyStore::new(store, Arc::clone(metrics));
+        let pins = Box::pin(Pins::check(&self.pins, &store)).await?;
         let before = old.filter(|old| old.location == location);
         let (keys, reopened) = match before {
-            Some(old) => (Arc::clone(&old.keys), Some((store, self.expiry))),
+            Some(old) => {
+                let reopened = Reopened { store, expiry: self.expiry, pins: pins.all };
+                (Arc::clone(&old.keys), Some(reopened))
+            }
             None => {
                 // The key store may be the same one in spite of its other location, and may still
                 // carry out earlier changes.
                 let order = old.map(|old| old.keys.order()).unwrap_or_default();
                 let keys = Keys::new(store, order, self.expiry, Arc::clone(metrics), SystemClock);
+                keys.pin(&pins.all);
                 (Arc::new(keys), None)
             }
         };
@@ -189,7 +194,8 @@ impl Setup {
             folders,
             _in_use: in_use,
         };
-        Ok(Prepared { generation, reopened, audit_file, pending: PendingKeys(self.keys) })
+        let pending = PendingKeys { missing: self.keys, unread: pins.unread };
+        Ok(Prepared { generation, reopened, audit_file, pending })
     }
 }
 
@@ -259,75 +265,30 @@ const fn expiry(cache: kes_config::Cache) -> Expiry {
     Expiry { any: cache.any, unused: cache.unused, offline: cache.offline }
 }
 
+/// What the keys of one generation after another are used with.
+pub(crate) struct Reopened {
+    store: KeyStore,
+    expiry: Expiry,
+    pins: Vec<Pin>,
+}
+
+impl Reopened {
+    /// Has the keys go on with it.
+    pub(crate) fn apply(self, keys: &Keys) {
+        // First, so that no wrong key of the other store is used.
+        keys.pin(&self.pins);
+        keys.reconfigure(self.store, self.expiry);
+    }
+}
+
 /// An opened configuration. Putting it into use cannot fail.
 pub(crate) struct Prepared {
     pub(crate) generation: Generation,
-    /// The key store and the times of expiry that the keys continue with, if they are those of the
-    /// generation before.
-    pub(crate) reopened: Option<(KeyStore, Expiry)>,
+    /// What the keys continue with, if they are those of the generation before.
+    pub(crate) reopened: Option<Reopened>,
     /// What requests are recorded in.
     pub(crate) audit_file: Option<Target>,
     pub(crate) pending: PendingKeys,
-}
-
-/// The keys that a configuration wants to exist.
-pub(crate) struct PendingKeys(Vec<StartupPermit>);
-
-impl PendingKeys {
-    /// How long to wait before a key store that fails is tried again.
-    const RETRY_INTERVAL: Duration = Duration::from_secs(2);
-
-    /// Creates the missing keys in the background, so that the server starts while Vault is away.
-    /// Ends when another configuration replaces this one.
-    pub(crate) fn create(self, running: &Running) {
-        if self.0.is_empty() {
-            return;
-        }
-        let service = Arc::downgrade(&running.service);
-        let generation = Arc::downgrade(&running.service.generation.load_full());
-        tokio::spawn(async move {
-            for permit in self.0 {
-                create_until_done(&service, &generation, &permit).await;
-            }
-        });
-    }
-}
-
-async fn create_until_done(
-    service: &Weak<ApiService>,
-    generation: &Weak<Generation>,
-    permit: &StartupPermit,
-) {
-    let name = permit.name();
-    let (mut is_announced, mut is_logged) = (false, false);
-    while let (Some(service), Some(generation)) = (service.upgrade(), generation.upgrade()) {
-        use kes_keys::Error as Keys;
-        use kes_keystore::Error as Store;
-        let created = async {
-            if !is_announced {
-                let announced = change::announce_at_startup(&service, permit).await;
-                announced.map_err(Error::NotRecorded)?;
-                is_announced = true;
-            }
-            let begin = || change::begin_at_startup(&service, permit);
-            Ok(generation.keys.create_at_startup(permit, begin).await?)
-        };
-        match created.await {
-            Ok(()) => return tracing::info!("secret key '{name}' created"),
-            Err(Error::Keys(Keys::Store { source: Store::Exists { .. }, .. })) => return,
-            Err(error) if !is_logged => {
-                let cause = error.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
-                tracing::error!(
-                    "failed to create key '{name}' of the configuration{cause}; \
-                     the server keeps trying"
-                );
-                is_logged = true;
-            }
-            Err(_) => {}
-        }
-        drop((service, generation));
-        tokio::time::sleep(PendingKeys::RETRY_INTERVAL).await;
-    }
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ impl Status {
         parts.extend(certificates.and_then(|read| failed(&read, unread)));
         let hand_over = service.reloads.last(Subject::HandOver);
         parts.extend(hand_over.and_then(|tried| failed(&tried, "last hand-over failed")));
+        parts.extend(wrong_keys(generation.keys.pin_faults()));
         parts.push(self.store(state, trouble.as_deref(), Timestamp::now()));
         let policies = &generation.policies;
         parts.push(count(policies.policies().len(), "policy", "policies"));
@@ -61,6 +62,11 @@ impl Status {
         }
         text
     }
+}
+
+/// How many pinned keys the key store does not have.
+fn wrong_keys(faults: usize) -> Option<String> {
+    (faults > 0).then(|| format!("{} MISSING OR WRONG", count(faults, "pinned key", "pinned keys")))
 }
 
 /// A reload that failed.

@@ -1,5 +1,7 @@
 use std::fs;
 use std::path::Path;
+use std::sync::Weak;
+use std::time::Duration;
 
 use kes_api::KeyName;
 use kes_config::{Level, LogFormat, ProcessEnvironment};
@@ -9,6 +11,7 @@ use kes_testkit::SelfSigned;
 use tempfile::TempDir;
 
 use super::*;
+use crate::lifecycle::pending::create_until_done;
 use crate::service::ApiService;
 
 /// A configuration of keys in a folder, with more sections.
@@ -100,7 +103,7 @@ async fn a_dev_server_has_an_admin_and_keys_in_memory() {
     setup.tls.load().unwrap();
     let prepared = setup.open(&Arc::new(Metrics::new()), None, Vec::new()).await.unwrap();
     assert_eq!(prepared.generation.author(), admin().to_string());
-    assert!(prepared.pending.0.is_empty() && prepared.reopened.is_none());
+    assert!(prepared.pending.missing.is_empty() && prepared.reopened.is_none());
     assert!(matches!(prepared.generation.keys.state(), State::Reachable { .. }));
 }
 
@@ -140,7 +143,7 @@ async fn keys_in_the_same_place_are_kept_with_their_cache_and_others_are_new() {
     let same = open(here.path(), Some(&old)).await.unwrap();
     assert!(Arc::ptr_eq(&same.generation.keys, &old.keys));
     assert_eq!(same.generation.location, old.location);
-    let (store, expiry) = same.reopened.unwrap();
+    let Reopened { store, expiry, .. } = same.reopened.unwrap();
     let all = store.list(&kes_api::ListPattern::ALL, Limit::names(1)).await.unwrap();
     assert_eq!(all.names.iter().count(), 0);
     assert_eq!(expiry, super::expiry(kes_config::Cache::default()));

@@ -13,6 +13,7 @@ pub(crate) struct Gauges {
     pub(crate) cached_keys: usize,
     pub(crate) missing_names: usize,
     pub(crate) cache_age: Duration,
+    pub(crate) pin_faults: usize,
     pub(crate) store_reachable: bool,
     pub(crate) logins: Option<Logins>,
     pub(crate) store_certificates: CertificateEnds,
@@ -33,6 +34,7 @@ pub(super) struct System {
     cached_keys: IntGauge,
     missing_names: IntGauge,
     cache_age: Gauge,
+    pin_faults: IntGauge,
     store_reachable: IntGauge,
     /// Only set for a key store that needs logins.
     logins: IntCounterVec,
@@ -70,6 +72,10 @@ impl System {
             ),
             cache_age: register
                 .float("kes_cache_age", "Seconds since the oldest key in memory was read"),
+            pin_faults: register.gauge(
+                "kes_keystore_pin_faults",
+                "Pinned keys that the key store was found not to have, or with another fingerprint",
+            ),
             store_reachable: register
                 .gauge("kes_keystore_reachable", "Whether the key store answers"),
             logins: register.counters(
@@ -116,6 +122,7 @@ impl System {
         self.cached_keys.set(int(gauges.cached_keys));
         self.missing_names.set(int(gauges.missing_names));
         self.cache_age.set(gauges.cache_age.as_secs_f64());
+        self.pin_faults.set(int(gauges.pin_faults));
         self.store_reachable.set(i64::from(gauges.store_reachable));
         self.store_certificates.reset();
         let CertificateEnds { ca, client } = gauges.store_certificates;

@@ -37,6 +37,7 @@ pub(super) async fn describe(call: Call<'_>) -> Result<Answer, Error> {
         algorithm: key.cipher.name().to_owned(),
         created_at: key.created_at,
         created_by: key.created_by,
+        fingerprint: Some(key.fingerprint.to_string()),
     }))
 }
 

@@ -57,6 +57,7 @@ pub(super) fn status(call: &Call<'_>) -> Answer {
         keystore_latency: latency
             .map(|latency| u64::try_from(latency.as_millis()).unwrap_or(u64::MAX).max(1)),
         keystore_unreachable: latency.is_none(),
+        pinned_key_faults: call.keys().pin_faults(),
         fips: cfg!(feature = "fips"),
         last_reload: last(Subject::Configuration),
         last_certificate_reload: last(Subject::Certificates),
