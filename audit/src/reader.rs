@@ -1,3 +1,4 @@
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt as _;
@@ -142,17 +143,22 @@ fn closed_since(input: &Input, inputs: &[Input]) -> Vec<Input> {
     }
     let Some(own) = segment_of(input) else { return none };
     let Ok(mut all) = all_closed(path) else { return none };
-    let plain = |path: &Path| match path.extension() {
-        Some(end) if end == "gz" => path.with_extension(""),
-        _ => path.to_owned(),
+    // Only names of files are compared: the same folder may be written in several ways.
+    let of_this_log = |other: &&Path| {
+        let names = other.file_name().and_then(OsStr::to_str).zip(path.file_name()?.to_str());
+        let (other, own) = names?;
+        other.strip_prefix(own).is_some_and(|rest| rest.starts_with('.')).then_some(())
     };
-    let given: Vec<PathBuf> = inputs.iter().filter_map(Input::path).map(plain).collect();
-    let is_given =
-        |(number, path): &(u64, PathBuf)| given.contains(&plain(path)).then_some(*number);
-    let Some(newest) = all.iter().filter_map(is_given).max() else { return none };
+    let given = inputs.iter().filter_map(Input::path);
+    let given = given.filter(|other| of_this_log(other).is_some());
+    let Some(newest) = given.filter_map(number_of).max() else { return none };
     all.retain(|(number, _)| (newest + 1..own).contains(number));
     all.dedup_by_key(|(number, _)| *number);
-    all.into_iter().map(|(_, path)| Input::File(path)).collect()
+    let named = |(_, other): (u64, PathBuf)| {
+        // As the one that is written was named.
+        Input::File(path.with_file_name(other.file_name().unwrap_or_default()))
+    };
+    all.into_iter().map(named).collect()
 }
 
 /// The number of a segment, by its first line.

@@ -223,14 +223,13 @@ fn values_of_fields_are_checked() {
 fn json_is_read_as_the_reference_reads_it() {
     let key = BASE64.encode_to_string([7; 32]);
     let missing = Timestamp::parse("0001-01-01T00:00:00Z").unwrap();
-    let at = Timestamp::parse("2022-05-01T10:00:00Z").unwrap();
     for (text, cipher, created_at, created_by) in [
         (r#"{"bytes":"KEY"}"#, Cipher::Aes256, missing, ""),
         #[cfg(not(feature = "fips"))]
         (
             r#"{"Bytes":"KEY","ALGORITHM":"ChaCha20","Created_At":"2022-05-01T12:00:00+02:00","CREATED_BY":"me"}"#,
             Cipher::ChaCha20,
-            at,
+            Timestamp::parse("2022-05-01T10:00:00Z").unwrap(),
             "me",
         ),
         (
