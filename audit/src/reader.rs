@@ -1,4 +1,3 @@
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt as _;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use flate2::bufread::MultiGzDecoder;
 
 use crate::MAX_LINE;
-use crate::segment::{First, all_closed, number_of};
+use crate::segment::{First, all_closed, number_in, number_of};
 
 /// How many files are held open at once. The one that is written, and those that are not compressed
 /// yet, are some few.
@@ -143,15 +142,8 @@ fn closed_since(input: &Input, inputs: &[Input]) -> Vec<Input> {
     }
     let Some(own) = segment_of(input) else { return none };
     let Ok(mut all) = all_closed(path) else { return none };
-    // Only names of files are compared: the same folder may be written in several ways.
-    let of_this_log = |other: &&Path| {
-        let names = other.file_name().and_then(OsStr::to_str).zip(path.file_name()?.to_str());
-        let (other, own) = names?;
-        other.strip_prefix(own).is_some_and(|rest| rest.starts_with('.')).then_some(())
-    };
     let given = inputs.iter().filter_map(Input::path);
-    let given = given.filter(|other| of_this_log(other).is_some());
-    let Some(newest) = given.filter_map(number_of).max() else { return none };
+    let Some(newest) = given.filter_map(|other| number_in(path, other)).max() else { return none };
     all.retain(|(number, _)| (newest + 1..own).contains(number));
     all.dedup_by_key(|(number, _)| *number);
     let named = |(_, other): (u64, PathBuf)| {

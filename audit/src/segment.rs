@@ -145,22 +145,23 @@ pub(crate) fn number_of(path: &Path) -> Option<u64> {
 /// The closed segments of a file, in their order: number and path. One that is being compressed may
 /// be there twice.
 pub(crate) fn all_closed(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let folder = folder_of(path);
-    let name = path.file_name().unwrap_or_default();
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let other = entry.path();
-        let own = other.file_name().and_then(|other| other.to_str()).zip(name.to_str());
-        let is_own = own.is_some_and(|(other, name)| {
-            other.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
-        });
-        if is_own && let Some(number) = number_of(&other) {
+    for entry in std::fs::read_dir(folder_of(path))? {
+        let other = entry?.path();
+        if let Some(number) = number_in(path, &other) {
             found.push((number, other));
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// The number of a closed segment of a file, by its name alone: the same folder may be written in
+/// several ways.
+pub(crate) fn number_in(path: &Path, other: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    let rest = other.file_name()?.to_str()?.strip_prefix(name)?;
+    if rest.starts_with('.') { number_of(other) } else { None }
 }
 
 /// The folder that a file is in.
