@@ -4,6 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::hex;
+
 /// The fingerprint of a key: 16 bytes, 32 lower-case hexadecimal digits as text. It is not secret,
 /// so comparing it need not take constant time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,19 +31,7 @@ impl FromStr for Fingerprint {
 
     /// Accepts upper-case digits too.
     fn from_str(text: &str) -> Result<Self, InvalidFingerprint> {
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        if pairs.len() != Self::LEN || !rest.is_empty() {
-            return Err(InvalidFingerprint);
-        }
-        let digit = |digit: u8| {
-            let digit = char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-            digit.ok_or(InvalidFingerprint)
-        };
-        let mut bytes = [0; Self::LEN];
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = digit(*high)? << 4 | digit(*low)?;
-        }
-        Ok(Self(bytes))
+        hex::decode(text).map(Self).ok_or(InvalidFingerprint)
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use crate::certificate::{Certificate, Malformed};
+use crate::hex;
 
 /// SHA-256 over the DER `SubjectPublicKeyInfo` of a client's certificate; 64 lower-case hex
 /// digits as text. It is not secret, so comparing it need not take constant time.
@@ -115,24 +116,7 @@ impl FromStr for Identity {
 
     /// Accepts upper-case digits too.
     fn from_str(text: &str) -> Result<Self, InvalidIdentity> {
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        if pairs.len() != 32 || !rest.is_empty() {
-            return Err(InvalidIdentity);
-        }
-        let mut hash = [0; 32];
-        for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
-            *byte = hex_digit(*high)? << 4 | hex_digit(*low)?;
-        }
-        Ok(Self(hash))
-    }
-}
-
-fn hex_digit(digit: u8) -> Result<u8, InvalidIdentity> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        b'A'..=b'F' => Ok(digit - b'A' + 10),
-        _ => Err(InvalidIdentity),
+        hex::decode(text).map(Self).ok_or(InvalidIdentity)
     }
 }
 

@@ -25,6 +25,9 @@ pub mod identity;
 /// What tells keys apart.
 pub mod fingerprint;
 
+/// Hexadecimal digits of both.
+mod hex;
+
 /// Public key and CA flag of a client's certificate.
 pub mod certificate;
 
