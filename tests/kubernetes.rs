@@ -134,11 +134,33 @@ fn kubernetes_would_take_it() {
         }
     }
     let full = documents("kubernetes", &text("tests/data/helm/kubernetes.yaml"));
+    let endpoint = &only(&full, "ServiceMonitor", "")["spec"]["endpoints"][0];
+    assert_eq!(endpoint["relabelings"][0]["targetLabel"], "job");
+    assert_eq!(endpoint["relabelings"][0]["replacement"], "kes");
     let certificate = only(&full, "Certificate", "");
     let names = certificate["spec"]["dnsNames"].as_array().unwrap();
     let monitored = only(&full, "ServiceMonitor", "")["spec"]["endpoints"][0]["tlsConfig"].clone();
     assert!(names.contains(&monitored["serverName"]), "{monitored}");
     assert!(names.contains(&Value::from("myminio-kes-hl-svc.minio.svc.cluster.local")));
+}
+
+/// The rule of the chart has the alerts of `deploy/prometheus`, each with a runbook at the address that is
+/// set.
+#[test]
+fn the_chart_brings_the_alerts() {
+    let rules = fs::read_to_string(root().join("deploy/prometheus/kes.rules.yml")).unwrap();
+    let copy = fs::read_to_string(root().join(CHART).join("files/kes.rules.yml")).unwrap();
+    assert!(rules == copy, "copy deploy/prometheus/kes.rules.yml to {CHART}/files");
+    let rendered = render(&["deploy/helm/kes/examples/kubernetes.yaml"], &[]).unwrap();
+    let documents = documents("kubernetes", &rendered);
+    let there = "https://docs.example.net/kes/";
+    let expected = self::documents(
+        "other",
+        &rules.replace("runbook_url: docs/", &format!("runbook_url: {there}")),
+    );
+    let spec = &only(&documents, "PrometheusRule", "")["spec"];
+    assert_eq!(*spec, expected[0]);
+    assert!(spec.to_string().contains(&format!("{there}alerts.md#kesdown")), "{spec}");
 }
 
 #[test]
@@ -165,6 +187,7 @@ fn bad_values_are_refused_with_a_sentence() {
         ("cache.expire=5m", "'expire' not allowed"),
         ("log.error=verbose", "/log/error"),
         ("log.format=xml", "value must be one of"),
+        ("prometheusRule.runbooks=a b", "/prometheusRule/runbooks"),
         ("keys[0].name=a b", "/keys/0/name"),
         ("vault.prefix=../x", "/vault/prefix"),
         ("vault.endpoint=https://vault:99999", "does not match pattern"),
@@ -183,6 +206,7 @@ fn kubernetes_would_take_other_values_as_well() {
     let mut rendered = String::new();
     for values in [
         "{ replicas: 1, preStopSeconds: 0, operations: { enabled: false } }",
+        "{ serviceMonitor: { enabled: true }, prometheusRule: { enabled: true, labels: { release: prometheus } } }",
         "{ networkPolicy: { enabled: false }, podDisruptionBudget: { enabled: false },
            serviceAccount: { create: false, name: other }, topologyKeys: [] }",
         "{ imagePullSecrets: [{ name: a }], tolerations: [{ key: a, operator: Exists }],
@@ -201,7 +225,11 @@ fn kubernetes_would_take_other_values_as_well() {
     let documents = documents("kubernetes", &rendered);
     let count = |kind: &str| documents.iter().filter(|one| one["kind"] == kind).count();
     let kinds = ["Deployment", "PodDisruptionBudget", "NetworkPolicy", "ServiceAccount"];
-    assert_eq!(kinds.map(count), [4, 2, 3, 3]);
+    assert_eq!(kinds.map(count), [5, 3, 4, 4]);
+
+    fs::write(file, "prometheusRule: { enabled: true }").unwrap();
+    let error = render(&[approle, file], &[]).expect_err("nothing to alert on");
+    assert!(error.contains("needs serviceMonitor.enabled"), "{error}");
 
     fs::write(file, "policy: { minio: { identities: [] } }").unwrap();
     let error = render(&[approle, file], &[]).expect_err("nobody");
