@@ -188,6 +188,7 @@ impl ApiService {
             logins: keys.logins(),
             store_certificates: keys.store_certificates(),
             audit_queue: self.logs.file.queued(),
+            log_queues: self.logs.queued(),
         };
         self.metrics.text(audience, &gauges, |identity| generation.knows(identity))
     }

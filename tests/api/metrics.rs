@@ -68,7 +68,7 @@ const OWN: [(&str, Kind); 29] = [
 ];
 
 /// Ours with a series for each API, call, or result.
-const LABELLED: [(&str, Kind); 16] = [
+const LABELLED: [(&str, Kind); 17] = [
     ("kes_api_response_time", Kind::Histogram),
     ("kes_cache_refreshes", Kind::Counter),
     ("kes_class_connections", Kind::Gauge),
@@ -84,6 +84,7 @@ const LABELLED: [(&str, Kind); 16] = [
     ("kes_http_limited_requests", Kind::Counter),
     ("kes_keystore_errors", Kind::Counter),
     ("kes_keystore_response_time", Kind::Histogram),
+    ("kes_log_queued_bytes", Kind::Gauge),
     ("kes_policy_refusals", Kind::Counter),
 ];
 

@@ -51,6 +51,14 @@ async fn keep_a_key(server: &Server) {
     std::fs::copy(maker.file("keys").join("kept"), server.file("keys").join("kept")).unwrap();
 }
 
+/// The bytes of the audit log that wait for who reads standard output, by the metrics.
+async fn queued_bytes(admin: &mut Client) -> f64 {
+    let body = admin.send("GET", "/v1/metrics?all", "").await.body;
+    let mut lines = std::str::from_utf8(&body).unwrap().lines();
+    let value = lines.find_map(|line| line.strip_prefix("kes_log_queued_bytes{log=\"audit\"} "));
+    value.expect("the gauge is there").parse().unwrap()
+}
+
 #[test]
 fn a_change_is_announced_before_it_is_made() {
     harness::run(async {
@@ -123,6 +131,7 @@ fn a_change_waits_until_its_line_is_written() {
         server.wait_for_stderr(why);
         // What changes no key needs no record.
         assert_eq!(admin.send("PUT", "/v1/key/generate/kept", "").await.status, 200);
+        assert!(queued_bytes(&mut admin).await > 0.0, "metrics tell what waits");
         let mut waiting = admin.share();
         let delete =
             tokio::spawn(async move { waiting.send("DELETE", "/v1/key/delete/kept", "").await });
@@ -138,6 +147,8 @@ fn a_change_waits_until_its_line_is_written() {
             let done = |text: &str| lines.iter().any(|line| line.contains(text));
             done("'kept' is to be deleted") && done("'kept' deleted")
         });
+        let is_empty = async || queued_bytes(&mut admin).await == 0.0;
+        wait::eventually_async(PATIENCE, "nothing waits any more", is_empty).await;
         // Each key that was made has both lines.
         let text = server.stdout();
         for number in 0..made {

@@ -14,7 +14,7 @@ use kes_config::{Level, LogFormat};
 use self::file::AuditRecorder;
 use self::stream::Stream;
 use self::writer::Writer;
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Metrics, QueuedLines};
 
 /// The audit log.
 pub(crate) mod audit;
@@ -127,6 +127,11 @@ impl Logs {
         self.file.close();
         self.stderr.flush();
         self.stdout.flush();
+    }
+
+    /// What waits for whoever reads standard error and output.
+    pub(crate) fn queued(&self) -> QueuedLines {
+        QueuedLines { error: self.stderr.queued_bytes(), audit: self.stdout.queued_bytes() }
     }
 
     fn json(&self) -> bool {

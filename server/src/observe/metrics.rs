@@ -24,6 +24,8 @@ use self::cache::Cache;
 use self::client_certificates::ClientCertificates;
 use self::exemplars::Exemplars;
 pub(crate) use self::limited::{LimitKind, Limited};
+use self::log_queues::LogQueues;
+pub(crate) use self::log_queues::QueuedLines;
 #[cfg(test)]
 pub(crate) use self::policy_refusals::NO_POLICY;
 use self::policy_refusals::PolicyRefusals;
@@ -47,6 +49,9 @@ mod by_code;
 
 /// Requests that a limit of their caller refused.
 mod limited;
+
+/// Lines that wait for who reads the logs.
+mod log_queues;
 
 /// Requests that policies refused.
 mod policy_refusals;
@@ -104,6 +109,7 @@ pub(crate) struct Metrics {
     pub(crate) dropped_lines: IntCounter,
     pub(crate) lost_changes: IntCounter,
     pub(crate) audit_file: AuditFile,
+    log_queues: LogQueues,
     pub(crate) merged_requests: IntCounter,
     pub(crate) connections: IntGauge,
     pub(crate) max_connections: IntGauge,
@@ -192,6 +198,7 @@ impl Metrics {
                 "Lines of the audit log that could not be written although they are about changes to keys",
             ),
             audit_file: AuditFile::new(&register),
+            log_queues: LogQueues::new(&register),
             merged_requests: register.counter(
                 "kes_log_merged_requests",
                 "Refused or failed requests that a line of either log tells together with others",
@@ -260,6 +267,7 @@ impl Metrics {
         let in_use = self.connections.get().saturating_add(active);
         self.system.show(gauges, in_use, self.certificate_end.load(Ordering::Relaxed));
         self.audit_file.show(gauges.audit_queue);
+        self.log_queues.show(gauges.log_queues);
         self.client_certificates.show(is_known, SystemTime::now());
         let mut families = self.registry.gather();
         families.retain(|family| audience.gets(family));

@@ -88,6 +88,11 @@ impl<T> Sender<T> {
         Ok(())
     }
 
+    /// The bytes of all items that wait.
+    pub(super) fn held(&self) -> usize {
+        self.state.held.load(Ordering::Relaxed)
+    }
+
     /// Whether nobody reads any more.
     pub(super) fn is_closed(&self) -> bool {
         self.items.is_closed()
@@ -149,7 +154,9 @@ mod tests {
         sender.send(2, 50).unwrap();
         sender.send(3, 0).unwrap();
         assert!(matches!(sender.send(4, 0), Err(Refused::Full(4))), "too many lines");
+        assert_eq!(sender.held(), 100);
         assert_eq!(next(&mut receiver).await, (0, 0));
+        assert_eq!(sender.held(), 50);
         assert_eq!(next(&mut receiver).await, (2, 1));
         assert_eq!(receiver.left_out_at_end(), 0);
         assert_eq!(next(&mut receiver).await, (3, 0));

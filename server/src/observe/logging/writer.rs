@@ -126,6 +126,11 @@ impl Writer {
         if self.discards { Receipt::discarded() } else { receipt }
     }
 
+    /// How many bytes of lines wait to be written.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.lines.held() + self.changes.held()
+    }
+
     /// Whether what is written is kept nowhere.
     pub(super) const fn discards(&self) -> bool {
         self.discards

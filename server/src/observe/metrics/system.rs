@@ -4,6 +4,7 @@ use kes_keystore::{CertificateEnds, Logins};
 use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, Opts};
 
 use super::audit_file::Queued;
+use super::log_queues::QueuedLines;
 use super::register::Register;
 use crate::observe::process::Process;
 
@@ -18,6 +19,7 @@ pub(crate) struct Gauges {
     pub(crate) logins: Option<Logins>,
     pub(crate) store_certificates: CertificateEnds,
     pub(crate) audit_queue: Queued,
+    pub(crate) log_queues: QueuedLines,
 }
 
 /// Metrics of states, which are read when the text is made.
