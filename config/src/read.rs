@@ -153,7 +153,10 @@ fn checked<T>(
         Ok(_) => Err(Errors::new(mistakes, warnings)),
         Err(AlreadyReported) => {
             if mistakes.is_empty() {
-                mistakes.push(Mistake::of_file(None, "the file is refused"));
+                mistakes.push(Mistake::of_file(
+                    None,
+                    "a bug of kes: a mistake was found and is not told",
+                ));
             }
             Err(Errors::new(mistakes, warnings))
         }

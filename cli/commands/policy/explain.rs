@@ -76,7 +76,9 @@ pub(crate) async fn run(args: ExplainArgs) -> Result<bool> {
         return Err(usage(format!("the path {path:?} does not begin with '/'"), COMMAND));
     }
     let mut rules = Rules::of(args.config, &args.connect)?;
-    let Some(caller) = rules.caller(&who).await? else { bail!("nobody is meant") };
+    let Some(caller) = rules.caller(&who).await? else {
+        bail!("a bug of kes: nobody is found for the identity")
+    };
     let told = explain(&mut rules, &caller, method, path).await?;
 
     let mut output = Output::with_color(args.format.color);

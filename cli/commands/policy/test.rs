@@ -56,7 +56,9 @@ pub(crate) async fn run(args: TestArgs) -> Result<bool> {
         };
         if !callers.contains_key(&who) {
             let Some(caller) = rules.caller(&who).await? else {
-                let Who::Member(name) = &who else { bail!("nobody is meant") };
+                let Who::Member(name) = &who else {
+                    bail!("a bug of kes: nobody is found for the identity")
+                };
                 bail!("{file}:{}: there is no policy '{name}'", expectation.line);
             };
             callers.insert(who.clone(), caller);

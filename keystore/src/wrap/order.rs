@@ -156,8 +156,9 @@ impl Order {
     /// [`Error::Unavailable`] if it does not come in time, or too many changes wait.
     pub async fn turn(&self, name: &KeyName, change: Change) -> Result<Turn, Error> {
         let Some(place) = self.enter(name, change) else {
-            let reason =
-                format!("key '{name}' is not changed: too many changes of keys are not completed");
+            let reason = format!(
+                "key '{name}' is not changed: too many changes of keys wait for the key store"
+            );
             return Err(Error::Unavailable { reason });
         };
         let waiting = async {
