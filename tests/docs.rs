@@ -22,6 +22,7 @@ mod from_kes;
 mod guide;
 mod kubernetes;
 mod links;
+mod messages;
 mod migrate;
 mod operate;
 mod operations;
