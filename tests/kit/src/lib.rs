@@ -33,6 +33,9 @@ pub mod nginx;
 /// A real Prometheus, and its tool.
 pub mod monitoring;
 
+/// A real terminal, whose screen can be read.
+pub mod tmux;
+
 /// Waiting for a condition, never for luck.
 pub mod wait;
 
@@ -54,6 +57,7 @@ pub use openssl::{Openssl, openssl};
 pub use plain_http::Answer;
 pub use ports::Port;
 pub use process::{Process, install};
+pub use tmux::Tmux;
 
 #[cfg(test)]
 mod tests {

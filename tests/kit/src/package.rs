@@ -13,7 +13,7 @@ use crate::{Process, fetch};
 /// Where servers stand when they are installed, though seldom on the path of an ordinary user.
 const INSTALLED: &str = "/usr/sbin";
 
-/// A package of Debian and Ubuntu with a server of the same name.
+/// A package of Debian and Ubuntu with a program of the same name.
 #[derive(Clone, Copy)]
 pub(crate) struct Package {
     /// That of the package and of the program.
@@ -75,7 +75,9 @@ impl Package {
             }
         }
         let libraries = std::env::join_paths(libraries).expect("a path has no colon");
-        let binary = folder.join("usr/sbin").join(self.name);
+        let places = ["usr/sbin", "usr/bin"].map(|place| folder.join(place).join(self.name));
+        let [server, command] = places;
+        let binary = if server.is_file() { server } else { command };
         Program { binary, libraries: Some(libraries) }
     }
 
