@@ -13,6 +13,7 @@ pub(crate) mod help;
 mod identity;
 mod key;
 mod list;
+mod log;
 mod migrate;
 mod policy;
 mod server;
@@ -21,6 +22,7 @@ pub(crate) use audit::{AuditCommand, AuditKeyArgs, GrepAudit, VerifyAudit};
 pub(crate) use check::CheckArgs;
 pub(crate) use identity::{IdentityArgs, IdentityCommand, NewIdentity};
 pub(crate) use key::{KeyCommand, Names};
+pub(crate) use log::{IdentityPrefix, LogArgs, Statuses};
 pub(crate) use migrate::MigrateArgs;
 pub(crate) use policy::{
     ExplainArgs, NamedPolicy, PolicyCommand, PresetArgs, SuggestArgs, TestArgs,
@@ -82,7 +84,7 @@ pub(crate) enum Command {
     #[command(alias = "list", override_usage = "kes ls [options] [<prefix>]")]
     Ls(LsArgs),
 
-    /// Follow the audit or the error log of a server
+    /// Follow the audit or the error log of servers
     #[command(override_usage = "kes log [options]")]
     Log(LogArgs),
 
@@ -94,7 +96,7 @@ pub(crate) enum Command {
     #[command(override_usage = "kes status [options]")]
     Status(StatusArgs),
 
-    /// Watch a server's metrics: a view that is refreshed on a terminal, else JSON lines
+    /// Watch the metrics of servers: a live view on a terminal, else JSON lines
     #[command(override_usage = "kes metric [options]")]
     Metric(MetricArgs),
 
@@ -125,22 +127,6 @@ pub(crate) struct LsArgs {
     pub connect: Connect,
     #[command(flatten)]
     pub format: Format,
-}
-
-/// The arguments of `kes log`.
-#[derive(Args)]
-pub(crate) struct LogArgs {
-    /// Follow the audit log (this is the default)
-    #[arg(long)]
-    pub audit: bool,
-    /// Follow the error log
-    #[arg(long)]
-    pub error: bool,
-    /// Print the lines as the server sends them: a JSON object each
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    pub connect: Connect,
 }
 
 /// The arguments of `kes status`.

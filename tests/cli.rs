@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test]")]
 
+mod follow;
 mod input;
 mod live;
 mod pattern;

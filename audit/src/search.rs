@@ -69,7 +69,8 @@ impl std::str::FromStr for Pattern {
 }
 
 impl Pattern {
-    fn matches(&self, name: &str) -> bool {
+    /// Whether a name is meant.
+    pub fn matches(&self, name: &str) -> bool {
         match self.0.strip_suffix('*') {
             Some(start) => name.starts_with(start),
             None => name == self.0,
@@ -98,7 +99,8 @@ impl std::str::FromStr for Status {
 }
 
 impl Status {
-    const fn matches(self, status: u16) -> bool {
+    /// Whether a status is meant.
+    pub const fn matches(self, status: u16) -> bool {
         match self {
             Self::Is(own) => status == own,
             Self::Class(class) => status / 100 == class,

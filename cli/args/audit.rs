@@ -105,7 +105,7 @@ fn operation(text: &str) -> Result<String, String> {
 }
 
 /// A point in time, or how long ago it was.
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = Timestamp::parse(text) {
         return Ok(time);
     }

@@ -82,7 +82,15 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("kes identity ls", &["kes identity ls", "kes identity ls --json"]),
     ("kes ls", &["kes ls my-", "kes ls --identity", "kes ls -s kes.example.com:7373 --policy"]),
-    ("kes log", &["kes log", "kes log --error", "kes log --audit --json | jq .request.path"]),
+    (
+        "kes log",
+        &[
+            "kes log",
+            "kes log --error",
+            "kes log --status 403,5xx --key 'minio-*'",
+            "kes log --audit --json | jq .request.path",
+        ],
+    ),
     (
         "kes audit verify",
         &[
@@ -160,6 +168,23 @@ Completion of commands and flags, in a shell's start-up file:
   zsh  (~/.zshrc, after compinit)    source <(SHELL=zsh kes --auto-completion)
   fish (~/.config/fish/config.fish)  SHELL=fish kes --auto-completion | source";
 
+const METRIC: &str = "\
+On a terminal all servers of KES_SERVER stand side by side; JSON lines are those of the first
+one that answers. Keys of the view:
+  left, right, tab, 1-9  choose a server
+  enter                  show that one alone, or all again
+  up, down               scroll
+  o                      show all operations, or as many as fit
+  p                      pause, or go on
+  +, -                   read more often, less often
+  ?                      show the keys
+  q                      quit";
+
+const LOG: &str = "\
+The log is followed from now on: servers keep no lines of the past for it. 'kes audit grep' finds
+earlier requests in audit files. With several servers in KES_SERVER, each line begins with the
+name of its server.";
+
 /// Adds these texts to all commands.
 pub(crate) fn complete(root: Command) -> Command {
     let path = root.get_name().to_owned();
@@ -171,6 +196,8 @@ fn add(command: Command, path: &str) -> Command {
     match path {
         "kes" => parts.push(ROOT.to_owned()),
         "kes identity" => parts.push(IDENTITY.to_owned()),
+        "kes log" => parts.push(LOG.to_owned()),
+        "kes metric" => parts.push(METRIC.to_owned()),
         _ => {}
     }
     if let Some((_, examples)) = EXAMPLES.iter().find(|(of, _)| *of == path) {
