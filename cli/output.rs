@@ -50,8 +50,6 @@ const VALUE_COLUMN: usize = 12;
 pub(crate) struct Output {
     stream: AutoStream<io::Stdout>,
     terminal: bool,
-    /// How many lines [`Self::refresh`] printed last.
-    shown: usize,
 }
 
 /// The reader of standard output closed it.
@@ -73,12 +71,23 @@ impl Output {
             Color::Always => ColorChoice::Always,
             Color::Never => ColorChoice::Never,
         };
-        Self { stream: AutoStream::new(stdout, choice), terminal, shown: 0 }
+        Self { stream: AutoStream::new(stdout, choice), terminal }
     }
 
     /// Whether standard output is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// Whether there is colour.
+    pub(crate) fn has_color(&self) -> bool {
+        self.stream.current_choice() != ColorChoice::Never
+    }
+
+    /// Whether standard output is a terminal that can move its cursor.
+    pub(crate) fn is_screen(&self) -> bool {
+        let moves = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+        self.terminal && moves
     }
 
     /// Prints text and flushes it; adds a newline if there is none at its end.
@@ -93,23 +102,6 @@ impl Output {
                 .and_then(|()| self.stream.write_all(end.as_bytes()))
                 .and_then(|()| self.stream.flush()),
         )
-    }
-
-    /// Prints text over the text that this printed before. A terminal that cannot move its cursor
-    /// shows one text after the other.
-    ///
-    /// # Errors
-    /// As [`Self::print`].
-    pub(crate) fn refresh(&mut self, text: &str) -> Result<()> {
-        let moves = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
-        if self.shown > 0 {
-            let back = if moves { format!("\x1b[{}A\x1b[J", self.shown) } else { "\n".to_owned() };
-            // Not through the stream, which removes all control sequences if there is no colour.
-            written(self.stream.flush())?;
-            written(io::stdout().write_all(back.as_bytes()))?;
-        }
-        self.shown = text.lines().count();
-        self.print(text)
     }
 
     /// Prints a value as one line of JSON.

@@ -12,6 +12,7 @@ mod pattern;
 mod terminal;
 mod transcript;
 mod trust;
+mod view;
 
 /// A test for each transcript file, and one that no file was forgotten.
 macro_rules! transcripts {

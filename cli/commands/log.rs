@@ -102,7 +102,7 @@ async fn follow_all(args: &LogArgs, filter: &Filter, sessions: Vec<Session>) -> 
             Heard::Followed => followed.is_back(server),
             Heard::Gone(why) => {
                 if let Some(last) = followed.is_gone(server, why) {
-                    return last.result(if args.error { "error" } else { "audit" });
+                    return last.result(args.error);
                 }
             }
             Heard::Line(line) if !filter.passes(&line) => {}
@@ -213,13 +213,14 @@ impl Followed {
 
 impl Gone {
     /// How the command ends after this.
-    fn result(self, log: &str) -> Result<()> {
+    fn result(self, is_error_log: bool) -> Result<()> {
         match self {
             Self::Ended => Ok(()),
             Self::BrokeOff(error) => Err(error.context("the log stream broke off")),
-            Self::Unanswered(error) => {
-                Err(error.context(format!("failed to follow the {log} log")))
+            Self::Unanswered(error) if is_error_log => {
+                Err(error.context("failed to follow the error log"))
             }
+            Self::Unanswered(error) => Err(error.context("failed to follow the audit log")),
         }
     }
 }

@@ -10,7 +10,6 @@ use crate::naive;
 // The command line is a program, so that its parsers are compiled from their files.
 #[path = "../../cli/base64.rs"]
 mod base64;
-#[expect(dead_code, reason = "the command line shows the figures")]
 #[path = "../../cli/commands/metric/sample.rs"]
 mod sample;
 

@@ -1,4 +1,4 @@
-//! One reading of the metrics, and its JSON form (contract `cli.md`, Metrics on a pipe): first the
+//! One reading of the metrics in its JSON form (contract `cli.md`, Metrics): first the
 //! reference's fields in its order, always all of them, then all other metrics.
 
 use std::collections::BTreeMap;
@@ -93,11 +93,6 @@ impl Sample {
                 .filter_map(|(name, value)| Some((name.to_owned(), number(value)?)))
                 .collect(),
         }
-    }
-
-    /// All requests that were answered.
-    pub(super) fn answered(&self) -> u64 {
-        self.success.saturating_add(self.error).saturating_add(self.failure)
     }
 }
 

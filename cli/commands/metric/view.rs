@@ -1,173 +1,168 @@
-//! The view of `kes metric` on a terminal.
+//! The view: a row with all servers, one or several of them side by side, and a row with the keys.
+//!
+//! It is made of the model and the state alone, for a terminal of any size.
 
-use std::fmt::Write as _;
-use std::time::Duration;
+use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
 
-use super::sample::Sample;
-use crate::commands::status::{size, uptime};
-use crate::output::{BAD, GOOD, HEADING, LABEL, WARN, clean};
-
-/// The text of one reading, with rates since the previous reading.
-pub(super) fn render(servers: &str, now: &Sample, before: Option<&Sample>) -> String {
-    let seconds = before.map(|before| {
-        Duration::from_nanos(now.up_time.saturating_sub(before.up_time)).as_secs_f64()
-    });
-    // After a restart the server counts from 0.
-    let rate = |count: fn(&Sample) -> u64| match (before, seconds) {
-        (Some(before), Some(seconds)) if seconds > 0.0 => {
-            let more = count(now).saturating_sub(count(before));
-            format!("{:.1}/s", to_f64(more) / seconds)
-        }
-        _ => "-".to_owned(),
-    };
-    let servers = clean(servers);
-    let time = now.time.to_table();
-    format!("{GOOD}●{GOOD:#} {servers}  {time} UTC\n{}", figures(now, &rate))
-}
-
-/// The text for a reading that failed: the state of the server, why, and the last reading.
-pub(super) fn render_failure(servers: &str, state: &str, error: &str, last: &Sample) -> String {
-    let time = last.time.to_table();
-    let mut text = format!("{BAD}●{BAD:#} {}  {state}\n", clean(servers));
-    for line in error.lines().flat_map(wrapped) {
-        let _ = writeln!(text, "  {}", clean(&line));
-    }
-    let _ = write!(text, "\n{LABEL}Last reading{LABEL:#}  {time} UTC\n");
-    text + &figures(last, &|_| "-".to_owned())
-}
-
-/// A line as several of at most this many columns, as far as it has blanks: what is refreshed must
-/// not be broken by the terminal.
-fn wrapped(line: &str) -> Vec<String> {
-    const COLUMNS: usize = 76;
-    let mut lines = vec![String::new()];
-    for word in line.split_whitespace() {
-        let last = lines.last_mut().expect("there is one");
-        if last.is_empty() {
-            last.push_str(word);
-        } else if last.chars().count() + 1 + word.chars().count() <= COLUMNS {
-            last.push(' ');
-            last.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines
-}
-
-fn figures(now: &Sample, rate: &dyn Fn(fn(&Sample) -> u64) -> String) -> String {
-    let mut text = String::new();
-    let counted = [
-        ("Answered", now.success, rate(|sample| sample.success), GOOD),
-        ("Refused", now.error, rate(|sample| sample.error), WARN),
-        ("Failed", now.failure, rate(|sample| sample.failure), BAD),
-    ];
-    let _ = writeln!(text, "\n{HEADING}Requests{HEADING:#}");
-    for (label, count, rate, style) in counted {
-        let style = if count == 0 { anstyle::Style::new() } else { style };
-        let share = share(count, now.answered());
-        let _ = writeln!(
-            text,
-            "  {LABEL}{label:10}{LABEL:#}{style}{count:>14}{style:#}  {share:>6}  {rate:>12}"
-        );
-    }
-    let _ = writeln!(text, "  {LABEL}Active    {LABEL:#}{:>14}", now.active);
-
-    let _ = writeln!(text, "\n{HEADING}Response time{HEADING:#}");
-    for (label, part) in [("50 %", 0.5), ("90 %", 0.9), ("99 %", 0.99)] {
-        let _ = writeln!(text, "  {LABEL}{label:10}{LABEL:#}{:>14}", quantile(now, part));
-    }
-
-    let _ = writeln!(text, "\n{HEADING}Log events{HEADING:#}");
-    for (label, count, rate) in [
-        ("Error", now.error_events, rate(|sample| sample.error_events)),
-        ("Audit", now.audit_events, rate(|sample| sample.audit_events)),
-    ] {
-        let _ = writeln!(text, "  {LABEL}{label:10}{LABEL:#}{count:>14}  {:6}  {rate:>12}", "");
-    }
-
-    let _ = writeln!(text, "\n{HEADING}System{HEADING:#}");
-    for (label, value) in [
-        ("Uptime", uptime(Duration::from_nanos(now.up_time).as_secs())),
-        ("CPUs", format!("{} of {}", now.num_cpu_used, now.num_cpu)),
-        ("Threads", now.num_threads.to_string()),
-        ("Heap", size(now.mem_heap_used)),
-        ("Stack", size(now.mem_stack_used)),
-    ] {
-        let _ = writeln!(text, "  {LABEL}{label:10}{LABEL:#}{value:>14}");
-    }
-    text
-}
-
-/// `98.2%`
-fn share(count: u64, all: u64) -> String {
-    if all == 0 {
-        return "-".to_owned();
-    }
-    format!("{:.1}%", to_f64(count) * 100.0 / to_f64(all))
-}
-
-/// The upper bound for this share of the requests, such as `<= 10ms`.
-fn quantile(sample: &Sample, part: f64) -> String {
-    let all = sample.answered();
-    if all == 0 {
-        return "-".to_owned();
-    }
-    let wanted = to_f64(all) * part;
-    let bound = sample.response_time.iter().find(|(_, count)| to_f64(**count) >= wanted);
-    match (bound, sample.response_time.keys().last()) {
-        (Some((bound, _)), _) => format!("<= {:?}", Duration::from_nanos(*bound)),
-        (None, Some(last)) => format!("> {:?}", Duration::from_nanos(*last)),
-        (None, None) => "-".to_owned(),
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "it is printed with few digits")]
-fn to_f64(number: u64) -> f64 {
-    number as f64
-}
+use super::model::{Model, Standing};
+use super::panel::{mark, panel};
+use super::sheet::{Tone, columns, put};
+use super::state::{HELP, State};
+use super::text::{interval, rate};
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+mod tests;
 
-    #[test]
-    fn a_reading_is_shown_with_its_rates() {
-        let text = |success: u64, up: u64| {
-            format!(
-                "kes_http_request_success{{code=\"200\"}} {success}\n\
-                 kes_http_request_error{{code=\"403\"}} 10\n\
-                 kes_http_response_time_bucket{{le=\"0.01\"}} 90\n\
-                 kes_http_response_time_bucket{{le=\"0.05\"}} 99\n\
-                 kes_system_up_time {up}\n\
-                 kes_system_num_cpu 2\n"
-            )
-        };
-        let (first, second) = (Sample::parse(&text(40, 60)), Sample::parse(&text(90, 65)));
-        let plain =
-            |now, before| anstream::adapter::strip_str(&render("a:1", now, before)).to_string();
-        let shown = plain(&second, Some(&first));
-        for line in [
-            "  Answered              90   90.0%        10.0/s",
-            "  Refused               10   10.0%         0.0/s",
-            "  Failed                 0    0.0%         0.0/s",
-            "  50 %             <= 10ms",
-            "  99 %             <= 50ms",
-            "  Uptime    1 minute 5 seconds",
-        ] {
-            assert!(shown.lines().any(|shown| shown == line), "{line:?} in\n{shown}");
-        }
-        assert!(plain(&first, None).contains("             -\n"), "{}", plain(&first, None));
-        let error = format!("refused {}\nhint", "x ".repeat(50));
-        let away = render_failure("a:1", "away since today", &error, &second);
-        let away = anstream::adapter::strip_str(&away).to_string();
-        assert!(away.starts_with("● a:1  away since today\n"), "{away}");
-        for line in ["  hint", "  Answered              90   90.0%             -"] {
-            assert!(away.lines().any(|shown| shown == line), "{line:?} in\n{away}");
-        }
-        assert!(away.lines().all(|line| line.chars().count() <= 78), "{away}");
-        // A server that was started again.
-        assert!(plain(&first, Some(&second)).contains("Answered"));
-        assert!(plain(&Sample::parse(""), None).contains("  99 %                   -\n"));
+/// The least width of a server beside others.
+const MIN_WIDTH: u16 = 38;
+
+/// The width of the column between two servers.
+const GAP: u16 = 3;
+
+/// Draws the view, and returns how far it can be scrolled, in rows.
+pub(super) fn render(frame: &mut Frame<'_>, model: &Model, state: &State) -> u16 {
+    let area = frame.area();
+    let buffer = frame.buffer_mut();
+    let mut body = area;
+    // The servers matter more than what surrounds them.
+    if body.height > 2 {
+        body.height -= 1;
+        footer(buffer, Rect { y: body.bottom(), height: 1, ..body }, state);
     }
+    if model.servers.len() > 1 && body.height > 4 {
+        tabs(buffer, Rect { height: 1, ..body }, model, state);
+        body.y += 1;
+        body.height -= 1;
+    }
+    let furthest = servers(buffer, body, model, state);
+    if state.help {
+        help(buffer, area);
+    }
+    furthest
+}
+
+/// How many servers are shown side by side, and which one is the first.
+fn shown(width: u16, servers: usize, state: &State) -> (usize, usize) {
+    if state.alone || servers <= 1 {
+        return (state.chosen, servers.min(1));
+    }
+    let fit = usize::from(width.saturating_add(GAP) / (MIN_WIDTH + GAP)).clamp(1, servers);
+    // The chosen one is among them.
+    let first = (state.chosen / fit * fit).min(servers - fit);
+    (first, fit)
+}
+
+fn servers(buffer: &mut Buffer, area: Rect, model: &Model, state: &State) -> u16 {
+    let (first, number) = shown(area.width, model.servers.len(), state);
+    let Ok(number @ 1..) = u16::try_from(number) else { return 0 };
+    let width = (area.width + GAP).saturating_sub(GAP * number) / number;
+    let (mut x, mut furthest) = (area.x, 0);
+    let shown = model.servers.iter().skip(first).take(usize::from(number));
+    for (index, server) in shown.enumerate() {
+        if index > 0 {
+            for y in area.top()..area.bottom() {
+                put(buffer, x + 1, y, "│", Tone::Faint.style(state.color));
+            }
+            x += GAP;
+        }
+        let place = Rect { x, width, ..area };
+        let sheet = panel(server, state, width, area.height);
+        let further = sheet.rows().saturating_sub(area.height);
+        sheet.show(buffer, place, state.scroll.min(further));
+        furthest = furthest.max(further);
+        x += width;
+    }
+    furthest
+}
+
+/// All servers with their marks, from such a one on that the chosen one is seen, and what they
+/// answer together.
+fn tabs(buffer: &mut Buffer, area: Rect, model: &Model, state: &State) {
+    let sum = model.servers.iter().filter_map(|server| server.answered()).reduce(|a, b| a + b);
+    let sum = format!(" all {} ", rate(sum));
+    let room = area.width.saturating_sub(columns(&sum));
+    let texts: Vec<String> = model
+        .servers
+        .iter()
+        .enumerate()
+        .map(|(index, server)| {
+            let away = match &server.standing {
+                Standing::Unknown | Standing::Up => "",
+                Standing::Silent(_) => " silent",
+                Standing::Refuses(..) => " refuses",
+                Standing::Away(..) => " away",
+            };
+            format!(" {} {} {}{away} ", index + 1, mark(server).0, server.name)
+        })
+        .collect();
+    let mut first = 0;
+    let ends = |first: usize| {
+        let widths = texts.iter().take(state.chosen + 1).skip(first).map(|text| columns(text));
+        widths.fold(0_u16, u16::saturating_add)
+    };
+    while first < state.chosen && ends(first) > room {
+        first += 1;
+    }
+    let mut x = area.x;
+    for (index, (server, text)) in model.servers.iter().zip(&texts).enumerate().skip(first) {
+        if x.saturating_add(columns(text)) > area.x + room && x > area.x {
+            break;
+        }
+        let mut style = mark(server).1.style(state.color);
+        if index == state.chosen {
+            style = style.add_modifier(Modifier::REVERSED);
+        }
+        x = put(buffer, x, area.y, text, style);
+    }
+    // If the terminal is very narrow, the chosen server has all of it.
+    if x <= area.x + room {
+        let x = area.right().saturating_sub(columns(&sum));
+        put(buffer, x, area.y, &sum, Tone::Strong.style(state.color));
+    }
+}
+
+fn footer(buffer: &mut Buffer, area: Rect, state: &State) {
+    let left = " q quit  ? help  p pause ";
+    put(buffer, area.x, area.y, left, Tone::Faint.style(state.color));
+    let (right, style) = match state.paused {
+        true => (" PAUSED ".to_owned(), Style::new().add_modifier(Modifier::REVERSED)),
+        false => (format!("every {} ", interval(state.rate)), Tone::Faint.style(state.color)),
+    };
+    let x = area.right().saturating_sub(columns(&right));
+    put(buffer, x.max(area.x), area.y, &right, style);
+}
+
+/// The keys, in a box in the middle.
+fn help(buffer: &mut Buffer, area: Rect) {
+    let (width, height) = (38, 10);
+    let place = Rect {
+        x: area.x + area.width.saturating_sub(width) / 2,
+        y: area.y + area.height.saturating_sub(height) / 2,
+        width,
+        height,
+    };
+    let place = place.intersection(area);
+    for position in place.positions() {
+        buffer[position].reset();
+    }
+    let inside = usize::from(width - 2);
+    let bold = Style::new().add_modifier(Modifier::BOLD);
+    let mut y = place.y;
+    let mut row = |text: &str, keys: &str| {
+        // Of a place that is too small, the left part is shown.
+        if y < place.bottom() {
+            buffer.set_stringn(place.x, y, text, usize::from(place.width), Style::new());
+            let room = usize::from(place.width.saturating_sub(1));
+            buffer.set_stringn(place.x + 1, y, keys, room, bold);
+        }
+        y += 1;
+    };
+    row(&format!("╭ Keys {}╮", "─".repeat(inside - 6)), "");
+    for (keys, meaning) in HELP {
+        row(&format!("│{:13}{meaning:23}│", ""), keys);
+    }
+    row(&format!("╰{}╯", "─".repeat(inside)), "");
 }
