@@ -325,6 +325,11 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         self.cache.records().store().certificates()
     }
 
+    /// The release of the server behind the key store, as it was told last.
+    pub fn store_version(&self) -> Option<String> {
+        self.cache.records().store().version()
+    }
+
     /// The age of the oldest key in memory.
     pub fn cache_age(&self) -> Duration {
         self.cache.oldest()

@@ -231,6 +231,10 @@ impl KeyStore for Store {
     fn certificates(&self) -> CertificateEnds {
         with_backend!(self, store => store.certificates())
     }
+
+    fn version(&self) -> Option<String> {
+        with_backend!(self, store => store.version())
+    }
 }
 
 impl Inventory for Store {

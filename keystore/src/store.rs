@@ -152,4 +152,9 @@ pub trait KeyStore: Send + Sync {
     fn certificates(&self) -> CertificateEnds {
         CertificateEnds::default()
     }
+
+    /// The release of the server behind the store, such as `1.18.3`, as it was told last.
+    fn version(&self) -> Option<String> {
+        None
+    }
 }

@@ -69,6 +69,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use kes_api::{KeyName, ListPattern};
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time;
 use url::Url;
@@ -121,6 +122,8 @@ pub struct VaultBackend {
     prefetch: Arc<Prefetch>,
     endpoints: Vec<Url>,
     certificates: CertificateEnds,
+    /// What the last healthy answer said.
+    version: Mutex<Option<String>>,
     /// Namespace and path of the keys.
     place: String,
     /// How often Vault is asked for its health, as it is configured.
@@ -185,6 +188,7 @@ impl Deadline<ConcurrencyLimit<Health<VaultBackend>>> {
             prefetch,
             endpoints,
             certificates,
+            version: Mutex::default(),
             place,
             ping: config.ping,
             _keeper: keeper,
@@ -225,7 +229,7 @@ impl Check for VaultBackend {
     const DEADLINE: Duration = Duration::MAX;
 
     async fn check(&self) -> (State, Option<String>) {
-        health::ping(&self.session.client).await
+        health::ping(&self.session.client, &self.version).await
     }
 
     fn interval(&self, is_reachable: bool) -> Duration {
@@ -328,6 +332,10 @@ impl KeyStore for VaultBackend {
 
     fn certificates(&self) -> CertificateEnds {
         self.certificates
+    }
+
+    fn version(&self) -> Option<String> {
+        self.version.lock().clone()
     }
 }
 

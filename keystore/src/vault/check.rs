@@ -21,6 +21,7 @@ use super::call::{Nothing, delete, read, write};
 use super::client::{Client, Credentials};
 use super::engine::Engine;
 use super::fault::Fault;
+use super::health::release;
 use super::listing::names_in;
 use super::paths::Form;
 use super::{VaultBackend, VaultStore, paths, tls};
@@ -268,12 +269,4 @@ async fn ask(client: &Client, endpoint: &Url) -> Result<String, String> {
     let standby = if health.standby { " as standby" } else { "" };
     let version = release(&health.version).map(|version| format!("; version {version}"));
     Ok(format!("{name} serves{standby}{trusted}{}", version.unwrap_or_default()))
-}
-
-/// The release in a version such as `1.18.3+ent`: three small numbers. Whatever stands there may send
-/// a secret as its version.
-fn release(version: &str) -> Option<String> {
-    let mut numbers = version.split(['.', '+', '-']).map(str::parse::<u8>);
-    let mut next = || numbers.next()?.ok();
-    Some(format!("{}.{}.{}", next()?, next()?, next()?))
 }

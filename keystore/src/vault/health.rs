@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 use super::call::{Call, Capability};
@@ -36,10 +37,14 @@ pub(super) fn interval(configured: Duration, is_reachable: bool) -> Duration {
     if is_reachable { interval } else { interval.min(jitter(RECOVERY_PING)) }
 }
 
-/// Asks Vault for its health. Returns the cause if it is not available.
-pub(super) async fn ping(client: &Client) -> (State, Option<String>) {
+/// Asks Vault for its health. Returns the cause if it is not available. If it is, it may tell its
+/// version.
+pub(super) async fn ping(
+    client: &Client,
+    version: &Mutex<Option<String>>,
+) -> (State, Option<String>) {
     let start = Instant::now();
-    match ask(client).await {
+    match ask(client, version).await {
         Ok(()) => (State::Reachable { latency: start.elapsed() }, None),
         Err(Trouble { is_unreachable: true, cause }) => (State::Unreachable, Some(cause)),
         Err(Trouble { is_unreachable: false, cause }) => (State::Unavailable, Some(cause)),
@@ -68,6 +73,8 @@ struct Answer {
     /// Names the cluster, whichever of its nodes is asked.
     #[serde(default)]
     cluster_id: String,
+    #[serde(default)]
+    version: String,
 }
 
 impl Answer {
@@ -83,7 +90,7 @@ impl Answer {
 }
 
 /// Whether Vault can serve. No namespace: inside one the question is refused.
-async fn ask(client: &Client) -> Result<(), Trouble> {
+async fn ask(client: &Client, version: &Mutex<Option<String>>) -> Result<(), Trouble> {
     #[derive(Deserialize)]
     struct Leader {
         #[serde(default)]
@@ -97,6 +104,7 @@ async fn ask(client: &Client) -> Result<(), Trouble> {
     if let Some(trouble) = health.closed(&endpoint) {
         return Err(trouble);
     }
+    *version.lock() = release(&health.version);
     if !health.standby {
         return Ok(());
     }
@@ -140,6 +148,14 @@ async fn why(client: &Client, fault: Fault) -> Trouble {
         Ok((endpoint, health)) => health.closed(&endpoint).unwrap_or_else(|| fault.into()),
         Err(_) => fault.into(),
     }
+}
+
+/// The release in a version such as `1.18.3+ent`: three small numbers. Whatever stands there may send
+/// a secret as its version.
+pub(super) fn release(version: &str) -> Option<String> {
+    let mut numbers = version.split(['.', '+', '-']).map(str::parse::<u8>);
+    let mut next = || numbers.next()?.ok();
+    Some(format!("{}.{}.{}", next()?, next()?, next()?))
 }
 
 fn question(path: &str, query: Option<&'static str>) -> Call {

@@ -60,7 +60,8 @@ impl<S: KeyStore> KeyStore for Deadline<S> {
         description -> String,
         trouble -> Option<String>,
         logins -> Option<Logins>,
-        certificates -> CertificateEnds
+        certificates -> CertificateEnds,
+        version -> Option<String>
     );
 }
 

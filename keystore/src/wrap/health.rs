@@ -105,7 +105,8 @@ impl<S: KeyStore> KeyStore for Health<S> {
         kind -> Kind,
         description -> String,
         logins -> Option<Logins>,
-        certificates -> CertificateEnds
+        certificates -> CertificateEnds,
+        version -> Option<String>
     );
 }
 

@@ -107,7 +107,8 @@ impl<S: KeyStore> KeyStore for ConcurrencyLimit<S> {
         description -> String,
         trouble -> Option<String>,
         logins -> Option<Logins>,
-        certificates -> CertificateEnds
+        certificates -> CertificateEnds,
+        version -> Option<String>
     );
 }
 

@@ -49,7 +49,8 @@ impl<S: KeyStore, M: Meter> KeyStore for Metered<S, M> {
         description -> String,
         trouble -> Option<String>,
         logins -> Option<Logins>,
-        certificates -> CertificateEnds
+        certificates -> CertificateEnds,
+        version -> Option<String>
     );
 }
 
