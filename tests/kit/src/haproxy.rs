@@ -8,7 +8,8 @@ use std::path::Path;
 use crate::listening::Listening;
 use crate::package::Package;
 
-const PACKAGE: Package = Package { name: "haproxy", env: "HAPROXY_BIN" };
+const PACKAGE: Package =
+    Package { name: "haproxy", folder: "usr/sbin", with: &[], env: "HAPROXY_BIN" };
 
 /// Its own socket, in its folder.
 const SOCKET: &str = "socket";

