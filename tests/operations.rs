@@ -12,6 +12,12 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::harness::{self, Config, Credentials, Protocol, Server, Who, tls_config, tls_connect};
 
+/// The page.
+mod page;
+
+/// The page in a browser.
+mod browser;
+
 const PATIENCE: Duration = Duration::from_secs(40);
 
 fn config(section: &str) -> Config {

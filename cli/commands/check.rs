@@ -42,11 +42,15 @@ pub(super) fn run(args: CheckArgs) -> Result<()> {
     for finding in exposed {
         report.line(Verdict::Warning, &finding);
     }
-    if let Some(Operations { address, tls }) = &config.operations {
+    if let Some(Operations { address, tls, page, details }) = &config.operations {
         let how = if *tls { "TLS" } else { "plain HTTP" };
+        let what = match (page, details) {
+            (false, _) => "health and metrics",
+            (true, false) => "health, metrics and a page",
+            (true, true) => "health, metrics and a page with names of keys and identities",
+        };
         let text = format!(
-            "operations: health and metrics at {address} over {how}, for clients without a \
-             certificate"
+            "operations: {what} at {address} over {how}, for clients without a certificate"
         );
         report.line(Verdict::Ok, &text);
     }

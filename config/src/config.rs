@@ -51,13 +51,17 @@ pub struct PinnedKey {
     pub place: Place,
 }
 
-/// `operations`: a listener for probes and scrapers, without keys and identities behind it.
+/// `operations`: a listener for probes, scrapers and people who look at its page, without keys behind it.
 #[derive(Clone, Debug)]
 pub struct Operations {
     /// Where it listens.
     pub address: OperationsAddress,
     /// Whether it speaks TLS, with the server's certificate.
     pub tls: bool,
+    /// Whether it has a page that shows what the server does.
+    pub page: bool,
+    /// Whether the page shows names: of keys, identities, policies, files and hosts.
+    pub details: bool,
 }
 
 /// `operations.address`

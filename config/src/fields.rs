@@ -9,6 +9,8 @@ const FIELDS: &[&str] = &[
     "proxy_protocol.from",
     "operations.address",
     "operations.tls",
+    "operations.page",
+    "operations.details",
     "admin.identity",
     "tls.key",
     "tls.cert",

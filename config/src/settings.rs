@@ -212,9 +212,11 @@ impl Settings {
     }
 
     fn operations(&mut self, operations: Option<&Operations>) {
-        let Some(Operations { address, tls }) = operations else { return };
+        let Some(Operations { address, tls, page, details }) = operations else { return };
         self.show("operations.address", address);
         self.show("operations.tls", tls);
+        self.show("operations.page", page);
+        self.show("operations.details", details);
     }
 
     fn tls(&mut self, tls: &Tls) {

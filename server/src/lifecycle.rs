@@ -43,6 +43,9 @@ mod background;
 /// Health and metrics without a certificate.
 pub(crate) mod operations;
 
+/// The state of the server for the page of the operations listener.
+mod shown;
+
 /// The state of the server in one line.
 mod status;
 

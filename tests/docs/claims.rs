@@ -27,7 +27,16 @@ const STRANGERS_ROOM: &str = "Room { requests: 256, of_identity: 16 }";
 
 const BUDGETS: &str = "Budgets { reads: 1024, changes: 1024, listings: 8 }";
 
-const LIMITS: [Limits; 10] = [
+const LIMITS: [Limits; 11] = [
+    Limits {
+        document: "docs/contract/config.md",
+        crate_folder: "server",
+        limits: &[
+            ("Up to 8 streams are open", "MAX_STREAMS", "8"),
+            ("from the 16 connections", "MAX_CONNECTIONS", "16"),
+            ("takes nothing for 15 s", "STALLED", "Duration::from_secs(15)"),
+        ],
+    },
     Limits {
         document: "docs/policies.md",
         crate_folder: "server",

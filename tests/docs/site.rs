@@ -56,7 +56,7 @@ fn every_document_that_a_page_links_to_is_a_page() {
         let target = page(link.document, &link.target);
         pages.contains(link.document)
             && !link.target.starts_with('#')
-            && !target.ends_with(".svg")
+            && ![".svg", ".webp"].iter().any(|ending| target.ends_with(ending))
             && !pages.contains(&target)
     };
     let bad: Vec<_> = book.links.iter().filter(is_bad).collect();

@@ -22,8 +22,14 @@ pub(super) fn read(
     let address = address.and_then(|text| address_of(&text));
     let tls_field = section.take("tls");
     let tls = tls_field.boolean();
+    let page = section.take("page").boolean();
+    let details_field = section.take("details");
+    let details = details_field.boolean();
     section.end();
-    let (address, tls) = (address?, tls?);
+    let (address, tls, page, details) = (address?, tls?, page?, details?);
+    if details && !page {
+        details_field.warn("has no effect without 'page: on'");
+    }
     match &address {
         OperationsAddress::Unix(_) if tls => {
             return Err(tls_field.mistake("a unix socket needs no TLS; remove it"));
@@ -40,7 +46,17 @@ pub(super) fn read(
         }
         OperationsAddress::Unix(_) | OperationsAddress::Tcp(_) => {}
     }
-    Ok(Some(Operations { address, tls }))
+    if let OperationsAddress::Tcp(own) = &address
+        && page
+        && details
+        && !is_loopback(own.host())
+    {
+        details_field.warn(
+            "anybody who can connect from another machine may read names of keys and identities; \
+             write 127.0.0.1 or a unix socket, or remove it",
+        );
+    }
+    Ok(Some(Operations { address, tls, page, details }))
 }
 
 fn address_of(text: &Text<'_>) -> Result<OperationsAddress, AlreadyReported> {

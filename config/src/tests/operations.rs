@@ -25,6 +25,39 @@ fn a_listener_for_operations_is_off_unless_it_has_an_address() {
 }
 
 #[test]
+fn the_page_and_its_names_are_off_unless_they_are_on() {
+    for (fields, expected) in [
+        ("", (false, false)),
+        (", page: on", (true, false)),
+        (", page: true, details: yes", (true, true)),
+        (", page: ~, details: off", (false, false)),
+    ] {
+        let read = read(&format!("{{address: '127.0.0.1:1'{fields}}}"));
+        assert_eq!(warnings(&read), [""; 0], "{fields}");
+        let operations = read.config.operations.unwrap();
+        assert_eq!((operations.page, operations.details), expected, "{fields}");
+    }
+    let useless = read("{address: '127.0.0.1:1', details: on}");
+    assert_eq!(
+        warnings(&useless),
+        ["line 5: operations.details: has no effect without 'page: on'"]
+    );
+    let open = read("{address: ':7374', tls: on, page: on, details: on}");
+    assert_eq!(
+        warnings(&open),
+        [
+            "line 5: operations.details: anybody who can connect from another machine may read names \
+          of keys and identities; write 127.0.0.1 or a unix socket, or remove it"
+        ]
+    );
+    for section in
+        ["{address: 'unix:x', page: on, details: on}", "{address: ':1', tls: on, page: on}"]
+    {
+        assert_eq!(warnings(&read(section)), [""; 0], "{section}");
+    }
+}
+
+#[test]
 fn mistakes_in_the_section_are_told() {
     let long = format!("unix:/{}", "x".repeat(107));
     for (section, told) in [
@@ -43,6 +76,8 @@ fn mistakes_in_the_section_are_told() {
         (&format!("{{address: '{long}'}}"), "has a path of 108 bytes, and the system takes 107"),
         ("{address: 'unix:/x', tls: on}", "operations.tls: a unix socket needs no TLS; remove it"),
         ("{address: ':7374', tls: maybe}", "operations.tls: 'maybe' is neither true nor false"),
+        ("{address: ':7374', page: maybe}", "operations.page: 'maybe' is neither true nor false"),
+        ("{address: ':7374', details: [a]}", "operations.details: expected"),
         ("{address: [a]}", "operations.address: expected a text"),
         ("on", "operations: expected a map"),
         (

@@ -57,6 +57,15 @@ fn every_field_that_changes_is_told() {
         "operations: {address: '127.0.0.1:1', tls: on}",
         "operations.tls changed from false to true",
     );
+    for field in ["operations.page", "operations.details"] {
+        let name = field.split_once('.').unwrap().1;
+        case(
+            field,
+            "operations: {address: '127.0.0.1:1'}",
+            &format!("operations: {{address: '127.0.0.1:1', {name}: on}}"),
+            &format!("{field} changed from false to true"),
+        );
+    }
     case(
         "admin.identity",
         &format!("admin: {{identity: {ONES}}}"),

@@ -1,12 +1,13 @@
 //! The operations listener (contract `config.md`, Operations): health and metrics for probes and
-//! scrapers that have no certificate. Neither keys nor identities are behind it.
+//! scrapers that have no certificate, and a page for people. No key is behind it.
 //!
-//! hyper serves it, as it serves the API: four paths need no web framework, and one would bring an
+//! hyper serves it, as it serves the API: six paths need no web framework, and one would bring an
 //! accept loop without limits.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -24,21 +25,30 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use self::answer::answer;
+use self::page::events::Reading;
+use self::page::{Page, Shown};
 use self::socket::{Socket, Stream};
 use crate::observe::metrics::{Exposition, Format};
 
 /// What each path answers.
 mod answer;
 
+/// The page.
+pub(crate) mod page;
+
 /// TCP and unix sockets.
 mod socket;
 
 /// Connections at one time. A probe and a scraper or two have one each, for milliseconds. One more
-/// ends the oldest, so that clients that hold connections keep no probe away.
-pub(crate) const MAX_CONNECTIONS: usize = 16;
+/// ends the oldest, so that clients that hold connections keep no probe away. Event streams of the page
+/// do not count: they have places of their own.
+const MAX_CONNECTIONS: usize = 16;
 
-/// How long a connection may last, from its begin to the end of the one answer that it gets.
-/// Probes and scrapers wait for 10 s at most by default.
+/// The files that it takes: one for each connection, and one for the socket.
+pub(crate) const MAX_FILES: usize = MAX_CONNECTIONS + page::events::MAX_STREAMS + 1;
+
+/// How long a connection may last, from its begin to the end of the one answer that it gets, unless
+/// that is an event stream. Probes and scrapers wait for 10 s at most by default.
 const LIFETIME: Duration = Duration::from_secs(10);
 
 /// The largest head of a request in bytes: a browser's has 1 or 2 KiB.
@@ -48,7 +58,7 @@ const LARGEST_HEAD: usize = 16 * 1024;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What the listener asks of the server.
-pub(crate) trait Health: Send + Sync + 'static {
+pub(crate) trait Health: Shown {
     /// Waits until the accept loop of the API has answered.
     fn answers(&self) -> impl Future<Output = ()> + Send;
 
@@ -78,7 +88,17 @@ pub(crate) struct Shared<H> {
 struct Serving {
     configured: Operations,
     socket: Arc<Socket>,
+    page: Option<Arc<Page>>,
     task: JoinHandle<()>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.task.abort();
+        if let Some(page) = &self.page {
+            page.end();
+        }
+    }
 }
 
 /// The listener cannot listen where it is to.
@@ -117,7 +137,7 @@ impl<H: Health> Listener<H> {
         };
         let socket = match &current {
             Some((old, socket)) if socket::is_same(&old.address, &wanted.address) => {
-                if old.tls == wanted.tls {
+                if (old.tls, old.page, old.details) == (wanted.tls, wanted.page, wanted.details) {
                     return Ok(Change::Keep);
                 }
                 Arc::clone(socket)
@@ -179,14 +199,17 @@ impl<H: Health> Listener<H> {
             Change::Keep => return None,
             Change::Stop => None,
             Change::Start(configured, socket) => {
+                let before = serving.as_ref().and_then(|serving| serving.page.as_deref());
+                let weak = Arc::downgrade(&self.shared);
+                let server = move || weak.upgrade()?.server.get()?.upgrade();
+                let page = Page::of(&configured, before, server).map(Arc::new);
                 let shared = Arc::clone(&self.shared);
-                let accepting = accept(Arc::clone(&socket), shared, configured.tls);
-                Some(Serving { configured, socket, task: tokio::spawn(accepting) })
+                let served = Served { shared, page: page.clone(), is_tls: configured.tls };
+                let task = tokio::spawn(accept(Arc::clone(&socket), served));
+                Some(Serving { configured, socket, page, task })
             }
         };
-        if let Some(old) = std::mem::replace(&mut *serving, new) {
-            old.task.abort();
-        }
+        *serving = new;
         serving.as_ref().map(Serving::url)
     }
 
@@ -204,6 +227,9 @@ impl<H: Health> Listener<H> {
     /// The server stops: it ends its requests, and wants no new ones.
     pub(crate) fn stopping(&self) {
         self.shared.is_stopping.store(true, Ordering::Relaxed);
+        if let Some(page) = self.serving.lock().as_ref().and_then(|serving| serving.page.as_ref()) {
+            page.end();
+        }
     }
 
     /// Stops listening.
@@ -228,36 +254,63 @@ impl Serving {
     }
 }
 
+/// What is served to each connection.
+struct Served<H> {
+    shared: Arc<Shared<H>>,
+    page: Option<Arc<Page>>,
+    is_tls: bool,
+}
+
+impl<H> Clone for Served<H> {
+    fn clone(&self) -> Self {
+        let Self { shared, page, is_tls } = self;
+        Self { shared: Arc::clone(shared), page: page.clone(), is_tls: *is_tls }
+    }
+}
+
 /// Accepts connections until the task is aborted. Those that are open go on.
-async fn accept<H: Health>(socket: Arc<Socket>, shared: Arc<Shared<H>>, is_tls: bool) {
-    let mut open: VecDeque<AbortHandle> = VecDeque::with_capacity(MAX_CONNECTIONS);
+async fn accept<H: Health>(socket: Arc<Socket>, served: Served<H>) {
+    let mut open: VecDeque<(AbortHandle, Arc<Reading>)> = VecDeque::with_capacity(MAX_CONNECTIONS);
     loop {
         let Ok(stream) = socket.accept().await else {
             sleep(PAUSE).await;
             continue;
         };
-        open.retain(|connection| !connection.is_finished());
+        open.retain(|(connection, reading)| !connection.is_finished() && !reading.has_begun());
         if open.len() >= MAX_CONNECTIONS
-            && let Some(oldest) = open.pop_front()
+            && let Some((oldest, _)) = open.pop_front()
         {
             oldest.abort();
         }
-        let shared = Arc::clone(&shared);
-        let connection = timeout(LIFETIME, serve(stream, shared, is_tls));
-        open.push_back(tokio::spawn(connection).abort_handle());
+        let reading = Arc::new(Reading::default());
+        let connection =
+            bounded(serve(stream, served.clone(), Arc::clone(&reading)), Arc::clone(&reading));
+        open.push_back((tokio::spawn(connection).abort_handle(), reading));
+    }
+}
+
+/// Serves a connection for as long as it may last: until its time is over, or if it has an event stream,
+/// until that ends or is not read.
+async fn bounded(serving: impl Future<Output = ()>, reading: Arc<Reading>) {
+    let mut serving = pin!(serving);
+    if timeout(LIFETIME, serving.as_mut()).await.is_err() && reading.has_begun() {
+        tokio::select! {
+            () = serving => {}
+            () = reading.stalls() => {}
+        }
     }
 }
 
 /// Serves a connection.
-async fn serve<H: Health>(stream: Stream, shared: Arc<Shared<H>>, is_tls: bool) {
+async fn serve<H: Health>(stream: Stream, served: Served<H>, reading: Arc<Reading>) {
     match stream {
-        Stream::Unix(stream) => http(stream, shared).await,
-        Stream::Tcp(stream) if !is_tls => http(stream, shared).await,
+        Stream::Unix(stream) => http(stream, &served, &reading).await,
+        Stream::Tcp(stream) if !served.is_tls => http(stream, &served, &reading).await,
         Stream::Tcp(stream) => {
-            let acceptor = TlsAcceptor::from(shared.tls.load_full());
+            let acceptor = TlsAcceptor::from(served.shared.tls.load_full());
             // Without a log line: a probe may only look whether the port is open.
             if let Ok(stream) = acceptor.accept(stream).await {
-                http(stream, shared).await;
+                http(stream, &served, &reading).await;
             }
         }
     }
@@ -265,8 +318,13 @@ async fn serve<H: Health>(stream: Stream, shared: Arc<Shared<H>>, is_tls: bool) 
 
 /// Answers one request. A connection that stayed open for the next one would need more limits, and
 /// saves a probe nothing that it notices.
-async fn http<H: Health>(io: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared<H>>) {
-    let service = service_fn(|request| answer(request, &shared));
+async fn http<H: Health>(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    served: &Served<H>,
+    reading: &Arc<Reading>,
+) {
+    let page = served.page.as_deref().map(|page| (page, reading));
+    let service = service_fn(|request| answer(request, &served.shared, page));
     let connection = http1::Builder::new()
         .keep_alive(false)
         .header_read_timeout(None) // the connection's lifetime is shorter

@@ -310,8 +310,7 @@ impl Opened {
         let change = operations.inherit(wanted, operations_inherited).await;
         let (change, is_inherited) = change.map_err(SetupError::from)?;
         let operations_url = change.url();
-        // A file for each connection, and one for the socket.
-        let others = operations_url.as_ref().map_or(0, |_| operations::MAX_CONNECTIONS + 1);
+        let others = operations_url.as_ref().map_or(0, |_| operations::MAX_FILES);
         let listener = listening.listener(max_connections(others), Arc::clone(&metrics));
         metrics.max_connections.set(listener.max().into());
 

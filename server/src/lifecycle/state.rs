@@ -6,10 +6,13 @@ use std::time::SystemTime;
 
 use kes_keystore::State;
 
+use super::operations::page::Shown;
+use super::operations::page::facts::Facts;
 use super::operations::{self, Health};
 use super::reads::Reads;
+use super::shown;
 use super::status::Status;
-use crate::observe::metrics::{Audience, Exposition, Format};
+use crate::observe::metrics::{Audience, Exposition, Format, Readings};
 use crate::service::ApiService;
 use crate::transport::Endpoint;
 use crate::transport::listener::Listening;
@@ -45,6 +48,20 @@ impl Health for Running {
 
     fn metrics(&self, format: Format) -> Exposition {
         self.service.metrics_text(&self.service.generation.load(), Audience::Everything(format))
+    }
+}
+
+impl Shown for Running {
+    fn readings(&self) -> Readings {
+        self.service.metrics.readings()
+    }
+
+    fn store_state(&self) -> State {
+        self.service.generation.load().keys.state()
+    }
+
+    fn facts(&self, with_details: bool) -> Facts {
+        shown::facts(&self.service, &self.endpoint.tls.load(), with_details)
     }
 }
 

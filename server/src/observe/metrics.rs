@@ -29,6 +29,7 @@ pub(crate) use self::log_queues::QueuedLines;
 #[cfg(test)]
 pub(crate) use self::policy_refusals::NO_POLICY;
 use self::policy_refusals::PolicyRefusals;
+pub(crate) use self::readings::{Latency, Readings};
 use self::register::Register;
 pub(crate) use self::reloads::InUse;
 use self::reloads::Reloads;
@@ -55,6 +56,9 @@ mod log_queues;
 
 /// Requests that policies refused.
 mod policy_refusals;
+
+/// The counters of one moment.
+mod readings;
 
 /// Reloads.
 mod reloads;

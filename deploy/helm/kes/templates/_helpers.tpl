@@ -88,6 +88,12 @@ address: 0.0.0.0:7373
 operations:
   address: 0.0.0.0:7374
   tls: on
+  {{- if .Values.operations.page }}
+  page: on
+  {{- if .Values.operations.details }}
+  details: on
+  {{- end }}
+  {{- end }}
 {{- end }}
 admin:
   identity: {{ .Values.admin.identity | quote }}

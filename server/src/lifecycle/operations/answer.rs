@@ -6,10 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full, StreamBody};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
+use super::page::events::{Events, Reading};
+use super::page::{self, Page};
 use super::{Health, Shared};
 use crate::observe::metrics::{Exposition, Format};
 
@@ -24,26 +26,67 @@ struct Answer {
     text: String,
 }
 
-/// Answers a request; its body is not read.
+/// The body of an answer: a text, or the events of the page.
+type Body = Either<Full<Bytes>, StreamBody<Events>>;
+
+/// Answers a request; its body is not read. With a page the connection's reading comes along, which an
+/// event stream begins.
 pub(super) async fn answer<H: Health>(
     request: Request<Incoming>,
     shared: &Arc<Shared<H>>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+    page: Option<(&Page, &Arc<Reading>)>,
+) -> Result<Response<Body>, Infallible> {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let path = if is_read { request.uri().path() } else { "" };
+    if let (Some((page, reading)), "/" | "/events") = (page, path)
+        && let Ok(server) = running(shared)
+    {
+        let headers = request.headers();
+        let is_head = request.method() == Method::HEAD;
+        let answer = match path {
+            "/" => page.document(headers, &*server),
+            _ => page.events(headers, is_head, &*server, reading),
+        };
+        return Ok(of_page(answer));
+    }
     let Answer { status, content_type, text } = match path {
         "/live" => live(shared).await,
         "/ready" => ready(shared, leaves_store_out(request.uri().query())),
         "/startup" => startup(shared),
         "/metrics" => metrics(shared, Format::of(request.headers())),
+        "/" | "/events" if page.is_some() => {
+            let why = running(shared).err().unwrap_or(STARTING);
+            plain(StatusCode::SERVICE_UNAVAILABLE, why)
+        }
         _ => plain(StatusCode::NOT_FOUND, "not found"),
     };
-    let mut response = Response::new(Full::from(text));
+    let mut response = Response::new(Either::Left(Full::from(text)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// An answer of the page.
+fn of_page(answer: page::Answer) -> Response<Body> {
+    let status = match &answer {
+        page::Answer::Refused(_) => StatusCode::FORBIDDEN,
+        page::Answer::Full => StatusCode::SERVICE_UNAVAILABLE,
+        page::Answer::Document(_) | page::Answer::Events(_) | page::Answer::Head => StatusCode::OK,
+    };
+    let mut response = Response::new(Either::Left(Full::default()));
+    *response.status_mut() = status;
+    page::add_headers(response.headers_mut(), &answer);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    *response.body_mut() = match answer {
+        page::Answer::Document(text) => Either::Left(Full::from(text)),
+        page::Answer::Events(events) => Either::Right(StreamBody::new(events)),
+        page::Answer::Head => Either::Left(Full::default()),
+        page::Answer::Refused(why) => Either::Left(Full::from(format!("{why}\n"))),
+        page::Answer::Full => Either::Left(Full::from("too many pages are open\n")),
+    };
+    response
 }
 
 /// Whether the process works: not, if it has to be restarted. One that starts or stops works.

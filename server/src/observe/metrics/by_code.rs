@@ -1,5 +1,6 @@
 use std::sync::OnceLock;
 
+use prometheus::core::Collector as _;
 use prometheus::{IntCounter, IntCounterVec};
 
 /// A counter by status; common statuses are looked up once. A status that has not occurred has no
@@ -25,6 +26,15 @@ impl ByCode {
             Some((_, counter)) => counter.get_or_init(|| self.counter(code)).inc(),
             None => self.counter(code).inc(),
         }
+    }
+
+    /// The statuses that have occurred, with their counts.
+    pub(super) fn counts(&self) -> Vec<(u16, u64)> {
+        let families = self.counters.collect();
+        let series = families.iter().flat_map(|family| family.get_metric());
+        let codes = series.filter_map(|series| series.get_label().first());
+        let codes = codes.filter_map(|code| code.value().parse().ok());
+        codes.map(|code| (code, self.counter(code).get())).collect()
     }
 
     fn counter(&self, code: u16) -> IntCounter {

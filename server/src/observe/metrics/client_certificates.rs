@@ -70,6 +70,22 @@ impl ClientCertificates {
         seen.by_identity.insert(identity, Certificate { until: validity.until, last });
     }
 
+    /// Those of the clients that are still known, with the end of each, the first one first.
+    pub(crate) fn due(
+        &self,
+        is_known: impl Fn(&Identity) -> bool,
+        now: SystemTime,
+    ) -> Vec<(Identity, SystemTime)> {
+        let seen = self.seen.lock();
+        let known = seen
+            .by_identity
+            .iter()
+            .filter(|(identity, one)| one.until + GONE > now && is_known(identity));
+        let mut due: Vec<_> = known.map(|(identity, one)| (*identity, one.until)).collect();
+        due.sort_unstable_by_key(|(identity, until)| (*until, *identity));
+        due
+    }
+
     /// Sets the gauges: those of the clients that are still known.
     pub(super) fn show(&self, is_known: impl Fn(&Identity) -> bool, now: SystemTime) {
         self.gauges.reset();
