@@ -83,7 +83,8 @@ fn show(output: &mut Output, report: &Report) -> Result<()> {
         }
     }
     if report.more > 0 {
-        output.print(&format!("{} more are not shown\n", report.more))?;
+        let are = if report.more == 1 { "is" } else { "are" };
+        output.print(&format!("{} more {are} not shown\n", report.more))?;
     }
     if report.segments == 0 {
         return Ok(());
@@ -100,7 +101,11 @@ fn show(output: &mut Output, report: &Report) -> Result<()> {
         0 => "nothing: without a kept head or checkpoint, lines cut from the end are not found"
             .to_owned(),
         line if line == report.last => "the last line".to_owned(),
-        line => format!("line {line}: {} lines after it could have been cut", report.last - line),
+        line => {
+            let after = report.last - line;
+            let s = if after == 1 { "" } else { "s" };
+            format!("line {line}: {after} line{s} after it could have been cut")
+        }
     };
     output.table(&[
         ("Log", report.log.clone()),
@@ -153,17 +158,25 @@ fn run_grep(args: GrepAudit) -> Result<()> {
         hashed += missed.hashed;
         left_out += missed.left_out;
     }
-    if unsealed > 0 {
-        warning(&format!(
+    match unsealed {
+        0 => {}
+        1 => warning(
+            "1 line was left out that is no whole line of an audit file; 'kes audit verify' tells where it is",
+        ),
+        _ => warning(&format!(
             "{unsealed} lines were left out that are no whole lines of an audit file; 'kes audit verify' tells where they are"
-        ));
+        )),
     }
     match (hashed, left_out) {
         (0, 0) => Ok(()),
+        (0, 1) => bail!("1 more record may match: it does not tell all of its objects"),
         (0, _) => bail!("{left_out} more records may match: they do not tell all of their objects"),
-        _ => bail!(
-            "{hashed} more records may match: the names in them are hashed, and can be compared with a whole --bucket, a whole --object or none, and --key-file with the key of the file"
-        ),
+        _ => {
+            let s = if hashed == 1 { "" } else { "s" };
+            bail!(
+                "{hashed} more record{s} may match: names in a record are hashed, and can be compared with a whole --bucket, a whole --object or none, and --key-file with the key of the file"
+            )
+        }
     }
 }
 

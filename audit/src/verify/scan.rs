@@ -169,9 +169,10 @@ impl<'a> Scan<'_, 'a> {
                 let _ = write!(text, " to {}", first.segment - 1);
             }
             let lines = first.seq.saturating_sub(before.seq + 1);
+            let s = if lines == 1 { "" } else { "s" };
             let _ = write!(
                 text,
-                " is missing before this one, with {lines} lines: after line {} comes line {}",
+                " is missing before this one, with {lines} line{s}: after line {} comes line {}",
                 before.seq, first.seq
             );
             self.tell(Some(1), seq, text);
