@@ -40,6 +40,16 @@ enum FaultKind {
     Unreadable(String),
 }
 
+/// What a read tells of a pinned key.
+enum Verdict {
+    /// The key store has the pinned key.
+    Pinned,
+    /// It has not.
+    Fault(PinFault),
+    /// The key store failed, which tells nothing.
+    Unread,
+}
+
 /// What a key store has of pinned keys.
 #[derive(Debug, Default)]
 pub struct Checked {
@@ -64,8 +74,9 @@ pub async fn check<S: KeyStore>(store: &S, pins: &[Pin], limit: Duration) -> Che
         let read = async { store.read(name).await.and_then(|value| decode(store, name, &value)) };
         match tokio::time::timeout_at(end, read).await {
             Ok(read) => match verdict(name, *fingerprint, &read) {
-                Some(fault) => checked.faults.extend(fault),
-                None => checked.unread.push(*name),
+                Verdict::Pinned => {}
+                Verdict::Fault(fault) => checked.faults.push(fault),
+                Verdict::Unread => checked.unread.push(*name),
             },
             Err(_elapsed) => checked.unread.push(*name),
         }
@@ -85,17 +96,13 @@ pub(crate) fn decode<S: KeyStore>(
     })
 }
 
-/// What a read tells of a pinned key: whether it is at fault. `None` if it tells nothing.
-fn verdict(
-    name: &KeyName,
-    pinned: Fingerprint,
-    read: &Result<Record, Error>,
-) -> Option<Option<PinFault>> {
+/// What a read tells of a pinned key.
+fn verdict(name: &KeyName, pinned: Fingerprint, read: &Result<Record, Error>) -> Verdict {
     let kind = match read {
         Ok(record) => {
             let found = Fingerprint::new(record.key.fingerprint());
             if found == pinned {
-                return Some(None);
+                return Verdict::Pinned;
             }
             FaultKind::Differs { found, pinned }
         }
@@ -109,9 +116,9 @@ fn verdict(
             | Error::Locked { .. }
             | Error::Unreachable { .. }
             | Error::Unavailable { .. },
-        ) => return None,
+        ) => return Verdict::Unread,
     };
-    Some(Some(PinFault { name: *name, kind }))
+    Verdict::Fault(PinFault { name: *name, kind })
 }
 
 impl Pins {
@@ -144,7 +151,11 @@ impl Pins {
         read: Result<Record, Error>,
     ) -> Result<Record, Error> {
         let Some(pinned) = self.pinned.load().get(name).copied() else { return read };
-        let Some(fault) = verdict(name, pinned, &read) else { return read };
+        let fault = match verdict(name, pinned, &read) {
+            Verdict::Unread => return read,
+            Verdict::Pinned => None,
+            Verdict::Fault(fault) => Some(fault),
+        };
         let differs = match &fault {
             Some(fault @ PinFault { kind: FaultKind::Differs { .. }, .. }) => {
                 Some(Error::Unusable { store, reason: fault.to_string() })
