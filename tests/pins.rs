@@ -129,3 +129,37 @@ fn a_key_that_is_exchanged_while_the_server_runs_is_not_used() {
         assert!(!server.file("keys").join("k").exists());
     });
 }
+
+#[test]
+fn a_check_compares_pinned_keys_beside_the_server_and_changes_nothing() {
+    harness::run(async {
+        let server = Server::start();
+        let mut admin = server.client(Who::Admin, Protocol::H2).await;
+        let (k, other) = (created(&mut admin, "k").await, created(&mut admin, "other").await);
+        let check = |config: &Config| {
+            fs::write(server.file("config.yml"), config.text()).unwrap();
+            let mut command = server.command(Who::Nobody, &["check", "--config", "config.yml"]);
+            command.envs(server.environment().iter().map(|(name, value)| (name, value)));
+            let output = command.output().unwrap();
+            (output.status.success(), String::from_utf8(output.stdout).unwrap())
+        };
+        let (is_good, told) = check(&pinning("k", &k));
+        assert!(
+            is_good
+                && told
+                    .ends_with("ok       keys: the key store has what is pinned: 1 pinned key\n"),
+            "{told}"
+        );
+        for (name, wrong) in [("k", "has the fingerprint"), ("missing", "does not exist")] {
+            let (is_good, told) = check(&pinning(name, &other));
+            assert!(!is_good, "{told}");
+            let line = told.lines().last().unwrap();
+            let place = "FAILED   config.yml:";
+            let fault = format!(
+                "keys[0].fingerprint: the key store does not have the pinned keys: key '{name}' {wrong}"
+            );
+            assert!(line.starts_with(place) && line.contains(&fault), "{told}");
+        }
+        assert!(!server.file("keys").join("missing").exists());
+    });
+}

@@ -2,11 +2,13 @@
 //! needs the checked things.
 
 use std::fmt::Write as _;
+use std::path::Path;
+use std::pin::pin;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Error, Result, bail};
 use kes_api::Timestamp;
-use kes_config::{ClientAuth, Loaded, Operations, Tls};
+use kes_config::{ClientAuth, Loaded, LoadedKeystore, Operations, PinnedKey, Tls};
 use kes_keystore::check::{Finding, Verdict};
 use kes_tls::{Life, Roots, Validity};
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +22,9 @@ mod acl;
 
 /// Who can read and change the files.
 mod files;
+
+/// How many keys a line names.
+const MOST_NAMED: usize = 10;
 
 /// Checks a configuration.
 pub(super) fn run(args: CheckArgs) -> Result<()> {
@@ -64,7 +69,7 @@ pub(super) fn run(args: CheckArgs) -> Result<()> {
         }
     }
     check_tls(config.tls, &mut report);
-    check_keystore(config.keystore, &mut report)?;
+    check_keystore(&path, config.keystore, &config.pins, &mut report)?;
     report.end(args.strict)
 }
 
@@ -123,7 +128,13 @@ fn judge(validity: Validity, now: SystemTime) -> (Verdict, String) {
     }
 }
 
-fn check_keystore(config: kes_keystore::Config, report: &mut Report) -> Result<()> {
+/// The key store, and the pinned keys if it works.
+fn check_keystore(
+    path: &Path,
+    keystore: kes_keystore::Config,
+    pins: &[PinnedKey],
+    report: &mut Report,
+) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -132,21 +143,51 @@ fn check_keystore(config: kes_keystore::Config, report: &mut Report) -> Result<(
     let checked = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let stop = async {
+        let mut stop = pin!(async {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-        };
+        });
+        let failed = report.failed;
         let mut sink = |Finding { step, verdict, text }: Finding| {
             report.line(verdict, &format!("keystore: {step}: {text}"));
         };
-        kes_keystore::Store::check(config, stop, &mut sink).await;
+        kes_keystore::Store::check(keystore, stop.as_mut(), &mut sink).await;
+        if report.failed == failed && !pins.is_empty() {
+            let (verdict, text) = tokio::select! {
+                () = stop => (Verdict::Failed, "keys: the check was stopped".to_owned()),
+                compared = compare_pins(path, pins) => compared,
+            };
+            report.line(verdict, &text);
+        }
         Ok::<_, std::io::Error>(())
     });
     // Does not wait for threads that a hanging disk or name server blocks.
     runtime.shutdown_background();
     checked.context("failed to listen for signals")
+}
+
+/// What the key store has of the pinned keys.
+async fn compare_pins(path: &Path, pins: &[PinnedKey]) -> (Verdict, String) {
+    // The check of the key store has used up its section, which has secrets and is not copied.
+    let keystore = match kes_config::load_keystore(path, &kes_config::ProcessEnvironment) {
+        Ok(LoadedKeystore { keystore, .. }) => keystore,
+        Err(error) => return (Verdict::Failed, error.to_string()),
+    };
+    let all = count(pins.len(), "pinned key");
+    match kes_server::check_pins(pins, keystore).await {
+        Ok(unread) if unread.is_empty() => {
+            (Verdict::Ok, format!("keys: the key store has what is pinned: {all}"))
+        }
+        Ok(unread) => {
+            let names: Vec<_> = unread.iter().take(MOST_NAMED).map(ToString::to_string).collect();
+            let more = if unread.len() > MOST_NAMED { ", ..." } else { "" };
+            let names = names.join(", ");
+            (Verdict::Warning, format!("keys: of {all} could not be read: {names}{more}"))
+        }
+        Err(reason) => (Verdict::Failed, reason),
+    }
 }
 
 /// Prints the lines and counts them.

@@ -37,6 +37,7 @@ pub use lifecycle::error::{Error, SetupError};
 pub use lifecycle::handover::taker::Predecessor;
 pub use lifecycle::operations::Unbound;
 pub use lifecycle::passed::PassedSockets;
+pub use lifecycle::pending::check_pins;
 pub use lifecycle::process::{check_files, forbid_dumps, harden};
 pub use lifecycle::server::{Info, Options, Server, Source};
 pub use lifecycle::setup::check_audit_file;

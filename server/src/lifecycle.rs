@@ -17,7 +17,7 @@ mod state;
 pub(crate) mod setup;
 
 /// The keys that a configuration lists.
-mod pending;
+pub(crate) mod pending;
 
 /// Reads of files that may hang.
 mod reads;

@@ -8,12 +8,13 @@ use kes_api::KeyName;
 use kes_config::PinnedKey;
 use kes_keys::Pin;
 use kes_keys::pins::{Checked, check};
+use kes_keystore::Store;
 use kes_policy::StartupPermit;
 
 use super::error::SetupError;
 use super::state::Running;
 use crate::service::error::Error;
-use crate::service::generation::{Generation, KeyStore};
+use crate::service::generation::Generation;
 use crate::service::{ApiService, change};
 
 /// How long a start or a reload waits for the key store to tell what it has of the pinned keys. A
@@ -35,7 +36,10 @@ impl Pins {
     ///
     /// # Errors
     /// [`SetupError::Pins`] if it has other keys, or not all of them.
-    pub(super) async fn check(pinned: &[PinnedKey], store: &KeyStore) -> Result<Self, SetupError> {
+    pub(super) async fn check(
+        pinned: &[PinnedKey],
+        store: &impl kes_keystore::KeyStore,
+    ) -> Result<Self, SetupError> {
         let all: Vec<_> = pinned
             .iter()
             .map(|&PinnedKey { name, fingerprint, .. }| Pin { name, fingerprint })
@@ -61,6 +65,23 @@ impl Pins {
         );
         Err(SetupError::Pins { reason })
     }
+}
+
+/// Compares pinned keys with a key store as a server does at its start, and changes nothing. Returns the
+/// keys that could not be read, which keep no server from starting.
+///
+/// # Errors
+/// Why a server would not start.
+pub async fn check_pins(
+    pinned: &[PinnedKey],
+    store: kes_keystore::Config,
+) -> Result<Vec<KeyName>, String> {
+    let opened = Store::open_source(store).await.map_err(SetupError::Store);
+    let checked = match opened {
+        Ok(store) => Pins::check(pinned, &store).await,
+        Err(error) => Err(error),
+    };
+    checked.map(|pins| pins.unread).map_err(|error| error.to_string())
 }
 
 /// The keys of a configuration that are still to be looked after.
