@@ -229,6 +229,24 @@ pub(crate) fn note(text: &str) {
     to_stderr("Note", LABEL, text);
 }
 
+/// Asks a person at a terminal, whose answer is yes if it says so.
+///
+/// # Errors
+/// If standard input cannot be read.
+pub(crate) fn ask(text: &str) -> Result<bool> {
+    let lines: Vec<Cow<'_, str>> = text.lines().map(clean).collect();
+    let mut stderr = anstream::stderr();
+    let _ = write!(stderr, "{} ", lines.join("\n").trim_end());
+    let _ = stderr.flush();
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).context("failed to read standard input")?;
+    if !answer.ends_with('\n') {
+        // The end of the input (Ctrl-D) has left the cursor in the line of the question.
+        let _ = writeln!(stderr);
+    }
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
 /// Prints how a command is used.
 pub(crate) fn usage(text: &StyledStr) {
     // If standard error is closed, nobody can be told.

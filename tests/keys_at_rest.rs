@@ -4,9 +4,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use prost::Message;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{self, BASE64, Config, Protocol, Server, StoredKey, Vectors, Who};
+use crate::harness::{self, BASE64, Client, Config, Protocol, Server, StoredKey, Vectors, Who};
 
 /// The stored key as the contract has it, for a decoder that shares nothing with ours.
 #[derive(Clone, PartialEq, Message)]
@@ -70,8 +70,9 @@ fn every_stored_key_is_read_with_what_is_known_of_it() {
                 "created_at": key.created_at, "created_by": key.created_by,
             });
             let mut described = client.send("GET", &path, "").await.json();
-            // Ours alone.
-            assert!(described.as_object_mut().unwrap().remove("fingerprint").is_some());
+            for ours in ["fingerprint", "uses_known_since"] {
+                assert!(described.as_object_mut().unwrap().remove(ours).is_some());
+            }
             assert_eq!(described, expected);
             let reply = client
                 .send("PUT", &format!("/v1/key/hmac/{}", key.name), r#"{"message":"bWVzc2FnZQ=="}"#)
@@ -197,6 +198,16 @@ fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
+/// What is known of `k`, without its last use, which a server knows of itself alone.
+async fn described(client: &mut Client) -> Value {
+    let mut described = client.send("GET", "/v1/key/describe/k", "").await.json();
+    let fields = described.as_object_mut().unwrap();
+    for own in ["last_used_at", "last_used_by", "uses_known_since"] {
+        fields.remove(own);
+    }
+    described
+}
+
 #[test]
 fn a_key_outlives_the_server_that_made_it() {
     harness::run(async {
@@ -204,10 +215,10 @@ fn a_key_outlives_the_server_that_made_it() {
         let mut client = server.client(Who::Admin, Protocol::H1).await;
         assert_eq!(client.send("PUT", "/v1/key/create/k", "").await.status, 200);
         let answer = client.send("PUT", "/v1/key/generate/k", "").await.json();
-        let before = client.send("GET", "/v1/key/describe/k", "").await.json();
+        let before = described(&mut client).await;
         server.restart();
         let mut client = server.client(Who::Admin, Protocol::H1).await;
-        assert_eq!(client.send("GET", "/v1/key/describe/k", "").await.json(), before);
+        assert_eq!(described(&mut client).await, before);
         let body = json!({ "ciphertext": answer["ciphertext"] }).to_string();
         let reply = client.send("PUT", "/v1/key/decrypt/k", &body).await;
         assert_eq!(reply.json(), json!({ "plaintext": answer["plaintext"] }));

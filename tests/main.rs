@@ -21,6 +21,7 @@ mod image;
 mod keys_at_rest;
 mod kills;
 mod kubernetes;
+mod last_use;
 mod layout;
 mod lifecycle;
 mod logs;

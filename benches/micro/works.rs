@@ -1,14 +1,19 @@
 //! What is measured, each through the public functions of its crate.
 
 use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
 
 use base64_simd::STANDARD;
+use futures_util::FutureExt as _;
 use kes_api::body::{
     DecryptRequest, EncryptRequest, GenerateRequest, ciphertext_json, generate_json, plaintext_json,
 };
 use kes_api::certificate::Certificate;
-use kes_api::{Identity, Route, Timestamp};
+use kes_api::{Identity, KeyName, Operation, Route, Timestamp};
 use kes_crypto::{Cipher, Key, Secret};
+use kes_keys::{Expiry, Keys, Observer, Order, Refresh, SystemClock};
+use kes_keystore::memory::MemoryStore;
 use kes_keystore::record::Record;
 use kes_policy::{Policies, Policy};
 
@@ -43,6 +48,7 @@ const CONTEXT: &[u8] = b"bucket/object-0123456789abcdef";
 
 pub(crate) fn all() -> Vec<Work> {
     let mut works = envelope();
+    works.push(in_memory());
     works.extend(policies());
     works.extend(identities());
     works.extend(records());
@@ -101,6 +107,43 @@ fn envelope() -> Vec<Work> {
         move || key.hmac(black_box(&[1; 32]))
     }));
     works
+}
+
+/// What is around the envelope: the permit is checked, the key is found in memory, and its use is
+/// noted.
+fn in_memory() -> Work {
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn cache_hit(&self) {}
+        fn cache_miss(&self) {}
+        fn invalid_record(&self) {}
+        fn negative_hit(&self) {}
+        fn refreshed(&self, _: Refresh) {}
+    }
+
+    work("HMAC of 32 B, key in memory", 1_000, || {
+        let day = Duration::from_hours(24);
+        let expiry = Expiry { any: day, unused: day, offline: Duration::ZERO };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (name, policies) = (KeyName::parse("k").unwrap(), Policies::of_admin(identity(0)));
+        let permit = move |operation: Operation, path| {
+            policies.permit(Some(&identity(0)), operation, path).unwrap()
+        };
+        let keys = runtime.block_on(async {
+            let store = MemoryStore::new();
+            let keys = Keys::new(store, Order::default(), expiry, Arc::new(Nobody), SystemClock);
+            let permit = permit(Operation::CreateKey, "/v1/key/create/k");
+            let unheard = || |_: &Result<(), kes_keys::Error>| None;
+            keys.create(&permit, name, unheard).await.unwrap();
+            keys
+        });
+        let permit = permit(Operation::Hmac, "/v1/key/hmac/k");
+        move || {
+            let _runtime = &runtime;
+            keys.hmac(&permit, name, black_box(&[1; 32])).now_or_never().unwrap().unwrap()
+        }
+    })
 }
 
 /// One policy for one identity, and a thousand for ten identities each.

@@ -13,7 +13,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("kes key info", &["kes key info my-key", "kes key info my-key --json"]),
     ("kes key ls", &["kes key ls", "kes key ls 'my-*'"]),
-    ("kes key rm", &["kes key rm my-key", "kes key rm key-1 key-2"]),
+    ("kes key rm", &["kes key rm my-key", "kes key rm --force key-1 key-2"]),
     (
         "kes key encrypt",
         &[

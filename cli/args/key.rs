@@ -58,7 +58,13 @@ pub(crate) enum KeyCommand {
 
     /// Delete keys, and with them all that they encrypted
     #[command(override_usage = "kes key rm [options] <name>...")]
-    Rm(Names),
+    Rm {
+        #[command(flatten)]
+        names: Names,
+        /// Do not ask, at a terminal as elsewhere
+        #[arg(short, long)]
+        force: bool,
+    },
 
     /// Encrypt a message
     #[command(

@@ -1,22 +1,24 @@
 //! `kes key`.
 
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use kes_api::SecretBytes;
 use kes_api::body::{
-    DecryptRequest, EncryptRequest, GenerateRequest, ImportRequest, ciphertext_json, generate_json,
-    plaintext_json,
+    DecryptRequest, DescribeKey, EncryptRequest, GenerateRequest, ImportRequest, ciphertext_json,
+    generate_json, plaintext_json,
 };
+use kes_client::Error;
 
-use super::connect::client;
+use super::connect::{Session, client};
 use super::explain::Subject::{Import, Key};
 use super::list;
 use crate::args::{Connect, Format, KeyCommand, Names};
 use crate::base64;
 use crate::error::usage;
 use crate::input::{Secrecy, Source};
-use crate::output::Output;
+use crate::output::{self, Output};
 
 pub(super) async fn run(command: KeyCommand) -> Result<()> {
     match command {
@@ -26,7 +28,7 @@ pub(super) async fn run(command: KeyCommand) -> Result<()> {
         KeyCommand::Ls { pattern, connect, format } => {
             list::keys(&client(&connect)?, pattern.as_deref(), &format).await
         }
-        KeyCommand::Rm(names) => rm(names).await,
+        KeyCommand::Rm { names, force } => rm(names, force).await,
         KeyCommand::Encrypt { name, message, file, connect } => {
             encrypt(name, message, file, &connect).await
         }
@@ -89,6 +91,7 @@ async fn info(name: Option<String>, connect: &Connect, format: &Format) -> Resul
     if format.json {
         return output.json(&key);
     }
+    let used = last_use(&key);
     let mut rows = vec![
         ("Name", key.name),
         ("Algorithm", key.algorithm),
@@ -96,20 +99,50 @@ async fn info(name: Option<String>, connect: &Connect, format: &Format) -> Resul
         ("Owner", key.created_by),
     ];
     rows.extend(key.fingerprint.map(|fingerprint| ("Fingerprint", fingerprint)));
+    rows.extend(used.map(|used| ("Last used", used)));
     output.table(&rows)
 }
 
-async fn rm(Names { names, connect }: Names) -> Result<()> {
+async fn rm(Names { names, connect }: Names, force: bool) -> Result<()> {
     let names = given(names, "kes key rm")?;
     let client = client(&connect)?;
+    let asks = !force && io::stdin().is_terminal() && io::stderr().is_terminal();
     for name in &names {
-        client
-            .delete_key(name)
-            .await
-            .map_err(|error| client.explain(error, Key(name)))
-            .with_context(|| format!("failed to remove key {name:?}"))?;
+        if asks && !confirm(&client, name).await? {
+            bail!("key {name:?} was not removed");
+        }
+        client.delete_key(name).await.map_err(|error| not_removed(&client, error, name))?;
     }
     Ok(())
+}
+
+fn not_removed(client: &Session, error: Error, name: &str) -> anyhow::Error {
+    client.explain(error, Key(name)).context(format!("failed to remove key {name:?}"))
+}
+
+/// Shows when a key was last used, and asks whether it is to be deleted.
+async fn confirm(client: &Session, name: &str) -> Result<bool> {
+    let used = match client.describe_key(name).await {
+        Ok(key) => last_use(&key).unwrap_or_else(|| "the server does not tell".to_owned()),
+        // Who may delete it need not be allowed to describe it, and it may be damaged.
+        Err(Error::Status { status, message }) if status != 404 => format!("not known: {message}"),
+        Err(error) => return Err(not_removed(client, error, name)),
+    };
+    output::ask(&format!(
+        "Key        {name}\nLast used  {used}\nWhat it encrypted cannot be read without it. Delete it? [y/N] "
+    ))
+}
+
+/// When a key was last used, and by whom. `None` from older servers and the reference, and for those
+/// who may not delete the key. Each server knows its own uses alone.
+fn last_use(key: &DescribeKey) -> Option<String> {
+    let since = key.uses_known_since?.to_table();
+    let used = match (&key.last_used_at, &key.last_used_by) {
+        (None, _) => format!("not since {since} UTC"),
+        (Some(at), Some(by)) => format!("{} UTC by {by}", at.to_table()),
+        (Some(at), None) => format!("{} UTC by a client without an identity", at.to_table()),
+    };
+    Some(format!("{used}, on the server that was asked"))
 }
 
 async fn encrypt(

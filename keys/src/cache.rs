@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use kes_api::KeyName;
+use kes_api::{Fingerprint, KeyName};
 use kes_crypto::Key;
 use kes_keystore::wrap::{Memory, Order};
 use kes_keystore::{Error, KeyStore, Record};
@@ -30,6 +30,7 @@ pub use self::transfer::rewritten;
 use self::negative::NegativeCache;
 use crate::records::Records;
 use crate::single_flight::{Leader, Role, SingleFlight};
+use crate::uses::{Ledger, Uses};
 use crate::{Clock, Observer, Pin, Refresh};
 
 /// Names that do not exist.
@@ -67,6 +68,8 @@ pub(crate) struct Entry {
     used: AtomicBool,
     /// When the refresher last found the entry used; only the refresher looks.
     last_used: Mutex<Instant>,
+    /// Of data keys, ciphertexts and HMACs. A description is no such use.
+    uses: Arc<Uses>,
 }
 
 /// What a read of a key returns to all who wait for it.
@@ -86,14 +89,15 @@ pub(crate) struct Cache<S, O, C> {
     unreachable_since: Mutex<Option<Instant>>,
     records: Records<S, O>,
     order: Order,
+    ledger: Ledger,
     observer: Arc<O>,
     clock: C,
 }
 
 impl Entry {
-    fn new(record: Record, now: Instant) -> Self {
+    fn new(record: Record, now: Instant, uses: Arc<Uses>) -> Self {
         let used = AtomicBool::new(true);
-        Self { record, read_at: now, used, last_used: Mutex::new(now) }
+        Self { record, read_at: now, used, last_used: Mutex::new(now), uses }
     }
 
     /// The key itself.
@@ -104,6 +108,11 @@ impl Entry {
     /// The key with what is known of it.
     pub(crate) fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// Where uses of the key are noted.
+    pub(crate) fn uses(&self) -> &Uses {
+        &self.uses
     }
 
     /// Takes over when an older entry of the same key was last used. A refresh does not count as a
@@ -138,6 +147,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
             unreachable_since: Mutex::new(None),
             records: Records::new(store, Arc::clone(&observer)),
             order,
+            ledger: Ledger::new(clock.date()),
             observer,
             clock,
         });
@@ -210,7 +220,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
 
     /// Puts a key that was just created into memory.
     pub(crate) fn insert(&self, name: KeyName, record: Record) {
-        let entry = Arc::new(Entry::new(record, self.clock.now()));
+        let entry = Arc::new(self.entry(name, record, self.clock.now()));
         self.reads.cancel(&name, || {
             self.negative.remove(&name);
             self.shard(&name).write().insert(name, entry);
@@ -242,6 +252,11 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         }
     }
 
+    /// What is known of the uses of keys.
+    pub(crate) const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// How many keys are in memory.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().len()).sum()
@@ -259,6 +274,12 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         oldest.map_or(Duration::ZERO, |oldest| self.clock.now().saturating_duration_since(oldest))
     }
 
+    /// An entry, with the uses of the key that were noted before it came into memory.
+    fn entry(&self, name: KeyName, record: Record, read_at: Instant) -> Entry {
+        let uses = self.ledger.of(name, Fingerprint::new(record.key.fingerprint()));
+        Entry::new(record, read_at, uses)
+    }
+
     /// Performs a read as its leader. The result is kept unless the key was forgotten meanwhile, or
     /// a change of it may still be carried out.
     async fn perform(&self, leader: Leader<ReadResult>) -> Refresh {
@@ -266,7 +287,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         // A change that comes to be unsure after this has the cache forget the key.
         let is_unsure = self.order.is_unsure(&name);
         let result = match self.records.read(&name).await {
-            Ok(record) => Ok(Arc::new(Entry::new(record, self.clock.now()))),
+            Ok(record) => Ok(Arc::new(self.entry(name, record, self.clock.now()))),
             Err(error) => Err(error),
         };
         let outcome = match &result {

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kes_api::{Fingerprint, Identity, KeyName, ListPattern, Operation, Timestamp};
+use kes_api::{Identity, KeyName, ListPattern, Operation};
 use kes_crypto::{Cipher, Key, Plaintext, Secret};
 use kes_keystore::wrap::{Change, Course, Late, Order, Turn};
 use kes_keystore::{CertificateEnds, KeyStore, Limit, Logins, Page, Record, State, StoreOperation};
@@ -10,6 +10,11 @@ use zeroize::Zeroizing;
 
 use crate::cache::{Cache, Entry, Expiry, refresh};
 use crate::{Clock, Error, Observer, SystemClock};
+
+pub use self::description::Description;
+
+/// What is told of a key.
+mod description;
 
 /// The keys of one process after another.
 mod handover;
@@ -31,19 +36,6 @@ const OPEN_AT_ONCE: usize = 32;
 pub struct Keys<S, O, C = SystemClock> {
     cache: Arc<Cache<S, O, C>>,
     clock: C,
-}
-
-/// What is known of a key, without its secrets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Description {
-    /// What the key encrypts with.
-    pub cipher: Cipher,
-    /// When it was created, by the clock of the server that did.
-    pub created_at: Timestamp,
-    /// The identity that created it; empty if it is not known.
-    pub created_by: String,
-    /// What tells it from other keys.
-    pub fingerprint: Fingerprint,
 }
 
 /// A new data key: itself, and encrypted.
@@ -141,10 +133,8 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     pub async fn describe(&self, permit: &Permit<'_>, name: KeyName) -> Result<Description, Error> {
         permit.check(Operation::DescribeKey, &name)?;
         let entry = self.key(permit, &name).await?;
-        let Record { key, created_at, created_by } = entry.record();
-        let created_by = created_by.clone();
-        let fingerprint = Fingerprint::new(key.fingerprint());
-        Ok(Description { cipher: key.cipher(), created_at: *created_at, created_by, fingerprint })
+        let last_use = self.cache.ledger().last(entry.uses());
+        Ok(Description::new(name, entry.record(), last_use))
     }
 
     /// Deletes a key from the key store, and from memory at once.
@@ -211,7 +201,9 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         context: &[u8],
     ) -> Result<DataKey, Error> {
         permit.check(Operation::GenerateKey, &name)?;
-        let (plaintext, ciphertext) = self.key(permit, &name).await?.key().data_key(context);
+        let entry = self.key(permit, &name).await?;
+        let (plaintext, ciphertext) = entry.key().data_key(context);
+        self.note_use(&entry, permit);
         Ok(DataKey { plaintext, ciphertext })
     }
 
@@ -230,6 +222,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         let entry = self.key(permit, &name).await?;
         let mut body = std::mem::take(&mut *plaintext);
         entry.key().seal_in_place(&mut body, context);
+        self.note_use(&entry, permit);
         Ok(body)
     }
 
@@ -246,7 +239,9 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     ) -> Result<Plaintext, Error> {
         permit.check(Operation::DecryptKey, &name)?;
         let entry = self.key(permit, &name).await?;
-        entry.key().open(ciphertext, context).map_err(|_| Error::NotAuthentic)
+        let opened = entry.key().open(ciphertext, context).map_err(|_| Error::NotAuthentic)?;
+        self.note_use(&entry, permit);
+        Ok(opened)
     }
 
     /// Decrypts several ciphertexts of one key; fails if one of them fails. `parts` tells the
@@ -273,6 +268,9 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
                 tokio::task::yield_now().await;
             }
         }
+        if !requests.is_empty() {
+            self.note_use(&entry, permit);
+        }
         Ok(plaintexts)
     }
 
@@ -287,7 +285,10 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         message: &[u8],
     ) -> Result<[u8; 32], Error> {
         permit.check(Operation::Hmac, &name)?;
-        self.key(permit, &name).await?.key().hmac(message).ok_or(Error::NoHmac)
+        let entry = self.key(permit, &name).await?;
+        let hmac = entry.key().hmac(message).ok_or(Error::NoHmac)?;
+        self.note_use(&entry, permit);
+        Ok(hmac)
     }
 
     /// What is known of the key store's health; costs nothing.
@@ -333,6 +334,11 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     /// The age of the oldest key in memory.
     pub fn cache_age(&self) -> Duration {
         self.cache.oldest()
+    }
+
+    /// An operation with the key has succeeded.
+    fn note_use(&self, entry: &Entry, permit: &Permit<'_>) {
+        entry.uses().note(self.clock.second(), permit.identity());
     }
 
     /// The key of a name: from memory, or else from the key store.

@@ -42,6 +42,9 @@ mod records;
 /// One read for all who wait for it.
 mod single_flight;
 
+/// When keys were last used.
+mod uses;
+
 /// A key store, a clock and an observer for tests.
 #[cfg(test)]
 mod testing;
@@ -56,3 +59,4 @@ pub use kes_keystore::wrap::{Late, Order};
 pub use keys::{DataKey, Description, Ended, Keys};
 pub use observer::{Observer, Refresh};
 pub use pins::Pin;
+pub use uses::LastUse;

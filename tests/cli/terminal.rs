@@ -144,6 +144,47 @@ fn a_person_at_a_terminal_reads_another_form() {
 }
 
 #[test]
+fn a_key_is_deleted_at_a_terminal_after_an_answer_alone() {
+    let server = start_server();
+    let variables = admin_of(&server);
+    let folder = tempfile::tempdir().unwrap();
+    let run = |args: &str, answers: &[(&str, &str)]| {
+        at_terminal(folder.path(), args, &variables, answers)
+    };
+    assert_eq!(run("key create -k k1 k2 k3", &[]), (String::new(), 0));
+
+    // A description is no use of a key.
+    assert_eq!(run("key info -k k1", &[]).1, 0);
+    // The last one is Ctrl-D.
+    for answer in ["n\n", "\n", "\x04"] {
+        let (text, status) = run("key rm -k k1 k2", &[("Delete it? [y/N]", answer)]);
+        assert_eq!(status, 1, "{text}");
+        assert!(text.contains("Key        k1\nLast used  not since "), "{text}");
+        assert!(text.contains(" UTC, on the server that was asked\n"), "{text}");
+        let error = "\n\x1b[1m\x1b[31mError:\x1b[0m key \"k1\" was not removed\n";
+        assert!(text.ends_with(error), "{text}");
+    }
+    assert_eq!(run("key dek -k k1", &[]).1, 0);
+    let identity = kes(
+        folder.path(),
+        &variables,
+        ["identity", "of", &variables["KES_API_KEY"]].map(str::to_owned),
+    );
+    let answers = [("Delete it? [y/N]", "y\n"), ("Delete it? [y/N]", "yes\n")];
+    let (text, status) = run("key rm -k k1 k2", &answers);
+    assert_eq!(status, 0, "{text}");
+    let used = format!(" UTC by {}, on the server that was asked\n", identity.out.trim_end());
+    assert!(text.contains(&used), "{text}");
+
+    let (text, status) = run("key rm -k k1", &[]);
+    assert!(
+        status == 1 && text.contains("failed to remove key \"k1\": key does not exist"),
+        "{text}"
+    );
+    assert_eq!(run("key rm -k --force k3", &[]), (String::new(), 0));
+}
+
+#[test]
 #[cfg_attr(feature = "fips", ignore = "a FIPS build refuses private keys with a password")]
 fn the_password_of_a_private_key_is_asked_for_and_not_shown() {
     let folder = tempfile::tempdir().unwrap();

@@ -145,6 +145,17 @@ pub struct DescribeKey {
     /// Absent from older servers and from the reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+    /// When the server that was asked last used it, in whole seconds; absent if it did not since
+    /// `uses_known_since`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<Timestamp>,
+    /// An identity; absent if the user had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_by: Option<String>,
+    /// From when on that server knows uses of keys. Absent from older servers and from the reference,
+    /// and for callers who may not delete the key, as the other two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses_known_since: Option<Timestamp>,
 }
 
 /// A page of key or policy names.

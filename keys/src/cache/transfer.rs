@@ -79,7 +79,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
             if self.order.is_unsure(&name) || !self.records.pins().admit(&name, &record) {
                 continue;
             }
-            let entry = Entry::new(record, read_at);
+            let entry = self.entry(name, record, read_at);
             entry.used.store(false, Ordering::Relaxed);
             *entry.last_used.lock() = used_at;
             self.shard(&name).write().insert(name, Arc::new(entry));
@@ -184,7 +184,7 @@ mod tests {
         let record = record();
         let copy = Record::decode(&record.encode()).unwrap();
         let ago = |seconds| now.checked_sub(Duration::from_secs(seconds)).unwrap();
-        let entry = Entry::new(record, ago(read));
+        let entry = Entry::new(record, ago(read), Arc::default());
         entry.used.store(used == 0, Ordering::Relaxed);
         *entry.last_used.lock() = ago(used);
         let written = write(&KeyName::parse(name).unwrap(), &entry, now);

@@ -39,4 +39,9 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     pub fn was_unreachable(&self, duration: Duration) {
         self.cache.was_unreachable(duration);
     }
+
+    /// Another process has used these keys until now, which has not told of it.
+    pub fn know_uses_from_now(&self) {
+        self.cache.ledger().know_from(self.clock.date());
+    }
 }

@@ -3,6 +3,7 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 
 use kes_api::route::ROUTES;
+use kes_api::{Fingerprint, Timestamp};
 use kes_keystore::wrap::Metered;
 use kes_policy::Policies;
 use tokio::task::JoinHandle;
@@ -18,6 +19,9 @@ mod pinned;
 
 /// Changes that may still be carried out after they have failed.
 mod unsure;
+
+/// When keys were last used.
+mod uses;
 
 use super::*;
 use crate::testing::{

@@ -183,7 +183,7 @@ impl Server {
         running.operations.started(&running);
         let mut predecessor = None;
         if let Some(taken) = taken {
-            let (told, ending) = taken.serving().await;
+            let (told, ending) = taken.serving(Arc::clone(&running)).await;
             tracing::info!("{told}");
             running.service.reloads.record(Subject::HandOver, Ok(&told));
             predecessor = Some(ending);

@@ -2,6 +2,7 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as Pair;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -211,8 +212,8 @@ impl Takeover {
 
 impl Taken {
     /// This process serves. Waits until it is that of the service manager, and follows the changes of
-    /// the other one. Returns what was taken over, in words.
-    pub(crate) async fn serving(mut self) -> (String, EndingProcess) {
+    /// the other one, whose uses of keys are not known here. Returns what was taken over, in words.
+    pub(crate) async fn serving(mut self, running: Arc<Running>) -> (String, EndingProcess) {
         let Self { id, keys, sockets, .. } = self;
         let released = async {
             send(&mut self.stream, &FromNew::Serving { keys }).await?;
@@ -228,7 +229,13 @@ impl Taken {
         }
         let (sockets, keys) = (count(sockets, "socket"), count(keys, "key"));
         let halves: Halves = self.stream.into_split();
-        let following = tokio::spawn(self.changes.follow(halves));
+        let know_uses = move || running.service.generation.load().keys.know_uses_from_now();
+        know_uses();
+        let following = tokio::spawn(async move {
+            self.changes.follow(halves).await;
+            // Its last requests have used keys.
+            know_uses();
+        });
         let ended = following.map(drop).boxed().shared();
         (format!("took over from process {id}: {sockets}, {keys}"), EndingProcess { id, ended })
     }

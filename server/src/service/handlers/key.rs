@@ -1,8 +1,10 @@
 use std::pin::Pin;
 
+use kes_api::Operation;
 use kes_api::body::{
     self, DecryptRequest, DescribeKey, EncryptRequest, GenerateRequest, HmacRequest, ImportRequest,
 };
+use kes_keys::{Description, LastUse};
 use zeroize::Zeroizing;
 
 use super::{Call, page};
@@ -32,13 +34,25 @@ pub(super) async fn import(mut call: Call<'_>) -> Result<Answer, Error> {
 pub(super) async fn describe(call: Call<'_>) -> Result<Answer, Error> {
     let name = call.key_name()?;
     let key = call.keys().describe(&call.permit, name).await?;
+    let last_use = last_use(&call, &key);
     Ok(Answer::json(&DescribeKey {
         name: name.to_string(),
         algorithm: key.cipher.name().to_owned(),
         created_at: key.created_at,
         created_by: key.created_by,
         fingerprint: Some(key.fingerprint.to_string()),
+        last_used_at: last_use.and_then(|last| last.at),
+        last_used_by: last_use.and_then(|last| last.by).map(|identity| identity.to_string()),
+        uses_known_since: last_use.map(|last| last.since),
     }))
+}
+
+/// When a key was last used, for a caller whose policy lets it delete the key.
+fn last_use(call: &Call<'_>, key: &Description) -> Option<LastUse> {
+    let path = format!("{}{}", Operation::DeleteKey.route().path, call.context.target.resource());
+    let (policies, identity) = (&call.context.generation.policies, call.permit.identity());
+    let permit = policies.permit(identity.as_ref(), Operation::DeleteKey, &path).ok()?;
+    key.last_use(&permit).ok()
 }
 
 pub(super) async fn delete(call: Call<'_>) -> Result<Answer, Error> {
