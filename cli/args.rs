@@ -11,6 +11,7 @@ mod audit;
 mod check;
 pub(crate) mod help;
 mod identity;
+mod inspect;
 mod key;
 mod list;
 mod log;
@@ -21,6 +22,7 @@ mod server;
 pub(crate) use audit::{AuditCommand, AuditKeyArgs, GrepAudit, VerifyAudit};
 pub(crate) use check::CheckArgs;
 pub(crate) use identity::{IdentityArgs, IdentityCommand, NewIdentity};
+pub(crate) use inspect::InspectArgs;
 pub(crate) use key::{KeyCommand, Names};
 pub(crate) use log::{IdentityPrefix, LogArgs, Statuses};
 pub(crate) use migrate::MigrateArgs;
@@ -72,6 +74,12 @@ pub(crate) enum Command {
     /// Manage keys
     #[command(subcommand, override_usage = "kes key <command>")]
     Key(KeyCommand),
+
+    /// Show what a ciphertext is, and which key opens it
+    #[command(
+        override_usage = "kes inspect [options] <ciphertext | -> [<context>]\n       kes inspect [options] --file <file> [<context>]"
+    )]
+    Inspect(InspectArgs),
 
     /// Look at policies, and find out what they allow
     #[command(subcommand, override_usage = "kes policy <command>")]

@@ -6,6 +6,7 @@ mod check;
 mod connect;
 mod explain;
 mod identity;
+mod inspect;
 mod key;
 mod list;
 mod log;
@@ -60,6 +61,7 @@ fn perform(cli: Cli) -> Result<()> {
         Some(Command::Check(args)) => check::run(args),
         Some(Command::Migrate(args)) => migrate::run(args, cli.enclave.as_deref()),
         Some(Command::Audit(command)) => audit::run(command),
+        Some(Command::Inspect(args)) => wait(inspect::run(args)),
         Some(Command::Key(command)) => wait(key::run(command)),
         Some(Command::Policy(command)) => wait(policy::run(command)),
         Some(Command::Identity(args)) => wait(identity::run(args)),

@@ -7,6 +7,7 @@
 
 mod follow;
 mod input;
+mod inspect;
 mod live;
 mod pattern;
 mod terminal;

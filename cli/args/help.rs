@@ -35,6 +35,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "kes key dek",
         &["kes key dek my-key", "kes key dek my-key \"$(echo -n my-context | base64)\""],
     ),
+    (
+        "kes inspect",
+        &[
+            "kes inspect \"$CIPHERTEXT\" \"$CONTEXT\"",
+            "kes inspect --key key-1 --key key-2 --file ciphertext.txt",
+            "kes inspect --offline - < ciphertext.txt",
+        ],
+    ),
     ("kes policy ls", &["kes policy ls", "kes policy ls 'minio*'"]),
     ("kes policy info", &["kes policy info minio"]),
     ("kes policy show", &["kes policy show minio", "kes policy show minio --json"]),
@@ -128,6 +136,7 @@ const CLIENTS: &[&str] = &[
     "kes key encrypt",
     "kes key decrypt",
     "kes key dek",
+    "kes inspect",
     "kes policy ls",
     "kes policy info",
     "kes policy show",

@@ -105,6 +105,21 @@ fn message_pack(bytes: &[u8]) -> Option<Ciphertext<'_>> {
     })
 }
 
+/// What formats 2 and 3 call their key. The bytes have been parsed as one of them.
+pub(crate) fn key_id(bytes: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Shape {
+        id: String,
+    }
+
+    if let Some(rest) = bytes.strip_prefix(&[0x95]) {
+        let (_algorithm, rest) = string(rest)?;
+        let (id, _) = string(rest)?;
+        return Some(String::from_utf8_lossy(id).into_owned());
+    }
+    serde_json::from_slice::<Shape>(bytes).ok().map(|shape| shape.id)
+}
+
 /// A MessagePack `str`, and what follows it. The length may be encoded in more bytes than it needs.
 fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (head, rest) = bytes.split_first()?;

@@ -50,6 +50,8 @@ mod aead;
 
 mod ciphertext;
 
+mod inspect;
+
 mod mac;
 
 mod stack;
@@ -62,5 +64,6 @@ pub mod transfer;
 
 pub use cipher::Cipher;
 pub use envelope::{NotAuthentic, OVERHEAD, Plaintext};
+pub use inspect::{Format, Inspected, inspect};
 pub use key::Key;
 pub use secret::Secret;

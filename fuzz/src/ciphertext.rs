@@ -5,7 +5,7 @@ use base64_simd::STANDARD;
 use chacha20::{R20, hchacha};
 use chacha20poly1305::ChaCha20Poly1305;
 use kes_api::SecretBytes;
-use kes_crypto::{Cipher, Key, Secret};
+use kes_crypto::{Cipher, Key, OVERHEAD, Secret, inspect};
 use serde_json::Value;
 
 const SECRET: [u8; 32] = [7; 32];
@@ -23,6 +23,7 @@ pub(crate) fn ciphertext(data: &[u8]) {
     for cipher in ciphers.clone() {
         assert!(key(cipher).open(data, CONTEXT).is_err(), "a forgery");
     }
+    assert_eq!(inspect(data).is_none(), data.len() < OVERHEAD);
     let Some(parts) = Parts::of(data) else { return };
     // A build may lack the one that is named.
     let is_meant = |cipher: &Cipher| parts.cipher.is_none_or(|name| name == cipher.name());
@@ -33,6 +34,9 @@ pub(crate) fn ciphertext(data: &[u8]) {
         if Parts::of(&sealed).is_none_or(|again| !again.is_like(&parts)) {
             continue;
         }
+        let told = inspect(&sealed).expect("it is long enough");
+        assert_eq!(told.plaintext_len, plaintext.len());
+        assert_eq!(told.cipher.map(|cipher| cipher.name()), parts.cipher);
         let opened = key(cipher).open(&sealed, CONTEXT).expect("the tag is right");
         assert_eq!(opened.expose(), plaintext);
         assert!(key(cipher).open(&sealed, b"").is_err(), "another context");
