@@ -102,7 +102,11 @@ enum Runner {
 fn runner(block: &Block) -> Option<Runner> {
     let section: Vec<&str> = block.section.iter().map(String::as_str).collect();
     Some(match (block.document, &*block.language, &section[..]) {
-        ("docs/operations.md", "yaml", _) if !block.text.starts_with("operations:") => {
+        ("docs/operations.md", "yaml", _)
+            if !["operations:", "traces:"]
+                .iter()
+                .any(|section| block.text.starts_with(section)) =>
+        {
             Runner::Probes
         }
         ("docs/kubernetes.md", "yaml" | "sh", _) => Runner::Kubernetes,

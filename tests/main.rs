@@ -34,4 +34,5 @@ mod pins;
 mod proxies;
 mod proxy_protocol;
 mod secrets;
+mod traces;
 mod vault;

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Error, Result, bail};
 use kes_api::Timestamp;
-use kes_config::{ClientAuth, Loaded, LoadedKeystore, Operations, PinnedKey, Tls};
+use kes_config::{ClientAuth, Loaded, LoadedKeystore, Operations, PinnedKey, Tls, Traces};
 use kes_keystore::check::{Finding, Verdict};
 use kes_tls::{Life, Roots, Validity};
 use tokio::signal::unix::{SignalKind, signal};
@@ -68,6 +68,9 @@ pub(super) fn run(args: CheckArgs) -> Result<()> {
             Err(error) => report.line(Verdict::Failed, &error),
         }
     }
+    if let Some(traces) = &config.traces {
+        check_traces(traces, &mut report)?;
+    }
     check_tls(config.tls, &mut report);
     check_keystore(&path, config.keystore, &config.pins, &mut report)?;
     report.end(args.strict)
@@ -126,6 +129,25 @@ fn judge(validity: Validity, now: SystemTime) -> (Verdict, String) {
         }
         Life::Long => (Verdict::Ok, format!("valid until {} UTC", time(until))),
     }
+}
+
+/// The collector of traces, which is sent no spans. A server works without it.
+fn check_traces(traces: &Traces, report: &mut Report) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("failed to start")?;
+    match runtime.block_on(kes_server::check_traces(traces)) {
+        Ok((place, Ok(()))) => {
+            report.line(Verdict::Ok, &format!("traces: the collector at {place} takes spans"));
+        }
+        Ok((_, Err(fault))) => report.line(Verdict::Warning, &format!("traces: {fault}")),
+        Err(fault) => report.line(Verdict::Failed, &fault),
+    }
+    // Does not wait for threads that a name server blocks.
+    runtime.shutdown_background();
+    Ok(())
 }
 
 /// The key store, and the pinned keys if it works.

@@ -5,6 +5,7 @@ use kes_api::route::Operation;
 use kes_api::{Fingerprint, Identity, KeyName};
 use kes_keystore::config::{ConfiguredPath, Place, SecretText};
 use kes_policy::{Policies, StartupPermit};
+use url::Url;
 
 use crate::{ConfiguredAddress, Level, Network, Variables};
 
@@ -30,6 +31,8 @@ pub struct Config {
     pub api: ApiOverrides,
     /// `log`
     pub log: Log,
+    /// `traces`; `None` if requests are not traced.
+    pub traces: Option<Traces>,
     /// The keys to create at start when missing, in the order of the file.
     pub keys: Vec<StartupPermit>,
     /// The keys that have to exist, with their fingerprints, in the order of the file.
@@ -244,4 +247,22 @@ pub enum LogFormat {
     Text,
     /// A JSON object a line.
     Json,
+}
+
+/// `traces`: where spans of requests are sent, by OTLP over HTTP.
+#[derive(Debug)]
+pub struct Traces {
+    /// The collector; scheme http or https. If it has no path, the usual one is meant.
+    pub endpoint: Url,
+    /// Headers of each request to it, with names in lower case.
+    pub headers: Vec<(String, SecretText)>,
+    /// A file or folder of CAs to trust instead of the system's.
+    pub ca: Option<ConfiguredPath>,
+    /// Which share of the requests that are part of no trace is traced, from 0 to 1.
+    pub sample: f64,
+}
+
+impl Traces {
+    /// The default of `sample`, which is that of OpenTelemetry.
+    pub const SAMPLE: f64 = 1.0;
 }

@@ -49,6 +49,10 @@ const FIELDS: &[&str] = &[
     "log.audit_file.keep",
     "log.audit_file.keep_for",
     "log.audit_file.context",
+    "traces.endpoint",
+    "traces.headers.*",
+    "traces.ca",
+    "traces.sample",
     "keys.*.name",
     "keys.*.fingerprint",
     "keystore.fs.path",
@@ -109,6 +113,9 @@ const SYNONYMS: &[(&str, &str, &str)] = &[
     ("", "listen", "address"),
     ("", "policies", "policy"),
     ("", "logging", "log"),
+    ("", "tracing", "traces"),
+    ("", "otlp", "traces"),
+    ("", "opentelemetry", "traces"),
     ("admin", "identities", "identity"),
     ("tls", "certificate", "cert"),
     ("tls", "crt", "cert"),
@@ -119,6 +126,11 @@ const SYNONYMS: &[(&str, &str, &str)] = &[
     ("tls.proxy", "identity", "identities"),
     ("policy.*", "identity", "identities"),
     ("log", "level", "error"),
+    ("traces", "url", "endpoint"),
+    ("traces", "address", "endpoint"),
+    ("traces", "sampling", "sample"),
+    ("traces", "ratio", "sample"),
+    ("traces", "cafile", "ca"),
     ("keystore", "filesystem", "fs"),
     ("keystore", "hashicorp", "vault"),
     ("keystore", "openbao", "vault"),
@@ -224,7 +236,9 @@ const fn is_near(distance: usize, name: &str) -> bool {
 /// Where else a field of that very name stands: the nearest such places.
 fn elsewhere(section: &str, written: &str) -> Vec<String> {
     let mut places: Vec<String> = Vec::new();
-    for field in FIELDS.iter().filter(|field| !field.starts_with("keys.")) {
+    // Who writes `endpoint` or `ca` at a wrong place means those of the key store.
+    let is_meant = |field: &&&str| !field.starts_with("keys.") && !field.starts_with("traces.");
+    for field in FIELDS.iter().filter(is_meant) {
         let parts: Vec<_> = field.split('.').collect();
         for end in 1..=parts.len() {
             let Some((last, above)) = parts.get(..end).and_then(<[_]>::split_last) else { break };

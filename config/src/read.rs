@@ -28,6 +28,9 @@ mod proxy_protocol;
 /// `tls`
 mod tls;
 
+/// `traces`
+mod traces;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -179,6 +182,7 @@ fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
     let cache = server::cache(&file.take("cache"));
     let api = server::api(&file.take("api"));
     let log = server::log(&file.take("log"));
+    let traces = traces::read(&file.take("traces"));
     let keys = server::keys(&file.take("keys"));
     let keystore = keystore::read(&file.take("keystore"));
 
@@ -203,6 +207,7 @@ fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
         cache: cache?,
         api,
         log: log?,
+        traces: traces?,
         keys,
         pins,
         keystore: keystore?,

@@ -8,7 +8,7 @@ use std::hash::Hash;
 use std::path::{Path, PathBuf};
 
 use kes_api::route::ROUTES;
-use kes_keystore::config::{AppRoleSecret, ConfiguredPath, Jwt, Login, SecretText};
+use kes_keystore::config::{ConfiguredPath, SecretText};
 use kes_policy::{Limit, Policies};
 use zeroize::Zeroizing;
 
@@ -16,14 +16,18 @@ use crate::digest::Digest;
 use crate::listing::{listed, shown};
 use crate::{
     AuditContext, AuditFile, Cache, ClientAuth, Config, Log, LogFormat, Operations, Password,
-    Proxy, Tls, Variables,
+    Proxy, Tls, Traces, Variables,
 };
+
+/// Those of `keystore`.
+mod keystore;
 
 /// The settings of a configuration except its policies and their identities.
 #[derive(Debug, Default)]
 pub struct Settings {
     fields: BTreeMap<Field, Value>,
-    /// Files from which the key store is opened, by the field that names them.
+    /// Files from which the key store, or the way to the collector, is opened, by the field that names
+    /// them.
     files: Vec<(Field, PathBuf)>,
     /// What has the values of environment variables, which are not shown.
     variables: Variables,
@@ -51,6 +55,13 @@ pub struct Change {
     pub text: String,
 }
 
+impl Change {
+    /// Whether it is of `traces`.
+    pub fn is_of_traces(&self) -> bool {
+        self.field.starts_with("traces.")
+    }
+}
+
 impl Settings {
     /// Those of a configuration. Nothing is opened.
     pub fn of(config: &Config) -> Self {
@@ -64,6 +75,7 @@ impl Settings {
             cache,
             api: _, // told with the defaults of the routes
             log,
+            traces,
             keys,
             pins,
             keystore,
@@ -96,14 +108,15 @@ impl Settings {
         );
         settings.show("log.audit_required", audit_required);
         settings.audit_file(audit_file.as_ref());
+        settings.traces(traces.as_ref());
         let pinned = pins.iter().map(|pin| format!("{} = {}", pin.name, pin.fingerprint));
         settings.names("keys", keys.iter().map(|key| key.name().to_string()).chain(pinned));
         settings.keystore(keystore);
         settings
     }
 
-    /// Takes the contents of the files into account from which the key store is opened; `None` for
-    /// one that cannot be read. Files that are read again while the store is in use, such as that of
+    /// Takes the contents of the files into account from which the key store and the way to the
+    /// collector of traces are opened; `None` for one that cannot be read. Files that are read again while the store is in use, such as that of
     /// a secret ID, are none of them: they need no reload.
     pub fn note_contents(
         &mut self,
@@ -175,7 +188,7 @@ impl Settings {
         self.show(field, (**path).display());
     }
 
-    /// A file from which the key store is opened.
+    /// A file from which the key store, or the way to the collector, is opened.
     fn file(&mut self, field: &'static str, path: &ConfiguredPath) {
         self.path(field, path);
         self.files.push((field.into(), path.to_path_buf()));
@@ -209,6 +222,18 @@ impl Settings {
                 AuditContext::Off => "off",
             },
         );
+    }
+
+    fn traces(&mut self, traces: Option<&Traces>) {
+        let Some(Traces { endpoint, headers, ca, sample }) = traces else { return };
+        self.show("traces.endpoint", endpoint);
+        for (name, value) in headers {
+            self.secret(format!("traces.headers.{name}"), value);
+        }
+        if let Some(ca) = ca {
+            self.file("traces.ca", ca);
+        }
+        self.show("traces.sample", sample);
     }
 
     fn operations(&mut self, operations: Option<&Operations>) {
@@ -265,100 +290,6 @@ impl Settings {
             if let Some(usual) = route.timeout {
                 let timeout = api.timeout.unwrap_or(usual);
                 self.show(format!("api.{}.timeout", route.path), format_args!("{timeout:?}"));
-            }
-        }
-    }
-
-    fn keystore(&mut self, keystore: &kes_keystore::Config) {
-        match keystore {
-            kes_keystore::Config::Fs(kes_keystore::config::Fs { path, id }) => {
-                self.path("keystore.fs.path", path);
-                if let Some(id) = id {
-                    self.show("keystore.fs.id", id);
-                }
-            }
-            kes_keystore::Config::Vault(vault) => self.vault(vault),
-        }
-    }
-
-    /// Names within Vault are no secrets, but no log names them either.
-    fn vault(&mut self, vault: &kes_keystore::config::Vault) {
-        let kes_keystore::config::Vault {
-            endpoints,
-            engine,
-            engine_place: _,
-            version,
-            namespace,
-            prefix,
-            transit,
-            login,
-            tls,
-            proxies,
-            ping,
-        } = vault;
-        self.names("keystore.vault.endpoint", endpoints.iter().map(ToString::to_string));
-        self.hide("keystore.vault.engine", engine);
-        self.show(
-            "keystore.vault.version",
-            match version {
-                kes_keystore::config::KvVersion::V1 => "v1",
-                kes_keystore::config::KvVersion::V2 => "v2",
-            },
-        );
-        self.hide("keystore.vault.namespace", namespace);
-        self.hide("keystore.vault.prefix", prefix);
-        if let Some(kes_keystore::config::Transit { engine, key }) = transit {
-            self.hide("keystore.vault.transit.engine", engine);
-            self.hide("keystore.vault.transit.key", key);
-        }
-        self.login(login);
-        let kes_keystore::config::VaultTls { client, ca, ca_pem, server_name } = tls;
-        if let Some((key, cert)) = client {
-            self.file("keystore.vault.tls.key", key);
-            self.file("keystore.vault.tls.cert", cert);
-        }
-        if let Some(ca) = ca {
-            self.file("keystore.vault.tls.ca", ca);
-        }
-        if let Some(pem) = ca_pem {
-            self.hide("VAULT_CACERT_BYTES", pem);
-        }
-        if let Some(name) = server_name {
-            self.hide("keystore.vault.tls.server_name", format!("{name:?}"));
-        }
-        let is_hidden = self.variables.set("keystore.vault.endpoint");
-        for (number, proxy) in (1..).zip(proxies) {
-            let endpoint =
-                if is_hidden { format!("endpoint {number}") } else { shown(&proxy.origin) };
-            self.secret(format!("keystore.vault.proxy of {endpoint}"), &proxy.url);
-        }
-        self.show("keystore.vault.status.ping", format_args!("{ping:?}"));
-    }
-
-    fn login(&mut self, login: &Login) {
-        match login {
-            Login::AppRole { engine, namespace, id, secret } => {
-                self.hide("keystore.vault.approle.engine", engine);
-                self.hide("keystore.vault.approle.namespace", namespace);
-                self.hide("keystore.vault.approle.id", id);
-                match secret {
-                    AppRoleSecret::Literal(secret) => {
-                        self.secret("keystore.vault.approle.secret", secret);
-                    }
-                    AppRoleSecret::File(path) => {
-                        self.path("keystore.vault.approle.secret_file", path);
-                    }
-                }
-            }
-            Login::Kubernetes { engine, namespace, role, jwt } => {
-                self.hide("keystore.vault.kubernetes.engine", engine);
-                self.hide("keystore.vault.kubernetes.namespace", namespace);
-                self.hide("keystore.vault.kubernetes.role", role);
-                match jwt {
-                    Jwt::Literal(token) => self.secret("keystore.vault.kubernetes.jwt", token),
-                    // It may be a damaged token.
-                    Jwt::File(path) => self.hide("keystore.vault.kubernetes.jwt", &**path),
-                }
             }
         }
     }

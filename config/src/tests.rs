@@ -25,6 +25,9 @@ mod expectations;
 /// `proxy_protocol`
 mod proxy_protocol;
 
+/// `traces`
+mod traces;
+
 /// What is open to people who were hardly meant.
 mod exposure;
 
@@ -40,6 +43,7 @@ mod settings;
 /// Size, and any text.
 mod robustness;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

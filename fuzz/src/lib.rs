@@ -34,6 +34,9 @@ mod handover;
 /// Headers of the PROXY protocol.
 mod proxy_header;
 
+/// Headers that name a trace.
+mod traceparent;
+
 /// Patterns of policies.
 mod pattern;
 
@@ -56,7 +59,7 @@ mod text;
 pub type Target = fn(&[u8]);
 
 /// All targets by name. Each has a folder in `corpus/` and a program in `targets/`.
-pub const TARGETS: [(&str, Target); 19] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("answer", body::answer),
     ("api_key", credential::api_key),
     ("audit", audit::audit),
@@ -74,6 +77,7 @@ pub const TARGETS: [(&str, Target); 19] = [
     ("record", record::record),
     ("request", body::request),
     ("text", text::text),
+    ("traceparent", traceparent::traceparent),
     ("vault", vault::vault),
     ("yaml", yaml::yaml),
 ];

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use kes_api::{Fingerprint, KeyName};
 use kes_crypto::Key;
 use kes_keystore::wrap::{Memory, Order};
-use kes_keystore::{Error, KeyStore, Record};
+use kes_keystore::{Error, KeyStore, Record, StoreOperation};
 use kes_policy::StorePlace;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -29,7 +29,8 @@ pub use self::transfer::rewritten;
 
 use self::negative::NegativeCache;
 use crate::records::Records;
-use crate::single_flight::{Leader, Role, SingleFlight};
+use crate::single_flight::{Follower, Leader, Role, SingleFlight};
+use crate::traced::{Trace, traced, waited};
 use crate::uses::{Ledger, Uses};
 use crate::{Clock, Observer, Pin, Refresh};
 
@@ -191,31 +192,31 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
     }
 
     /// Reads a key from the key store into memory. Callers of the same key share one read, which
-    /// goes on when the caller that started it goes away, and keeps the `place` of that caller.
+    /// goes on when the caller that started it goes away, and keeps the `place` of that caller. Its
+    /// `trace` is told of the read, and those of the others of the wait for it.
     pub(crate) async fn read(
         self: &Arc<Self>,
         name: KeyName,
         place: Option<StorePlace>,
+        trace: Trace,
     ) -> ReadResult {
         if self.negative.contains(&name, self.clock.now()) {
             self.observer.negative_hit();
             return Err(Error::NotFound { name });
         }
-        let follower = match self.reads.join(name) {
-            Role::Follower(follower) => follower,
+        match self.reads.join(name) {
+            Role::Follower(follower) => {
+                waited(&trace, StoreOperation::Read, result_of(follower)).await
+            }
             Role::Leader(leader, follower) => {
                 let cache = Arc::clone(self);
                 tokio::spawn(async move {
                     let _place = place;
-                    cache.perform(leader).await;
+                    cache.perform(leader, &trace).await;
                 });
-                follower
+                result_of(follower).await
             }
-        };
-        follower.result().await.unwrap_or_else(|| {
-            let reason = "the read of the key was abandoned".to_owned();
-            Err(Error::Unavailable { reason })
-        })
+        }
     }
 
     /// Puts a key that was just created into memory.
@@ -282,11 +283,12 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
 
     /// Performs a read as its leader. The result is kept unless the key was forgotten meanwhile, or
     /// a change of it may still be carried out.
-    async fn perform(&self, leader: Leader<ReadResult>) -> Refresh {
+    async fn perform(&self, leader: Leader<ReadResult>, trace: &Trace) -> Refresh {
         let name = leader.name();
         // A change that comes to be unsure after this has the cache forget the key.
         let is_unsure = self.order.is_unsure(&name);
-        let result = match self.records.read(&name).await {
+        let read = traced(trace, StoreOperation::Read, self.records.read(&name));
+        let result = match read.await {
             Ok(record) => Ok(Arc::new(self.entry(name, record, self.clock.now()))),
             Err(error) => Err(error),
         };
@@ -322,6 +324,14 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         let shard = usize::try_from(hash >> 32).unwrap_or_default() % SHARDS;
         &self.shards[shard]
     }
+}
+
+/// Waits for the result of a read.
+async fn result_of(read: Follower<ReadResult>) -> ReadResult {
+    read.result().await.unwrap_or_else(|| {
+        let reason = "the read of the key was abandoned".to_owned();
+        Err(Error::Unavailable { reason })
+    })
 }
 
 impl<S: KeyStore + 'static, O: Observer, C: Clock> Memory for Cache<S, O, C> {

@@ -9,6 +9,7 @@ use kes_policy::{Permit, StartupPermit, StorePlace};
 use zeroize::Zeroizing;
 
 use crate::cache::{Cache, Entry, Expiry, refresh};
+use crate::traced::{Trace, traced};
 use crate::{Clock, Error, Observer, SystemClock};
 
 pub use self::description::Description;
@@ -80,8 +81,9 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         begin: impl FnOnce() -> E,
     ) -> Result<(), Error> {
         permit.check(Operation::CreateKey, &name)?;
-        let place = permit.enter_store().await?;
-        self.store(name, Key::generate(), created_by(permit.identity()), place, begin).await
+        let by = created_by(permit.identity());
+        let caller = (permit.enter_store().await?, permit.trace());
+        self.store(name, Key::generate(), by, caller, begin).await
     }
 
     /// Creates a key that the configuration lists, in the name of its author.
@@ -93,7 +95,8 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         permit: &StartupPermit,
         begin: impl FnOnce() -> E,
     ) -> Result<(), Error> {
-        self.store(*permit.name(), Key::generate(), created_by(permit.author()), None, begin).await
+        let by = created_by(permit.author());
+        self.store(*permit.name(), Key::generate(), by, (None, None), begin).await
     }
 
     /// Stores a key that the caller brings; it gets a fresh HMAC key.
@@ -120,9 +123,9 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         let Some(secret) = Secret::from_slice(key) else {
             return Err(Error::KeySize { cipher: cipher.to_owned() });
         };
-        let created_by = created_by(permit.identity());
-        let place = permit.enter_store().await?;
-        self.store(name, Key::import(known, secret), created_by, place, begin).await
+        let by = created_by(permit.identity());
+        let caller = (permit.enter_store().await?, permit.trace());
+        self.store(name, Key::import(known, secret), by, caller, begin).await
     }
 
     /// Describes a key. A cached key is described from memory, and this counts as a use: MinIO
@@ -148,7 +151,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         begin: impl FnOnce() -> E,
     ) -> Result<(), Error> {
         permit.check(Operation::DeleteKey, &name)?;
-        let place = permit.enter_store().await?;
+        let (place, trace) = (permit.enter_store().await?, permit.trace());
         let cache = Arc::clone(&self.cache);
         let change = async move {
             let _place = place;
@@ -158,7 +161,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
             let turn = cache.order().turn(&name, Change::Delete).await;
             perform(turn, async {
                 cache.order().forget(&name);
-                cache.records().delete(&name).await
+                traced(&trace, StoreOperation::Delete, cache.records().delete(&name)).await
             })
             .await
         };
@@ -186,7 +189,8 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         limit: Limit,
     ) -> Result<Page, Error> {
         permit.check_pattern(Operation::ListKeys, pattern)?;
-        let page = self.cache.records().list(pattern, limit).await;
+        let (trace, records) = (permit.trace(), self.cache.records());
+        let page = traced(&trace, StoreOperation::List, records.list(pattern, limit)).await;
         page.map_err(|source| Error::Store { operation: StoreOperation::List, source })
     }
 
@@ -359,7 +363,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
                 return Ok(entry);
             }
         }
-        let read = self.cache.read(name, place).await;
+        let read = self.cache.read(name, place, permit.trace()).await;
         read.map_err(|source| Error::Store { operation: StoreOperation::Read, source })
     }
 
@@ -368,7 +372,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         name: KeyName,
         key: Key,
         created_by: String,
-        place: Option<StorePlace>,
+        (place, trace): (Option<StorePlace>, Trace),
         begin: impl FnOnce() -> E,
     ) -> Result<(), Error> {
         let record = Record { key, created_at: self.clock.date(), created_by };
@@ -380,14 +384,17 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
                 // A key that exists is not created, whatever creates are in the line: a cluster
                 // that starts need not wait for them. If it may be deleted, nobody must rely on it.
                 None if !cache.order().has_delete(&name)
-                    && cache.records().read(&name).await.is_ok() =>
+                    && traced(&trace, StoreOperation::Read, cache.records().read(&name))
+                        .await
+                        .is_ok() =>
                 {
                     Err(kes_keystore::Error::Exists { name })
                 }
                 None => cache.order().turn(&name, Change::Create).await,
             };
             perform(turn, async {
-                cache.records().create(&name, &record).await?;
+                let create = cache.records().create(&name, &record);
+                traced(&trace, StoreOperation::Create, create).await?;
                 cache.insert(name, record);
                 Ok(())
             })

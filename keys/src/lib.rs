@@ -42,6 +42,9 @@ mod records;
 /// One read for all who wait for it.
 mod single_flight;
 
+/// Calls to the key store that are traced.
+mod traced;
+
 /// When keys were last used.
 mod uses;
 

@@ -16,6 +16,11 @@ impl Kind {
     pub const fn new(word: &'static &'static str) -> Self {
         Self(word)
     }
+
+    /// The word.
+    pub const fn word(self) -> &'static str {
+        self.0
+    }
 }
 
 impl fmt::Display for Kind {
@@ -99,6 +104,25 @@ pub enum Error {
 }
 
 impl Error {
+    /// The word for what kind of error it is, in traces.
+    pub const fn class(&self) -> &'static str {
+        match self {
+            Self::Exists { .. } => "exists",
+            Self::NotFound { .. } => "not_found",
+            Self::Corrupt { .. } => "corrupt",
+            Self::Foreign { .. } => "foreign",
+            Self::Unusable { .. } => "unusable",
+            Self::Locked { .. } => "locked",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Unavailable { .. } => "unavailable",
+        }
+    }
+
+    /// Whether the key store failed. A missing or existing key is an answer of it.
+    pub const fn is_failure(&self) -> bool {
+        !matches!(self, Self::Exists { .. } | Self::NotFound { .. })
+    }
+
     /// The same, with the kind of store named where the store is what failed.
     pub(crate) fn of_store(self, kind: Kind) -> Self {
         match self {

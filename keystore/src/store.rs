@@ -85,6 +85,18 @@ pub enum StoreOperation {
     List,
 }
 
+impl StoreOperation {
+    /// The word for it in metrics and traces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Read => "read",
+            Self::Delete => "delete",
+            Self::List => "list",
+        }
+    }
+}
+
 /// A key store. Backends implement it, and so do the wrappers around them (`wrap`).
 ///
 /// - `create` never overwrites and is durable when it returns: of any number of creators of one

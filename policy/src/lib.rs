@@ -43,6 +43,9 @@ mod policies;
 /// The proof that an operation was allowed.
 mod permit;
 
+/// What a trace is told of calls to the key store.
+mod trace;
+
 /// How much one identity may ask for.
 mod limits;
 
@@ -62,3 +65,4 @@ pub use pattern::Pattern;
 pub use permit::{Permit, StartupPermit, StoreGate, StorePlace, WrongPermit};
 pub use policies::{Conflict, Policies};
 pub use policy::Policy;
+pub use trace::{StoreCall, StoreTrace};

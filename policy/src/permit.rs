@@ -1,9 +1,10 @@
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use kes_api::{Identity, KeyName, ListPattern, Operation};
 
-use crate::StoreLimited;
+use crate::{StoreLimited, StoreTrace};
 
 /// The permission to run one operation on one resource. It is neither `Clone` nor `Copy`, and
 /// [`Policies::permit`](crate::Policies::permit) alone makes one.
@@ -23,6 +24,11 @@ pub struct Permit<'a> {
 pub trait StoreGate: Send + Sync {
     /// Waits until the caller may make one more call.
     fn enter(&self) -> Entering<'_>;
+
+    /// The trace of the request, if that is traced.
+    fn trace(&self) -> Option<Arc<dyn StoreTrace>> {
+        None
+    }
 }
 
 /// The future of [`StoreGate::enter`].
@@ -91,6 +97,12 @@ impl<'a> Permit<'a> {
             None => Ok(None),
             Some(gate) => gate.enter().await.map(Some),
         }
+    }
+
+    /// The trace of the request, if that is traced. Whoever makes a call to the key store for it, or
+    /// waits for one, tells the trace.
+    pub fn trace(&self) -> Option<Arc<dyn StoreTrace>> {
+        self.gate?.trace()
     }
 
     /// Who asked; `None` for a caller without a certificate, which only an operation that needs no
@@ -175,7 +187,6 @@ impl StartupPermit {
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
-    use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
@@ -244,6 +255,7 @@ mod tests {
     fn who_calls_the_key_store_passes_the_gate_of_the_permit() {
         let permit = || Permit::new(None, Operation::DecryptKey, "k", false);
         assert!(enter(&permit()).is_ok_and(|place| place.is_none()), "there is no gate");
+        assert!(permit().trace().is_none());
 
         let open = Gate { is_open: true, inside: Arc::default() };
         let inside = || Arc::strong_count(&open.inside) - 1;

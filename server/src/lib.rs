@@ -4,7 +4,7 @@
 //! - `service` answers requests: request → permit → operation → answer.
 //! - `transport` serves connections: bytes ↔ requests, each with the peer that sent it. It is
 //!   generic over the service.
-//! - `observe` writes to logs and metrics what happens.
+//! - `observe` writes to logs and metrics what happens, and sends traces of it.
 //!
 //! A request passes `transport::listener` (accept), `transport::handshake` (TLS), `transport::peer`
 //! (the client's identity), `transport::connection` (HTTP), then `service` with `router` (its
@@ -27,7 +27,7 @@ mod transport;
 /// Requests to answers.
 mod service;
 
-/// Logs and metrics.
+/// Logs, metrics and traces.
 mod observe;
 
 /// Start, reload and stop.
@@ -40,7 +40,7 @@ pub use lifecycle::passed::PassedSockets;
 pub use lifecycle::pending::check_pins;
 pub use lifecycle::process::{check_files, forbid_dumps, harden};
 pub use lifecycle::server::{Info, Options, Server, Source};
-pub use lifecycle::setup::check_audit_file;
+pub use lifecycle::setup::{check_audit_file, check_traces};
 pub use service::BuildInfo;
 pub use service::paths::{Routed, route};
 pub use transport::tls::{Error as TlsError, check as check_tls};

@@ -243,9 +243,15 @@ fn serve(
         let mut body = Arriving::new(body);
         let (operation, answer) = match router::route(head.uri.path(), head.uri.query()) {
             Routed::Found(target) => {
+                let generation = service.generation.load_full();
+                let is_of_stranger = class == Class::Stranger.index();
                 let context = RequestContext {
                     service: &service,
-                    generation: service.generation.load_full(),
+                    trace: generation
+                        .traces
+                        .as_ref()
+                        .and_then(|traces| traces.begin(&head.headers, is_of_stranger, number)),
+                    generation,
                     peer: &peer,
                     head: &head,
                     target,

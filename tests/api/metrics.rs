@@ -35,7 +35,7 @@ const KINDS: [(&str, Kind); 14] = [
 ];
 
 /// Ours beyond that with one series each.
-const OWN: [(&str, Kind); 29] = [
+const OWN: [(&str, Kind); 30] = [
     ("kes_audit_file_lost_records", Kind::Counter),
     ("kes_audit_file_queued_bytes", Kind::Gauge),
     ("kes_audit_file_queued_records", Kind::Gauge),
@@ -65,10 +65,11 @@ const OWN: [(&str, Kind); 29] = [
     ("kes_tls_handshake_errors", Kind::Counter),
     ("kes_tls_proxy_header_errors", Kind::Counter),
     ("kes_tls_strangers", Kind::Gauge),
+    ("kes_traces_exported_spans", Kind::Counter),
 ];
 
 /// Ours with a series for each API, call, or result.
-const LABELLED: [(&str, Kind); 17] = [
+const LABELLED: [(&str, Kind); 18] = [
     ("kes_api_response_time", Kind::Histogram),
     ("kes_cache_refreshes", Kind::Counter),
     ("kes_class_connections", Kind::Gauge),
@@ -86,6 +87,7 @@ const LABELLED: [(&str, Kind); 17] = [
     ("kes_keystore_response_time", Kind::Histogram),
     ("kes_log_queued_bytes", Kind::Gauge),
     ("kes_policy_refusals", Kind::Counter),
+    ("kes_traces_dropped_spans", Kind::Counter),
 ];
 
 async fn start() -> (Server, Client) {

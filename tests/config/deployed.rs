@@ -91,13 +91,14 @@ fn meaning(Loaded { config, warnings }: &Loaded) -> String {
         cache,
         api,
         log,
+        traces,
         keys,
         pins,
         keystore,
         variables: _, // no field
     } = config;
     let has_none = operations.is_none() && proxy_protocol.is_empty() && pins.is_empty();
-    assert!(has_none, "files of the reference have no such sections");
+    assert!(has_none && traces.is_none(), "files of the reference have no such sections");
     line(format_args!("address {address}"));
     match admin {
         Some(admin) => line(format_args!("admin {admin}")),

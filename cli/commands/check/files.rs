@@ -49,6 +49,7 @@ pub(super) fn findings(file: &Path, config: &Config) -> Vec<String> {
     if let Some(key) = config.log.audit_file.as_ref().and_then(|file| file.key.as_ref()) {
         search.named(key, Rule::Secret);
     }
+    search.folder_of_cas(config.traces.as_ref().and_then(|traces| traces.ca.as_ref()));
     match &config.keystore {
         KeyStore::Fs(Fs { path, id: _ }) => {
             search.named(path, Rule::Unchanged);

@@ -87,6 +87,22 @@ pub(super) fn warn_of_plain_http(text: &Text<'_>, endpoints: &[Url], proxies: &[
     }
 }
 
+/// Warns of a collector of traces to which spans are sent unencrypted over a network.
+pub(super) fn warn_of_plain_traces(text: &Text<'_>, endpoint: &Url) {
+    let is_own = &|address| text.value.is_own_address(address);
+    if endpoint.scheme() != "http" || is_this_machine(endpoint, is_own) {
+        return;
+    }
+    let shown = match text.variable() {
+        Some(name) => format!("${{{name}}}"),
+        None => endpoint.origin().ascii_serialization(),
+    };
+    text.warn(format!(
+        "{shown} is on another machine, and http:// sends spans and headers over the network \
+         unencrypted; write https://, or 127.0.0.1 if the collector is on this machine"
+    ));
+}
+
 /// Whether a URL leads to this machine. The name `localhost` and all names below it do (RFC 6761,
 /// 6.3); what another name leads to is decided elsewhere.
 fn is_this_machine(url: &Url, is_own: &dyn Fn(IpAddr) -> bool) -> bool {

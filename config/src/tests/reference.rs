@@ -56,6 +56,7 @@ impl File {
             ("proxy_protocol.from", "10.0.0.7"),
             ("operations.address", "127.0.0.1:7374"),
             ("log.audit_file.path", "audit.jsonl"),
+            ("traces.endpoint", "http://127.0.0.1:4318"),
             ("keys.*.name", "k"),
         ];
         let mut file = Self::default();

@@ -168,6 +168,26 @@ fn every_field_that_changes_is_told() {
         });
         case(field, &before, &now, &format!("{field} {text}"));
     }
+    let traces = |fields: &str| format!("traces: {{endpoint: 'http://[::1]:1'{fields}}}");
+    for (field, now, text) in [
+        ("traces.headers.*", ", headers: {X-K: s3cret1}", "traces.headers.x-k set"),
+        ("traces.ca", ", ca: ca.crt", "traces.ca set to ca.crt"),
+        ("traces.sample", ", sample: 0.01", "traces.sample changed from 1 to 0.01"),
+    ] {
+        case(field, &traces(""), &traces(now), text);
+    }
+    case(
+        "traces.headers.*",
+        &traces(", headers: {X-K: s3cret1}"),
+        &traces(", headers: {x-k: s3cret2}"),
+        "traces.headers.x-k changed",
+    );
+    case(
+        "traces.endpoint",
+        &traces(""),
+        &traces("").replace(":1'", ":2'"),
+        "traces.endpoint changed from http://[::1]:1/ to http://[::1]:2/",
+    );
     case(
         "keys.*.name",
         "keys: [{name: a}, {name: b}]",

@@ -99,7 +99,7 @@ impl Refresher {
             if let Role::Leader(leader, _) = cache.reads.join(name) {
                 let cache = Arc::clone(cache);
                 tokio::spawn(async move {
-                    let refresh = cache.perform(leader).await;
+                    let refresh = cache.perform(leader, &None).await;
                     cache.observer.refreshed(refresh);
                     drop(slot);
                 });

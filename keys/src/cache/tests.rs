@@ -47,13 +47,13 @@ impl World {
     }
 
     async fn read(&self) -> ReadResult {
-        self.cache.read(name("k"), None).await
+        self.cache.read(name("k"), None, None).await
     }
 
     /// Starts a read of `k` in a task of its own, and lets it come as far as it can.
     async fn start_read(&self) -> JoinHandle<ReadResult> {
         let cache = Arc::clone(&self.cache);
-        let read = tokio::spawn(async move { cache.read(name("k"), None).await });
+        let read = tokio::spawn(async move { cache.read(name("k"), None, None).await });
         settle().await;
         read
     }
@@ -180,7 +180,7 @@ async fn refreshes_leave_room_for_requests() {
     for n in 0..20 {
         let name = name(&format!("k{n}"));
         world.store.put(&name, &record()).await;
-        world.cache.read(name, None).await.unwrap();
+        world.cache.read(name, None, None).await.unwrap();
     }
     let before = world.store.reads();
     world.store.hold(true);
@@ -252,7 +252,7 @@ async fn a_key_whose_refresh_hangs_stays_until_it_is_known_why() {
 #[tokio::test]
 async fn a_missing_name_is_looked_up_again_by_each_request_until_there_are_too_many() {
     let world = World::new(80, 80, 0).await;
-    let read = async || world.cache.read(name("missing"), None).await.map(drop);
+    let read = async || world.cache.read(name("missing"), None, None).await.map(drop);
     let threshold = usize::try_from(THRESHOLD).unwrap();
     for count in 1..=threshold {
         assert!(matches!(read().await, Err(Error::NotFound { .. })));
@@ -275,14 +275,14 @@ async fn a_missing_name_is_looked_up_again_by_each_request_until_there_are_too_m
 async fn a_key_that_is_created_here_is_no_longer_missing() {
     let world = World::new(80, 80, 0).await;
     for _ in 0..THRESHOLD {
-        assert!(world.cache.read(name("missing"), None).await.is_err());
+        assert!(world.cache.read(name("missing"), None, None).await.is_err());
     }
     world.store.put(&name("missing"), &record()).await;
     world.cache.insert(name("missing"), record());
     assert!(world.cache.lookup(&name("missing")).is_some());
     // The key expires.
     world.cache.shard(&name("missing")).write().clear();
-    assert!(world.cache.read(name("missing"), None).await.is_ok());
+    assert!(world.cache.read(name("missing"), None, None).await.is_ok());
 }
 
 #[tokio::test]
@@ -389,14 +389,14 @@ async fn another_login_to_the_same_key_store_leaves_the_keys_in_memory() {
     world.store.hold(true);
     let before = world.cache.lookup(&name("k")).unwrap();
     let hangs = Arc::clone(&world.cache);
-    let hangs = tokio::spawn(async move { hangs.read(name("l"), None).await });
+    let hangs = tokio::spawn(async move { hangs.read(name("l"), None, None).await });
     settle().await;
 
     let other = FakeStore::with(&name("l")).await;
     world.cache.reconfigure(other.clone(), expiry(20, 1000, 0));
     assert!(Arc::ptr_eq(&before, &world.cache.lookup(&name("k")).unwrap()));
     // The answer of the old store is not waited for, and not kept.
-    let read = tokio::time::timeout(seconds(20), world.cache.read(name("l"), None)).await;
+    let read = tokio::time::timeout(seconds(20), world.cache.read(name("l"), None, None)).await;
     let read = read.expect("the read of the old store was joined").unwrap();
     world.store.hold(false);
     assert!(hangs.await.unwrap().is_err());
@@ -428,11 +428,11 @@ async fn how_long_the_key_store_has_been_away_is_counted_over_a_reload() {
 async fn another_login_is_asked_for_names_that_the_one_before_did_not_have() {
     let world = World::new(80, 80, 0).await;
     for _ in 0..THRESHOLD {
-        assert!(world.cache.read(name("l"), None).await.is_err());
+        assert!(world.cache.read(name("l"), None, None).await.is_err());
     }
     let other = FakeStore::with(&name("l")).await;
     world.cache.reconfigure(other, expiry(80, 80, 0));
-    assert!(world.cache.read(name("l"), None).await.is_ok());
+    assert!(world.cache.read(name("l"), None, None).await.is_ok());
 }
 
 #[tokio::test]
@@ -469,7 +469,7 @@ async fn the_oldest_key_is_the_one_that_was_read_first() {
 #[tokio::test]
 async fn a_round_frees_the_memory_of_names_that_nobody_asks_for_any_more() {
     let mut world = World::new(80, 80, 0).await;
-    assert!(world.cache.read(name("missing"), None).await.is_err());
+    assert!(world.cache.read(name("missing"), None, None).await.is_err());
     world.after(0).await;
     assert_eq!(world.cache.negative.len(), 1);
     world.after(1).await;
@@ -519,7 +519,7 @@ mod task {
     async fn a_key_in_use_is_read_anew_before_it_goes() {
         let cache = cache(400, 60_000);
         cache.records().create(&name("k"), &record()).await.unwrap();
-        let first = cache.read(name("k"), None).await.unwrap();
+        let first = cache.read(name("k"), None, None).await.unwrap();
         refresh::start(&cache);
         // A request never misses while its key takes the place of the one before.
         let newer = || {
@@ -541,7 +541,7 @@ mod task {
     async fn an_unused_key_goes_however_often_it_was_read_anew() {
         let cache = cache(100, 500);
         cache.records().create(&name("k"), &record()).await.unwrap();
-        cache.read(name("k"), None).await.unwrap();
+        cache.read(name("k"), None, None).await.unwrap();
         refresh::start(&cache);
         eventually("the key goes", || cache.len() == 0).await;
     }
@@ -550,7 +550,7 @@ mod task {
     async fn shorter_times_apply_at_once() {
         let cache = cache(3_600_000, 3_600_000);
         cache.records().create(&name("k"), &record()).await.unwrap();
-        cache.read(name("k"), None).await.unwrap();
+        cache.read(name("k"), None, None).await.unwrap();
         refresh::start(&cache);
         settle().await;
         let soon = Duration::from_millis(160);

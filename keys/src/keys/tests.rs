@@ -17,6 +17,9 @@ mod gate;
 /// Keys that are pinned.
 mod pinned;
 
+/// What traces are told.
+mod traced;
+
 /// Changes that may still be carried out after they have failed.
 mod unsure;
 

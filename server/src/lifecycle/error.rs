@@ -93,6 +93,12 @@ pub enum SetupError {
         /// What is wrong with it, and where the configuration names it.
         reason: String,
     },
+    /// The collector of traces.
+    #[error("{reason}")]
+    Traces {
+        /// What is wrong with what the configuration says of it.
+        reason: String,
+    },
     /// The key store.
     #[error(transparent)]
     Store(kes_keystore::OpenError),

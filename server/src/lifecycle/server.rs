@@ -257,6 +257,9 @@ impl Server {
         if let Some(changes) = changes {
             changes.end().await;
         }
+        if let Some(traces) = &running.service.generation.load_full().traces {
+            traces.end().await;
+        }
         running.operations.close();
         running.endpoint.repeats.log_all();
         running.service.refusals.write_due(&running.service.logs, true);

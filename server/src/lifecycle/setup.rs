@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kes_api::{Identity, Operation};
-use kes_config::{ClientAuth, Config, ConfiguredAddress, Network, PinnedKey, Settings};
+use kes_config::{Change, ClientAuth, Config, ConfiguredAddress, Network, PinnedKey, Settings};
 use kes_keys::{Expiry, Pin, SystemClock};
-use kes_keystore::Store;
 use kes_keystore::config::Location;
 use kes_keystore::fs::Opening;
 use kes_keystore::memory::MemoryStore;
+use kes_keystore::{KeyStore as _, Kind, Store};
 use kes_policy::{Policies, StartupPermit};
 use rustls::sign::CertifiedKey;
 
@@ -22,6 +22,7 @@ use super::pending::{PendingKeys, Pins};
 use crate::observe::logging;
 use crate::observe::logging::file::Target;
 use crate::observe::metrics::Metrics;
+use crate::observe::traces::{Collector, Tracer};
 use crate::service::generation::{ApiSettings, Generation, KeyStore, Keys};
 use crate::service::limits::Limiters;
 use crate::service::proxies::Proxies;
@@ -35,6 +36,7 @@ pub(crate) struct Setup {
     pub(crate) tls: tls::Settings,
     pub(crate) log: logging::Settings,
     audit_file: Option<kes_config::AuditFile>,
+    traces: Option<kes_config::Traces>,
     policies: Policies,
     proxies: Proxies,
     expiry: Expiry,
@@ -100,6 +102,7 @@ impl Setup {
             tls: tls::Settings::of_config(config.tls, config.api.any_skips_auth()),
             log: log_settings(&config.log),
             audit_file: config.log.audit_file,
+            traces: config.traces,
             policies: config.policies,
             expiry: expiry(config.cache),
             apis,
@@ -123,6 +126,7 @@ impl Setup {
             },
             log: log_settings(&kes_config::Log::default()),
             audit_file: None,
+            traces: None,
             policies: Policies::of_admin(admin),
             proxies: Proxies::none(),
             expiry: expiry(kes_config::Cache::default()),
@@ -157,6 +161,7 @@ impl Setup {
             }
         };
         folders.end_inheritance();
+        let kind = store.kind();
         let store = KeyStore::new(store, Arc::clone(metrics));
         let pins = Box::pin(Pins::check(&self.pins, &store)).await?;
         let before = old.filter(|old| old.location == location);
@@ -182,6 +187,10 @@ impl Setup {
             settings
         });
         let settings = settings.await;
+        let traces = match self.traces {
+            Some(configured) => Some(traces(configured, kind, &settings, old, metrics).await?),
+            None => None,
+        };
         let in_use = metrics.reloads.begin_generation();
         let generation = Generation {
             policies,
@@ -192,6 +201,7 @@ impl Setup {
             location,
             settings,
             folders,
+            traces,
             _in_use: in_use,
         };
         let pending = PendingKeys { missing: self.keys, unread: pins.unread };
@@ -214,6 +224,27 @@ const fn log_settings(log: &kes_config::Log) -> logging::Settings {
         audit_required: log.audit_required,
         has_file: log.audit_file.is_some(),
     }
+}
+
+/// What makes the spans of a configuration. If that says nothing else of traces than the one before,
+/// they go on where they are sent.
+async fn traces(
+    configured: kes_config::Traces,
+    store: Kind,
+    settings: &Settings,
+    old: Option<&Generation>,
+    metrics: &Arc<Metrics>,
+) -> Result<Tracer, SetupError> {
+    if let Some(old) = old
+        && let Some(before) = &old.traces
+        && !settings.changes_since(&old.settings).iter().any(Change::is_of_traces)
+    {
+        return Ok(before.going_on(store));
+    }
+    let sample = configured.sample;
+    let collector = blocking(move || Collector::new(&configured)).await;
+    let collector = collector.map_err(|reason| SetupError::Traces { reason })?;
+    Ok(Tracer::start(collector, sample, store, metrics))
 }
 
 /// Reads the key of the audit file, and checks that the file can be written.
@@ -259,6 +290,19 @@ pub fn check_audit_file(
         Ok(()) => Ok(settings),
         Err(error) => Err(path.blame(error)),
     }
+}
+
+/// Whether what a configuration says of traces can be used, and whether the collector answers: where it
+/// is, and why it does not. Must be called within a tokio runtime.
+///
+/// # Errors
+/// What cannot be used, with the field that names it.
+pub async fn check_traces(
+    configured: &kes_config::Traces,
+) -> Result<(String, Result<(), String>), String> {
+    let collector = Collector::new(configured)?;
+    let answered = collector.ask().await;
+    Ok((collector.origin().to_owned(), answered))
 }
 
 const fn expiry(cache: kes_config::Cache) -> Expiry {

@@ -35,6 +35,7 @@ pub(crate) use self::reloads::InUse;
 use self::reloads::Reloads;
 pub(crate) use self::system::Gauges;
 use self::system::System;
+use self::traces::Traces;
 
 /// Which metrics a client is sent.
 mod audience;
@@ -78,6 +79,9 @@ mod cache;
 /// Traces of slow requests.
 mod exemplars;
 
+/// Spans of traces.
+mod traces;
+
 /// The text of OpenMetrics.
 mod open_metrics;
 
@@ -114,6 +118,7 @@ pub(crate) struct Metrics {
     pub(crate) lost_changes: IntCounter,
     pub(crate) audit_file: AuditFile,
     log_queues: LogQueues,
+    pub(crate) traces: Traces,
     pub(crate) merged_requests: IntCounter,
     pub(crate) connections: IntGauge,
     pub(crate) max_connections: IntGauge,
@@ -158,9 +163,9 @@ impl Metrics {
             "call",
             &FINE_BUCKETS,
         );
-        let store_calls = STORE_OPERATIONS.map(|(_, call)| StoreCalls {
-            errors: store_errors.with_label_values(&[call]),
-            latency: store_latency.with_label_values(&[call]),
+        let store_calls = STORE_OPERATIONS.map(|call| StoreCalls {
+            errors: store_errors.with_label_values(&[call.name()]),
+            latency: store_latency.with_label_values(&[call.name()]),
         });
         let [success, error, failure] = BY_CODE;
         let by_code = |name, help, first| ByCode::new(register.counters(name, help, "code"), first);
@@ -203,6 +208,7 @@ impl Metrics {
             ),
             audit_file: AuditFile::new(&register),
             log_queues: LogQueues::new(&register),
+            traces: Traces::new(&register),
             merged_requests: register.counter(
                 "kes_log_merged_requests",
                 "Refused or failed requests that a line of either log tells together with others",
@@ -329,20 +335,10 @@ impl kes_keystore::wrap::Meter for Metrics {
         took: Duration,
         failure: Option<&kes_keystore::Error>,
     ) {
-        use kes_keystore::Error as Store;
         #[expect(clippy::indexing_slicing, reason = "there is one for each operation")]
         let calls = &self.store_calls[operation as usize];
         calls.latency.observe(took.as_secs_f64());
-        // A missing or existing key is an answer of the key store, not a failure.
-        if let Some(
-            Store::Corrupt { .. }
-            | Store::Foreign { .. }
-            | Store::Locked { .. }
-            | Store::Unusable { .. }
-            | Store::Unreachable { .. }
-            | Store::Unavailable { .. },
-        ) = failure
-        {
+        if failure.is_some_and(kes_keystore::Error::is_failure) {
             calls.errors.inc();
         }
     }
@@ -358,9 +354,5 @@ const FINE_BUCKETS: [f64; 17] = [
 ];
 
 /// In the order of the enum, which is that of `store_calls`.
-const STORE_OPERATIONS: [(StoreOperation, &str); 4] = [
-    (StoreOperation::Create, "create"),
-    (StoreOperation::Read, "read"),
-    (StoreOperation::Delete, "delete"),
-    (StoreOperation::List, "list"),
-];
+const STORE_OPERATIONS: [StoreOperation; 4] =
+    [StoreOperation::Create, StoreOperation::Read, StoreOperation::Delete, StoreOperation::List];

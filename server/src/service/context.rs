@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::request::Parts;
 use kes_api::Operation;
 use kes_audit::record::Contexts;
-use kes_policy::{Permit, StoreGate, StoreLimit, StoreLimited, StorePlace};
+use kes_policy::{Permit, StoreGate, StoreLimit, StoreLimited, StorePlace, StoreTrace};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant as Time;
 
@@ -18,6 +18,7 @@ use super::progress::Progress;
 use super::router::Target;
 use super::store_calls::CallKind;
 use crate::observe::metrics::LimitKind;
+use crate::observe::traces::Trace;
 use crate::transport::{Class, Peer};
 
 /// The context of a request. It is made when the request arrives and its route is found, and passed
@@ -26,6 +27,8 @@ pub(crate) struct RequestContext<'r> {
     pub(crate) service: &'r ApiService,
     /// What the request is served with, even if a reload replaces it meanwhile.
     pub(crate) generation: Arc<Generation>,
+    /// Its trace, if it is sampled.
+    pub(crate) trace: Option<Arc<Trace>>,
     pub(crate) peer: &'r Arc<Peer>,
     /// Method, URI, version and headers.
     pub(crate) head: &'r Parts,
@@ -117,6 +120,13 @@ impl RequestContext<'_> {
         }
     }
 
+    /// Ends its trace, if it has one. What the key store does for it after that is still told.
+    pub(crate) fn end_trace(&self, status: u16) {
+        if let Some(trace) = &self.trace {
+            trace.end(self.operation(), self.head, status, self.elapsed());
+        }
+    }
+
     /// The time since it arrived.
     pub(crate) fn elapsed(&self) -> Duration {
         self.arrived.elapsed()
@@ -139,6 +149,10 @@ impl StoreGate for RequestContext<'_> {
             let place = self.service.store_calls.enter(class, identity, kind).await?;
             Ok(StorePlace::new(place))
         })
+    }
+
+    fn trace(&self) -> Option<Arc<dyn StoreTrace>> {
+        Some(Arc::clone(self.trace.as_ref()?) as Arc<dyn StoreTrace>)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 pub use super::paths::{Routed, route};
+use crate::observe::traceparent::Parent;
 use crate::transport::proxy_header::parse;
 
 /// Reads the keys in a message of a server that hands over, and writes them again; `None` if the
@@ -19,4 +20,11 @@ pub fn handed_over(message: &[u8]) -> Option<Vec<u8>> {
 pub fn proxy_header(bytes: &[u8]) -> Result<Option<(Option<SocketAddr>, usize)>, String> {
     let header = parse(bytes).map_err(|fault| fault.to_string())?;
     Ok(header.map(|header| (header.client, header.len)))
+}
+
+/// Reads the value of the header `traceparent`: the IDs of the trace and of the client's span, and whether
+/// the client records it. `None` if it is not valid.
+pub fn traceparent(value: &[u8]) -> Option<(u128, u64, bool)> {
+    let Parent { trace, span, is_sampled } = Parent::parse(value)?;
+    Some((trace, span, is_sampled))
 }

@@ -12,6 +12,7 @@ use kes_policy::Policies;
 use super::limits::Limiters;
 use super::proxies::Proxies;
 use crate::observe::metrics::{InUse, Metrics};
+use crate::observe::traces::Tracer;
 use crate::transport::{Class, Peer};
 
 /// The keys of the server.
@@ -37,6 +38,8 @@ pub(crate) struct Generation {
     pub(crate) settings: Settings,
     /// The key folders that the server has opened since its start. All generations share them.
     pub(crate) folders: Arc<KnownFolders>,
+    /// Makes the spans of its requests; `None` if they are not traced.
+    pub(crate) traces: Option<Tracer>,
     /// Counts it.
     pub(crate) _in_use: InUse,
 }

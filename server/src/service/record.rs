@@ -1,5 +1,5 @@
 //! What is recorded of a request: an event of the audit log, a line of the error log if the server
-//! or its key store is at fault, and metrics.
+//! or its key store is at fault, metrics, and a span if it is traced.
 
 use std::time::Duration;
 
@@ -47,6 +47,7 @@ pub(super) fn finish(context: &RequestContext<'_>, result: Result<Answer, Error>
             (answer, Some((error, message)))
         }
     };
+    context.end_trace(answer.status.as_u16());
     // A change that has ended is recorded, and its answer is this one.
     if context.change.get().is_none_or(|change| !change.answered()) {
         audit(context, answer.status.as_u16(), error.as_ref());
@@ -202,9 +203,12 @@ impl Drop for Unanswered<'_> {
             let status = match context.change.get().map(|change| change.client_gone()) {
                 None => finish(context, Err(Error::ClientGone)).status.as_u16(),
                 // The change has ended, and was recorded with this status.
-                Some(Some(status)) => status,
+                Some(Some(status)) => {
+                    context.end_trace(status);
+                    status
+                }
                 // The task that performs the change records and counts it.
-                Some(None) => return,
+                Some(None) => return context.end_trace(Error::ClientGone.message().status),
             };
             let operation = Some(context.operation());
             context.service.metrics.answered(operation, status, context.elapsed());

@@ -51,6 +51,7 @@ impl ApiService {
             location: Location::new("memory"),
             settings: Settings::default(),
             folders: Arc::default(),
+            traces: None,
             _in_use: metrics.reloads.begin_generation(),
         };
         Self {
@@ -102,6 +103,7 @@ impl ApiService {
         work(&RequestContext {
             service: self,
             generation: self.generation.load_full(),
+            trace: None,
             peer: &Arc::new(peer),
             head: &head,
             target,

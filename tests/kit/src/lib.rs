@@ -39,6 +39,9 @@ pub mod monitoring;
 /// A real terminal, whose screen can be read.
 pub mod tmux;
 
+/// The published definitions of OpenTelemetry's protocol.
+pub mod otlp;
+
 /// Waiting for a condition, never for luck.
 pub mod wait;
 

@@ -11,19 +11,14 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use kes_api::Operation;
 
+use crate::observe::traceparent::Parent;
+
 /// The upper bounds of the buckets of slow requests, which are those of the histogram from there on.
 const BOUNDS: [f64; 8] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// A request that takes no longer than this has no exemplar: most requests have none, and do not pay
 /// for one. It is a bound of the histogram.
 const SLOW: Duration = Duration::from_millis(10);
-
-/// The header that names the trace.
-const TRACEPARENT: &str = "traceparent";
-
-/// The ID of a trace that is recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct TraceId(u128);
 
 /// The last slow request of each API in each bucket.
 pub(super) struct Exemplars(Box<[[Slot; BUCKETS]; Operation::COUNT]>);
@@ -49,7 +44,7 @@ struct Slot {
 /// A slow request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Exemplar {
-    trace: TraceId,
+    trace: u128,
     seconds: f64,
     at: u64,
 }
@@ -64,7 +59,8 @@ impl Exemplars {
         if took <= SLOW {
             return;
         }
-        let Some(trace) = headers.get(TRACEPARENT).and_then(|one| TraceId::parse(one.as_bytes()))
+        // A trace that is not recorded is none that anybody could look at.
+        let Some(Parent { trace, .. }) = Parent::of(headers).filter(|parent| parent.is_sampled)
         else {
             return;
         };
@@ -82,7 +78,7 @@ impl Exemplars {
     pub(super) fn of(&self, operation: Operation) -> impl Iterator<Item = (String, String)> {
         let slots = self.0.get(operation.index()).into_iter().flatten().enumerate();
         slots.filter_map(|(bucket, slot)| {
-            let Exemplar { trace: TraceId(trace), seconds, at } = slot.read()?;
+            let Exemplar { trace, seconds, at } = slot.read()?;
             let le = match BOUNDS.get(bucket) {
                 Some(bound) => bound.to_string(),
                 None if bucket == BOUNDS.len() => LAST.to_string(),
@@ -114,7 +110,7 @@ impl Slot {
         }
         // No reader that sees one of the values below misses that they are being written.
         fence(Ordering::Release);
-        let Exemplar { trace: TraceId(trace), seconds, at } = exemplar;
+        let Exemplar { trace, seconds, at } = exemplar;
         let [upper, lower] = &self.trace;
         #[expect(clippy::cast_possible_truncation, reason = "each takes its half")]
         {
@@ -134,33 +130,8 @@ impl Slot {
         let at = self.at.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
         let is_whole = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version;
-        let trace = TraceId(u128::from(upper) << 64 | u128::from(lower));
+        let trace = u128::from(upper) << 64 | u128::from(lower);
         (version > 0 && is_whole).then_some(Exemplar { trace, seconds, at })
-    }
-}
-
-impl TraceId {
-    /// The ID in a `traceparent` (W3C Trace Context, 3.2), such as
-    /// `00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01`. `None` if the trace is not
-    /// recorded: nobody could look at it.
-    fn parse(header: &[u8]) -> Option<Self> {
-        let header = std::str::from_utf8(header).ok()?;
-        let mut parts = header.split('-');
-        let (version, trace, parent, flags) =
-            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let is_hex = |text: &str, digits| {
-            text.len() == digits
-                && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        };
-        // A later version may have more parts.
-        let is_known =
-            is_hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
-        if !is_known || !is_hex(trace, 32) || !is_hex(parent, 16) || !is_hex(flags, 2) {
-            return None;
-        }
-        let is_recorded = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1);
-        let id = u128::from_str_radix(trace, 16).ok()?;
-        (is_recorded && id != 0).then_some(Self(id))
     }
 }
 
@@ -171,7 +142,7 @@ mod tests {
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
     fn headers(traceparent: &str) -> HeaderMap {
-        HeaderMap::from_iter([(TRACEPARENT.parse().unwrap(), traceparent.parse().unwrap())])
+        HeaderMap::from_iter([("traceparent".parse().unwrap(), traceparent.parse().unwrap())])
     }
 
     fn sampled() -> HeaderMap {
@@ -226,7 +197,7 @@ mod tests {
     fn a_reader_never_sees_half_of_one() {
         let slot = Slot::default();
         let exemplar = |n: u64| Exemplar {
-            trace: TraceId(u128::from(n) << 64 | u128::from(n)),
+            trace: u128::from(n) << 64 | u128::from(n),
             seconds: f64::from_bits(n),
             at: n,
         };

@@ -5,15 +5,15 @@ mod shared;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use kes_api::ListPattern;
 use kes_keystore::{Limit, Page, StoreOperation};
-use kes_policy::Permit;
+use kes_policy::{Permit, StoreCall};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time;
 
-use self::shared::{Role, SharedPages};
+use self::shared::{Follower, Role, SharedPages};
 
 use crate::service::answer::Answer;
 use crate::service::error::Error;
@@ -115,6 +115,27 @@ enum Failed {
     Own,
 }
 
+/// Waits for the page of another request, and tells the trace of this one.
+async fn followed(follower: Follower<Made>, permit: Option<&Permit<'_>>) -> Option<Made> {
+    let Some(trace) = permit.and_then(Permit::trace) else { return follower.page().await };
+    let (began, start) = (SystemTime::now(), Instant::now());
+    let page = follower.page().await;
+    let error = match &page {
+        Some(Ok(_)) => None,
+        Some(Err(Failed::Store(error))) => Some(error),
+        Some(Err(Failed::Own)) | None => return page,
+    };
+    trace.call_ended(&StoreCall {
+        operation: StoreOperation::List.name(),
+        result: error.map_or("ok", kes_keystore::Error::class),
+        is_failure: error.is_some_and(kes_keystore::Error::is_failure),
+        is_shared: true,
+        began,
+        took: start.elapsed(),
+    });
+    page
+}
+
 impl Failed {
     fn of(error: &Error) -> Self {
         match error {
@@ -170,7 +191,7 @@ impl Form {
                     }
                 }
             };
-            match follower.page().await {
+            match followed(follower, permit).await {
                 Some(Ok(page)) => return Ok(page),
                 Some(Err(Failed::Store(source))) => {
                     let operation = StoreOperation::List;
