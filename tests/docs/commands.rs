@@ -100,6 +100,7 @@ fn variables(set: &[&str]) -> Result<(), String> {
             "tests/image.rs",
             "tests/kills.rs",
             "tests/kubernetes.rs",
+            "tests/operations/browser.rs",
             "tests/vault/soak.rs",
             "benches/serve/main.rs",
             "cli/env.rs",
