@@ -263,15 +263,17 @@ mod tests {
     fn it_runs_scripts_and_tells_what_a_policy_refuses() {
         let browser = Browser::start();
         let tab = browser.open(320, 200, 1.0);
-        tab.go("data:text/html,<title>one</title><script>document.title += '!'</script>");
+        tab.go("data:text/html,<!doctype html><title>one</title><script>document.title += '!'</script>");
         assert_eq!(tab.evaluate("document.title + innerWidth"), "one!320");
         assert_eq!(tab.complaints(), [""; 0]);
         let policy = "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'\">";
-        tab.go(&format!("data:text/html,{policy}<script>document.title = 'x'</script>"));
+        tab.go(&format!(
+            "data:text/html,<!doctype html>{policy}<script>document.title = 'x'</script>"
+        ));
         assert_eq!(tab.evaluate("document.title"), "");
         assert!(tab.complaints().iter().any(|text| text.contains("Content Security Policy")));
         tab.disable_scripts();
-        tab.go("data:text/html,<title>two</title><script>document.title += '!'</script>");
+        tab.go("data:text/html,<!doctype html><title>two</title><script>document.title += '!'</script>");
         assert_eq!(tab.evaluate("document.title"), "two");
         assert_eq!(&tab.picture()[..4], b"RIFF");
     }
