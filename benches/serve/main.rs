@@ -32,7 +32,6 @@
 
 mod bare;
 mod client;
-mod collector;
 mod cpu;
 mod curve;
 mod growth;

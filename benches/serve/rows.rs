@@ -9,11 +9,11 @@ use http_body_util::BodyExt as _;
 use tokio::task::JoinHandle;
 
 use crate::client::{Protocol, Sender, Template};
+use crate::cpu;
 use crate::load::{Done, GENERATE, Load, Work, works};
 use crate::report::{Cell, Row};
 use crate::servers::{OURS, Servers, Subject, count_lines};
 use crate::setup::Setup;
-use crate::{collector, cpu};
 
 /// A work, and what ours is started with for it.
 pub(crate) struct Scenario {
@@ -55,10 +55,6 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             ..named("audit of every request")
         },
         Scenario { log: Log::Stream, ..named("audit stream open") },
-        // To a collector on the core of the load. At full load most spans are dropped.
-        Scenario { setup: more(&traces(0.0)), ..named("traces on, none sampled") },
-        Scenario { setup: more(&traces(0.01)), ..named("traces of 1 %") },
-        Scenario { setup: more(&traces(1.0)), ..named("traces of every request") },
         Scenario {
             setup: Setup { policies: 1_000, identities: 10_000, ..Setup::default() },
             ..named("1,000 policies, 10,000 identities")
@@ -69,10 +65,6 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         },
     ]);
     all
-}
-
-fn traces(sample: f64) -> String {
-    format!("traces: {{ endpoint: 'http://{}', sample: {sample} }}", collector::address())
 }
 
 impl Scenario {
