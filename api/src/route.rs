@@ -128,6 +128,17 @@ impl Route {
         matches!(self.path.as_bytes(), [.., b'/'])
     }
 
+    /// The path with `name` in place of the name that a request has, or `pattern` in place of that of a
+    /// listing.
+    pub fn template(&self, name: &str, pattern: &str) -> String {
+        let resource = match self.takes_name() {
+            false => "",
+            true if self.operation.lists() => pattern,
+            true => name,
+        };
+        format!("{}{resource}", self.path)
+    }
+
     /// Whether what follows the path is a name that a request may have, or for a listing a pattern;
     /// nothing, if the route takes no name.
     pub fn is_valid_resource(&self, resource: &str) -> bool {

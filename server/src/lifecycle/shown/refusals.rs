@@ -83,13 +83,7 @@ fn without_names(denied: &[StillDenied]) -> Vec<Refusal> {
 
 /// The path of an operation, with a word in place of the name.
 fn pattern(operation: Operation) -> String {
-    let route = operation.route();
-    let name = match (route.takes_name(), operation.lists()) {
-        (false, _) => "",
-        (true, true) => "<prefix>*",
-        (true, false) => "<name>",
-    };
-    format!("{}{name}", route.path)
+    operation.route().template("<name>", "<prefix>*")
 }
 
 #[cfg(test)]

@@ -209,13 +209,7 @@ fn name_of(method: &'static str) -> &'static str {
 
 /// The path of an API, without the name that a request has.
 fn route(served: &Served) -> String {
-    let route = served.operation.route();
-    let what = match (route.takes_name(), served.operation.lists()) {
-        (false, _) => "",
-        (true, false) => "{name}",
-        (true, true) => "{pattern}",
-    };
-    format!("{}{what}", route.path)
+    served.operation.route().template("{name}", "{pattern}")
 }
 
 fn of_request(served: &Served) -> Vec<Attribute> {
