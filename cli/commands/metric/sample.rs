@@ -109,7 +109,7 @@ fn upper_bound(line: &str) -> Option<f64> {
     clippy::cast_sign_loss,
     reason = "`as` takes negative numbers to 0, those that are too large to the largest"
 )]
-fn whole(value: f64) -> u64 {
+pub(super) fn whole(value: f64) -> u64 {
     value.round() as u64
 }
 

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 
 use super::model::History;
-use super::text::whole;
+use super::sample::whole;
 
 /// The most rows. A server with all of its operations has fewer.
 const MAX_ROWS: u16 = 128;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::histogram::Percentile;
+use super::sample::whole;
 
 /// The most columns of a text of this module.
 #[cfg(test)]
@@ -98,16 +99,6 @@ fn grouped(value: f64) -> String {
         text.push(digit);
     }
     text
-}
-
-/// The nearest whole number; 0 for what is none.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "`as` takes negative numbers and NaN to 0, those that are too large to the largest"
-)]
-pub(super) fn whole(value: f64) -> u64 {
-    value.round() as u64
 }
 
 #[cfg(test)]

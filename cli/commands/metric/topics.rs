@@ -1,8 +1,9 @@
 //! What a line says of each topic but requests and operations.
 
 use super::model::Server;
+use super::sample::whole;
 use super::sheet::Tone;
-use super::text::{count, percentile, rate, share, span, whole};
+use super::text::{count, percentile, rate, share, span};
 use crate::commands::status::size;
 
 /// A certificate that ends within this time, in seconds, is worth a look: 14 days.
