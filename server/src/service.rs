@@ -241,10 +241,10 @@ fn serve(
         };
         let _active = Active::new(service.metrics.classes.requests.of(class));
         let mut body = Arriving::new(body);
+        let is_of_stranger = class == Class::Stranger.index();
         let (operation, answer) = match router::route(head.uri.path(), head.uri.query()) {
             Routed::Found(target) => {
                 let generation = service.generation.load_full();
-                let is_of_stranger = class == Class::Stranger.index();
                 let context = RequestContext {
                     service: &service,
                     trace: generation
@@ -274,7 +274,7 @@ fn serve(
         let took = arrived.elapsed();
         service.metrics.answered(operation, status, took);
         // A stranger's trace is nobody's.
-        if let Some(operation) = operation.filter(|_| class != Class::Stranger.index()) {
+        if let Some(operation) = operation.filter(|_| !is_of_stranger) {
             service.metrics.trace(operation, took, &head.headers);
         }
         let reservation = body.take_reservation().filter(|_| answer.len() > budget::SMALL);
