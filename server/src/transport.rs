@@ -54,6 +54,9 @@ mod connection;
 /// The requests of an HTTP/2 connection.
 mod h2;
 
+/// Answers that are written together.
+mod gathered;
+
 /// Idle tracking and its deadlines.
 mod idle;
 

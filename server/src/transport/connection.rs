@@ -21,6 +21,7 @@ use super::class::{self, Class};
 use super::clock;
 use super::ending::Ending;
 use super::endpoint::{Endpoint, Service};
+use super::gathered::Gathered;
 use super::h2::{RequestQueue, WithRequests};
 use super::handshake::{self, LINGER};
 use super::idle::{IdleTracker, TrackedIo};
@@ -192,7 +193,7 @@ async fn http2<S: Service>(tls: TlsStream<Socket>, caller: Caller<S>, terminatio
         // Finds connections whose client is gone without closing them.
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(20))
-        .serve_connection(TokioIo::new(tls), hyper_service(&caller, Some(streams)));
+        .serve_connection(TokioIo::new(Gathered::new(tls)), hyper_service(&caller, Some(streams)));
     let connection = Box::pin(WithRequests::new(connection, queue));
     let shut_down = |connection: Pin<&mut WithRequests<http2::Connection<_, _, _>>>| {
         Pin::new(connection.get_mut().connection()).graceful_shutdown();
