@@ -10,6 +10,8 @@ use crate::{Cipher, Secret, stack};
 /// on the message. Everything is wiped on drop; there is no `Debug`, `Clone` or `PartialEq`.
 pub struct Key {
     envelope: Envelope,
+    /// Made once: each description of the key has it.
+    fingerprint: [u8; 16],
     hmac: Option<Authenticator>,
 }
 
@@ -34,8 +36,10 @@ impl Key {
     /// The key that was stored. The oldest keys have no HMAC secret.
     #[must_use]
     pub fn from_parts(cipher: Cipher, secret: Secret, hmac: Option<Secret>) -> Self {
+        let envelope = Envelope::new(cipher, secret);
         Self {
-            envelope: Envelope::new(cipher, secret),
+            fingerprint: envelope.fingerprint(),
+            envelope,
             hmac: hmac.map(|secret| Authenticator { mac: Mac::new(&secret), secret }),
         }
     }
@@ -57,7 +61,7 @@ impl Key {
     /// import of the same key has the same fingerprint.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 16] {
-        self.envelope.fingerprint()
+        self.fingerprint
     }
 
     /// The HMAC secret, only for writing it to a key store; `None` for an old key without one.

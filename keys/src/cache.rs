@@ -112,7 +112,7 @@ impl Entry {
     }
 
     /// Where uses of the key are noted.
-    pub(crate) fn uses(&self) -> &Uses {
+    pub(crate) fn uses(&self) -> &Arc<Uses> {
         &self.uses
     }
 

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::cache::{Cache, Entry, Expiry, refresh};
 use crate::traced::{Trace, traced};
-use crate::{Clock, Error, Observer, SystemClock};
+use crate::{Clock, Error, LastUse, Observer, SystemClock};
 
 pub use self::description::Description;
 
@@ -136,8 +136,18 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     pub async fn describe(&self, permit: &Permit<'_>, name: KeyName) -> Result<Description, Error> {
         permit.check(Operation::DescribeKey, &name)?;
         let entry = self.key(permit, &name).await?;
-        let last_use = self.cache.ledger().last(entry.uses());
-        Ok(Description::new(name, entry.record(), last_use))
+        Ok(Description::new(name, &entry))
+    }
+
+    /// When a described key was last used for something else than a description, by this process, and
+    /// by whom. It is for those who may delete the key, whom it would harm: who may describe it alone
+    /// learns nothing of others who use it.
+    ///
+    /// # Errors
+    /// [`Error::WrongPermit`] if the permit is not for the delete of this key.
+    pub fn last_use(&self, permit: &Permit<'_>, key: &Description) -> Result<LastUse, Error> {
+        permit.check(Operation::DeleteKey, &key.name)?;
+        Ok(self.cache.ledger().last(&key.uses))
     }
 
     /// Deletes a key from the key store, and from memory at once.

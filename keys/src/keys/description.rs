@@ -1,12 +1,14 @@
-use kes_api::{Fingerprint, KeyName, Operation, Timestamp};
+use std::sync::Arc;
+
+use kes_api::{Fingerprint, KeyName, Timestamp};
 use kes_crypto::Cipher;
 use kes_keystore::Record;
-use kes_policy::Permit;
 
-use crate::{Error, LastUse};
+use crate::cache::Entry;
+use crate::uses::Uses;
 
 /// What is known of a key, without its secrets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Description {
     /// What the key encrypts with.
     pub cipher: Cipher,
@@ -16,31 +18,22 @@ pub struct Description {
     pub created_by: String,
     /// What tells it from other keys.
     pub fingerprint: Fingerprint,
-    name: KeyName,
-    last_use: LastUse,
+    /// Of which key this is.
+    pub(super) name: KeyName,
+    /// Where its uses are noted.
+    pub(super) uses: Arc<Uses>,
 }
 
 impl Description {
-    pub(super) fn new(name: KeyName, record: &Record, last_use: LastUse) -> Self {
-        let Record { key, created_at, created_by } = record;
+    pub(super) fn new(name: KeyName, entry: &Entry) -> Self {
+        let Record { key, created_at, created_by } = entry.record();
         Self {
             cipher: key.cipher(),
             created_at: *created_at,
             created_by: created_by.clone(),
             fingerprint: Fingerprint::new(key.fingerprint()),
             name,
-            last_use,
+            uses: Arc::clone(entry.uses()),
         }
-    }
-
-    /// When the key was last used for something else than a description, by this process, and by
-    /// whom. It is for those who may delete the key, whom it would harm: who may describe it alone
-    /// learns nothing of others who use it.
-    ///
-    /// # Errors
-    /// [`Error::WrongPermit`] if the permit is not for the delete of this key.
-    pub fn last_use(&self, permit: &Permit<'_>) -> Result<LastUse, Error> {
-        permit.check(Operation::DeleteKey, &self.name)?;
-        Ok(self.last_use)
     }
 }

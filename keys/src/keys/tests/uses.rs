@@ -6,7 +6,7 @@ impl World {
     async fn last_use(&self) -> LastUse {
         let path = path(Operation::DeleteKey, "k");
         let described = self.describe("k").await.unwrap();
-        described.last_use(&permit(Operation::DeleteKey, &path)).unwrap()
+        self.keys.last_use(&permit(Operation::DeleteKey, &path), &described).unwrap()
     }
 
     async fn run(&self, operation: Operation) -> Result<(), Error> {
@@ -106,7 +106,7 @@ async fn the_last_use_is_for_those_who_may_delete_that_key() {
         [(Operation::DescribeKey, "k"), (Operation::GenerateKey, "k"), (Operation::DeleteKey, "l")]
     {
         let path = path(operation, key);
-        let refused = described.last_use(&permit(operation, &path));
+        let refused = world.keys.last_use(&permit(operation, &path), &described);
         assert!(matches!(refused, Err(Error::WrongPermit(_))), "{operation:?} {key}");
     }
 }

@@ -52,7 +52,7 @@ fn last_use(call: &Call<'_>, key: &Description) -> Option<LastUse> {
     let path = format!("{}{}", Operation::DeleteKey.route().path, call.context.target.resource());
     let (policies, identity) = (&call.context.generation.policies, call.permit.identity());
     let permit = policies.permit(identity.as_ref(), Operation::DeleteKey, &path).ok()?;
-    key.last_use(&permit).ok()
+    call.keys().last_use(&permit, key).ok()
 }
 
 pub(super) async fn delete(call: Call<'_>) -> Result<Answer, Error> {
