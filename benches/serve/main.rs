@@ -32,6 +32,7 @@
 
 mod bare;
 mod client;
+mod collector;
 mod cpu;
 mod curve;
 mod growth;

@@ -9,11 +9,11 @@ use http_body_util::BodyExt as _;
 use tokio::task::JoinHandle;
 
 use crate::client::{Protocol, Sender, Template};
-use crate::cpu;
 use crate::load::{Done, GENERATE, Load, Work, works};
 use crate::report::{Cell, Row};
-use crate::servers::{OURS, Servers, Subject, count_lines};
+use crate::servers::{OURS, Servers, Subject, count_lines, lines_of};
 use crate::setup::Setup;
+use crate::{collector, cpu};
 
 /// A work, and what ours is started with for it.
 pub(crate) struct Scenario {
@@ -29,6 +29,8 @@ enum Log {
     /// The lines in standard output, which is a file in the folder of temporary files: each costs
     /// a write to the system, none a disk.
     File,
+    /// The records in the audit file, which is in the same folder.
+    Records,
     /// The stream of the API, by one more client on the core of the load.
     Stream,
 }
@@ -54,7 +56,18 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             log: Log::File,
             ..named("audit of every request")
         },
+        Scenario {
+            setup: more(
+                "log: { audit: off, audit_file: { path: audit.jsonl, key: audit.key, max_size: 1GiB } }",
+            ),
+            log: Log::Records,
+            ..named("audit file")
+        },
         Scenario { log: Log::Stream, ..named("audit stream open") },
+        // To a collector on the core of the load. At full load most spans are dropped.
+        Scenario { setup: more(&traces(0.0)), ..named("traces on, none sampled") },
+        Scenario { setup: more(&traces(0.01)), ..named("traces of 1 %") },
+        Scenario { setup: more(&traces(1.0)), ..named("traces of every request") },
         Scenario {
             setup: Setup { policies: 1_000, identities: 10_000, ..Setup::default() },
             ..named("1,000 policies, 10,000 identities")
@@ -65,6 +78,10 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         },
     ]);
     all
+}
+
+fn traces(sample: f64) -> String {
+    format!("traces: {{ endpoint: 'http://{}', sample: {sample} }}", collector::address())
 }
 
 impl Scenario {
@@ -89,7 +106,7 @@ impl Scenario {
         }
         let follower = match self.log {
             Log::Stream => Some(Follower::start(servers).await),
-            Log::Nothing | Log::File => None,
+            Log::Nothing | Log::File | Log::Records => None,
         };
         let before = self.lines(servers, follower.as_ref());
         let mut ours = 0;
@@ -122,6 +139,7 @@ impl Scenario {
         match self.log {
             Log::Nothing => None,
             Log::File => Some(servers.ours().lines()),
+            Log::Records => Some(lines_of(&servers.folder().join("audit.jsonl"))),
             Log::Stream => follower.map(Follower::lines),
         }
     }

@@ -33,18 +33,22 @@ pub(crate) struct Subject {
 impl Subject {
     /// How many lines it has written to standard output.
     pub(crate) fn lines(&self) -> u64 {
-        let Some(path) = &self.stdout else { return 0 };
-        let mut file = BufReader::new(File::open(path).unwrap());
-        let mut lines = 0;
-        loop {
-            let text = file.fill_buf().unwrap();
-            if text.is_empty() {
-                return lines;
-            }
-            lines += count_lines(text);
-            let read = text.len();
-            file.consume(read);
+        self.stdout.as_deref().map_or(0, lines_of)
+    }
+}
+
+/// How many lines a file has.
+pub(crate) fn lines_of(path: &Path) -> u64 {
+    let mut file = BufReader::new(File::open(path).unwrap());
+    let mut lines = 0;
+    loop {
+        let text = file.fill_buf().unwrap();
+        if text.is_empty() {
+            return lines;
         }
+        lines += count_lines(text);
+        let read = text.len();
+        file.consume(read);
     }
 }
 

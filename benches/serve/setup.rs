@@ -47,6 +47,7 @@ impl Setup {
     pub(crate) fn write(&self, folder: &Path) -> (ClientConfig, Identity) {
         let (client, identity) = credentials(folder);
         fs::write(folder.join("config.yml"), self.config(identity)).unwrap();
+        fs::write(folder.join("audit.key"), [b'k'; 32]).unwrap();
         store_keys(&folder.join("keys"), self.keys, identity);
         (client, identity)
     }
