@@ -11,6 +11,9 @@ mod client;
 /// One call, sent to one endpoint after the other.
 mod transport;
 
+/// Requests that are passed on.
+mod relay;
+
 /// Connections to servers.
 mod connect;
 
@@ -40,4 +43,5 @@ pub use certificate::{CertificateError, SelfSigned, Usage, certificate_to_pem, d
 pub use client::Client;
 pub use endpoints::{Endpoint, Endpoints, InvalidEndpoint};
 pub use error::Error;
+pub use relay::{Passed, Relay, Relayed};
 pub use stream::LogStream;
