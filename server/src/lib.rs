@@ -34,6 +34,7 @@ mod observe;
 mod lifecycle;
 
 pub use lifecycle::error::{Error, SetupError};
+pub use lifecycle::front::{Front, FrontAnswer, FrontBody, FrontClient, Responder};
 pub use lifecycle::handover::taker::Predecessor;
 pub use lifecycle::operations::Unbound;
 pub use lifecycle::passed::PassedSockets;

@@ -58,5 +58,8 @@ pub(crate) mod passed;
 /// A new process takes over.
 pub(crate) mod handover;
 
+/// A listener for a service of another crate.
+pub(crate) mod front;
+
 /// Start and stop.
 pub(crate) mod server;

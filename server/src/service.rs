@@ -82,7 +82,7 @@ pub(crate) mod proxies;
 mod handlers;
 
 /// Answers.
-mod answer;
+pub(crate) mod answer;
 
 /// Request bodies.
 mod body;

@@ -248,6 +248,11 @@ impl Answer {
 }
 
 impl Content {
+    /// The content of another server's answer.
+    pub(crate) fn passed_on(bytes: Bytes, request: &ActiveRequest) -> Self {
+        Self::of(Payload::Shared(Arc::new(bytes)), request, None)
+    }
+
     fn of(payload: Payload, request: &ActiveRequest, reservation: Option<Reservation>) -> Self {
         let largest = if request.shares_connection() { SHARED_PIECE } else { PIECE };
         if payload.as_ref().len() <= largest {

@@ -92,6 +92,11 @@ impl Peer {
         Self { address, identity, chain, validity, connection, via }
     }
 
+    /// The certificates that it sent, or that the proxy forwarded.
+    pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
     /// Whether its request comes through a TLS proxy.
     pub(crate) fn is_forwarded(&self) -> bool {
         self.via.is_some()
