@@ -18,6 +18,7 @@ mod log;
 mod migrate;
 mod policy;
 mod server;
+mod shadow;
 
 pub(crate) use audit::{AuditCommand, AuditKeyArgs, GrepAudit, VerifyAudit};
 pub(crate) use check::CheckArgs;
@@ -30,6 +31,7 @@ pub(crate) use policy::{
     ExplainArgs, NamedPolicy, PolicyCommand, PresetArgs, SuggestArgs, TestArgs,
 };
 pub(crate) use server::{OldServerFlags, ServerArgs};
+pub(crate) use shadow::{AnswerOf, ShadowArgs, SharedOrNot};
 
 /// The whole command line.
 #[derive(Parser)]
@@ -111,6 +113,12 @@ pub(crate) enum Command {
     /// Copy keys from one key store to another
     #[command(override_usage = "kes migrate [options] [<pattern>]")]
     Migrate(MigrateArgs),
+
+    /// Stand in front of an old and a new server, and compare their answers
+    #[command(
+        override_usage = "kes shadow --to <old server> --new <new server> --key <file> --cert <file> [options]"
+    )]
+    Shadow(ShadowArgs),
 }
 
 /// The arguments of `kes ls`.

@@ -15,6 +15,7 @@ mod metric;
 mod migrate;
 mod policy;
 mod server;
+mod shadow;
 mod status;
 
 use anyhow::{Context as _, Result};
@@ -60,6 +61,7 @@ fn perform(cli: Cli) -> Result<()> {
         Some(Command::Server(args)) => server::run(args),
         Some(Command::Check(args)) => check::run(args),
         Some(Command::Migrate(args)) => migrate::run(args, cli.enclave.as_deref()),
+        Some(Command::Shadow(args)) => shadow::run(&args),
         Some(Command::Audit(command)) => audit::run(command),
         Some(Command::Inspect(args)) => wait(inspect::run(args)),
         Some(Command::Key(command)) => wait(key::run(command)),

@@ -30,6 +30,7 @@ mod pains;
 mod policies;
 mod reference;
 mod session;
+mod shadow;
 mod site;
 mod stand_ins;
 mod start;
@@ -75,6 +76,8 @@ enum Runner {
     Ansible,
     /// Keys moved from a folder to Vault.
     Migration,
+    /// Two servers and the shadow in front of them.
+    Shadow,
     /// A configuration that loads without a warning.
     Configuration,
     /// Probes of Kubernetes and scrapes of Prometheus.
@@ -133,6 +136,7 @@ fn runner(block: &Block) -> Option<Runner> {
         ("docs/from-kes.md", "sh", _) => Runner::FromKes,
         ("docs/operate.md", "sh", _) => Runner::Operate,
         ("docs/migrate.md", "sh", _) => Runner::Migration,
+        ("docs/shadow.md", "sh", _) => Runner::Shadow,
         ("docs/policies.md", "sh", _) => Runner::Refused,
         ("systemd/README.md", "sh", _) => Runner::Systemd,
         ("docs/install.md", "sh", _) => Runner::Packages,

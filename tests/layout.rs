@@ -19,7 +19,7 @@ mod circles;
 mod sbom;
 
 /// Which crates of ours a crate may use.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("kes-api", &[]),
     ("kes-audit", &["kes-api"]),
     ("kes-crypto", &[]),
@@ -31,6 +31,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("kes-keys", &["kes-api", "kes-crypto", "kes-keystore", "kes-policy"]),
     ("kes-migrate", &["kes-api", "kes-keystore"]),
     ("kes-client", &["kes-api", "kes-tls"]),
+    ("kes-shadow", &["kes-api", "kes-client", "kes-server"]),
     (
         "kes-server",
         &[
@@ -69,6 +70,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "kes-migrate",
             "kes-policy",
             "kes-server",
+            "kes-shadow",
             "kes-tls",
         ],
     ),

@@ -34,5 +34,6 @@ mod pins;
 mod proxies;
 mod proxy_protocol;
 mod secrets;
+mod shadow;
 mod traces;
 mod vault;

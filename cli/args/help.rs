@@ -124,6 +124,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "kes migrate 'minio-*' --from old.yml --to new.yml --merge",
         ],
     ),
+    (
+        "kes shadow",
+        &[
+            "kes shadow --to 127.0.0.1:7374 --new 127.0.0.1:7375 --key server.key --cert server.crt",
+            "kes shadow --to old:7373 --new new:7373 --key server.key --cert server.crt --proxy --answer new",
+        ],
+    ),
 ];
 
 /// Commands that ask a server, without `kes identity new` and `of`.
@@ -149,6 +156,7 @@ const CLIENTS: &[&str] = &[
     "kes log",
     "kes status",
     "kes metric",
+    "kes shadow",
 ];
 
 /// The variables that these commands read (`cli/env.rs`).
@@ -194,6 +202,15 @@ The log is followed from now on: servers keep no lines of the past for it. 'kes 
 earlier requests in audit files. With several servers in KES_SERVER, each line begins with the
 name of its server.";
 
+const SHADOW: &str = "\
+Clients use it in place of the old server. A line of JSON tells each difference of the two
+answers, and a summary what was compared; both tell nothing of what clients send.
+Requests go to both servers with the credential of the environment (KES_API_KEY, or
+KES_CLIENT_KEY and KES_CLIENT_CERT). It is the client's own, which is then the only client; with
+--client one that the same policy of both servers names; with --proxy one that
+tls.proxy.identities of both servers names, which MinIO's KES ignores.
+SIGHUP reads the certificate of the listener again. KES_SERVER is not read.";
+
 /// Adds these texts to all commands.
 pub(crate) fn complete(root: Command) -> Command {
     let path = root.get_name().to_owned();
@@ -207,6 +224,7 @@ fn add(command: Command, path: &str) -> Command {
         "kes identity" => parts.push(IDENTITY.to_owned()),
         "kes log" => parts.push(LOG.to_owned()),
         "kes metric" => parts.push(METRIC.to_owned()),
+        "kes shadow" => parts.push(SHADOW.to_owned()),
         _ => {}
     }
     if let Some((_, examples)) = EXAMPLES.iter().find(|(of, _)| *of == path) {

@@ -39,7 +39,7 @@ impl Domains {
     }
 }
 
-fn items(text: &str) -> impl Iterator<Item = String> {
+pub(super) fn items(text: &str) -> impl Iterator<Item = String> {
     text.split(',')
         .map(|item| item.replace(['"', '\'', '`'], "").trim().to_owned())
         .filter(|item| !item.is_empty())

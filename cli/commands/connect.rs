@@ -108,18 +108,29 @@ fn endpoints(servers: &Named<String>) -> Result<Endpoints> {
 }
 
 fn make(endpoints: Endpoints, connect: &Connect, identity: Arc<CertifiedKey>) -> Result<Client> {
-    let tls = match env::process().ca_path() {
-        _ if connect.insecure => tls::config(&Trust::DangerAny, Some(identity))?,
-        Some(path) => {
-            file::check(&path.value).context(path.name)?;
-            tls::config(&Trust::SystemAnd(path.value), Some(identity)).context(path.name)?
-        }
-        None => tls::config(&Trust::System, Some(identity))?,
+    let (trust, name) = trust(connect)?;
+    let tls = tls::config(&trust, Some(identity));
+    let tls = match name {
+        Some(name) => tls.context(name)?,
+        None => tls?,
     };
     Ok(Client::new(endpoints, tls))
 }
 
-fn identity(api_key: Option<&str>) -> Result<(Arc<CertifiedKey>, Caller)> {
+/// Which servers are trusted, and the variable that says so, if one does.
+pub(super) fn trust(connect: &Connect) -> Result<(Trust, Option<&'static str>)> {
+    Ok(match env::process().ca_path() {
+        _ if connect.insecure => (Trust::DangerAny, None),
+        Some(path) => {
+            file::check(&path.value).context(path.name)?;
+            (Trust::SystemAnd(path.value), Some(path.name))
+        }
+        None => (Trust::System, None),
+    })
+}
+
+/// The credential of the environment, or an API key of the command line.
+pub(super) fn identity(api_key: Option<&str>) -> Result<(Arc<CertifiedKey>, Caller)> {
     match env::process().credentials(api_key)? {
         Credentials::ApiKey(text) => {
             let key = ApiKey::parse(&text.value).context(text.name)?;

@@ -19,7 +19,7 @@ use list::List;
 use scan::{Code, Message};
 
 /// Which document has the messages of which files: the first that fits.
-const PLACES: [(&str, &str); 22] = [
+const PLACES: [(&str, &str); 23] = [
     ("api/", "answers"),
     ("audit/", "audit"),
     ("cli/commands/audit", "audit"),
@@ -40,6 +40,7 @@ const PLACES: [(&str, &str); 22] = [
     ("server/src/service/", "answers"),
     ("server/src/transport/tls", "tls"),
     ("server/", "log"),
+    ("shadow/", "commands"),
     ("tls/", "tls"),
     ("", "log"),
 ];

@@ -16,13 +16,13 @@ use super::super::book::root;
 use crate::layout::files;
 
 /// The folders of the crates that the program is made of.
-const CRATES: [&str; 12] = [
+const CRATES: [&str; 13] = [
     "api", "audit", "cli", "client", "config", "crypto", "keys", "keystore", "migrate", "policy",
-    "server", "tls",
+    "server", "shadow", "tls",
 ];
 
 /// Texts that are no messages: file, item (a function or constant), reason.
-pub(super) const LEFT_OUT: [(&str, &str, &str); 7] = [
+pub(super) const LEFT_OUT: [(&str, &str, &str); 9] = [
     ("cli/commands/manual.rs", "collect", "the title of manual pages"),
     ("cli/commands/policy.rs", "limits", "labels of limits"),
     ("cli/commands/policy/preset.rs", "MINIO", "comments of the policy that it prints"),
@@ -30,6 +30,8 @@ pub(super) const LEFT_OUT: [(&str, &str, &str); 7] = [
     ("cli/commands/policy/preset.rs", "OPTIONAL", "the same"),
     ("cli/commands/policy/preset.rs", "minio", "the policy that it prints"),
     ("cli/commands/policy/suggest.rs", "yaml", "the patterns that it prints, with comments"),
+    ("shadow/src/known.rs", "NO_ROUTE", "what a server says, to compare with"),
+    ("shadow/src/mask.rs", "WORDS", "words of messages"),
 ];
 
 /// Files of which nothing is a message.
