@@ -330,6 +330,27 @@ fn as_a_proxy_it_serves_everybody_and_nobody_gains_by_a_header() {
     });
 }
 
+/// The servers would believe a header of this credential: no client's own header gets there.
+#[test]
+fn a_header_of_a_client_does_not_reach_servers_that_would_believe_it() {
+    harness::run(async {
+        let servers = Servers::with_keys(&[NAME]).await;
+        let minio = servers.old.minio.identity.clone();
+        let shadow = servers.shadow(Who::Other, &["--client", &minio]);
+        let forged = servers.old.admin.escaped_certificate();
+        for protocol in [Protocol::H1, Protocol::H2] {
+            let mut client = servers.client(&shadow, Who::Minio, protocol).await;
+            for name in ["x-tls-client-cert", "X-Tls-Client-Cert"] {
+                let headers = [(name, forged.as_str())];
+                let path = "/v1/policy/list/";
+                let refused = client.try_send("GET", path, &headers, Bytes::new()).await.unwrap();
+                let message = "tls: client certificate is required";
+                assert_eq!(refused.error(), (400, message.to_owned()));
+            }
+        }
+    });
+}
+
 /// Both servers use one Vault, as in a week beside the old server.
 #[test]
 fn a_key_of_a_shared_store_is_created_once_and_found_by_both() {
