@@ -74,8 +74,8 @@ impl Shadow {
         };
         let (place, body) = match timeout(ARRIVAL, arrival).await {
             Ok((place, Ok(body))) => (place, body),
-            Ok((_, Err(body::Broken))) => return refusal(&message::CLIENT_GONE),
-            Err(_) => return refusal(&message::TIMEOUT),
+            Ok((_, Err(body::Broken))) => return self.incomplete(&plan, &message::CLIENT_GONE),
+            Err(_) => return self.incomplete(&plan, &message::TIMEOUT),
         };
         let mut headers = only(&head.headers, &OF_REQUESTS);
         headers.extend(carried.headers.clone());
@@ -102,6 +102,13 @@ impl Shadow {
                 refusal(&message::NOT_AUTHORIZED)
             }
         }
+    }
+
+    /// Refuses a request that no server is asked.
+    fn incomplete(&self, plan: &Plan, message: &Message) -> FrontAnswer {
+        let operation = plan.operation.map_or(OTHER, kes_api::Operation::name);
+        self.report.not_compared(operation, Reason::Incomplete);
+        refusal(message)
     }
 
     /// Passes on an answer as it comes.

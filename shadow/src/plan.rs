@@ -55,6 +55,8 @@ pub(crate) enum Reason {
     Limit,
     /// Too many comparisons are under way.
     Busy,
+    /// It did not arrive whole, or found no place in time: no server was asked.
+    Incomplete,
     /// The policy of the client does not let it decrypt or describe.
     NotAllowed,
     /// The answers differed once, and not when the servers were asked again.

@@ -27,6 +27,8 @@ pub(super) struct Running {
     pub(super) address: String,
     process: Process,
     folder: TempDir,
+    /// Whether it prints summaries all the time.
+    is_summing: bool,
 }
 
 impl Servers {
@@ -112,6 +114,7 @@ impl Running {
             .args(["shadow", "--addr", "127.0.0.1:0", "--key", "server.key", "--cert"])
             .args(["server.crt", "--to", address, "--new", &new.address])
             .args(args)
+            .args((!args.contains(&"--summary")).then_some(["--summary", "300ms"]).iter().flatten())
             .current_dir(old.folder())
             .env("KES_CAPATH", folder.path().join("trusted.crt"))
             .stdin(Stdio::null())
@@ -123,7 +126,8 @@ impl Running {
             command.env("KES_CLIENT_CERT", format!("{name}.crt"));
         }
         let process = Process::start(command);
-        let mut running = Self { address: String::new(), process, folder };
+        let is_summing = !args.contains(&"--summary");
+        let mut running = Self { address: String::new(), process, folder, is_summing };
         eventually(PATIENCE, "the shadow listens", || {
             let ended = !running.process.is_running();
             assert!(!ended, "{}", running.stderr());
@@ -182,8 +186,26 @@ impl Running {
         found.unwrap()
     }
 
-    /// Ends it, and returns its last summary.
+    /// Waits until nothing is left to be compared.
+    fn wait_until_compared(&self) {
+        let summaries = || {
+            let mut lines = self.lines();
+            lines.retain(|line| line["event"] == "summary");
+            lines
+        };
+        let before = summaries().len();
+        eventually(PATIENCE, "all requests are compared", || {
+            let all = summaries();
+            // One that was begun before may lack the last requests.
+            all.len() > before + 1 && all.last().is_some_and(is_complete)
+        });
+    }
+
+    /// Ends it when all is compared, and returns its last summary.
     pub(super) fn end(&mut self) -> Value {
+        if self.is_summing {
+            self.wait_until_compared();
+        }
         self.process.signal(Signal::TERM);
         let mut status = None;
         eventually(PATIENCE, "the shadow ends", || {
@@ -195,4 +217,16 @@ impl Running {
         assert_eq!(summary["event"], "summary");
         summary
     }
+}
+
+/// Whether a summary says of each request what became of it.
+fn is_complete(summary: &Value) -> bool {
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    let sum = |value: &Value| -> u64 {
+        value.as_object().into_iter().flat_map(|counts| counts.values()).map(number).sum()
+    };
+    summary["operations"].as_object().unwrap().values().all(|tally| {
+        let told = number(&tally["equal"]) + number(&tally["different"]);
+        number(&tally["requests"]) == told + sum(&tally["known"]) + sum(&tally["not_compared"])
+    })
 }
