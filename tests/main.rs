@@ -35,5 +35,6 @@ mod proxies;
 mod proxy_protocol;
 mod secrets;
 mod shadow;
+mod snapshot;
 mod traces;
 mod vault;

@@ -10,6 +10,7 @@ mod late;
 mod outage;
 mod pins;
 mod rights;
+mod snapshot;
 mod soak;
 mod start;
 mod stored;

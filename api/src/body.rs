@@ -11,7 +11,8 @@ pub use request::{
 };
 pub use response::{
     Api, DescribeIdentity, DescribeKey, DescribePolicy, ErrorBody, IdentityPage, Limits, NamePage,
-    PolicyPatterns, ReadPolicy, Refusals, RefusedRequest, Reload, SelfDescribe, SelfPolicy, Status,
-    Version, ciphertext_json, generate_json, hmac_json, plaintext_json, plaintexts_json,
+    PolicyPatterns, ReadPolicy, Refusals, RefusedRequest, Reload, SelfDescribe, SelfPolicy,
+    Snapshot, Status, Version, ciphertext_json, generate_json, hmac_json, plaintext_json,
+    plaintexts_json,
 };
 pub use response::{Ciphertext, DataKey, Hmac, Plaintext};

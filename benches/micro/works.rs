@@ -120,6 +120,10 @@ fn in_memory() -> Work {
         fn invalid_record(&self) {}
         fn negative_hit(&self) {}
         fn refreshed(&self, _: Refresh) {}
+        fn snapshot_hit(&self) {}
+        fn snapshot_written(&self) {}
+        fn snapshot_failed(&self) {}
+        fn snapshot_refused(&self) {}
     }
 
     work("HMAC of 32 B, key in memory", 1_000, || {

@@ -68,6 +68,16 @@ pub(super) fn run(args: CheckArgs) -> Result<()> {
             Err(error) => report.line(Verdict::Failed, &error),
         }
     }
+    if let Some(snapshot) = &config.snapshot {
+        match kes_server::check_snapshot(snapshot) {
+            Ok(()) => {
+                let path = snapshot.path.display();
+                let text = format!("cache: the snapshot {path} can be written, and its key read");
+                report.line(Verdict::Ok, &text);
+            }
+            Err(error) => report.line(Verdict::Failed, &error),
+        }
+    }
     if let Some(traces) = &config.traces {
         check_traces(traces, &mut report)?;
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use kes_api::body::{Api, Reload, Status};
+use kes_api::body::{Api, Reload, Snapshot, Status};
 use serde::Serialize;
 
 use super::connect::{Session, clients};
@@ -125,6 +125,11 @@ fn render(endpoint: &str, answer: &Answer, short: bool) -> String {
         let told = format!("{faults} missing or wrong; the error log names them");
         text += &row("Pinned", &told);
     }
+    if let Some(snapshot) = &status.snapshot
+        && (!short || snapshot.failed || snapshot.used)
+    {
+        text += &row("Snapshot", &of_snapshot(snapshot));
+    }
     for (label, reload) in [
         ("Reload", &status.last_reload),
         ("Certs", &status.last_certificate_reload),
@@ -140,6 +145,26 @@ fn render(endpoint: &str, answer: &Answer, short: bool) -> String {
             text += &row("APIs", "");
         }
         text += &api_row(api);
+    }
+    text
+}
+
+/// What the server has for a restart while its key store is away.
+fn of_snapshot(snapshot: &Snapshot) -> String {
+    let keys = snapshot.keys;
+    let mut text = match &snapshot.written {
+        Some(time) => {
+            let plural = if keys == 1 { "" } else { "s" };
+            format!("{keys} key{plural}, written at {} UTC", time.to_table())
+        }
+        None => "none yet".to_owned(),
+    };
+    if snapshot.used {
+        text += "; keys come from it now";
+    }
+    if snapshot.failed {
+        let reason = snapshot.reason.as_deref().unwrap_or("failed; only the admin is told why");
+        text += &format!("; {}", clean(reason));
     }
     text
 }
@@ -289,6 +314,27 @@ mod tests {
         let json = serde_json::to_string(&report.to_json(false)).unwrap();
         assert!(json.contains(r#""keystore_unreachable":true"#), "{json}");
         assert!(!json.contains("endpoint") && !json.contains("error"), "{json}");
+    }
+
+    #[test]
+    fn a_snapshot_is_told_and_in_the_short_form_if_it_matters() {
+        let told = |snapshot: &str, short| {
+            let status = format!(r#"{{"version":"v1","snapshot":{snapshot}}}"#);
+            let text = plain(&answer(&status), short);
+            text.lines().find_map(|line| line.strip_prefix("  Snapshot ")).map(str::to_owned)
+        };
+        let well = r#"{"keys":2,"written":"2026-11-27T14:00:00Z"}"#;
+        let line = "2 keys, written at 2026-11-27 14:00:00 UTC";
+        assert_eq!(told(well, false).as_deref(), Some(line));
+        assert_eq!(told(well, true), None);
+        assert_eq!(told(r#"{"keys":0}"#, false).as_deref(), Some("none yet"));
+        let used = r#"{"keys":1,"written":"2026-11-27T14:00:00Z","used":true}"#;
+        let line = "1 key, written at 2026-11-27 14:00:00 UTC; keys come from it now";
+        assert_eq!(told(used, true).as_deref(), Some(line));
+        let failed = r#"{"keys":0,"failed":true,"reason":"not used: a\nb"}"#;
+        assert_eq!(told(failed, true).as_deref(), Some("none yet; not used: a\\nb"));
+        let line = "none yet; failed; only the admin is told why";
+        assert_eq!(told(r#"{"keys":0,"failed":true}"#, true).as_deref(), Some(line));
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Config {
     pub policies: Policies,
     /// `cache.expiry`
     pub cache: Cache,
+    /// `cache.snapshot`; `None` for none.
+    pub snapshot: Option<Snapshot>,
     /// `api`
     pub api: ApiOverrides,
     /// `log`
@@ -152,6 +154,31 @@ impl Default for Cache {
             offline: Duration::ZERO,
         }
     }
+}
+
+/// `cache.snapshot`: a file with the keys that are in use, sealed.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The file.
+    pub path: ConfiguredPath,
+    /// What seals it.
+    pub key: SnapshotKeySource,
+    /// How long a key is used after the key store was last known to have it; default 24 h.
+    pub max_age: Duration,
+}
+
+impl Snapshot {
+    /// The default of `max_age`.
+    pub const MAX_AGE: Duration = Duration::from_hours(24);
+}
+
+/// The key that seals a snapshot.
+#[derive(Debug)]
+pub enum SnapshotKeySource {
+    /// `key`: a file with at least 32 bytes.
+    File(ConfiguredPath),
+    /// `key_text`: the same as a text.
+    Literal(SecretText),
 }
 
 /// `api`: what the file changes for single APIs.

@@ -36,6 +36,10 @@ const FIELDS: &[&str] = &[
     "cache.expiry.any",
     "cache.expiry.unused",
     "cache.expiry.offline",
+    "cache.snapshot.path",
+    "cache.snapshot.key",
+    "cache.snapshot.key_text",
+    "cache.snapshot.max_age",
     "api.*.skip_auth",
     "api.*.timeout",
     "log.error",
@@ -237,7 +241,9 @@ const fn is_near(distance: usize, name: &str) -> bool {
 fn elsewhere(section: &str, written: &str) -> Vec<String> {
     let mut places: Vec<String> = Vec::new();
     // Who writes `endpoint` or `ca` at a wrong place means those of the key store.
-    let is_meant = |field: &&&str| !field.starts_with("keys.") && !field.starts_with("traces.");
+    let is_meant = |field: &&&str| {
+        !["keys.", "traces.", "cache.snapshot."].iter().any(|other| field.starts_with(other))
+    };
     for field in FIELDS.iter().filter(is_meant) {
         let parts: Vec<_> = field.split('.').collect();
         for end in 1..=parts.len() {

@@ -84,7 +84,8 @@ pub mod fuzzing;
 pub use address::{Address, ConfiguredAddress, InvalidAddress};
 pub use config::{
     ApiOverride, ApiOverrides, AuditContext, AuditFile, Cache, ClientAuth, Config, Log, LogFormat,
-    Operations, OperationsAddress, Password, PinnedKey, Proxy, Tls, Traces,
+    Operations, OperationsAddress, Password, PinnedKey, Proxy, Snapshot, SnapshotKeySource, Tls,
+    Traces,
 };
 pub use duration::{InvalidDuration, parse_duration};
 pub use environment::{Environment, ProcessEnvironment};

@@ -25,6 +25,9 @@ mod server;
 /// `proxy_protocol`
 mod proxy_protocol;
 
+/// `cache.snapshot`
+mod snapshot;
+
 /// `tls`
 mod tls;
 
@@ -196,6 +199,7 @@ fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
     let api = api?;
     let policies = exempting(policies, &api);
     let (names, pins) = keys?;
+    let (cache, snapshot) = cache?;
     let (policies, keys) = policies.with_startup_keys(names);
     Ok(Config {
         address: address?,
@@ -204,7 +208,8 @@ fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
         admin,
         tls: tls?,
         policies,
-        cache: cache?,
+        cache,
+        snapshot,
         api,
         log: log?,
         traces: traces?,

@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::listing::{listed, shown};
 use crate::{
     AuditContext, AuditFile, Cache, ClientAuth, Config, Log, LogFormat, Operations, Password,
-    Proxy, Tls, Traces, Variables,
+    Proxy, Snapshot, SnapshotKeySource, Tls, Traces, Variables,
 };
 
 /// Those of `keystore`.
@@ -73,6 +73,7 @@ impl Settings {
             tls,
             policies,
             cache,
+            snapshot,
             api: _, // told with the defaults of the routes
             log,
             traces,
@@ -95,6 +96,7 @@ impl Settings {
         for (field, time) in [("any", any), ("unused", unused), ("offline", offline)] {
             settings.show(format!("cache.expiry.{field}"), format_args!("{time:?}"));
         }
+        settings.snapshot(snapshot.as_ref());
         settings.apis(config);
         let Log { error, audit, format, audit_required, audit_file } = log;
         settings.show("log.error", error);
@@ -222,6 +224,16 @@ impl Settings {
                 AuditContext::Off => "off",
             },
         );
+    }
+
+    fn snapshot(&mut self, snapshot: Option<&Snapshot>) {
+        let Some(Snapshot { path, key, max_age }) = snapshot else { return };
+        self.path("cache.snapshot.path", path);
+        match key {
+            SnapshotKeySource::File(path) => self.path("cache.snapshot.key", path),
+            SnapshotKeySource::Literal(text) => self.secret("cache.snapshot.key_text", text),
+        }
+        self.show("cache.snapshot.max_age", format_args!("{max_age:?}"));
     }
 
     fn traces(&mut self, traces: Option<&Traces>) {

@@ -60,6 +60,8 @@ mod wipe;
 
 pub mod random;
 
+pub mod snapshot;
+
 pub mod transfer;
 
 pub use cipher::Cipher;

@@ -23,11 +23,13 @@ use kes_policy::StorePlace;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+pub use self::snapshot::{SnapshotSettings, SnapshotStatus};
 pub use self::transfer::Copies;
 #[cfg(feature = "fuzzing")]
 pub use self::transfer::rewritten;
 
 use self::negative::NegativeCache;
+use self::snapshot::Snapshot;
 use crate::records::Records;
 use crate::single_flight::{Follower, Leader, Role, SingleFlight};
 use crate::traced::{Trace, traced, waited};
@@ -39,6 +41,9 @@ pub(crate) mod negative;
 
 /// Refresh and eviction.
 pub(crate) mod refresh;
+
+/// Keys in a file, for a restart while the key store is away.
+mod snapshot;
 
 /// Keys that go from the memory of one process to that of another.
 mod transfer;
@@ -91,6 +96,7 @@ pub(crate) struct Cache<S, O, C> {
     records: Records<S, O>,
     order: Order,
     ledger: Ledger,
+    snapshot: Arc<Snapshot>,
     observer: Arc<O>,
     clock: C,
 }
@@ -149,6 +155,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
             records: Records::new(store, Arc::clone(&observer)),
             order,
             ledger: Ledger::new(clock.date()),
+            snapshot: Arc::default(),
             observer,
             clock,
         });
@@ -222,6 +229,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
     /// Puts a key that was just created into memory.
     pub(crate) fn insert(&self, name: KeyName, record: Record) {
         let entry = Arc::new(self.entry(name, record, self.clock.now()));
+        self.snapshot.has_come(&name);
         self.reads.cancel(&name, || {
             self.negative.remove(&name);
             self.shard(&name).write().insert(name, entry);
@@ -288,17 +296,16 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         // A change that comes to be unsure after this has the cache forget the key.
         let is_unsure = self.order.is_unsure(&name);
         let read = traced(trace, StoreOperation::Read, self.records.read(&name));
-        let result = match read.await {
-            Ok(record) => Ok(Arc::new(self.entry(name, record, self.clock.now()))),
-            Err(error) => Err(error),
-        };
-        let outcome = match &result {
-            Ok(_) => Refresh::Success,
-            Err(Error::NotFound { .. }) => Refresh::Missing,
-            Err(_) => Refresh::Error,
+        let (result, outcome) = match read.await {
+            Ok(record) => {
+                self.snapshot.has_come(&name);
+                (Ok(Arc::new(self.entry(name, record, self.clock.now()))), Refresh::Success)
+            }
+            Err(error) => self.unread(&name, error),
         };
         self.reads.complete(leader, result, |result| match result {
-            Ok(_) if is_unsure => {}
+            // One of the snapshot stays there.
+            Ok(_) if is_unsure || outcome == Refresh::Error => {}
             Ok(entry) => {
                 let mut shard = self.shard(&name).write();
                 if let Some(old) = shard.insert(name, Arc::clone(entry)) {
@@ -315,6 +322,29 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
             Err(_) => {}
         });
         outcome
+    }
+
+    /// What a read that failed returns: the key of the snapshot, if the key store cannot be reached and
+    /// there is one.
+    fn unread(&self, name: &KeyName, error: Error) -> (ReadResult, Refresh) {
+        match &error {
+            Error::NotFound { .. } => {
+                self.snapshot.is_gone(name);
+                return (Err(error), Refresh::Missing);
+            }
+            Error::Unreachable { .. } => {
+                if let Some(entry) = self.stand_in(name) {
+                    return (Ok(entry), Refresh::Error);
+                }
+            }
+            // What the key store has is not the key that it had.
+            Error::Corrupt { .. } | Error::Foreign { .. } => self.snapshot.is_gone(name),
+            Error::Exists { .. }
+            | Error::Unusable { .. }
+            | Error::Locked { .. }
+            | Error::Unavailable { .. } => {}
+        }
+        (Err(error), Refresh::Error)
     }
 
     #[expect(clippy::indexing_slicing, reason = "a remainder is less than the number of shards")]
@@ -341,5 +371,8 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Memory for Cache<S, O, C> {
             self.negative.remove(name);
             self.shard(name).write().remove(name);
         });
+        if self.order.has_delete(name) {
+            self.snapshot.is_gone(name);
+        }
     }
 }

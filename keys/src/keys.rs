@@ -23,6 +23,9 @@ mod handover;
 /// The pinned ones.
 mod pinned;
 
+/// Those in a file.
+mod snapshot;
+
 /// How many ciphertexts of one request are decrypted before other tasks may run: about ten
 /// microseconds of work.
 const OPEN_AT_ONCE: usize = 32;
@@ -150,7 +153,8 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
         Ok(self.cache.ledger().last(&key.uses))
     }
 
-    /// Deletes a key from the key store, and from memory at once.
+    /// Deletes a key from the key store, and from memory at once. Before that it is gone from the
+    /// snapshot.
     ///
     /// # Errors
     /// [`Error::Store`]
@@ -168,7 +172,10 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
             // From now on no request uses the key from memory, and none puts it there until no part
             // of the delete can be carried out any more.
             cache.order().forget(&name);
-            let turn = cache.order().turn(&name, Change::Delete).await;
+            let turn = match cache.order().turn(&name, Change::Delete).await {
+                Ok(turn) => cache.purge(&name).await.map(|()| turn),
+                Err(error) => Err(error),
+            };
             perform(turn, async {
                 cache.order().forget(&name);
                 traced(&trace, StoreOperation::Delete, cache.records().delete(&name)).await
@@ -365,6 +372,9 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     }
 
     async fn read(&self, permit: &Permit<'_>, name: KeyName) -> Result<Arc<Entry>, Error> {
+        if let Some(entry) = self.cache.kept(&name) {
+            return Ok(entry);
+        }
         let mut place = None;
         if self.cache.would_call_store(&name) {
             place = permit.enter_store().await?;

@@ -54,10 +54,10 @@ mod testing;
 
 #[cfg(feature = "fuzzing")]
 pub use cache::rewritten;
-pub use cache::{Copies, Expiry};
+pub use cache::{Copies, Expiry, SnapshotSettings, SnapshotStatus};
 pub use clock::{Clock, SystemClock};
 pub use error::Error;
-pub use kes_crypto::transfer;
+pub use kes_crypto::{snapshot, transfer};
 pub use kes_keystore::wrap::{Late, Order};
 pub use keys::{DataKey, Description, Ended, Keys};
 pub use observer::{Observer, Refresh};

@@ -17,6 +17,18 @@ pub trait Observer: Send + Sync + 'static {
 
     /// A key in memory was read again because its time was nearly over.
     fn refreshed(&self, refresh: Refresh);
+
+    /// A key of the snapshot was used, because the key store cannot be reached.
+    fn snapshot_hit(&self);
+
+    /// A snapshot was written.
+    fn snapshot_written(&self);
+
+    /// A snapshot could not be written.
+    fn snapshot_failed(&self);
+
+    /// A snapshot that was found is not used.
+    fn snapshot_refused(&self);
 }
 
 /// How the refresh of a key ended.

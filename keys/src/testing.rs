@@ -259,6 +259,10 @@ pub(crate) struct Notes {
     pub(crate) invalid_records: AtomicUsize,
     pub(crate) negative_hits: AtomicUsize,
     pub(crate) refreshes: Mutex<Vec<Refresh>>,
+    pub(crate) snapshot_hits: AtomicUsize,
+    pub(crate) snapshots_written: AtomicUsize,
+    pub(crate) snapshots_failed: AtomicUsize,
+    pub(crate) snapshots_refused: AtomicUsize,
     /// Calls to the key store, and whether they failed.
     pub(crate) calls: Mutex<Vec<(StoreOperation, Duration, bool)>>,
 }
@@ -282,6 +286,22 @@ impl Observer for Notes {
 
     fn refreshed(&self, refresh: Refresh) {
         self.refreshes.lock().push(refresh);
+    }
+
+    fn snapshot_hit(&self) {
+        self.snapshot_hits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn snapshot_written(&self) {
+        self.snapshots_written.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn snapshot_failed(&self) {
+        self.snapshots_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn snapshot_refused(&self) {
+        self.snapshots_refused.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -42,6 +42,7 @@ pub use lifecycle::pending::check_pins;
 pub use lifecycle::process::{check_files, forbid_dumps, harden};
 pub use lifecycle::server::{Info, Options, Server, Source};
 pub use lifecycle::setup::{check_audit_file, check_traces};
+pub use lifecycle::snapshot::check_snapshot;
 pub use service::BuildInfo;
 pub use service::paths::{Routed, route};
 pub use transport::tls::{Error as TlsError, check as check_tls};

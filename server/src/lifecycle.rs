@@ -16,6 +16,9 @@ mod state;
 /// From a configuration to what a server runs with.
 pub(crate) mod setup;
 
+/// The snapshot of the keys in use.
+pub(crate) mod snapshot;
+
 /// The keys that a configuration lists.
 pub(crate) mod pending;
 

@@ -189,6 +189,7 @@ impl ApiService {
             store_certificates: keys.store_certificates(),
             audit_queue: self.logs.file.queued(),
             log_queues: self.logs.queued(),
+            snapshot: keys.snapshot(),
         };
         self.metrics.text(audience, &gauges, |identity| generation.knows(identity))
     }

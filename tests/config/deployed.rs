@@ -89,6 +89,7 @@ fn meaning(Loaded { config, warnings }: &Loaded) -> String {
         tls,
         policies,
         cache,
+        snapshot,
         api,
         log,
         traces,
@@ -98,6 +99,7 @@ fn meaning(Loaded { config, warnings }: &Loaded) -> String {
         variables: _, // no field
     } = config;
     let has_none = operations.is_none() && proxy_protocol.is_empty() && pins.is_empty();
+    let has_none = has_none && snapshot.is_none();
     assert!(has_none && traces.is_none(), "files of the reference have no such sections");
     line(format_args!("address {address}"));
     match admin {

@@ -64,6 +64,8 @@ const KNOWN: [(&str, &[&str]); 4] = [
             "RestrictSUIDSGID",
             "RuntimeDirectory",
             "SendSIGKILL",
+            "StateDirectory",
+            "StateDirectoryMode",
             "SystemCallArchitectures",
             "SystemCallErrorNumber",
             "SystemCallFilter",

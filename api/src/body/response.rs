@@ -46,6 +46,9 @@ pub struct Status {
     /// How many pinned keys the key store was found not to have; absent if it has all.
     #[serde(skip_serializing_if = "is_zero")]
     pub pinned_key_faults: usize,
+    /// The snapshot of the keys in use; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Snapshot>,
     /// Present and true if all cryptography is that of a FIPS 140-3 module.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub fips: bool,
@@ -65,6 +68,25 @@ pub struct Status {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 const fn is_zero(count: &usize) -> bool {
     *count == 0
+}
+
+/// The keys that a server has in a file for a restart while the key store is away.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// How many there are.
+    pub keys: usize,
+    /// When the file was written; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Timestamp>,
+    /// Present and true while they are used, because the key store cannot be reached.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub used: bool,
+    /// Present and true if the file could not be written, or was found and not used.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
+    /// Why; for the admin alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// How a reload or a hand-over ended.

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use kes_config::{Config, ConfiguredPath, Password};
+use kes_config::{Config, ConfiguredPath, Password, Snapshot, SnapshotKeySource};
 use kes_keystore::Config as KeyStore;
 use kes_keystore::config::{AppRoleSecret, Fs, Jwt, Login, Vault};
 use kes_keystore::fs::MARKER;
@@ -48,6 +48,12 @@ pub(super) fn findings(file: &Path, config: &Config) -> Vec<String> {
     search.folder_of_cas(config.tls.ca.as_ref());
     if let Some(key) = config.log.audit_file.as_ref().and_then(|file| file.key.as_ref()) {
         search.named(key, Rule::Secret);
+    }
+    if let Some(Snapshot { path, key, max_age: _ }) = &config.snapshot {
+        search.named(path, Rule::Secret);
+        if let SnapshotKeySource::File(key) = key {
+            search.named(key, Rule::Secret);
+        }
     }
     search.folder_of_cas(config.traces.as_ref().and_then(|traces| traces.ca.as_ref()));
     match &config.keystore {

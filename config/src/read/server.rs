@@ -4,10 +4,11 @@ use kes_api::route::{Operation, ROUTES, Route};
 use kes_api::{Fingerprint, KeyName};
 use kes_keystore::config::Place;
 
-use super::{audit_file, exposure};
+use super::{audit_file, exposure, snapshot};
 use crate::value::{AlreadyReported, Value};
 use crate::{
-    ApiOverride, ApiOverrides, Cache, ConfiguredAddress, Level, Log, LogFormat, PinnedKey, fields,
+    ApiOverride, ApiOverrides, Cache, ConfiguredAddress, Level, Log, LogFormat, PinnedKey,
+    Snapshot, fields,
 };
 
 pub(super) fn address(value: &Value<'_>) -> Result<ConfiguredAddress, AlreadyReported> {
@@ -18,11 +19,12 @@ pub(super) fn address(value: &Value<'_>) -> Result<ConfiguredAddress, AlreadyRep
     }
 }
 
-pub(super) fn cache(value: &Value<'_>) -> Result<Cache, AlreadyReported> {
+pub(super) fn cache(value: &Value<'_>) -> Result<(Cache, Option<Snapshot>), AlreadyReported> {
     let mut section = value.section("cache")?;
     let expiry = expiry(&section.take("expiry"));
+    let snapshot = snapshot::read(&section.take("snapshot"));
     section.end();
-    expiry
+    Ok((expiry?, snapshot?))
 }
 
 fn expiry(value: &Value<'_>) -> Result<Cache, AlreadyReported> {

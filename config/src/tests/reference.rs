@@ -55,6 +55,8 @@ impl File {
             ("tls.cert", "server.crt"),
             ("proxy_protocol.from", "10.0.0.7"),
             ("operations.address", "127.0.0.1:7374"),
+            ("cache.snapshot.path", "keys.snapshot"),
+            ("cache.snapshot.key", "snapshot.key"),
             ("log.audit_file.path", "audit.jsonl"),
             ("traces.endpoint", "http://127.0.0.1:4318"),
             ("keys.*.name", "k"),

@@ -70,6 +70,46 @@ fn a_required_audit_log_needs_a_level_that_records_changes() {
 }
 
 #[test]
+fn a_snapshot_has_a_path_and_a_key() {
+    assert!(loaded(HEAD).config.snapshot.is_none());
+    assert!(with("cache: {snapshot: }\n").config.snapshot.is_none());
+    let file = with("cache: {snapshot: {path: a/keys, key: k}}").config.snapshot.unwrap();
+    assert_eq!((file.path.to_str(), file.max_age), (Some("a/keys"), Duration::from_hours(24)));
+    assert!(matches!(file.key, SnapshotKeySource::File(path) if path.to_str() == Some("k")));
+    let marked = "marked".repeat(6);
+    let file = with(&format!("cache: {{snapshot: {{path: a, key_text: {marked}, max_age: 1s}}}}"));
+    let file = file.config.snapshot.unwrap();
+    assert_eq!(file.max_age, Duration::from_secs(1));
+    assert!(!format!("{file:?}").contains("marked"));
+    assert!(matches!(file.key, SnapshotKeySource::Literal(text) if text.expose() == marked));
+    for (fields, told) in [
+        ("key: k", "line 5: cache.snapshot.path: is required, such as /var/lib/kes/keys.snapshot"),
+        ("path: a/, key: k", "line 5: cache.snapshot.path: 'a/' is a folder; name a file in it"),
+        (
+            "path: a",
+            "line 5: cache.snapshot: a snapshot needs a key; set cache.snapshot.key to a file with at \
+             least 32 bytes, made by `openssl rand -base64 48`",
+        ),
+        (
+            "path: a, key: k, key_text: t",
+            "line 5: cache.snapshot.key_text: only one of key and key_text may be set",
+        ),
+        (
+            "path: a, key_text: marked",
+            "line 5: cache.snapshot.key_text: it has 6 bytes, and a key has 32 to 4096; make one with \
+             `openssl rand -base64 48`",
+        ),
+        (
+            "path: a, key: k, max_age: 721h",
+            "line 5: cache.snapshot.max_age: is not from 1s to 720h",
+        ),
+        ("path: a, key: k, max_age: 5ms", "line 5: cache.snapshot.max_age: is not from 1s to 720h"),
+    ] {
+        assert_eq!(refused_with(&format!("cache: {{snapshot: {{{fields}}}}}")), told);
+    }
+}
+
+#[test]
 fn an_audit_file_has_a_path_and_limits() {
     let minimal = with("log:\n  audit_file: {path: a/audit.jsonl}\n");
     let file = minimal.config.log.audit_file.as_ref().unwrap();

@@ -168,6 +168,26 @@ fn every_field_that_changes_is_told() {
         });
         case(field, &before, &now, &format!("{field} {text}"));
     }
+    let snapshot = |fields: &str| format!("cache: {{snapshot: {{path: a, {fields}}}}}");
+    let long = "s3cret1".repeat(5);
+    for (field, before, now, text) in [
+        ("cache.snapshot.key", "key: k", "key: j", "changed from k to j"),
+        (
+            "cache.snapshot.key_text",
+            &*format!("key_text: {long}"),
+            &*format!("key_text: {long}x"),
+            "changed",
+        ),
+        ("cache.snapshot.max_age", "key: k", "key: k, max_age: 1h", "changed from 86400s to 3600s"),
+    ] {
+        case(field, &snapshot(before), &snapshot(now), &format!("{field} {text}"));
+    }
+    case(
+        "cache.snapshot.path",
+        &snapshot("key: k"),
+        &snapshot("key: k").replace("path: a", "path: b"),
+        "cache.snapshot.path changed from a to b",
+    );
     let traces = |fields: &str| format!("traces: {{endpoint: 'http://[::1]:1'{fields}}}");
     for (field, now, text) in [
         ("traces.headers.*", ", headers: {X-K: s3cret1}", "traces.headers.x-k set"),

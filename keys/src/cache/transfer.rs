@@ -23,12 +23,12 @@ use crate::{Clock, Observer};
 /// The longest entry in bytes beside its name and value.
 const NUMBERS: usize = 1 + 4 + 8 + 8;
 
-/// A key from the memory of another process.
-struct Sent {
-    name: KeyName,
-    record: Record,
-    age: Duration,
-    unused: Duration,
+/// A key from the memory of another process, or from a snapshot.
+pub(super) struct Sent {
+    pub(super) name: KeyName,
+    pub(super) record: Record,
+    pub(super) age: Duration,
+    pub(super) unused: Duration,
 }
 
 /// The keys of a cache, as messages. What it yields was in memory at one moment.
@@ -115,13 +115,18 @@ impl Iterator for Copies<'_> {
     }
 }
 
-fn write(name: &KeyName, entry: &Entry, now: Instant) -> Zeroizing<Vec<u8>> {
+pub(super) fn write(name: &KeyName, entry: &Entry, now: Instant) -> Zeroizing<Vec<u8>> {
     let used_at = if entry.used.load(Ordering::Relaxed) { now } else { *entry.last_used.lock() };
     let [age, unused] = [entry.read_at, used_at].map(|at| now.saturating_duration_since(at));
     written(name, entry.record(), age, unused)
 }
 
-fn written(name: &KeyName, record: &Record, age: Duration, unused: Duration) -> Zeroizing<Vec<u8>> {
+pub(super) fn written(
+    name: &KeyName,
+    record: &Record,
+    age: Duration,
+    unused: Duration,
+) -> Zeroizing<Vec<u8>> {
     let value = record.encode();
     let (name, value) = (name.as_str().as_bytes(), value.expose().as_bytes());
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).to_be_bytes();
@@ -137,7 +142,7 @@ fn written(name: &KeyName, record: &Record, age: Duration, unused: Duration) -> 
 }
 
 /// The entries of a message.
-fn parse(mut bytes: &[u8]) -> Result<Vec<Sent>, Unreadable> {
+pub(super) fn parse(mut bytes: &[u8]) -> Result<Vec<Sent>, Unreadable> {
     let mut entries = Vec::new();
     while !bytes.is_empty() {
         entries.push(entry(&mut bytes).ok_or(Unreadable)?);

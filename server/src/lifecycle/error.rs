@@ -93,6 +93,12 @@ pub enum SetupError {
         /// What is wrong with it, and where the configuration names it.
         reason: String,
     },
+    /// The key of the snapshot.
+    #[error("{reason}")]
+    Snapshot {
+        /// What is wrong with it, and where the configuration names it.
+        reason: String,
+    },
     /// The collector of traces.
     #[error("{reason}")]
     Traces {

@@ -17,6 +17,7 @@ use super::changes::Changes;
 use super::error::SetupError;
 use super::reads::Reading;
 use super::setup::{Prepared, Setup};
+use super::snapshot;
 use super::state::Running;
 use super::systemd;
 use super::watch::{Fingerprint, changed};
@@ -153,7 +154,7 @@ where
     });
     let (tls, successor, operations, log, balancers, prepared, changes) =
         opened.await.map_err(|hangs| SetupError::Hangs { reason: hangs.to_string() })??;
-    let Prepared { generation: new, reopened, audit_file, pending } = prepared;
+    let Prepared { generation: new, reopened, audit_file, snapshot, pending } = prepared;
 
     warn_of_another_store(&old, &new);
 
@@ -174,6 +175,7 @@ where
     if let Some(url) = running.operations.apply(operations) {
         tracing::info!("operations: listening on {url} from now on, as the configuration says");
     }
+    snapshot::begin(running, Some(old), snapshot).await;
     pending.follow(running);
     Ok(changes)
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use kes_api::{Identity, Timestamp};
 use kes_config::{ConfiguredAddress, Level};
+use kes_keys::SnapshotSettings;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -30,6 +31,7 @@ use super::reads::Reads;
 use super::reload::{self, Reloads};
 use super::setup::{Prepared, Setup};
 use super::signals::{Signal, Signals};
+use super::snapshot;
 use super::state::Running;
 use super::status::Status;
 use super::systemd;
@@ -96,6 +98,7 @@ pub(super) struct Opened {
     info: Info,
     operations: operations::Change,
     pending: PendingKeys,
+    snapshot: Option<SnapshotSettings>,
     pub(super) certificates: Fingerprint,
     /// At how many of the sockets of the server that hands over it listens, and whether at that of the
     /// operations listener.
@@ -149,10 +152,15 @@ impl Server {
             opened = Opened::open(options, metrics, Arc::clone(&logs), sockets) => opened,
         };
         match (opened, takeover) {
-            (Ok(opened), None) => Ok(Self { signals, opened, program, taken: None }),
-            (Ok(opened), Some(takeover)) => {
+            (Ok(mut opened), None) => {
+                snapshot::begin(&opened.running, None, opened.snapshot.take()).await;
+                Ok(Self { signals, opened, program, taken: None })
+            }
+            (Ok(mut opened), Some(takeover)) => {
                 let (api, operations) = opened.inherited;
                 let taken = Some(takeover.take(&opened.running, api, operations).await?);
+                // The other process has written its last one.
+                snapshot::begin(&opened.running, None, opened.snapshot.take()).await;
                 Ok(Self { signals, opened, program, taken })
             }
             (Err(error), takeover) => {
@@ -256,6 +264,8 @@ impl Server {
         }
         if let Some(changes) = changes {
             changes.end().await;
+        } else {
+            snapshot::save(&running).await;
         }
         if let Some(traces) = &running.service.generation.load_full().traces {
             traces.end().await;
@@ -319,7 +329,7 @@ impl Opened {
 
         let (log, balancers) = (setup.log, setup.balancers.clone());
         let prepared = setup.open(&metrics, None, locks).await?;
-        let Prepared { generation, audit_file, pending, .. } = prepared;
+        let Prepared { generation, audit_file, snapshot, pending, .. } = prepared;
         logs.file.configure(audit_file);
         let info = Info {
             build: options.build,
@@ -367,13 +377,23 @@ impl Opened {
         });
         running.check_certificates(&tls, true);
         let (operations, inherited) = (change, (api_inherited, is_inherited));
-        Ok(Self { running, listener, source, info, operations, pending, certificates, inherited })
+        Ok(Self {
+            running,
+            listener,
+            source,
+            info,
+            operations,
+            pending,
+            snapshot,
+            certificates,
+            inherited,
+        })
     }
 }
 
 /// Starts the work beside the requests.
-fn background(running: &Arc<Running>, seen: Fingerprint) -> [JoinHandle<()>; 5] {
-    let [certificates, expiry, repeats, status, heartbeats] = [running; 5].map(Arc::clone);
+fn background(running: &Arc<Running>, seen: Fingerprint) -> [JoinHandle<()>; 6] {
+    let [certificates, expiry, repeats, status, heartbeats, kept] = [running; 6].map(Arc::clone);
     [
         tokio::spawn(endless("the watch of the certificate files", move || {
             reload::follow_certificates(Arc::clone(&certificates), seen.clone())
@@ -390,6 +410,7 @@ fn background(running: &Arc<Running>, seen: Fingerprint) -> [JoinHandle<()>; 5] 
         tokio::spawn(endless("the heartbeat for the service manager", move || {
             systemd::send_heartbeats(Arc::clone(&heartbeats))
         })),
+        tokio::spawn(endless("the snapshot", move || snapshot::follow(Arc::clone(&kept)))),
     ]
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use kes_api::{Identity, Operation};
 use kes_config::{Change, ClientAuth, Config, ConfiguredAddress, Network, PinnedKey, Settings};
-use kes_keys::{Expiry, Pin, SystemClock};
+use kes_keys::{Expiry, Pin, SnapshotSettings, SystemClock};
 use kes_keystore::config::Location;
 use kes_keystore::fs::Opening;
 use kes_keystore::memory::MemoryStore;
@@ -19,6 +19,7 @@ use super::blocking::{Yielding, blocking};
 use super::changes::contents;
 use super::error::SetupError;
 use super::pending::{PendingKeys, Pins};
+use super::snapshot;
 use crate::observe::logging;
 use crate::observe::logging::file::Target;
 use crate::observe::metrics::Metrics;
@@ -40,6 +41,7 @@ pub(crate) struct Setup {
     policies: Policies,
     proxies: Proxies,
     expiry: Expiry,
+    snapshot: Option<kes_config::Snapshot>,
     apis: [ApiSettings; Operation::COUNT],
     keys: Vec<StartupPermit>,
     pins: Vec<PinnedKey>,
@@ -105,6 +107,7 @@ impl Setup {
             traces: config.traces,
             policies: config.policies,
             expiry: expiry(config.cache),
+            snapshot: config.snapshot,
             apis,
             keys: config.keys,
             pins: config.pins,
@@ -130,6 +133,7 @@ impl Setup {
             policies: Policies::of_admin(admin),
             proxies: Proxies::none(),
             expiry: expiry(kes_config::Cache::default()),
+            snapshot: None,
             apis: kes_api::route::ROUTES.map(|route| ApiSettings { timeout: route.timeout }),
             keys: Vec::new(),
             pins: Vec::new(),
@@ -149,6 +153,7 @@ impl Setup {
         inherited: Vec<OwnedFd>,
     ) -> Result<Prepared, SetupError> {
         let audit_file = blocking(move || audit_file(self.audit_file)).await?;
+        let snapshot = blocking(move || snapshot::settings(self.snapshot)).await?;
         let folders = old.map(|old| Arc::clone(&old.folders)).unwrap_or_default();
         folders.inherit(inherited);
         let (location, store) = match self.store {
@@ -205,7 +210,7 @@ impl Setup {
             _in_use: in_use,
         };
         let pending = PendingKeys { missing: self.keys, unread: pins.unread };
-        Ok(Prepared { generation, reopened, audit_file, pending })
+        Ok(Prepared { generation, reopened, audit_file, snapshot, pending })
     }
 }
 
@@ -332,6 +337,8 @@ pub(crate) struct Prepared {
     pub(crate) reopened: Option<Reopened>,
     /// What requests are recorded in.
     pub(crate) audit_file: Option<Target>,
+    /// Where the keys in use are kept for a restart.
+    pub(crate) snapshot: Option<SnapshotSettings>,
     pub(crate) pending: PendingKeys,
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use kes_api::Timestamp;
+use kes_keys::SnapshotStatus;
 use kes_keystore::State;
 use parking_lot::Mutex;
 
@@ -34,6 +35,7 @@ impl Status {
         parts.extend(hand_over.and_then(|tried| failed(&tried, "last hand-over failed")));
         parts.extend(wrong_keys(generation.keys.pin_faults()));
         parts.push(self.store(state, trouble.as_deref(), Timestamp::now()));
+        parts.extend(generation.keys.snapshot().and_then(|status| snapshot(&status)));
         let policies = &generation.policies;
         parts.push(count(policies.policies().len(), "policy", "policies"));
         parts.push(count(policies.identities().len(), "identity", "identities"));
@@ -67,6 +69,15 @@ impl Status {
 /// How many pinned keys the key store does not have.
 fn wrong_keys(faults: usize) -> Option<String> {
     (faults > 0).then(|| format!("{} MISSING OR WRONG", count(faults, "pinned key", "pinned keys")))
+}
+
+/// What may need attention of the snapshot of the keys in use.
+fn snapshot(status: &SnapshotStatus) -> Option<String> {
+    let SnapshotStatus { keys, is_used, fault, written: _ } = status;
+    if *is_used {
+        return Some(format!("keys come from the snapshot ({})", count(*keys, "key", "keys")));
+    }
+    fault.as_ref().map(|fault| format!("snapshot {fault}"))
 }
 
 /// A reload that failed.
@@ -107,6 +118,17 @@ mod tests {
         status.store(up, None, at(180));
         let again = status.store(State::Unreachable, None, at(240));
         assert_eq!(again, "key store away since 1970-01-01 00:04:00 UTC");
+    }
+
+    #[test]
+    fn a_snapshot_is_told_when_it_is_used_or_cannot_be() {
+        let status = SnapshotStatus { keys: 3, ..SnapshotStatus::default() };
+        assert_eq!(snapshot(&status), None);
+        let fault = Some("cannot be written: disk full".to_owned());
+        let broken = SnapshotStatus { fault, ..status.clone() };
+        assert_eq!(snapshot(&broken).unwrap(), "snapshot cannot be written: disk full");
+        let used = SnapshotStatus { is_used: true, ..broken };
+        assert_eq!(snapshot(&used).unwrap(), "keys come from the snapshot (3 keys)");
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub(crate) use self::readings::{Latency, Readings};
 use self::register::Register;
 pub(crate) use self::reloads::InUse;
 use self::reloads::Reloads;
+use self::snapshot::Snapshot;
 pub(crate) use self::system::Gauges;
 use self::system::System;
 use self::traces::Traces;
@@ -75,6 +76,9 @@ mod client_certificates;
 
 /// What is counted of keys in memory.
 mod cache;
+
+/// The snapshot of the keys in use.
+mod snapshot;
 
 /// Traces of slow requests.
 mod exemplars;
@@ -129,6 +133,7 @@ pub(crate) struct Metrics {
     pub(crate) client_certificates: ClientCertificates,
     pub(crate) reloads: Reloads,
     cache: Cache,
+    snapshot: Snapshot,
     store_calls: [StoreCalls; 4],
     /// When the server's certificate ends, in seconds since 1970.
     pub(crate) certificate_end: AtomicI64,
@@ -235,6 +240,7 @@ impl Metrics {
             client_certificates: ClientCertificates::new(&register),
             reloads: Reloads::new(&register),
             cache: Cache::new(&register),
+            snapshot: Snapshot::new(&register),
             store_calls,
             certificate_end: AtomicI64::new(0),
             system: System::new(&register),
@@ -278,6 +284,7 @@ impl Metrics {
         self.system.show(gauges, in_use, self.certificate_end.load(Ordering::Relaxed));
         self.audit_file.show(gauges.audit_queue);
         self.log_queues.show(gauges.log_queues);
+        self.snapshot.show(gauges.snapshot.as_ref());
         self.client_certificates.show(is_known, SystemTime::now());
         let mut families = self.registry.gather();
         families.retain(|family| audience.gets(family));
@@ -320,6 +327,22 @@ impl kes_keys::Observer for Metrics {
 
     fn refreshed(&self, refresh: kes_keys::Refresh) {
         self.cache.refreshed(refresh);
+    }
+
+    fn snapshot_hit(&self) {
+        self.snapshot.hits.inc();
+    }
+
+    fn snapshot_written(&self) {
+        self.snapshot.writes.inc();
+    }
+
+    fn snapshot_failed(&self) {
+        self.snapshot.errors.inc();
+    }
+
+    fn snapshot_refused(&self) {
+        self.snapshot.refused.inc();
     }
 
     #[expect(clippy::indexing_slicing, reason = "there is one for each operation")]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use kes_api::Identity;
 use kes_config::{ClientAuth, ConfiguredPath, Password};
 use kes_tls::{ClientChains, Fault};
 use rustls::ServerConfig;
@@ -73,6 +74,14 @@ pub(crate) struct Loaded {
     chain: Vec<CertificateDer<'static>>,
     /// The server's own certificates.
     pub(crate) certificates: Vec<expiry::Certificate>,
+}
+
+impl Loaded {
+    /// The identity of the server: that of its certificate.
+    pub(crate) fn identity(&self) -> Identity {
+        let leaf = self.chain.first().and_then(|leaf| Identity::of_certificate(leaf).ok());
+        leaf.unwrap_or_else(|| Identity::of_public_key(&[]))
+    }
 }
 
 /// The settings that a TLS configuration is loaded from. [`Settings::load`] reads the files each

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 
 use kes_api::KeyName;
 use kes_keys::Order;
@@ -8,6 +9,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::super::state::Running;
 use super::message::{Change, FromNew, FromOld};
 use super::pair::{Frame, receive, send};
 
@@ -117,7 +119,7 @@ impl Inherited {
 
     /// Gives turns to changes of the process that has handed over, until it has ended, and no change
     /// of it can be carried out any more.
-    pub(super) async fn follow(mut self, (from, mut to): Halves) {
+    pub(super) async fn follow(mut self, (from, mut to): Halves, running: Arc<Running>) {
         let mut frames = frames(from);
         let (mut last, mut forgetting) = (0, HashMap::new());
         let mut waiting: HashMap<u64, AbortHandle> = HashMap::new();
@@ -134,7 +136,7 @@ impl Inherited {
                 frame = frames.recv() => match frame.map(|frame| frame.parse()) {
                     Some(Ok(FromOld::Turn(change))) => {
                         if let Some(change) = change.parse() {
-                            let turn = turn(self.order.clone(), change);
+                            let turn = turn(self.order.clone(), change, Arc::clone(&running));
                             waiting.insert(change.number, turns.spawn(turn));
                         }
                     }
@@ -181,14 +183,21 @@ impl Inherited {
 
 type Ended = (u64, Result<wrap::Turn, kes_keystore::Error>);
 
-async fn turn(order: Order, change: Underway) -> Ended {
+async fn turn(order: Order, change: Underway, running: Arc<Running>) -> Ended {
     let what = match change.kind {
         ChangeKind::Delete => wrap::Change::Delete,
         ChangeKind::Create | ChangeKind::OverwritingCreate => wrap::Change::Create,
     };
     // As for a change of a request to this process.
     order.forget(&change.name);
-    (change.number, order.turn(&change.name, what).await)
+    let turn = match order.turn(&change.name, what).await {
+        Ok(turn) if what == wrap::Change::Delete => {
+            let keys = Arc::clone(&running.service.generation.load().keys);
+            keys.purge_snapshot(&change.name).await.map(|()| turn)
+        }
+        turn => turn,
+    };
+    (change.number, turn)
 }
 
 /// An error of an order without what the other process puts before it.

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::super::blocking::blocking;
+use super::super::snapshot;
 use super::super::state::Running;
 use super::changes::{self, Halves};
 use super::message::{Change, FromNew, FromOld, Hello, MOST_CHANGES, PROTOCOL, monotonic};
@@ -179,6 +180,11 @@ async fn give_exclusively(
         started.map_err(|error| format!("'{}' cannot be started: {error}", path.display()))?;
     let id = new.id();
     let given = hand_over(running, stream, id).await;
+    if given.is_err() {
+        // This process goes on, whether or not the disk answers.
+        let generation = running.service.generation.load_full();
+        tokio::spawn(async move { generation.keys.release_snapshot(false).await });
+    }
     match given {
         Ok(mut given) => {
             given.child = Some(new);
@@ -225,6 +231,9 @@ async fn hand_over(running: &Running, mut stream: UnixStream, id: u32) -> Result
     let generation = running.service.generation.load_full();
     let succession = generation.keys.order().hand_over();
     let taken = async {
+        // All that is deleted from now on asks the other process, which reads the file after this.
+        snapshot::save(running).await;
+        generation.keys.release_snapshot(true).await;
         let mut changes = 0;
         for some in succession.underway.chunks(MOST_CHANGES) {
             changes += some.len();

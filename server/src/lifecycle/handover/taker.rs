@@ -229,10 +229,11 @@ impl Taken {
         }
         let (sockets, keys) = (count(sockets, "socket"), count(keys, "key"));
         let halves: Halves = self.stream.into_split();
+        let of_others = Arc::clone(&running);
         let know_uses = move || running.service.generation.load().keys.know_uses_from_now();
         know_uses();
         let following = tokio::spawn(async move {
-            self.changes.follow(halves).await;
+            self.changes.follow(halves, of_others).await;
             // Its last requests have used keys.
             know_uses();
         });

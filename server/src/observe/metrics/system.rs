@@ -1,5 +1,6 @@
 use std::time::{Duration, SystemTime};
 
+use kes_keys::SnapshotStatus;
 use kes_keystore::{CertificateEnds, Logins};
 use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, Opts};
 
@@ -20,6 +21,7 @@ pub(crate) struct Gauges {
     pub(crate) store_certificates: CertificateEnds,
     pub(crate) audit_queue: Queued,
     pub(crate) log_queues: QueuedLines,
+    pub(crate) snapshot: Option<SnapshotStatus>,
 }
 
 /// Metrics of states, which are read when the text is made.

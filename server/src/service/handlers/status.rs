@@ -1,5 +1,5 @@
 use kes_api::Operation;
-use kes_api::body::{Api, Reload, Status, Version};
+use kes_api::body::{Api, Reload, Snapshot, Status, Version};
 use kes_api::route::ROUTES;
 use kes_keystore::State;
 
@@ -45,6 +45,13 @@ pub(super) fn status(call: &Call<'_>) -> Answer {
         let [changes, reason] = [changes, reason].map(|text| text.filter(|_| may_see_texts));
         Some(Reload { time: outcome.at, result: result.to_owned(), changes, reason })
     };
+    let snapshot = call.keys().snapshot().filter(|_| may_see).map(|status| Snapshot {
+        keys: status.keys,
+        written: status.written,
+        used: status.is_used,
+        failed: status.fault.is_some(),
+        reason: status.fault.filter(|_| may_see_texts),
+    });
     Answer::json(&Status {
         version: call.context.service.build.version.to_owned(),
         os: os().to_owned(),
@@ -58,6 +65,7 @@ pub(super) fn status(call: &Call<'_>) -> Answer {
             .map(|latency| u64::try_from(latency.as_millis()).unwrap_or(u64::MAX).max(1)),
         keystore_unreachable: latency.is_none(),
         pinned_key_faults: call.keys().pin_faults(),
+        snapshot,
         fips: cfg!(feature = "fips"),
         last_reload: last(Subject::Configuration),
         last_certificate_reload: last(Subject::Certificates),
