@@ -66,5 +66,5 @@ pub use inventory::{ForeignNames, Inventory, KeyFile, NameRules, Wanted};
 pub use open::Store;
 pub use open::{Target, TargetError};
 pub use page::{Limit, Names, Page};
-pub use record::{InvalidRecord, Record};
+pub use record::{Form, InvalidRecord, Record};
 pub use store::{CertificateEnds, KeyStore, Logins, State, StoreOperation, Value};

@@ -58,6 +58,35 @@ pub enum TargetError {
     },
 }
 
+impl Target {
+    /// Opens the key store of a configuration to put keys into it. Unless something `writes` to it, nothing is
+    /// changed, and a folder that does not exist is an empty store in memory. Must be called within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// [`OpenError`] if it cannot be used as configured.
+    pub async fn open(config: Config, writes: bool) -> Result<Self, OpenError> {
+        let fs = match config {
+            Config::Fs(fs) => fs,
+            Config::Vault(vault) => {
+                let store = Store::Vault(VaultStore::open(*vault).await?);
+                return Ok(Self { store, is_missing: false });
+            }
+        };
+        if writes {
+            let store = FsStore::open(fs, &KnownFolders::default(), Opening::Start).await?;
+            return Ok(Self { store: Store::Fs(store), is_missing: false });
+        }
+        let may_be_made = fs.id.is_none();
+        match FsStore::open_to_read(fs).await {
+            Err(error) if may_be_made && error.is_missing() => {
+                Ok(Self { store: Store::Memory(MemoryStore::new()), is_missing: true })
+            }
+            opened => Ok(Self { store: Store::Fs(opened?), is_missing: false }),
+        }
+    }
+}
+
 /// Evaluates an expression for the backend that a [`Store`] holds.
 macro_rules! with_backend {
     ($store:expr, $backend:ident => $call:expr) => {
@@ -131,17 +160,7 @@ impl Store {
                         return Err(nested);
                     }
                 }
-                if writes {
-                    let store = FsStore::open(fs, &KnownFolders::default(), Opening::Start).await?;
-                    return Ok(Target { store: Self::Fs(store), is_missing: false });
-                }
-                let may_be_made = fs.id.is_none();
-                match FsStore::open_to_read(fs).await {
-                    Err(error) if may_be_made && error.is_missing() => {
-                        Ok(Target { store: Self::Memory(MemoryStore::new()), is_missing: true })
-                    }
-                    opened => Ok(Target { store: Self::Fs(opened?), is_missing: false }),
-                }
+                Ok(Target::open(Config::Fs(fs), writes).await?)
             }
             Config::Vault(vault) => {
                 let target = VaultStore::open(*vault).await?;

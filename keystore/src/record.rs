@@ -30,6 +30,22 @@ pub struct Record {
     pub created_by: String,
 }
 
+/// The form of the text of a stored key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A protobuf message in base64.
+    Protobuf,
+    /// The JSON of the oldest servers.
+    Json,
+}
+
+impl Form {
+    /// The form that a text has if it is a stored key.
+    pub fn of(value: &Value) -> Self {
+        if value.expose().trim_ascii().starts_with('{') { Self::Json } else { Self::Protobuf }
+    }
+}
+
 /// Why a text is not a stored key. It contains no byte of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -111,7 +127,7 @@ impl Record {
         if text.len() > Value::MAX_LEN {
             return Err(InvalidRecord::TooLong);
         }
-        if text.starts_with('{') {
+        if Form::of(value) == Form::Json {
             return legacy::decode(text);
         }
         let bytes = decode_base64(text).ok_or(InvalidRecord::NeitherForm)?;

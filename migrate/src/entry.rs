@@ -2,6 +2,7 @@ use kes_api::KeyName;
 use kes_keystore::{Error, Inventory, Record, Value};
 
 use crate::migration::{Existing, Run};
+use crate::reading::NO_VALUE;
 use crate::target::are_equal;
 use crate::{Outcome, Side};
 
@@ -38,11 +39,7 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
     /// What an error of the source means.
     fn unread(&self, error: Error) -> Outcome {
         match error {
-            Error::NotFound { .. } => self.skipped(
-                "was listed and has no value: it was deleted meanwhile, or its first version was \
-                 in an engine of KV version 2"
-                    .to_owned(),
-            ),
+            Error::NotFound { .. } => self.skipped(NO_VALUE.to_owned()),
             Error::Corrupt { reason, .. } => self.skipped(format!("is not a stored key: {reason}")),
             Error::Foreign { reason, .. } => self.skipped(format!("is not a stored key: {reason}")),
             error => self.failed(Side::Source, "cannot be read from", error),

@@ -11,6 +11,8 @@
 //!    by another one.
 //! 3. `control` compares the numbers with new listings of both stores.
 //!
+//! A [`Reading`] goes through a store in the same way, for a backup or a rehearsal, and writes nothing.
+//!
 //! A value is in memory alone, and wiped ([`Value`](kes_keystore::Value)). No text of this crate has
 //! a byte of one.
 
@@ -38,6 +40,9 @@ mod replace;
 /// After the last write.
 mod control;
 
+/// The keys of a store, without a target.
+mod reading;
+
 /// The names of a store, page by page.
 mod listing;
 
@@ -58,3 +63,4 @@ mod tests;
 pub use migration::{Existing, Migration, Options};
 pub use outcome::{End, Outcome, Report, Side, Tally, Trouble};
 pub use pattern::{InvalidPattern, Pattern};
+pub use reading::{Entry, Reading, ReadingEnd};
