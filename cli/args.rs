@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod audit;
+mod backup;
 mod check;
 pub(crate) mod help;
 mod identity;
@@ -17,10 +18,14 @@ mod list;
 mod log;
 mod migrate;
 mod policy;
+mod rehearse;
 mod server;
 mod shadow;
 
 pub(crate) use audit::{AuditCommand, AuditKeyArgs, GrepAudit, VerifyAudit};
+pub(crate) use backup::{
+    BackupArgs, BackupCommand, OpenBackup, Passphrase, RestoreArgs, VerifyBackup,
+};
 pub(crate) use check::CheckArgs;
 pub(crate) use identity::{IdentityArgs, IdentityCommand, NewIdentity};
 pub(crate) use inspect::InspectArgs;
@@ -30,6 +35,7 @@ pub(crate) use migrate::MigrateArgs;
 pub(crate) use policy::{
     ExplainArgs, NamedPolicy, PolicyCommand, PresetArgs, SuggestArgs, TestArgs,
 };
+pub(crate) use rehearse::RehearseArgs;
 pub(crate) use server::{OldServerFlags, ServerArgs};
 pub(crate) use shadow::{AnswerOf, ShadowArgs, SharedOrNot};
 
@@ -72,6 +78,10 @@ pub(crate) enum Command {
     /// Check a configuration and all that it names, before a server is started with it
     #[command(override_usage = "kes check [options]")]
     Check(CheckArgs),
+
+    /// Tell what an exchange of MinIO's KES for this server would meet; only reads
+    #[command(override_usage = "kes rehearse [options]")]
+    Rehearse(RehearseArgs),
 
     /// Manage keys
     #[command(subcommand, override_usage = "kes key <command>")]
@@ -119,6 +129,13 @@ pub(crate) enum Command {
         override_usage = "kes shadow --to <old server> --new <new server> --key <file> --cert <file> [options]"
     )]
     Shadow(ShadowArgs),
+
+    /// Back up the keys of a key store into one sealed file, or check such a file
+    Backup(BackupArgs),
+
+    /// Restore keys from a backup into a key store
+    #[command(override_usage = "kes restore [options] <file> [<pattern>]")]
+    Restore(RestoreArgs),
 }
 
 /// The arguments of `kes ls`.

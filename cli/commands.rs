@@ -2,6 +2,7 @@
 
 mod about;
 mod audit;
+mod backup;
 mod check;
 mod connect;
 mod explain;
@@ -14,6 +15,9 @@ mod manual;
 mod metric;
 mod migrate;
 mod policy;
+mod rehearse;
+mod restore;
+mod seal;
 mod server;
 mod shadow;
 mod status;
@@ -60,8 +64,11 @@ fn perform(cli: Cli) -> Result<()> {
         // These have a runtime of their own.
         Some(Command::Server(args)) => server::run(args),
         Some(Command::Check(args)) => check::run(args),
+        Some(Command::Rehearse(args)) => rehearse::run(args),
         Some(Command::Migrate(args)) => migrate::run(args, cli.enclave.as_deref()),
         Some(Command::Shadow(args)) => shadow::run(&args),
+        Some(Command::Backup(args)) => backup::run(args),
+        Some(Command::Restore(args)) => restore::run(&args),
         Some(Command::Audit(command)) => audit::run(command),
         Some(Command::Inspect(args)) => wait(inspect::run(args)),
         Some(Command::Key(command)) => wait(key::run(command)),

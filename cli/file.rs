@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 mod staged;
 
-pub(crate) use staged::{Access, is_same, stage};
+pub(crate) use staged::{Access, begin, is_same, stage};
 
 /// Reads a file that may contain a private key.
 ///

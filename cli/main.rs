@@ -12,6 +12,8 @@ mod obsolete;
 mod output;
 mod parse;
 mod password;
+mod progress;
+mod signals;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -36,6 +36,32 @@ pub(crate) fn new_for(file: &Path) -> Result<Zeroizing<String>> {
     Ok(password)
 }
 
+/// Asks for the passphrase of a backup: twice for a new one.
+///
+/// # Errors
+/// If there is no terminal, if the passphrase is empty, and if the second one differs.
+pub(crate) fn passphrase(file: &Path, is_new: bool) -> Result<Zeroizing<String>> {
+    if !io::stdin().is_terminal() && !io::stderr().is_terminal() {
+        bail!(
+            "there is no terminal to ask for the passphrase of {}: --passphrase-file names a file that has \
+             it, or '-' for standard input",
+            file.display()
+        );
+    }
+    let terminal = Terminal::quiet().context("failed to open the terminal")?;
+    let passphrase = match is_new {
+        true => terminal.ask_for("Enter a passphrase for", file)?,
+        false => terminal.ask_for("Enter the passphrase of", file)?,
+    };
+    if passphrase.is_empty() {
+        bail!("the passphrase is empty");
+    }
+    if is_new && passphrase != terminal.ask_for("Enter it again for", file)? {
+        bail!("the two passphrases differ");
+    }
+    Ok(passphrase)
+}
+
 /// Asks for a value, such as `key in base64`, that the terminal does not show.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ mod beside;
 mod exposure;
 mod files;
 mod guide;
+mod rehearse;
 
 mod rights;
 mod transport;
@@ -76,9 +77,17 @@ impl Place {
     }
 
     fn check_with(&self, more: &[&str]) -> Ran {
+        self.run(&[&["check", "--config", "config.yml"], more].concat())
+    }
+
+    /// Runs `kes rehearse --config config.yml`.
+    fn rehearse(&self) -> Ran {
+        self.run(&["rehearse", "--config", "config.yml"])
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
         let start = Instant::now();
-        let args = [&["check", "--config", "config.yml"], more].concat();
-        let output = self.command(&args).output().unwrap();
+        let output = self.command(args).output().unwrap();
         let took = start.elapsed();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let (stdout, stderr) = (text(output.stdout), text(output.stderr));

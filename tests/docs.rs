@@ -12,6 +12,7 @@
 mod ansible;
 mod assurance;
 mod away;
+mod backup;
 mod book;
 mod citations;
 mod claims;
@@ -78,6 +79,8 @@ enum Runner {
     Migration,
     /// Two servers and the shadow in front of them.
     Shadow,
+    /// A backup, a drill and a restore.
+    Backup,
     /// A configuration that loads without a warning.
     Configuration,
     /// Probes of Kubernetes and scrapes of Prometheus.
@@ -137,6 +140,7 @@ fn runner(block: &Block) -> Option<Runner> {
         ("docs/operate.md", "sh", _) => Runner::Operate,
         ("docs/migrate.md", "sh", _) => Runner::Migration,
         ("docs/shadow.md", "sh", _) => Runner::Shadow,
+        ("docs/backup.md", "sh", _) => Runner::Backup,
         ("docs/policies.md", "sh", _) => Runner::Refused,
         ("systemd/README.md", "sh", _) => Runner::Systemd,
         ("docs/install.md", "sh", _) => Runner::Packages,

@@ -19,7 +19,7 @@ mod circles;
 mod sbom;
 
 /// Which crates of ours a crate may use.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("kes-api", &[]),
     ("kes-audit", &["kes-api"]),
     ("kes-crypto", &[]),
@@ -29,6 +29,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("kes-keystore", &["kes-api", "kes-crypto", "kes-tls"]),
     ("kes-config", &["kes-api", "kes-keystore", "kes-policy"]),
     ("kes-keys", &["kes-api", "kes-crypto", "kes-keystore", "kes-policy"]),
+    ("kes-backup", &["kes-api", "kes-crypto", "kes-keystore"]),
     ("kes-migrate", &["kes-api", "kes-keystore"]),
     ("kes-client", &["kes-api", "kes-tls"]),
     ("kes-shadow", &["kes-api", "kes-client", "kes-server"]),
@@ -49,6 +50,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
         &[
             "kes-api",
             "kes-audit",
+            "kes-backup",
             "kes-client",
             "kes-config",
             "kes-crypto",
@@ -63,6 +65,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
         &[
             "kes-api",
             "kes-audit",
+            "kes-backup",
             "kes-client",
             "kes-config",
             "kes-crypto",

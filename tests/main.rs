@@ -8,6 +8,8 @@ mod harness;
 mod api;
 mod audit;
 mod authz;
+#[cfg(not(feature = "fips"))] // such a build makes none
+mod backup;
 mod cache;
 mod check;
 mod cli;

@@ -6,6 +6,7 @@ use clap::Command;
 const EXAMPLES: &[(&str, &[&str])] = &[
     ("kes server", &["kes server --config /etc/kes/config.yml", "kes server --dev"]),
     ("kes check", &["kes check --config /etc/kes/config.yml --strict"]),
+    ("kes rehearse", &["kes rehearse --config /etc/kes/config.yml"]),
     ("kes key create", &["kes key create my-key", "kes key create key-1 key-2"]),
     (
         "kes key import",
@@ -129,6 +130,30 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "kes shadow --to 127.0.0.1:7374 --new 127.0.0.1:7375 --key server.key --cert server.crt",
             "kes shadow --to old:7373 --new new:7373 --key server.key --cert server.crt --proxy --answer new",
+        ],
+    ),
+    (
+        "kes backup",
+        &[
+            "kes backup --config /etc/kes/config.yml --recipients-file recipients.txt --output keys.age",
+            "kes backup 'minio-*' --config /etc/kes/config.yml --passphrase --output keys.age",
+            "kes backup verify keys.age --config /etc/kes/config.yml",
+        ],
+    ),
+    (
+        "kes backup verify",
+        &[
+            "kes backup verify keys.age",
+            "kes backup verify keys.age --identity identity.txt",
+            "kes backup verify keys.age --config /etc/kes/config.yml",
+        ],
+    ),
+    (
+        "kes restore",
+        &[
+            "kes restore keys.age --config /etc/kes/config.yml --identity identity.txt --dry-run",
+            "kes restore keys.age --config /etc/kes/config.yml --identity identity.txt",
+            "kes restore keys.age 'minio-*' --config /etc/kes/config.yml --passphrase --merge",
         ],
     ),
 ];

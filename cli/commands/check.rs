@@ -21,7 +21,7 @@ use crate::output::{BAD, GOOD, Output, WARN, clean};
 mod acl;
 
 /// Who can read and change the files.
-mod files;
+pub(super) mod files;
 
 /// How many keys a line names.
 const MOST_NAMED: usize = 10;
@@ -87,7 +87,7 @@ pub(super) fn run(args: CheckArgs) -> Result<()> {
 }
 
 /// The files of `tls`.
-fn check_tls(tls: Tls, report: &mut Report) {
+pub(super) fn check_tls(tls: Tls, report: &mut Report) {
     let (cert, auth, ca) = (tls.cert.clone(), tls.auth, tls.ca.clone());
     match kes_server::check_tls(tls) {
         Ok(()) => report.line(Verdict::Ok, "tls: the private key belongs to the certificate"),
@@ -223,20 +223,20 @@ async fn compare_pins(path: &Path, pins: &[PinnedKey]) -> (Verdict, String) {
 }
 
 /// Prints the lines and counts them.
-struct Report {
+pub(super) struct Report {
     output: Output,
-    failed: usize,
-    warnings: usize,
+    pub(super) failed: usize,
+    pub(super) warnings: usize,
     /// Why printing failed. The check continues, because it has to clean up.
     broken: Option<Error>,
 }
 
 impl Report {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { output: Output::new(), failed: 0, warnings: 0, broken: None }
     }
 
-    fn line(&mut self, verdict: Verdict, text: &str) {
+    pub(super) fn line(&mut self, verdict: Verdict, text: &str) {
         let (word, style) = match verdict {
             Verdict::Ok => ("ok", GOOD),
             Verdict::Warning => ("warning", WARN),
@@ -253,6 +253,11 @@ impl Report {
         }
     }
 
+    /// Why printing failed.
+    pub(super) fn broken(self) -> Result<()> {
+        self.broken.map_or(Ok(()), Err)
+    }
+
     /// The result of all checks.
     fn end(self, strict: bool) -> Result<()> {
         let mut text = String::new();
@@ -266,11 +271,11 @@ impl Report {
         if !text.is_empty() {
             bail!(text);
         }
-        self.broken.map_or(Ok(()), Err)
+        self.broken()
     }
 }
 
-fn count(number: usize, what: &str) -> String {
+pub(super) fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 

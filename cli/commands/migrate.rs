@@ -2,22 +2,23 @@
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Error, Result, bail};
-use kes_keystore::{Config, Store, Target, TargetError};
+use kes_keystore::{Config, Inventory, Store, Target, TargetError};
 use kes_migrate::{Existing, Migration, Options, Pattern, Tally};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::MigrateArgs;
 use crate::error::usage;
 use crate::output;
+use crate::signals::Signals;
 
 use self::view::View;
 
 /// What is shown.
 mod view;
+
+pub(super) use self::view::Words;
 
 const COMMAND: &str = "kes migrate";
 
@@ -30,7 +31,7 @@ pub(super) fn run(args: MigrateArgs, enclave: Option<&str>) -> Result<()> {
     let (from, to) = (file(args.from, "--from", "source")?, file(args.to, "--to", "target")?);
     // Before any secret is in memory.
     kes_server::harden();
-    let (from, to) = (load(&from)?, load(&to)?);
+    let (from, to) = (load(&from, COMMAND)?, load(&to, COMMAND)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -56,23 +57,40 @@ fn options(args: &MigrateArgs, enclave: Option<&str>) -> Result<Options> {
         );
         return Err(usage(text, COMMAND));
     }
-    let existing = match (args.merge, args.force) {
-        (true, true) => {
-            return Err(usage("--merge and --force are both specified", COMMAND));
-        }
-        (true, false) => Existing::Keep,
-        (false, true) => Existing::Replace,
-        (false, false) => Existing::Refuse,
-    };
-    let pattern = match args.pattern.as_deref() {
-        None | Some("") => Pattern::all(),
-        Some(text) => Pattern::parse(text).map_err(|error| usage(error.to_string(), COMMAND))?,
-    };
+    let existing = existing(args.merge, args.force, COMMAND)?;
+    let pattern = pattern(args.pattern.as_deref(), COMMAND)?;
     Ok(Options { pattern, existing, dry_run: args.dry_run, strict: args.strict })
 }
 
+/// What becomes of a key for which the target has another value.
+///
+/// # Errors
+/// If both flags are given.
+pub(super) fn existing(merge: bool, force: bool, command: &str) -> Result<Existing> {
+    match (merge, force) {
+        (true, true) => Err(usage("--merge and --force are both specified", command)),
+        (true, false) => Ok(Existing::Keep),
+        (false, true) => Ok(Existing::Replace),
+        (false, false) => Ok(Existing::Refuse),
+    }
+}
+
+/// Which keys a command is for: all, if it does not say.
+///
+/// # Errors
+/// If the pattern is malformed.
+pub(super) fn pattern(text: Option<&str>, command: &str) -> Result<Pattern> {
+    match text {
+        None | Some("") => Ok(Pattern::all()),
+        Some(text) => Pattern::parse(text).map_err(|error| usage(error.to_string(), command)),
+    }
+}
+
 /// Reads the key store of a file.
-fn load(path: &Path) -> Result<Config> {
+///
+/// # Errors
+/// All mistakes of the file.
+pub(super) fn load(path: &Path, command: &str) -> Result<Config> {
     match kes_config::load_keystore(path, &kes_config::ProcessEnvironment) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
@@ -82,7 +100,9 @@ fn load(path: &Path) -> Result<Config> {
         }
         Err(errors) => {
             if matches!(errors, kes_config::Errors::Mistakes { .. }) {
-                output::note("a file with the section 'keystore' alone will do for 'kes migrate'");
+                output::note(&format!(
+                    "a file with the section 'keystore' alone will do for '{command}'"
+                ));
             }
             Err(errors.into())
         }
@@ -97,19 +117,29 @@ async fn migrate(from: Config, to: Config, options: &Options, quiet: bool) -> Re
             TargetError::Open(error) => Error::from(error).context("target"),
             refused => refused.into(),
         })?;
-    if is_missing {
-        output::note("the folder of the target does not exist, and would be made");
-    }
+    tell_missing(is_missing);
+    copy(&source, &target, options, View::new(&view::MIGRATE, quiet, options.dry_run), &mut signals)
+        .await
+}
+
+/// Copies keys, and shows that.
+async fn copy<S: Inventory, T: Inventory>(
+    source: &S,
+    target: &T,
+    options: &Options,
+    view: View,
+    signals: &mut Signals,
+) -> Result<()> {
     let tally = Arc::new(Tally::default());
     let stopped = Cell::new(false);
-    let view = RefCell::new(View::new(quiet, options.dry_run));
+    let view = RefCell::new(view);
     view.borrow_mut().begin();
     let progress = view.borrow().progress(Arc::clone(&tally));
     let report = {
-        let migration = Migration { source: &source, target: &target, options, tally: &tally };
+        let migration = Migration { source, target, options, tally: &tally };
         let stop = || stopped.get();
         let mut sink = |name: &str, outcome: &_| view.borrow_mut().key(name, outcome);
-        let mut running = pin!(migration.run(&stop, &mut sink));
+        let mut running = Box::pin(migration.run(&stop, &mut sink));
         loop {
             tokio::select! {
                 report = &mut running => break report,
@@ -122,23 +152,24 @@ async fn migrate(from: Config, to: Config, options: &Options, quiet: bool) -> Re
     if faults.is_empty() { Ok(()) } else { bail!(faults.join("; ")) }
 }
 
-/// The signals that end a migration: the keys at work are completed first. A terminal that is closed
-/// sends SIGHUP.
-struct Signals([Signal; 3]);
+/// Copies keys from a store of another kind, with other words.
+///
+/// # Errors
+/// What failed.
+pub(super) async fn copy_from<S: Inventory>(
+    source: &S,
+    to: Config,
+    options: &Options,
+    (words, quiet): (&'static Words, bool),
+) -> Result<()> {
+    let mut signals = Signals::new().context("failed to listen for signals")?;
+    let Target { store: target, is_missing } = Target::open(to, !options.dry_run).await?;
+    tell_missing(is_missing);
+    copy(source, &target, options, View::new(words, quiet, options.dry_run), &mut signals).await
+}
 
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        let [interrupt, terminate, hangup] =
-            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-        Ok(Self([interrupt?, terminate?, hangup?]))
-    }
-
-    async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
+fn tell_missing(is_missing: bool) {
+    if is_missing {
+        output::note("the folder of the target does not exist, and would be made");
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Staged {
 enum State {
     /// A new file beside the old one, to be renamed over that.
     Beside(PathBuf),
+    /// A new file beside the place where none may be.
+    Hidden(PathBuf),
     /// A new file where none was.
     New,
     /// In its place. A device or a pipe is from the beginning.
@@ -83,6 +85,27 @@ pub(crate) fn stage(path: &Path, bytes: &[u8], access: Access, overwrite: bool) 
     Ok(staged)
 }
 
+/// Begins a file that is written piece by piece. It gets its name once it is whole: until then another one
+/// stands beside the place, which stays there if the process is killed. An existing file is replaced only with
+/// `overwrite`, and what is no file never.
+///
+/// # Errors
+/// As [`super::read`].
+pub(crate) fn begin(path: &Path, access: Access, overwrite: bool) -> Result<(Staged, File)> {
+    if let Ok(found) = fs::symlink_metadata(path) {
+        let kind = found.file_type();
+        if !overwrite {
+            bail!(fault("open", path, &io::ErrorKind::AlreadyExists.into()));
+        }
+        if !kind.is_file() && !kind.is_symlink() {
+            bail!("{} is no file, and is not replaced", path.display());
+        }
+    }
+    let (beside, file) = create_beside(path, access)?;
+    let state = if overwrite { State::Beside(beside) } else { State::Hidden(beside) };
+    Ok((Staged { path: path.to_owned(), state }, file))
+}
+
 /// Whether two paths lead to the same place, of which one file at most is left.
 pub(crate) fn is_same(a: &Path, b: &Path) -> bool {
     let place = |path: &Path| {
@@ -100,12 +123,42 @@ impl Staged {
     /// If the old file cannot be replaced, because it is another user's in a folder such as `/tmp`,
     /// for example. Then it stays.
     pub(crate) fn commit(mut self) -> Result<()> {
-        if let State::Beside(beside) = &self.state {
-            fs::rename(beside, &self.path)
-                .map_err(|error| anyhow!(fault("replace", &self.path, &error)))?;
+        match &self.state {
+            State::Beside(beside) => fs::rename(beside, &self.path)
+                .map_err(|error| anyhow!(fault("replace", &self.path, &error)))?,
+            State::Hidden(beside) => rename_to_new(beside, &self.path)
+                .map_err(|error| anyhow!(fault("open", &self.path, &error)))?,
+            State::New | State::Done => {}
         }
         self.state = State::Done;
         Ok(())
+    }
+
+    /// The same for a file that was written piece by piece: it is on the disk, under its name, afterwards.
+    ///
+    /// # Errors
+    /// As [`Staged::commit`], and those of the disk.
+    pub(crate) fn commit_synced(self, file: &File) -> Result<()> {
+        let path = self.path.clone();
+        let on_disk =
+            |result: io::Result<()>| result.map_err(|error| anyhow!(fault("write", &path, &error)));
+        on_disk(file.sync_all())?;
+        self.commit()?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        on_disk(File::open(folder.unwrap_or_else(|| Path::new("."))).and_then(|f| f.sync_all()))
+    }
+}
+
+/// Renames a file to a name that nothing has.
+fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // A file system that does not know it, such as NFS.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+            fs::hard_link(from, to)?;
+            fs::remove_file(from)
+        }
+        result => Ok(result?),
     }
 }
 
@@ -113,7 +166,7 @@ impl Drop for Staged {
     fn drop(&mut self) {
         // No private key is left behind.
         let _ = match &self.state {
-            State::Beside(beside) => fs::remove_file(beside),
+            State::Beside(beside) | State::Hidden(beside) => fs::remove_file(beside),
             State::New => fs::remove_file(&self.path),
             State::Done => Ok(()),
         };
@@ -297,6 +350,34 @@ mod tests {
             let found = fs::symlink_metadata(&pipe).unwrap();
             assert!(found.is_file() && found.uid() == 0);
         }
+    }
+
+    #[test]
+    fn a_file_in_pieces_has_its_name_once_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("backup");
+        let (staged, mut file) = begin(&path, Access::Private, false).unwrap();
+        file.write_all(b"one").unwrap();
+        assert!(!path.exists());
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        staged.commit_synced(&file).unwrap();
+        assert_eq!(**read(&path).unwrap(), *b"one");
+        assert_eq!(names(folder.path()), ["backup"]);
+
+        let error = begin(&path, Access::Private, false).err().unwrap().to_string();
+        assert!(error.starts_with("open ") && error.contains("exists"), "{error}");
+        let (staged, _) = begin(&path, Access::Private, true).unwrap();
+        drop(staged);
+        assert_eq!(names(folder.path()), ["backup"]);
+        assert!(begin(folder.path(), Access::Private, true).is_err());
+
+        // Another program makes the file meanwhile.
+        let path = folder.path().join("late");
+        let (staged, file) = begin(&path, Access::Private, false).unwrap();
+        fs::write(&path, "other").unwrap();
+        assert!(staged.commit_synced(&file).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "other");
+        assert_eq!(names(folder.path()), ["backup", "late"]);
     }
 
     #[test]

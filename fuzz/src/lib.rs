@@ -13,6 +13,9 @@ mod certificate;
 /// Files of the audit log.
 mod audit;
 
+/// Backups and their manifests.
+mod backup;
+
 /// Stored keys.
 mod record;
 
@@ -59,10 +62,11 @@ mod text;
 pub type Target = fn(&[u8]);
 
 /// All targets by name. Each has a folder in `corpus/` and a program in `targets/`.
-pub const TARGETS: [(&str, Target); 20] = [
+pub const TARGETS: [(&str, Target); 21] = [
     ("answer", body::answer),
     ("api_key", credential::api_key),
     ("audit", audit::audit),
+    ("backup", backup::backup),
     ("certificate", certificate::certificate),
     ("chain", certificate::chain),
     ("ciphertext", ciphertext::ciphertext),

@@ -234,6 +234,39 @@ fn the_password_of_a_private_key_is_asked_for_and_not_shown() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build makes no backups")]
+fn the_passphrase_of_a_backup_is_asked_for_twice_and_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("keys")).unwrap();
+    std::fs::write(folder.path().join("keys/my-key"), crate::migrate::stored(1)).unwrap();
+    for (file, path) in [("from.yml", "keys"), ("to.yml", "new")] {
+        let text = format!("keystore: {{ fs: {{ path: {path} }} }}\n");
+        std::fs::write(folder.path().join(file), text).unwrap();
+    }
+    let run = |args: &str, answers: &[(&str, &str)]| {
+        let (text, status) = at_terminal(folder.path(), args, &BTreeMap::new(), answers);
+        assert!(!text.contains("correct-horse"), "{text}");
+        (text, status)
+    };
+    let make = "backup --config from.yml -o keys.age -p";
+    let (text, status) =
+        run(make, &[("Enter a passphrase for keys.age", "one\n"), ("Enter it again", "other\n")]);
+    assert!(status == 1 && text.contains("the two passphrases differ"), "{text}");
+    assert!(!folder.path().join("keys.age").exists());
+    let answers =
+        [("Enter a passphrase for", "correct-horse\n"), ("Enter it again", "correct-horse\n")];
+    let (text, status) = run(make, &answers);
+    assert!(status == 0 && text.contains("1 key backed up"), "{text}");
+    let open = "restore keys.age --config to.yml -p";
+    let (text, status) = run(open, &[("Enter the passphrase of keys.age", "wrong\n")]);
+    assert!(status == 1 && text.contains("the passphrase is wrong"), "{text}");
+    let (text, status) = run(open, &[("Enter the passphrase of keys.age", "correct-horse\n")]);
+    assert!(status == 0 && text.contains("Restored      1 key successfully!"), "{text}");
+    let stored = |path: &str| std::fs::read(folder.path().join(path)).unwrap();
+    assert_eq!(stored("new/my-key"), stored("keys/my-key"));
+}
+
+#[test]
 #[cfg_attr(feature = "fips", ignore = "a FIPS build refuses private keys with a password")]
 fn an_encrypted_private_key_without_a_terminal_is_an_error_that_says_so() {
     let server = start_server();

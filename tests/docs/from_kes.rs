@@ -32,6 +32,7 @@ policy:
     - /v1/key/create/*
     - /v1/key/generate/*
     - /v1/key/decrypt/*
+    - /v1/key/describe/*
     - /v1/key/list/*
     - /v1/status
     identities:
@@ -113,6 +114,7 @@ fn machine_of_the_reference(vectors: &Vectors) -> Session {
     let identity = session.run_line("the test", "\"$KES\" identity of minio.crt").stdout;
     session.fill("${MINIO_IDENTITY}", identity.trim());
     session.write_system("the test", "/etc/kes/config.yml", CONFIGURATION);
+    session.run_line("the test", "chmod 600 /etc/kes/config.yml /etc/kes/server.key");
     session.write_system("the test", PROGRAM, REFERENCE);
     session.run_line("the test", "chmod 755 /usr/local/bin/kes");
     fs::copy(root().join("systemd/kes.service"), session.system_file(UNIT)).unwrap();

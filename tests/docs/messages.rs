@@ -19,12 +19,16 @@ use list::List;
 use scan::{Code, Message};
 
 /// Which document has the messages of which files: the first that fits.
-const PLACES: [(&str, &str); 23] = [
+const PLACES: [(&str, &str); 27] = [
     ("api/", "answers"),
     ("audit/", "audit"),
+    ("backup/", "backup"),
     ("cli/commands/audit", "audit"),
+    ("cli/commands/backup", "backup"),
     ("cli/commands/migrate", "migrate"),
     ("cli/commands/policy/", "policies"),
+    ("cli/commands/restore", "backup"),
+    ("cli/commands/seal", "backup"),
     ("cli/", "commands"),
     ("client/", "commands"),
     ("config/", "configuration"),

@@ -37,7 +37,7 @@ enum Rule {
 }
 
 /// The findings, one line each.
-pub(super) fn findings(file: &Path, config: &Config) -> Vec<String> {
+pub(in crate::commands) fn findings(file: &Path, config: &Config) -> Vec<String> {
     let mut search = Search::new(Insiders::of_this_process());
     search.file(&Place::of_file(file), Rule::Secret);
     search.named(&config.tls.key, Rule::Secret);

@@ -21,8 +21,32 @@ const TICK: Duration = Duration::from_millis(100);
 /// Ticks between two lines.
 const LINE: u32 = 10;
 
+/// The words for what is done with keys.
+pub(in crate::commands) struct Words {
+    /// The first line.
+    pub(in crate::commands) begin: &'static str,
+    /// As in `Would migrate`.
+    pub(in crate::commands) verb: &'static str,
+    /// As in `Migrated 2 keys`.
+    pub(in crate::commands) begun: &'static str,
+    /// As in `was not migrated`.
+    pub(in crate::commands) done: &'static str,
+    /// The last line, if there was nothing to do.
+    pub(in crate::commands) nothing: &'static str,
+}
+
+/// Those of `kes migrate` (contract `migrate.md`).
+pub(super) const MIGRATE: Words = Words {
+    begin: "Starting key migration:",
+    verb: "migrate",
+    begun: "Migrated",
+    done: "migrated",
+    nothing: "Migration succeeded! No keys migrated.",
+};
+
 /// What a person or a script reads of a migration.
 pub(super) struct View {
+    words: &'static Words,
     output: Output,
     /// Whether standard output takes nothing more: it is closed, or its disk is full. The migration
     /// goes on.
@@ -58,7 +82,7 @@ impl Progress {
 }
 
 impl View {
-    pub(super) fn new(quiet: bool, dry_run: bool) -> Self {
+    pub(super) fn new(words: &'static Words, quiet: bool, dry_run: bool) -> Self {
         let output = Output::new();
         // The lines of a dry run are printed meanwhile.
         let bar = (output.is_terminal() && !quiet && !dry_run).then(|| {
@@ -69,6 +93,7 @@ impl View {
         });
         let warnings = Warnings::new(bar.clone());
         Self {
+            words,
             output,
             is_ended: false,
             unshown: None,
@@ -85,8 +110,7 @@ impl View {
         if self.quiet {
             return;
         }
-        let text =
-            if self.dry_run { "Dry run, nothing is written:" } else { "Starting key migration:" };
+        let text = if self.dry_run { "Dry run, nothing is written:" } else { self.words.begin };
         self.print(&format!("{text}\n\n"));
     }
 
@@ -112,7 +136,7 @@ impl View {
             return;
         };
         self.has_other |= has_other(outcome);
-        let text = format!("'{name}' was not migrated: {reason}");
+        let text = format!("'{name}' was not {}: {reason}", self.words.done);
         if self.reasons.len() < MAX_KEPT {
             self.reasons.push(text);
         } else {
@@ -124,6 +148,7 @@ impl View {
     pub(super) fn progress(&self, tally: Arc<Tally>) -> Progress {
         let (stop, stopped) = mpsc::channel();
         let (bar, has_lines) = (self.bar.clone(), !self.quiet && !self.dry_run);
+        let begun = self.words.begun;
         let thread = thread::spawn(move || {
             let mut output = Output::new();
             let mut ticks = 0_u32;
@@ -136,7 +161,7 @@ impl View {
                     }
                     bar.set_position(number(tally.done()));
                 } else if has_lines && ticks.is_multiple_of(LINE) {
-                    let line = format!("Migrated {} ...", keys(tally.migrated()));
+                    let line = format!("{begun} {} ...", keys(tally.migrated()));
                     if output.print(&line).is_err() {
                         return;
                     }
@@ -166,11 +191,12 @@ impl View {
             }
         }
         let migrated = tally.migrated();
+        let Words { verb, begun, nothing, .. } = self.words;
         self.print(&match (options.dry_run, faults.is_empty(), migrated) {
-            (true, _, _) => format!("Would migrate {}.", keys(migrated)),
-            (false, true, 0) => "Migration succeeded! No keys migrated.".to_owned(),
-            (false, true, _) => format!("Migrated {} successfully!", keys(migrated)),
-            (false, false, _) => format!("Migrated {}.", keys(migrated)),
+            (true, _, _) => format!("Would {verb} {}.", keys(migrated)),
+            (false, true, 0) => (*nothing).to_owned(),
+            (false, true, _) => format!("{begun} {} successfully!", keys(migrated)),
+            (false, false, _) => format!("{begun} {}.", keys(migrated)),
         });
         for reason in &self.reasons {
             output::warning(reason);
@@ -221,7 +247,7 @@ impl View {
                 }
                 _ => "",
             };
-            faults.push(format!("{are} not migrated{hint}"));
+            faults.push(format!("{are} not {}{hint}", self.words.done));
         }
         faults.extend(report.disagreement.clone());
         faults

@@ -16,9 +16,9 @@ use super::super::book::root;
 use crate::layout::files;
 
 /// The folders of the crates that the program is made of.
-const CRATES: [&str; 13] = [
-    "api", "audit", "cli", "client", "config", "crypto", "keys", "keystore", "migrate", "policy",
-    "server", "shadow", "tls",
+const CRATES: [&str; 14] = [
+    "api", "audit", "backup", "cli", "client", "config", "crypto", "keys", "keystore", "migrate",
+    "policy", "server", "shadow", "tls",
 ];
 
 /// Texts that are no messages: file, item (a function or constant), reason.

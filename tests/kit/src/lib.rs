@@ -5,6 +5,9 @@
 //! surroundings has failed. Nothing is skipped. All calls block, also those that wait for a
 //! server, and may be made from a test with or without a runtime.
 
+/// The program `age`, and a second implementation of its format.
+pub mod age;
+
 /// A real OpenBao, as a process of its own.
 pub mod bao;
 
