@@ -38,6 +38,7 @@ mod start;
 mod systemd;
 mod tour;
 mod troubleshooting;
+mod two_stores;
 mod unit;
 mod vault;
 
@@ -138,9 +139,9 @@ fn runner(block: &Block) -> Option<Runner> {
         ("docs/guide.md", "sh", _) => Runner::Guide,
         ("docs/from-kes.md", "sh", _) => Runner::FromKes,
         ("docs/operate.md", "sh", _) => Runner::Operate,
-        ("docs/migrate.md", "sh", _) => Runner::Migration,
         ("docs/shadow.md", "sh", _) => Runner::Shadow,
         ("docs/backup.md", "sh", _) => Runner::Backup,
+        ("docs/migrate.md" | "docs/two-stores.md", "sh", _) => Runner::Migration,
         ("docs/policies.md", "sh", _) => Runner::Refused,
         ("systemd/README.md", "sh", _) => Runner::Systemd,
         ("docs/install.md", "sh", _) => Runner::Packages,

@@ -39,4 +39,5 @@ mod secrets;
 mod shadow;
 mod snapshot;
 mod traces;
+mod two_stores;
 mod vault;

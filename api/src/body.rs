@@ -10,9 +10,9 @@ pub use request::{
     bulk_decrypt_from_json,
 };
 pub use response::{
-    Api, DescribeIdentity, DescribeKey, DescribePolicy, ErrorBody, IdentityPage, Limits, NamePage,
-    PolicyPatterns, ReadPolicy, Refusals, RefusedRequest, Reload, SelfDescribe, SelfPolicy,
-    Snapshot, Status, Version, ciphertext_json, generate_json, hmac_json, plaintext_json,
-    plaintexts_json,
+    Api, DescribeIdentity, DescribeKey, DescribePolicy, ErrorBody, IdentityPage, Limits, Migration,
+    MigrationKeys, MigrationStore, NamePage, PolicyPatterns, ReadPolicy, Refusals, RefusedRequest,
+    Reload, SelfDescribe, SelfPolicy, Snapshot, Status, Version, ciphertext_json, generate_json,
+    hmac_json, plaintext_json, plaintexts_json,
 };
 pub use response::{Ciphertext, DataKey, Hmac, Plaintext};

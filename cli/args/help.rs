@@ -123,6 +123,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "kes migrate --from old.yml --to new.yml --dry-run",
             "kes migrate --from old.yml --to new.yml",
             "kes migrate 'minio-*' --from old.yml --to new.yml --merge",
+            "kes migrate --online --config config.yml",
         ],
     ),
     (

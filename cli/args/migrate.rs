@@ -1,5 +1,6 @@
 //! `kes migrate`.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -28,6 +29,18 @@ pub(crate) struct MigrateArgs {
     /// Fail on entries of the source that are no keys
     #[arg(long)]
     pub strict: bool,
+    /// Copy beside running servers, from `keystore` to `migration.to` of their configuration
+    #[arg(long)]
+    pub online: bool,
+    /// The configuration file of the servers, for --online
+    #[arg(long, value_name = "file")]
+    pub config: Option<PathBuf>,
+    /// Copy back: from `migration.to` to `keystore`, for --online
+    #[arg(long)]
+    pub back: bool,
+    /// How many keys a second at most, for --online [default: 100]
+    #[arg(long, value_name = "number")]
+    pub rate: Option<NonZeroU32>,
     /// Do not print progress
     #[arg(short, long)]
     pub quiet: bool,

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Error, Result, bail};
 use kes_api::Timestamp;
 use kes_config::{ClientAuth, Loaded, LoadedKeystore, Operations, PinnedKey, Tls, Traces};
 use kes_keystore::check::{Finding, Verdict};
+use kes_keystore::config::Migration;
 use kes_tls::{Life, Roots, Validity};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -82,7 +83,7 @@ pub(super) fn run(args: CheckArgs) -> Result<()> {
         check_traces(traces, &mut report)?;
     }
     check_tls(config.tls, &mut report);
-    check_keystore(&path, config.keystore, &config.pins, &mut report)?;
+    check_keystores(&path, config.keystore, config.migration, &config.pins, &mut report)?;
     report.end(args.strict)
 }
 
@@ -160,10 +161,11 @@ fn check_traces(traces: &Traces, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// The key store, and the pinned keys if it works.
-fn check_keystore(
+/// The key store, the one that its keys move to, and the pinned keys if they work.
+fn check_keystores(
     path: &Path,
     keystore: kes_keystore::Config,
+    migration: Option<Migration>,
     pins: &[PinnedKey],
     report: &mut Report,
 ) -> Result<()> {
@@ -182,10 +184,13 @@ fn check_keystore(
             }
         });
         let failed = report.failed;
-        let mut sink = |Finding { step, verdict, text }: Finding| {
-            report.line(verdict, &format!("keystore: {step}: {text}"));
-        };
-        kes_keystore::Store::check(keystore, stop.as_mut(), &mut sink).await;
+        let new = migration.map(|migration| ("migration.to", migration.to));
+        for (section, keystore) in [Some(("keystore", keystore)), new].into_iter().flatten() {
+            let mut sink = |Finding { step, verdict, text }: Finding| {
+                report.line(verdict, &format!("{section}: {step}: {text}"));
+            };
+            kes_keystore::Store::check(keystore, stop.as_mut(), &mut sink).await;
+        }
         if report.failed == failed && !pins.is_empty() {
             let (verdict, text) = tokio::select! {
                 () = stop => (Verdict::Failed, "keys: the check was stopped".to_owned()),
@@ -202,13 +207,14 @@ fn check_keystore(
 
 /// What the key store has of the pinned keys.
 async fn compare_pins(path: &Path, pins: &[PinnedKey]) -> (Verdict, String) {
-    // The check of the key store has used up its section, which has secrets and is not copied.
-    let keystore = match kes_config::load_keystore(path, &kes_config::ProcessEnvironment) {
-        Ok(LoadedKeystore { keystore, .. }) => keystore,
-        Err(error) => return (Verdict::Failed, error.to_string()),
-    };
+    // The check of the key stores has used up their sections, which have secrets and are not copied.
+    let (keystore, migration) =
+        match kes_config::load_keystore(path, &kes_config::ProcessEnvironment) {
+            Ok(LoadedKeystore { keystore, migration, .. }) => (keystore, migration),
+            Err(error) => return (Verdict::Failed, error.to_string()),
+        };
     let all = count(pins.len(), "pinned key");
-    match kes_server::check_pins(pins, keystore).await {
+    match kes_server::check_pins(pins, keystore, migration).await {
         Ok(unread) if unread.is_empty() => {
             (Verdict::Ok, format!("keys: the key store has what is pinned: {all}"))
         }

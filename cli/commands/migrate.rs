@@ -1,12 +1,15 @@
 //! `kes migrate` (contract `migrate.md`): parses, shows and ends. The migration itself is a library.
 
 use std::cell::{Cell, RefCell};
-use std::path::Path;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Error, Result, bail};
-use kes_keystore::{Config, Inventory, Store, Target, TargetError};
-use kes_migrate::{Existing, Migration, Options, Pattern, Tally};
+use kes_config::LoadedKeystore;
+use kes_keystore::config::Migration;
+use kes_keystore::{Config, Inventory, Store, Target, TargetError, TargetUse};
+use kes_migrate::{Existing, Options, Pattern, Tally};
 
 use crate::args::MigrateArgs;
 use crate::error::usage;
@@ -22,24 +25,79 @@ pub(super) use self::view::Words;
 
 const COMMAND: &str = "kes migrate";
 
+/// How many keys are copied a second beside servers, unless it is said: each is some five requests to a
+/// Vault, which serves thousands.
+const RATE: u32 = 100;
+
 /// Copies keys from one key store to another.
 pub(super) fn run(args: MigrateArgs, enclave: Option<&str>) -> Result<()> {
     let options = options(&args, enclave)?;
-    let file = |path: Option<std::path::PathBuf>, flag: &str, what: &str| {
-        path.ok_or_else(|| usage(format!("no configuration file of the {what}: {flag}"), COMMAND))
-    };
-    let (from, to) = (file(args.from, "--from", "source")?, file(args.to, "--to", "target")?);
+    let quiet = args.quiet;
+    let files = Files::of(args)?;
     // Before any secret is in memory.
     kes_server::harden();
-    let (from, to) = (load(&from, COMMAND)?, load(&to, COMMAND)?);
+    let (from, to) = files.load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("failed to start")?;
-    let result = runtime.block_on(migrate(from, to, &options, args.quiet));
+    let result = runtime.block_on(migrate(from, to, &options, quiet));
     // Does not wait for threads that a hanging disk or name server blocks.
     runtime.shutdown_background();
     result
+}
+
+/// The files that name the two key stores.
+enum Files {
+    /// One for each.
+    Two { from: PathBuf, to: PathBuf },
+    /// That of servers which use both.
+    One { config: PathBuf, back: bool },
+}
+
+impl Files {
+    fn of(args: MigrateArgs) -> Result<Self> {
+        let MigrateArgs { online, config, back, rate, from, to, .. } = args;
+        let alone = [(config.is_some(), "--config"), (back, "--back"), (rate.is_some(), "--rate")];
+        if !online && let Some((_, flag)) = alone.into_iter().find(|(given, _)| *given) {
+            return Err(usage(format!("{flag} is for --online"), COMMAND));
+        }
+        if let Some(config) = config {
+            if from.is_some() || to.is_some() {
+                let text = "--config names both key stores: leave out --from and --to";
+                return Err(usage(text, COMMAND));
+            }
+            return Ok(Self::One { config, back });
+        }
+        if back {
+            return Err(usage("--back is for --config; else change --from and --to", COMMAND));
+        }
+        let file = |path: Option<PathBuf>, flag: &str, what: &str| {
+            let missing = || format!("no configuration file of the {what}: {flag}");
+            path.ok_or_else(|| usage(missing(), COMMAND))
+        };
+        if online && from.is_none() && to.is_none() {
+            return Err(usage("no configuration file of the servers: --config", COMMAND));
+        }
+        Ok(Self::Two { from: file(from, "--from", "source")?, to: file(to, "--to", "target")? })
+    }
+
+    /// The source and the target.
+    fn load(self) -> Result<(Config, Config)> {
+        match self {
+            Self::Two { from, to } => Ok((load(&from, COMMAND)?, load(&to, COMMAND)?)),
+            Self::One { config, back } => {
+                let LoadedKeystore { keystore, migration, .. } = load_all(&config, COMMAND)?;
+                let Some(Migration { to, .. }) = migration else {
+                    bail!(
+                        "{} has no section 'migration', which names the key store to copy to",
+                        config.display()
+                    );
+                };
+                Ok(if back { (to, keystore) } else { (keystore, to) })
+            }
+        }
+    }
 }
 
 /// How keys are to be copied.
@@ -57,9 +115,14 @@ fn options(args: &MigrateArgs, enclave: Option<&str>) -> Result<Options> {
         );
         return Err(usage(text, COMMAND));
     }
+    if args.online && args.force {
+        let text = "--force is not for --online: servers use the keys of the target";
+        return Err(usage(text, COMMAND));
+    }
     let existing = existing(args.merge, args.force, COMMAND)?;
     let pattern = pattern(args.pattern.as_deref(), COMMAND)?;
-    Ok(Options { pattern, existing, dry_run: args.dry_run, strict: args.strict })
+    let rate = args.online.then(|| args.rate.map_or(RATE, NonZeroU32::get));
+    Ok(Options { pattern, existing, dry_run: args.dry_run, strict: args.strict, rate })
 }
 
 /// What becomes of a key for which the target has another value.
@@ -91,12 +154,17 @@ pub(super) fn pattern(text: Option<&str>, command: &str) -> Result<Pattern> {
 /// # Errors
 /// All mistakes of the file.
 pub(super) fn load(path: &Path, command: &str) -> Result<Config> {
+    Ok(load_all(path, command)?.keystore)
+}
+
+/// Reads the key stores of a file.
+fn load_all(path: &Path, command: &str) -> Result<LoadedKeystore> {
     match kes_config::load_keystore(path, &kes_config::ProcessEnvironment) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 output::warning(&warning.in_file(path).to_string());
             }
-            Ok(loaded.keystore)
+            Ok(loaded)
         }
         Err(errors) => {
             if matches!(errors, kes_config::Errors::Mistakes { .. }) {
@@ -112,8 +180,13 @@ pub(super) fn load(path: &Path, command: &str) -> Result<Config> {
 async fn migrate(from: Config, to: Config, options: &Options, quiet: bool) -> Result<()> {
     let mut signals = Signals::new().context("failed to listen for signals")?;
     let source = Store::open_source(from).await.context("source")?;
+    let target_use = match (options.dry_run, options.rate) {
+        (true, _) => TargetUse::Look,
+        (false, None) => TargetUse::Write,
+        (false, Some(_)) => TargetUse::WriteBeside,
+    };
     let Target { store: target, is_missing } =
-        source.open_target(to, !options.dry_run).await.map_err(|error| match error {
+        source.open_target(to, target_use).await.map_err(|error| match error {
             TargetError::Open(error) => Error::from(error).context("target"),
             refused => refused.into(),
         })?;
@@ -136,7 +209,7 @@ async fn copy<S: Inventory, T: Inventory>(
     view.borrow_mut().begin();
     let progress = view.borrow().progress(Arc::clone(&tally));
     let report = {
-        let migration = Migration { source, target, options, tally: &tally };
+        let migration = kes_migrate::Migration { source, target, options, tally: &tally };
         let stop = || stopped.get();
         let mut sink = |name: &str, outcome: &_| view.borrow_mut().key(name, outcome);
         let mut running = Box::pin(migration.run(&stop, &mut sink));

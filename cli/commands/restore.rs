@@ -32,6 +32,7 @@ pub(super) fn run(args: &RestoreArgs) -> Result<()> {
         existing: migrate::existing(args.merge, args.force, COMMAND)?,
         dry_run: args.dry_run,
         strict: true,
+        rate: None,
     };
     refuse_in_fips()?;
     // Before any secret is in memory.

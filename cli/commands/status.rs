@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use kes_api::body::{Api, Reload, Snapshot, Status};
+use kes_api::body::{Api, Migration, MigrationStore, Reload, Snapshot, Status};
 use serde::Serialize;
 
 use super::connect::{Session, clients};
@@ -130,6 +130,9 @@ fn render(endpoint: &str, answer: &Answer, short: bool) -> String {
     {
         text += &row("Snapshot", &of_snapshot(snapshot));
     }
+    if let Some(migration) = &status.migration {
+        text += &migration_rows(migration);
+    }
     for (label, reload) in [
         ("Reload", &status.last_reload),
         ("Certs", &status.last_certificate_reload),
@@ -167,6 +170,62 @@ fn of_snapshot(snapshot: &Snapshot) -> String {
         text += &format!("; {}", clean(reason));
     }
     text
+}
+
+/// The stage of two key stores that are used at once, where the keys are, and what differs.
+fn migration_rows(migration: &Migration) -> String {
+    let Migration { read, write, compare, .. } = migration;
+    let compare = if *compare { ", compare on" } else { "" };
+    let stage = format!("read {}, write {}{compare}", clean(read), clean(write));
+    let mut text = row("Migrate", &stage);
+    for (label, store) in [("· Old", &migration.old), ("· New", &migration.new)] {
+        text += &row(label, &member(store));
+    }
+    match (&migration.keys, &migration.not_counted) {
+        (Some(keys), _) => {
+            let told = format!(
+                "{} in both, {} in the old alone{}, {} in the new alone{}; counted at {} UTC",
+                keys.both,
+                keys.old,
+                listed(&keys.old_names, keys.old),
+                keys.new,
+                listed(&keys.new_names, keys.new),
+                keys.time.to_table(),
+            );
+            text += &row("· Keys", &told);
+        }
+        (None, Some(reason)) => text += &row("· Keys", &format!("not counted: {}", clean(reason))),
+        (None, None) => text += &row("· Keys", "not counted yet"),
+    }
+    if migration.differences > 0 {
+        let names = listed(&migration.differing, migration.differing.len());
+        let reads = migration.differences;
+        text += &row("· Differ", &format!("{reads} reads found different values{names}"));
+    }
+    if migration.unfinished > 0 {
+        let told = format!("{} changes are made in one store so far", migration.unfinished);
+        text += &row("· Open", &told);
+    }
+    text
+}
+
+fn member(store: &MigrationStore) -> String {
+    let place = store.place.as_deref().map(clean).unwrap_or_default();
+    match (store.unreachable, &store.trouble) {
+        (false, _) if place.is_empty() => "reachable".to_owned(),
+        (false, _) => place.to_string(),
+        (true, Some(trouble)) => format!("unreachable: {}", clean(trouble)),
+        (true, None) => format!("unreachable {place}").trim_end().to_owned(),
+    }
+}
+
+/// ` (a, b, ...)`, of which there are so many in all.
+fn listed(names: &[String], all: usize) -> String {
+    if names.is_empty() {
+        return String::new();
+    }
+    let more = if all > names.len() { ", ..." } else { "" };
+    format!(" ({}{more})", clean(&names.join(", ")))
 }
 
 fn has_failed(reload: &Reload) -> bool {

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use kes_api::route::Operation;
 use kes_api::{Fingerprint, Identity, KeyName};
-use kes_keystore::config::{ConfiguredPath, Place, SecretText};
+use kes_keystore::config::{ConfiguredPath, Migration, Place, SecretText};
 use kes_policy::{Policies, StartupPermit};
 use url::Url;
 
@@ -39,8 +39,10 @@ pub struct Config {
     pub keys: Vec<StartupPermit>,
     /// The keys that have to exist, with their fingerprints, in the order of the file.
     pub pins: Vec<PinnedKey>,
-    /// The one key store.
+    /// The key store.
     pub keystore: kes_keystore::Config,
+    /// `migration`: the key store that the keys move to; `None` if they stay.
+    pub migration: Option<Migration>,
     /// What of all this came from environment variables.
     pub variables: Variables,
 }

@@ -89,6 +89,10 @@ const FIELDS: &[&str] = &[
     "keystore.aws.secretsmanager",
     "keystore.azure.keyvault",
     "keystore.entrust.keycontrol",
+    "migration.to",
+    "migration.read",
+    "migration.write",
+    "migration.compare",
 ];
 
 /// Fields of older versions, and fields that people expect: section, name, and the warning.
@@ -135,6 +139,10 @@ const SYNONYMS: &[(&str, &str, &str)] = &[
     ("traces", "sampling", "sample"),
     ("traces", "ratio", "sample"),
     ("traces", "cafile", "ca"),
+    ("migration", "target", "to"),
+    ("migration", "keystore", "to"),
+    ("migration", "reads", "read"),
+    ("migration", "writes", "write"),
     ("keystore", "filesystem", "fs"),
     ("keystore", "hashicorp", "vault"),
     ("keystore", "openbao", "vault"),

@@ -117,6 +117,8 @@ pub struct Loaded {
 pub struct LoadedKeystore {
     /// The key store.
     pub keystore: kes_keystore::Config,
+    /// The key store that its keys move to, if the file names one.
+    pub migration: Option<kes_keystore::config::Migration>,
     /// Warnings, in the order of the lines.
     pub warnings: Vec<Warning>,
 }
@@ -155,8 +157,8 @@ pub fn load_in_steps(
     load_by(path, |text| parse_of(text, env, Some(path), pause))
 }
 
-/// Reads the key store of a file: one that has the section `keystore` alone, beside `version`, or a
-/// whole configuration of a server, which is then checked as such.
+/// Reads the key store of a file: one that has the section `keystore` alone, beside `version` and
+/// `migration`, or a whole configuration of a server, which is then checked as such.
 ///
 /// # Errors
 /// As [`load`].

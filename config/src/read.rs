@@ -13,6 +13,9 @@ mod keystore;
 /// `limits`
 mod limits;
 
+/// `migration`
+mod migration;
+
 /// `operations`
 mod operations;
 
@@ -71,21 +74,24 @@ pub(crate) fn keystore(
 ) -> Result<LoadedKeystore, Errors> {
     let context = Context::new(env, file.map(Arc::from), &|| ());
     let section = context.root(&document.root).section("");
-    let is_alone = section.as_ref().is_ok_and(|file| file.has_only(&["version", "keystore"]));
+    let is_alone =
+        section.as_ref().is_ok_and(|file| file.has_only(&["version", "keystore", "migration"]));
     if !is_alone {
         drop(section);
         let Loaded { config, warnings } = config(document, env, file, &|| ())?;
-        return Ok(LoadedKeystore { keystore: config.keystore, warnings });
+        let Config { keystore, migration, .. } = config;
+        return Ok(LoadedKeystore { keystore, migration, warnings });
     }
     let keystore = section.and_then(|mut file| {
         let version = version(&file.take("version"));
         let keystore = keystore::read(&file.take("keystore"));
+        let migration = migration::read(&file.take("migration"), keystore.as_ref().ok());
         file.end_early();
         version?;
-        keystore
+        Ok((keystore?, migration?))
     });
-    let (keystore, warnings) = checked(document, &context, keystore)?;
-    Ok(LoadedKeystore { keystore, warnings })
+    let ((keystore, migration), warnings) = checked(document, &context, keystore)?;
+    Ok(LoadedKeystore { keystore, migration, warnings })
 }
 
 /// Checks what decides on requests: `policy`, `admin`, `api` and `tls.proxy`.
@@ -188,6 +194,7 @@ fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
     let traces = traces::read(&file.take("traces"));
     let keys = server::keys(&file.take("keys"));
     let keystore = keystore::read(&file.take("keystore"));
+    let migration = migration::read(&file.take("migration"), keystore.as_ref().ok());
 
     let place = file.value().clone();
     file.end();
@@ -216,6 +223,7 @@ fn root(mut file: Section<'_>) -> Result<Config, AlreadyReported> {
         keys,
         pins,
         keystore: keystore?,
+        migration: migration?,
         variables: Variables::default(), // they are known when all is read
     })
 }

@@ -19,7 +19,7 @@ use crate::{
     Proxy, Snapshot, SnapshotKeySource, Tls, Traces, Variables,
 };
 
-/// Those of `keystore`.
+/// Those of `keystore` and `migration`.
 mod keystore;
 
 /// The settings of a configuration except its policies and their identities.
@@ -56,6 +56,11 @@ pub struct Change {
 }
 
 impl Change {
+    /// Whether it is of what keys are stored in.
+    pub fn is_of_key_stores(&self) -> bool {
+        self.field.starts_with("keystore.") || self.field.starts_with("migration.")
+    }
+
     /// Whether it is of `traces`.
     pub fn is_of_traces(&self) -> bool {
         self.field.starts_with("traces.")
@@ -80,6 +85,7 @@ impl Settings {
             keys,
             pins,
             keystore,
+            migration,
             variables,
         } = config;
         let mut settings = Self { variables: variables.clone(), ..Self::default() };
@@ -113,7 +119,8 @@ impl Settings {
         settings.traces(traces.as_ref());
         let pinned = pins.iter().map(|pin| format!("{} = {}", pin.name, pin.fingerprint));
         settings.names("keys", keys.iter().map(|key| key.name().to_string()).chain(pinned));
-        settings.keystore(keystore);
+        settings.keystore("keystore", keystore);
+        settings.migration(migration.as_ref());
         settings
     }
 
@@ -191,12 +198,13 @@ impl Settings {
     }
 
     /// A file from which the key store, or the way to the collector, is opened.
-    fn file(&mut self, field: &'static str, path: &ConfiguredPath) {
-        self.path(field, path);
-        self.files.push((field.into(), path.to_path_buf()));
+    fn file(&mut self, field: impl Into<Field>, path: &ConfiguredPath) {
+        let field = field.into();
+        self.path(field.clone(), path);
+        self.files.push((field, path.to_path_buf()));
     }
 
-    fn names(&mut self, field: &'static str, names: impl Iterator<Item = String>) {
+    fn names(&mut self, field: impl Into<Field>, names: impl Iterator<Item = String>) {
         self.set(field, Value::Names(names.collect()));
     }
 

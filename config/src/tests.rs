@@ -22,6 +22,9 @@ mod policies;
 /// Tables of expectations.
 mod expectations;
 
+/// `migration`
+mod migration;
+
 /// `proxy_protocol`
 mod proxy_protocol;
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 use kes_api::{Identity, KeyName, ListPattern, Operation};
 use kes_crypto::{Cipher, Key, Plaintext, Secret};
 use kes_keystore::wrap::{Change, Course, Late, Order, Turn};
-use kes_keystore::{CertificateEnds, KeyStore, Limit, Logins, Page, Record, State, StoreOperation};
+use kes_keystore::{
+    CertificateEnds, KeyStore, Limit, Logins, Page, PairReport, Record, State, StoreOperation,
+};
 use kes_policy::{Permit, StartupPermit, StorePlace};
 use zeroize::Zeroizing;
 
@@ -350,6 +352,11 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Keys<S, O, C> {
     /// The release of the server behind the key store, as it was told last.
     pub fn store_version(&self) -> Option<String> {
         self.cache.records().store().version()
+    }
+
+    /// What is known of two key stores that are used at once; `None` if there is one.
+    pub fn pair(&self) -> Option<PairReport> {
+        self.cache.records().store().pair()
     }
 
     /// The age of the oldest key in memory.

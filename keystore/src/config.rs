@@ -19,6 +19,8 @@ pub use folder_id::FolderId;
 pub use location::Location;
 pub use place::{ConfiguredPath, Place};
 
+use crate::Stage;
+
 /// The one key store of a configuration.
 #[derive(Debug)]
 pub enum Config {
@@ -49,6 +51,17 @@ impl Config {
             }
         }
     }
+}
+
+/// `migration`: a second key store beside that of the configuration, to which the keys move.
+#[derive(Debug)]
+pub struct Migration {
+    /// The new key store.
+    pub to: Config,
+    /// Where the configuration names it.
+    pub place: Place,
+    /// What each of the two is used for.
+    pub stage: Stage,
 }
 
 /// `keystore.fs`

@@ -4,7 +4,7 @@ use std::io;
 use kes_api::KeyName;
 use rustix::io::Errno;
 
-use crate::config::ConfiguredPath;
+use crate::config::{ConfiguredPath, Place};
 
 /// The kind of a key store, by the configuration's word for it. Each backend defines its own
 /// (`KIND`), so that no list of all kinds has to be kept beside the backends.
@@ -160,6 +160,15 @@ pub enum OpenError {
         /// The file.
         path: ConfiguredPath,
         /// What is wrong with it; names the file.
+        reason: String,
+    },
+
+    /// The second of two key stores is the first one, or within it.
+    #[error("{place}: {reason}")]
+    Second {
+        /// Where the configuration names it.
+        place: Place,
+        /// What is wrong.
         reason: String,
     },
 

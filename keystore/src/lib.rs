@@ -32,6 +32,9 @@ mod jitter;
 /// What every key store does.
 mod store;
 
+/// Which of two stores is used for what.
+mod stage;
+
 /// What is in a store, for a migration.
 mod inventory;
 
@@ -43,6 +46,12 @@ pub mod wrap;
 
 /// The choice of backends.
 mod open;
+
+/// Two stores at once.
+pub mod pair;
+
+/// The key store of a server: one, or two at once.
+mod stores;
 
 /// Pages of a listing.
 mod page;
@@ -64,7 +73,11 @@ pub use config::Config;
 pub use error::{Error, Kind, OpenError, files_hint};
 pub use inventory::{ForeignNames, Inventory, KeyFile, NameRules, Wanted};
 pub use open::Store;
-pub use open::{Target, TargetError};
+pub use open::{Target, TargetError, TargetUse};
 pub use page::{Limit, Names, Page};
 pub use record::{Form, InvalidRecord, Record};
-pub use store::{CertificateEnds, KeyStore, Logins, State, StoreOperation, Value};
+pub use stage::{Count, Side, Stage, Writes};
+pub use store::{
+    CertificateEnds, KeyStore, Logins, MemberReport, PairReport, State, StoreOperation, Value,
+};
+pub use stores::Stores;

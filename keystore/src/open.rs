@@ -31,6 +31,17 @@ pub struct Target {
     pub is_missing: bool,
 }
 
+/// What a key store is opened for to which keys are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetUse {
+    /// To say what would be copied.
+    Look,
+    /// To copy keys while nobody else uses it.
+    Write,
+    /// To copy keys beside servers that use it. A folder has to exist, and has the lock of its server.
+    WriteBeside,
+}
+
 /// Why a key store was not opened to copy keys to it. The texts hold no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
@@ -138,39 +149,52 @@ impl Store {
     }
 
     /// Opens the key store of another configuration, to which keys of this store are to be copied.
-    /// Unless something `writes` to it, nothing is changed, and a folder that does not exist is an
+    /// Unless something is written to it, nothing is changed, and a folder that does not exist is an
     /// empty store in memory. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// [`TargetError`] if it cannot be used as configured, or has its keys where this store has them.
-    pub async fn open_target(&self, config: Config, writes: bool) -> Result<Target, TargetError> {
-        let same = || TargetError::Same { place: self.description() };
-        match config {
-            Config::Fs(fs) => {
-                // Before it is opened, which writes the marker of the folder.
-                if let Self::Fs(source) = self
-                    && source.is_at(&fs.path).await
-                {
-                    return Err(same());
-                }
-                if let Self::Fs(source) = self {
-                    let (from, to) = (source.path().to_owned(), fs.path.to_path_buf());
-                    let nested = tokio::task::spawn_blocking(move || nested(&from, &to)).await;
-                    if let Some(nested) = nested.ok().flatten() {
-                        return Err(nested);
-                    }
-                }
-                Ok(Target::open(Config::Fs(fs), writes).await?)
+    pub async fn open_target(
+        &self,
+        config: Config,
+        target_use: TargetUse,
+    ) -> Result<Target, TargetError> {
+        self.refuse_folder(&config).await?;
+        let target = match (config, target_use) {
+            (Config::Fs(fs), TargetUse::WriteBeside) => {
+                Target { store: Self::Fs(FsStore::open_to_read(fs).await?), is_missing: false }
             }
-            Config::Vault(vault) => {
-                let target = VaultStore::open(*vault).await?;
-                if let Self::Vault(source) = self
-                    && source.is_same(&target).await
-                {
-                    return Err(same());
-                }
-                Ok(Target { store: Self::Vault(target), is_missing: false })
+            (config @ Config::Fs(_), TargetUse::Write | TargetUse::Look) => {
+                Target::open(config, matches!(target_use, TargetUse::Write)).await?
             }
+            (Config::Vault(vault), _) => {
+                let store = Self::Vault(VaultStore::open(*vault).await?);
+                Target { store, is_missing: false }
+            }
+        };
+        self.refuse_same(&target.store).await?;
+        Ok(target)
+    }
+
+    /// Refuses a folder that is that of this store, or is within it or around it. To be called before it
+    /// is opened, which writes the marker of the folder.
+    pub(crate) async fn refuse_folder(&self, other: &Config) -> Result<(), TargetError> {
+        let (Self::Fs(store), Config::Fs(fs)) = (self, other) else { return Ok(()) };
+        if store.is_at(&fs.path).await {
+            return Err(TargetError::Same { place: self.description() });
+        }
+        let (from, to) = (store.path().to_owned(), fs.path.to_path_buf());
+        let nested = tokio::task::spawn_blocking(move || nested(&from, &to)).await;
+        nested.ok().flatten().map_or(Ok(()), Err)
+    }
+
+    /// Refuses a store that is this one by another address.
+    pub(crate) async fn refuse_same(&self, other: &Self) -> Result<(), TargetError> {
+        match (self, other) {
+            (Self::Vault(store), Self::Vault(other)) if store.is_same(other).await => {
+                Err(TargetError::Same { place: self.description() })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -303,7 +327,7 @@ mod tests {
         };
         std::fs::create_dir(folder.path().join("a")).unwrap();
         let source = Store::open_source(config("a")).await.unwrap();
-        for writes in [false, true] {
+        for writes in [TargetUse::Look, TargetUse::Write, TargetUse::WriteBeside] {
             let same = source.open_target(config("a/../a"), writes).await.err().unwrap();
             assert!(matches!(same, TargetError::Same { .. }), "{same}");
         }
@@ -311,16 +335,16 @@ mod tests {
             std::fs::create_dir_all(folder.path().join("x")).unwrap();
             std::fs::create_dir_all(folder.path().join(from)).unwrap();
             let source = Store::open_source(config(from)).await.unwrap();
-            let nested = source.open_target(config(to), true).await.err().unwrap();
+            let nested = source.open_target(config(to), TargetUse::Write).await.err().unwrap();
             assert!(matches!(nested, TargetError::Nested { .. }), "{from} {to}: {nested}");
         }
         assert!(!folder.path().join("a/b").exists());
         std::fs::remove_dir(folder.path().join("a/in")).unwrap();
-        let target = source.open_target(config("b"), false).await.unwrap();
+        let target = source.open_target(config("b"), TargetUse::Look).await.unwrap();
         assert!(target.is_missing && !folder.path().join("b").exists());
-        let target = source.open_target(config("b"), true).await.unwrap();
+        let target = source.open_target(config("b"), TargetUse::Write).await.unwrap();
         assert!(!target.is_missing && folder.path().join("b").exists());
-        let target = source.open_target(config("b"), false).await.unwrap();
+        let target = source.open_target(config("b"), TargetUse::Look).await.unwrap();
         assert!(!target.is_missing && matches!(target.store, Store::Fs(_)));
         assert_eq!(std::fs::read_dir(folder.path().join("a")).unwrap().count(), 0);
     }

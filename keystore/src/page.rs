@@ -198,6 +198,42 @@ impl Page {
         Some(Self { names: names.from(from).take(count).collect(), next: names.key(from + count) })
     }
 
+    /// The page of the names that either of two stores has, of the page of each for the same place and
+    /// the same limit. It is as long as the shorter of the two at least.
+    pub(crate) fn of_both(one: &Self, other: &Self, limit: Limit) -> Self {
+        // What follows the name that a page ends before is not known of its store.
+        let bound = match (&one.next, &other.next) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.as_ref().or(other.as_ref()),
+        };
+        let is_known = |name: &str| bound.is_none_or(|bound| name < bound.as_str());
+        let mut names = Names::default();
+        let (mut left, mut right) = (one.names.iter().peekable(), other.names.iter().peekable());
+        loop {
+            let name = match (left.peek().copied(), right.peek().copied()) {
+                (Some(one), Some(other)) => one.min(other),
+                (Some(name), None) | (None, Some(name)) => name,
+                (None, None) => break,
+            };
+            left.next_if_eq(&name);
+            right.next_if_eq(&name);
+            if !is_known(name) {
+                break;
+            }
+            names.push(name);
+        }
+        let Some(bound) = bound else {
+            return Self::cut(&names, 0, limit, false).unwrap_or_default();
+        };
+        names.push(bound.as_str());
+        // It is not the last page, and has to fit where others follow.
+        let limit = Limit { last: limit.more, ..limit };
+        match Self::cut(&names, 0, limit, false) {
+            Some(page) if page.next.is_some() => page,
+            _ => Self::before_last(&names),
+        }
+    }
+
     /// All of some names but the last, with which the next page begins.
     pub(crate) fn before_last(names: &Names) -> Self {
         let count = names.len().saturating_sub(1);

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use kes_api::{KeyName, ListPattern};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::{Error, Kind, Limit, Page};
+use crate::{Count, Error, Kind, Limit, Page, Stage};
 
 /// The text that a key store holds for one key: standard base64 of a protobuf message, or the
 /// JSON of older versions. It contains key material: it is wiped when dropped, and has neither
@@ -70,6 +70,38 @@ pub struct CertificateEnds {
     pub ca: Option<SystemTime>,
     /// The client certificate.
     pub client: Option<SystemTime>,
+}
+
+/// What is known of two stores that are used at once.
+#[derive(Clone, Debug)]
+pub struct PairReport {
+    /// What each is used for.
+    pub stage: Stage,
+    /// The old one and the new one.
+    pub stores: [MemberReport; 2],
+    /// How many keys stand where; `None` until both were listed.
+    pub count: Option<Count>,
+    /// Why the last attempt to count them failed.
+    pub uncounted: Option<String>,
+    /// Reads since the start that found different values in the two.
+    pub differences: u64,
+    /// The keys that were found so, the first few.
+    pub differing: Vec<KeyName>,
+    /// Reads since the start that were answered by the store that is asked second.
+    pub from_second: u64,
+    /// Changes that were made in one store and are still to be made in the other one.
+    pub unfinished: usize,
+}
+
+/// One of two stores that are used at once.
+#[derive(Clone, Debug)]
+pub struct MemberReport {
+    /// Kind and place.
+    pub description: String,
+    /// Its health.
+    pub state: State,
+    /// Why it is not reachable.
+    pub trouble: Option<String>,
 }
 
 /// What a key store is asked to do.
@@ -167,6 +199,11 @@ pub trait KeyStore: Send + Sync {
 
     /// The release of the server behind the store, such as `1.18.3`, as it was told last.
     fn version(&self) -> Option<String> {
+        None
+    }
+
+    /// What is known of the two stores that this one consists of; `None` if it is one.
+    fn pair(&self) -> Option<PairReport> {
         None
     }
 }

@@ -59,8 +59,8 @@ pub use health::monitor::Monitor;
 pub use health::{Check, Health};
 pub use limit::{Budgets, ConcurrencyLimit, Slot};
 pub use metrics::{Meter, Metered};
-pub(crate) use order::MAX_DURATION;
 pub use order::{
     Change, ChangeKind, Course, Forget, Late, Memory, Order, Predecessor, Question, Succession,
     Turn, Underway, Unsettled,
 };
+pub(crate) use order::{MAX_DURATION, Part};

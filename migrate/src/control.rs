@@ -1,5 +1,6 @@
 use kes_keystore::Inventory;
 
+use crate::Alone;
 use crate::migration::Run;
 use crate::plan::count;
 
@@ -26,5 +27,21 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
             ));
         }
         None
+    }
+
+    /// The same beside servers, which create and delete keys meanwhile: what the source has and the
+    /// target has not, and the names that the target alone has.
+    pub(crate) async fn control_online(&self) -> (Option<String>, Option<Alone>) {
+        // Not every policy allows to list the target.
+        let Ok([in_source, in_target]) = self.alone().await else { return (None, None) };
+        let told = self.tally.failed() + self.tally.skipped() + self.tally.kept();
+        let is_missing = !self.options.dry_run && in_source.count > told;
+        let disagreement = is_missing.then(|| {
+            format!(
+                "{} of the source are not in the target; do all servers write to both? Run it again",
+                in_source.told()
+            )
+        });
+        (disagreement, (in_target.count > 0).then_some(in_target))
     }
 }

@@ -9,35 +9,43 @@ use crate::{Outcome, Side};
 impl<S: Inventory, T: Inventory> Run<'_, S, T> {
     /// Copies one key, or finds out what would become of it.
     pub(crate) async fn key(&self, name: KeyName) -> Outcome {
-        let value = match self.source.read(&name).await {
-            Ok(value) => value,
-            Err(error) => return self.unread(error),
-        };
-        if let Err(reason) = Record::decode(&value) {
+        self.pace.turn().await;
+        if self.options.rate.is_some() {
+            return self.key_online(name).await;
+        }
+        match self.source.read(&name).await {
+            Ok(value) => self.value(&name, &value).await,
+            Err(error) => self.unread(error),
+        }
+    }
+
+    /// Copies the value of a key.
+    pub(crate) async fn value(&self, name: &KeyName, value: &Value) -> Outcome {
+        if let Err(reason) = Record::decode(value) {
             return self.skipped(format!("is not a stored key: {reason}"));
         }
         if self.options.dry_run {
-            return match self.target.read(&name).await {
+            return match self.target.read(name).await {
                 Err(Error::NotFound { .. }) => Outcome::Migrated,
-                found => self.existing(&name, &value, found).await,
+                found => self.existing(name, value, found).await,
             };
         }
-        match self.target.create(&name, &value, || self.is_stopped()).await {
-            Ok(()) => self.read_back(&name, &value, Outcome::Migrated).await,
+        match self.target.create(name, value, || self.is_stopped()).await {
+            Ok(()) => self.read_back(name, value, Outcome::Migrated).await,
             Err(Error::Exists { .. }) => {
-                let found = self.target.read(&name).await;
-                self.existing(&name, &value, found).await
+                let found = self.target.read(name).await;
+                self.existing(name, value, found).await
             }
-            Err(error) => match self.target.read(&name).await {
+            Err(error) => match self.target.read(name).await {
                 // It was carried out, though it was not answered.
-                Ok(found) if are_equal(&found, &value) => Outcome::Migrated,
+                Ok(found) if are_equal(&found, value) => Outcome::Migrated,
                 _ => self.failed(Side::Target, "cannot be created in", error),
             },
         }
     }
 
     /// What an error of the source means.
-    fn unread(&self, error: Error) -> Outcome {
+    pub(crate) fn unread(&self, error: Error) -> Outcome {
         match error {
             Error::NotFound { .. } => self.skipped(NO_VALUE.to_owned()),
             Error::Corrupt { reason, .. } => self.skipped(format!("is not a stored key: {reason}")),

@@ -37,6 +37,12 @@ mod entry;
 /// One key in place of another.
 mod replace;
 
+/// Beside servers.
+mod online;
+
+/// How fast keys are copied.
+mod pace;
+
 /// After the last write.
 mod control;
 
@@ -61,6 +67,6 @@ mod testing;
 mod tests;
 
 pub use migration::{Existing, Migration, Options};
-pub use outcome::{End, Outcome, Report, Side, Tally, Trouble};
+pub use outcome::{Alone, End, Outcome, Report, Side, Tally, Trouble};
 pub use pattern::{InvalidPattern, Pattern};
 pub use reading::{Entry, Reading, ReadingEnd};

@@ -6,6 +6,7 @@ use kes_keystore::{Error, Inventory};
 use tokio::sync::Mutex;
 
 use crate::listing::{Listing, key};
+use crate::pace::Pace;
 use crate::target::Target;
 use crate::{End, Outcome, Pattern, Report, Side, Tally, Trouble};
 
@@ -35,6 +36,9 @@ pub struct Options {
     pub dry_run: bool,
     /// Whether entries that are no keys are failures.
     pub strict: bool,
+    /// How many keys are copied a second at most, beside servers that use both stores; `None` if no
+    /// server does. Keys are not replaced then.
+    pub rate: Option<u32>,
 }
 
 /// A migration from one store to another.
@@ -68,6 +72,7 @@ pub(crate) struct Run<'a, S, T> {
     /// Keys are replaced one at a time, so that a fault concerns one of them. True once the target
     /// has shown that it takes new keys.
     pub(crate) replacing: Mutex<bool>,
+    pub(crate) pace: Pace,
 }
 
 impl<'a, S: Inventory, T: Inventory> Migration<'a, S, T> {
@@ -85,14 +90,21 @@ impl<'a, S: Inventory, T: Inventory> Migration<'a, S, T> {
             unnamed: Cell::new(0),
             trouble: OnceCell::new(),
             replacing: Mutex::new(false),
+            pace: Pace::new(options.rate),
         };
+        let mut only_in_target = None;
         let (end, disagreement) = match run.all().await {
             Err(trouble) => (End::Broken(trouble), None),
             Ok(_) if run.is_stopped() => (End::Stopped, None),
+            Ok(_) if options.rate.is_some() => {
+                let (disagreement, in_target) = run.control_online().await;
+                only_in_target = in_target;
+                (End::Complete, disagreement)
+            }
             Ok(_) if options.dry_run => (End::Complete, None),
             Ok(tried) => (End::Complete, run.control(tried).await),
         };
-        Report { end, disagreement, unnamed: run.unnamed.get() }
+        Report { end, disagreement, only_in_target, unnamed: run.unnamed.get() }
     }
 }
 
@@ -109,7 +121,7 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
             let mut names = page.iter().filter(|name| self.options.pattern.matches(name));
             let mut running = FuturesOrdered::new();
             loop {
-                while running.len() < AT_ONCE
+                while running.len() < self.at_once()
                     && !self.is_stopped()
                     && self.trouble.get().is_none()
                     && let Some(name) = names.next()
@@ -125,6 +137,13 @@ impl<S: Inventory, T: Inventory> Run<'_, S, T> {
             }
         }
         Ok(tried)
+    }
+
+    /// How many keys are at work at a time: those of a second at most, so that a run that is stopped ends
+    /// soon.
+    fn at_once(&self) -> usize {
+        let rate = self.options.rate.map(|rate| usize::try_from(rate).unwrap_or(AT_ONCE));
+        rate.unwrap_or(AT_ONCE).clamp(1, AT_ONCE)
     }
 
     pub(crate) fn is_stopped(&self) -> bool {

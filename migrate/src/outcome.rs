@@ -1,7 +1,11 @@
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use kes_api::KeyName;
 use kes_keystore::Error;
+
+/// How many names are told that one store alone has.
+const MOST_NAMED: usize = 10;
 
 /// What became of a key, or, if nothing is to be written, what would become of it. The reasons hold
 /// no byte of a value.
@@ -159,6 +163,48 @@ pub struct Report {
     pub end: End,
     /// What the listings after the last write do not agree with.
     pub disagreement: Option<String>,
+    /// What the target alone has, of a run beside servers.
+    pub only_in_target: Option<Alone>,
     /// Entries that are no keys, and whose names were not told, because there are too many.
     pub unnamed: usize,
+}
+
+impl Report {
+    /// A warning about what the target alone has.
+    pub fn warning(&self) -> Option<String> {
+        let alone = self.only_in_target.as_ref()?;
+        Some(format!(
+            "{} are in the target alone: created there alone (`write: new`), deleted from the source \
+             alone, or copied by a run that was killed while they were deleted",
+            alone.told()
+        ))
+    }
+}
+
+/// The names that one store alone has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alone {
+    /// How many there are.
+    pub count: usize,
+    /// The first of them.
+    pub names: Vec<KeyName>,
+}
+
+impl Alone {
+    pub(crate) fn add(&mut self, name: KeyName, is_alone: bool) {
+        if is_alone {
+            self.count += 1;
+            if self.names.len() < MOST_NAMED {
+                self.names.push(name);
+            }
+        }
+    }
+
+    /// `2 keys (a, b)`
+    pub(crate) fn told(&self) -> String {
+        let names: Vec<_> = self.names.iter().map(ToString::to_string).collect();
+        let more = if self.count > names.len() { ", ..." } else { "" };
+        let keys = if self.count == 1 { "key" } else { "keys" };
+        format!("{} {keys} ({}{more})", self.count, names.join(", "))
+    }
 }

@@ -16,12 +16,8 @@ use tokio::time::{self, Instant};
 
 use crate::listing::key;
 use crate::migration::Run;
-use crate::target::are_equal;
+use crate::target::{PATIENCE, are_equal};
 use crate::{Outcome, Side};
-
-/// How long a key is tried to be put back: longer than Vault may still carry a request out that had
-/// no answer (90 s).
-const PATIENCE: Duration = Duration::from_secs(100);
 
 /// The pause before it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -17,6 +17,10 @@ const LOOK: Duration = Duration::from_millis(50);
 /// 15 s, or for 120 s where the policy grants `update`.
 const LOCK: Duration = Duration::from_secs(130);
 
+/// How long a key is tried to be put back, or removed: longer than Vault may still carry a request out
+/// that had no answer (90 s).
+pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
+
 /// The store that keys are copied to. A change of a key begins when no earlier change of it may
 /// still be carried out: without that, a deletion that has had no answer may delete what was created
 /// after it.

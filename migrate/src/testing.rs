@@ -183,7 +183,7 @@ pub(crate) fn stored(text: &str) -> String {
 }
 
 pub(crate) fn options(existing: Existing) -> Options {
-    Options { pattern: Pattern::all(), existing, dry_run: false, strict: false }
+    Options { pattern: Pattern::all(), existing, dry_run: false, strict: false, rate: None }
 }
 
 /// What a run has told, and its result.

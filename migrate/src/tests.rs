@@ -1,3 +1,6 @@
+/// Beside a server.
+mod online;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 

@@ -187,6 +187,7 @@ impl ApiService {
             store_reachable: matches!(keys.state(), State::Reachable { .. }),
             logins: keys.logins(),
             store_certificates: keys.store_certificates(),
+            pair: keys.pair(),
             audit_queue: self.logs.file.queued(),
             log_queues: self.logs.queued(),
             snapshot: keys.snapshot(),

@@ -35,7 +35,7 @@ const KINDS: [(&str, Kind); 14] = [
 ];
 
 /// Ours beyond that with one series each.
-const OWN: [(&str, Kind); 30] = [
+const OWN: [(&str, Kind); 33] = [
     ("kes_audit_file_lost_records", Kind::Counter),
     ("kes_audit_file_queued_bytes", Kind::Gauge),
     ("kes_audit_file_queued_records", Kind::Gauge),
@@ -57,6 +57,9 @@ const OWN: [(&str, Kind); 30] = [
     ("kes_last_handover_failed", Kind::Gauge),
     ("kes_log_dropped_lines", Kind::Counter),
     ("kes_log_lost_changes", Kind::Counter),
+    ("kes_migration_differences", Kind::Counter),
+    ("kes_migration_second_reads", Kind::Counter),
+    ("kes_migration_unfinished", Kind::Gauge),
     ("kes_system_mem_resident", Kind::Gauge),
     ("kes_tls_certificate_expiry", Kind::Gauge),
     ("kes_tls_connections", Kind::Gauge),

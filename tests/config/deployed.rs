@@ -96,11 +96,12 @@ fn meaning(Loaded { config, warnings }: &Loaded) -> String {
         keys,
         pins,
         keystore,
+        migration,
         variables: _, // no field
     } = config;
     let has_none = operations.is_none() && proxy_protocol.is_empty() && pins.is_empty();
-    let has_none = has_none && snapshot.is_none();
-    assert!(has_none && traces.is_none(), "files of the reference have no such sections");
+    let has_none = has_none && snapshot.is_none() && traces.is_none() && migration.is_none();
+    assert!(has_none, "files of the reference have no such sections");
     line(format_args!("address {address}"));
     match admin {
         Some(admin) => line(format_args!("admin {admin}")),

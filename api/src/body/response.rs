@@ -63,6 +63,73 @@ pub struct Status {
     /// the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_handover: Option<Reload>,
+    /// The two key stores that are used at once; absent if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migration: Option<Migration>,
+}
+
+/// Two key stores that are used at once. Texts and names are for the admin alone.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Migration {
+    /// Which is asked first: `old` or `new`.
+    pub read: String,
+    /// Where new keys are stored: `old`, `both` or `new`.
+    pub write: String,
+    /// Whether both are asked for every key.
+    pub compare: bool,
+    /// The one that the keys are moved from.
+    pub old: MigrationStore,
+    /// The one that they are moved to.
+    pub new: MigrationStore,
+    /// How many keys stand where; absent until they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<MigrationKeys>,
+    /// Why they were not counted the last time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_counted: Option<String>,
+    /// Reads since the start that found different values.
+    pub differences: u64,
+    /// The first keys that were found so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differing: Vec<String>,
+    /// Reads since the start that were answered by the store that is asked second.
+    pub second_reads: u64,
+    /// Changes that were made in one store and are still to be made in the other one.
+    pub unfinished: usize,
+}
+
+/// One of two key stores.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MigrationStore {
+    /// Kind and place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// Whether it does not serve.
+    pub unreachable: bool,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// How many keys stand where.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MigrationKeys {
+    /// In the old store alone.
+    pub old: usize,
+    /// In the new store alone.
+    pub new: usize,
+    /// In both.
+    pub both: usize,
+    /// When they were counted.
+    pub time: Timestamp,
+    /// The first names of those in the old store alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub old_names: Vec<String>,
+    /// The same of the new store.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub new_names: Vec<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

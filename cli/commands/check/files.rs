@@ -56,12 +56,15 @@ pub(in crate::commands) fn findings(file: &Path, config: &Config) -> Vec<String>
         }
     }
     search.folder_of_cas(config.traces.as_ref().and_then(|traces| traces.ca.as_ref()));
-    match &config.keystore {
-        KeyStore::Fs(Fs { path, id: _ }) => {
-            search.named(path, Rule::Unchanged);
-            search.contents(path, Rule::Secret);
+    let new = config.migration.as_ref().map(|migration| &migration.to);
+    for keystore in [Some(&config.keystore), new].into_iter().flatten() {
+        match keystore {
+            KeyStore::Fs(Fs { path, id: _ }) => {
+                search.named(path, Rule::Unchanged);
+                search.contents(path, Rule::Secret);
+            }
+            KeyStore::Vault(vault) => search.files_of_vault(vault),
         }
-        KeyStore::Vault(vault) => search.files_of_vault(vault),
     }
     search.findings
 }

@@ -201,6 +201,9 @@ impl View {
         for reason in &self.reasons {
             output::warning(reason);
         }
+        if let Some(warning) = report.warning() {
+            output::warning(&warning);
+        }
         for (count, what) in [
             (report.unnamed, "entries have names that no key can have"),
             (unread, "keys were not migrated, of which standard error could not be told in time"),
@@ -242,6 +245,9 @@ impl View {
                 &format!("{} keys were", tally.failed())
             };
             let hint = match options.existing {
+                Existing::Refuse if self.has_other && options.rate.is_some() => {
+                    " (--merge leaves alone what the target has)"
+                }
                 Existing::Refuse if self.has_other => {
                     " (--merge leaves alone what the target has, --force replaces it)"
                 }

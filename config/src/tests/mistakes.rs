@@ -101,7 +101,7 @@ fn wrong_types_name_the_line() {
         assert_eq!(refused_with(text), expected);
     }
     let fields = "version, address, proxy_protocol, operations, admin, tls, policy, limits, cache, api, log, \
-                  traces, keys and keystore";
+                  traces, keys, keystore and migration";
     for (text, found) in [("[a]", "list"), ("kes", "text")] {
         let expected = format!("line 1: expected a map with {fields}, but line 1 holds a {found}");
         assert_eq!(refused(text), expected);

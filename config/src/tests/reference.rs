@@ -60,6 +60,7 @@ impl File {
             ("log.audit_file.path", "audit.jsonl"),
             ("traces.endpoint", "http://127.0.0.1:4318"),
             ("keys.*.name", "k"),
+            ("migration.to.fs.path", "new-keys"),
         ];
         let mut file = Self::default();
         for (field, text) in rest.iter().chain(keystore) {

@@ -295,6 +295,28 @@ fn every_field_that_changes_is_told() {
         let now = vault(&KUBERNETES.replace(from, to));
         case(field, &vault(KUBERNETES), &now, &format!("{field} {text}"));
     }
+    let migration = |fields| format!("migration: {{{fields}}}");
+    let to = "to: {fs: {path: a}}";
+    for (field, now, text) in [
+        ("migration.to", "to: {fs: {path: b}}", "migration.to.fs.path changed from a to b"),
+        (
+            "migration.read",
+            "to: {fs: {path: a}}, read: new",
+            "migration.read changed from old to new",
+        ),
+        (
+            "migration.write",
+            "to: {fs: {path: a}}, write: new",
+            "migration.write changed from old to new",
+        ),
+        (
+            "migration.compare",
+            "to: {fs: {path: a}}, compare: on",
+            "migration.compare changed from false to true",
+        ),
+    ] {
+        case(field, &migration(to), &migration(now), text);
+    }
     // Policies are compared elsewhere. What is not supported has no settings.
     let unsupported = ["fortanix", "gemalto", "gcp", "aws", "azure", "entrust"];
     let missing = fields::all().into_iter().filter(|field| {

@@ -5,7 +5,8 @@ use kes_api::{KeyName, ListPattern};
 use tokio::time::Instant;
 
 use crate::{
-    CertificateEnds, Error, KeyStore, Kind, Limit, Logins, Page, State, StoreOperation, Value,
+    CertificateEnds, Error, KeyStore, Kind, Limit, Logins, Page, PairReport, State, StoreOperation,
+    Value,
 };
 
 /// Is told of the calls to a store. Called once for each call: an implementation only adds to
@@ -50,7 +51,8 @@ impl<S: KeyStore, M: Meter> KeyStore for Metered<S, M> {
         trouble -> Option<String>,
         logins -> Option<Logins>,
         certificates -> CertificateEnds,
-        version -> Option<String>
+        version -> Option<String>,
+        pair -> Option<PairReport>
     );
 }
 

@@ -13,6 +13,9 @@ use crate::Error;
 /// What becomes of a change.
 mod course;
 
+/// Changes that are made by changes of several stores.
+mod part;
+
 /// Changes that go on while another process takes over.
 mod succession;
 
@@ -20,6 +23,7 @@ mod succession;
 mod tests;
 
 pub use course::{Course, Late};
+pub(crate) use part::Part;
 pub use succession::{ChangeKind, Forget, Predecessor, Question, Succession, Underway};
 
 /// How long a change waits for its turn. With the call that follows, which takes milliseconds when
@@ -116,7 +120,7 @@ pub struct Turn {
 /// A change that may be carried out as long as a clone of this exists. Whoever performs a part of a
 /// change that may outlast the call keeps one.
 #[derive(Clone)]
-pub struct Unsettled(Arc<PendingChange>);
+pub struct Unsettled(Arc<PendingChange>, part::Token);
 
 struct PendingChange {
     may_overwrite: AtomicBool,
@@ -243,7 +247,7 @@ impl Pending {
 
 impl Turn {
     fn new(guard: OwnedMutexGuard<()>, place: Place) -> Self {
-        let unsettled = Unsettled(Arc::new(PendingChange::new(place)));
+        let unsettled = Unsettled(Arc::new(PendingChange::new(place)), None);
         Self { _guard: guard, unsettled, has_succeeded: false }
     }
 
@@ -282,19 +286,6 @@ impl Unsettled {
     /// The change that is being performed; `None` if it has no line.
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Self::clone).ok()
-    }
-
-    /// Declares that this create overwrites no key, whenever it is carried out. Other creates need
-    /// not wait for it then.
-    pub fn overwrites_nothing(&self) {
-        self.0.end_overwriting();
-        self.0.note_overwrites_nothing();
-    }
-
-    /// Declares that the store has carried the change out, early or late. Further parts of it may
-    /// still be carried out, and do the same once more.
-    pub fn carried_out(&self) {
-        self.0.carried_out();
     }
 }
 

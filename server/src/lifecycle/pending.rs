@@ -8,7 +8,8 @@ use kes_api::KeyName;
 use kes_config::PinnedKey;
 use kes_keys::Pin;
 use kes_keys::pins::{Checked, check};
-use kes_keystore::Store;
+use kes_keystore::Stores;
+use kes_keystore::config::Migration;
 use kes_policy::StartupPermit;
 
 use super::error::SetupError;
@@ -75,8 +76,9 @@ impl Pins {
 pub async fn check_pins(
     pinned: &[PinnedKey],
     store: kes_keystore::Config,
+    migration: Option<Migration>,
 ) -> Result<Vec<KeyName>, String> {
-    let opened = Store::open_source(store).await.map_err(SetupError::Store);
+    let opened = Stores::open_source(store, migration).await.map_err(SetupError::Store);
     let checked = match opened {
         Ok(store) => Pins::check(pinned, &store).await,
         Err(error) => Err(error),

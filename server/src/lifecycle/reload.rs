@@ -197,9 +197,7 @@ fn compare(running: &Running, old: &Generation, new: &Generation, tls: &Loaded) 
     {
         address.text += &format!("; it takes effect after a restart without {fixed}");
     }
-    if old.location != new.location
-        && !settings.iter().any(|change| change.field.starts_with("keystore."))
-    {
+    if old.location != new.location && !settings.iter().any(Change::is_of_key_stores) {
         let text = "leads to another folder with the same marker, such as a copy".to_owned();
         settings.push(Change { field: "keystore.fs.path".into(), text });
     }
@@ -224,8 +222,11 @@ fn warn_of_another_store(old: &Generation, new: &Generation) {
     }
     let description = |generation: &Generation| {
         let variables = generation.settings.variables();
-        if ["keystore.fs.path", "keystore.vault.endpoint"].iter().any(|field| variables.set(field))
-        {
+        let is_hidden = |section| {
+            let fields = ["fs.path", "vault.endpoint"];
+            fields.iter().any(|field| variables.set(&format!("{section}.{field}")))
+        };
+        if is_hidden("keystore") || is_hidden("migration.to") {
             "one that a variable names".to_owned()
         } else {
             generation.keys.description().to_string()

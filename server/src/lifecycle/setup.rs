@@ -8,10 +8,10 @@ use std::sync::Arc;
 use kes_api::{Identity, Operation};
 use kes_config::{Change, ClientAuth, Config, ConfiguredAddress, Network, PinnedKey, Settings};
 use kes_keys::{Expiry, Pin, SnapshotSettings, SystemClock};
-use kes_keystore::config::Location;
+use kes_keystore::config::{Location, Migration};
 use kes_keystore::fs::Opening;
 use kes_keystore::memory::MemoryStore;
-use kes_keystore::{KeyStore as _, Kind, Store};
+use kes_keystore::{KeyStore as _, Kind, Store, Stores};
 use kes_policy::{Policies, StartupPermit};
 use rustls::sign::CertifiedKey;
 
@@ -50,7 +50,7 @@ pub(crate) struct Setup {
 }
 
 enum StoreSetup {
-    Configured(kes_keystore::Config),
+    Configured(Box<(kes_keystore::Config, Option<Migration>)>),
     Memory,
 }
 
@@ -111,7 +111,7 @@ impl Setup {
             apis,
             keys: config.keys,
             pins: config.pins,
-            store: StoreSetup::Configured(config.keystore),
+            store: StoreSetup::Configured(Box::new((config.keystore, config.migration))),
         }
     }
 
@@ -156,13 +156,16 @@ impl Setup {
         let snapshot = blocking(move || snapshot::settings(self.snapshot)).await?;
         let folders = old.map(|old| Arc::clone(&old.folders)).unwrap_or_default();
         folders.inherit(inherited);
-        let (location, store) = match self.store {
-            StoreSetup::Memory => (Location::new("memory"), Store::Memory(MemoryStore::new())),
-            StoreSetup::Configured(config) => {
-                let location = config.location();
-                let store =
-                    Store::open(config, &folders, opening(old)).await.map_err(SetupError::Store)?;
-                (store.located(location), store)
+        let (store, location) = match self.store {
+            StoreSetup::Memory => {
+                (Stores::One(Store::Memory(MemoryStore::new())), Location::new("memory"))
+            }
+            StoreSetup::Configured(configured) => {
+                let (config, migration) = *configured;
+                let notes = Arc::clone(&metrics.migration.notes);
+                Stores::open(config, migration, &folders, opening(old), notes)
+                    .await
+                    .map_err(SetupError::Store)?
             }
         };
         folders.end_inheritance();

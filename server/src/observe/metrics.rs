@@ -26,6 +26,7 @@ use self::exemplars::Exemplars;
 pub(crate) use self::limited::{LimitKind, Limited};
 use self::log_queues::LogQueues;
 pub(crate) use self::log_queues::QueuedLines;
+use self::migration::Migration;
 #[cfg(test)]
 pub(crate) use self::policy_refusals::NO_POLICY;
 use self::policy_refusals::PolicyRefusals;
@@ -55,6 +56,9 @@ mod limited;
 
 /// Lines that wait for who reads the logs.
 mod log_queues;
+
+/// Two key stores at once.
+mod migration;
 
 /// Requests that policies refused.
 mod policy_refusals;
@@ -122,6 +126,7 @@ pub(crate) struct Metrics {
     pub(crate) lost_changes: IntCounter,
     pub(crate) audit_file: AuditFile,
     log_queues: LogQueues,
+    pub(crate) migration: Migration,
     pub(crate) traces: Traces,
     pub(crate) merged_requests: IntCounter,
     pub(crate) connections: IntGauge,
@@ -213,6 +218,7 @@ impl Metrics {
             ),
             audit_file: AuditFile::new(&register),
             log_queues: LogQueues::new(&register),
+            migration: Migration::new(&register),
             traces: Traces::new(&register),
             merged_requests: register.counter(
                 "kes_log_merged_requests",
@@ -285,6 +291,7 @@ impl Metrics {
         self.audit_file.show(gauges.audit_queue);
         self.log_queues.show(gauges.log_queues);
         self.snapshot.show(gauges.snapshot.as_ref());
+        self.migration.show(gauges.pair.as_ref());
         self.client_certificates.show(is_known, SystemTime::now());
         let mut families = self.registry.gather();
         families.retain(|family| audience.gets(family));

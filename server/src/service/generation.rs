@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use kes_api::{Identity, Operation};
 use kes_config::Settings;
-use kes_keystore::Store;
+use kes_keystore::Stores;
 use kes_keystore::config::Location;
 use kes_keystore::fs::KnownFolders;
 use kes_keystore::wrap::Metered;
@@ -19,7 +19,7 @@ use crate::transport::{Class, Peer};
 pub(crate) type Keys = kes_keys::Keys<KeyStore, Metrics>;
 
 /// The key store of the server, whose calls are counted.
-pub(crate) type KeyStore = Metered<Store, Metrics>;
+pub(crate) type KeyStore = Metered<Stores, Metrics>;
 
 /// What one configuration makes of the API. A reload replaces it whole; a request that has begun
 /// keeps its own.

@@ -12,9 +12,9 @@ use kes_api::identity::{Identity, NoIdentity};
 use kes_api::route::ROUTES;
 use kes_config::Settings;
 use kes_keys::{Expiry, Order, SystemClock};
-use kes_keystore::Store;
 use kes_keystore::config::Location;
 use kes_keystore::memory::MemoryStore;
+use kes_keystore::{Store, Stores};
 use kes_policy::Policies;
 
 use super::budget::Budgets;
@@ -39,7 +39,8 @@ impl ApiService {
         let metrics = Arc::new(Metrics::new());
         let minute = Duration::from_mins(1);
         let expiry = Expiry { any: minute, unused: minute, offline: Duration::ZERO };
-        let store = KeyStore::new(Store::Memory(MemoryStore::new()), Arc::clone(&metrics));
+        let store =
+            KeyStore::new(Stores::One(Store::Memory(MemoryStore::new())), Arc::clone(&metrics));
         let observer = Arc::clone(&metrics);
         let keys = Keys::new(store, Order::default(), expiry, observer, SystemClock);
         let generation = Generation {

@@ -218,7 +218,7 @@ impl Predecessor {
             ChangeKind::Create | ChangeKind::OverwritingCreate => Change::Create,
         };
         let Some(place) = order.enter(&change.name, what) else { return false };
-        let unsettled = Unsettled(Arc::new(PendingChange::new(place)));
+        let unsettled = Unsettled(Arc::new(PendingChange::new(place)), None);
         if change.kind == ChangeKind::Create {
             unsettled.overwrites_nothing();
         }

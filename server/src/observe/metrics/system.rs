@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime};
 
 use kes_keys::SnapshotStatus;
-use kes_keystore::{CertificateEnds, Logins};
+use kes_keystore::{CertificateEnds, Logins, PairReport};
 use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, Opts};
 
 use super::audit_file::Queued;
@@ -19,6 +19,7 @@ pub(crate) struct Gauges {
     pub(crate) store_reachable: bool,
     pub(crate) logins: Option<Logins>,
     pub(crate) store_certificates: CertificateEnds,
+    pub(crate) pair: Option<PairReport>,
     pub(crate) audit_queue: Queued,
     pub(crate) log_queues: QueuedLines,
     pub(crate) snapshot: Option<SnapshotStatus>,

@@ -1,7 +1,9 @@
 use kes_api::Operation;
-use kes_api::body::{Api, Reload, Snapshot, Status, Version};
+use kes_api::body::{
+    Api, Migration, MigrationKeys, MigrationStore, Reload, Snapshot, Status, Version,
+};
 use kes_api::route::ROUTES;
-use kes_keystore::State;
+use kes_keystore::{PairReport, State};
 
 use super::Call;
 use crate::observe::metrics::Audience;
@@ -70,7 +72,45 @@ pub(super) fn status(call: &Call<'_>) -> Answer {
         last_reload: last(Subject::Configuration),
         last_certificate_reload: last(Subject::Certificates),
         last_handover: last(Subject::HandOver),
+        migration: call
+            .keys()
+            .pair()
+            .filter(|_| may_see)
+            .map(|report| migration(report, may_see_texts)),
     })
+}
+
+/// What is told of two key stores that are used at once.
+fn migration(report: PairReport, with_texts: bool) -> Migration {
+    let names = |names: Vec<kes_api::KeyName>| {
+        let shown = names.iter().filter(|_| with_texts).map(ToString::to_string);
+        shown.collect::<Vec<_>>()
+    };
+    let [old, new] = report.stores.map(|store| MigrationStore {
+        place: Some(store.description).filter(|_| with_texts),
+        unreachable: !matches!(store.state, State::Reachable { .. }),
+        trouble: store.trouble.filter(|_| with_texts),
+    });
+    Migration {
+        read: report.stage.read.word().to_owned(),
+        write: report.stage.write.word().to_owned(),
+        compare: report.stage.compare,
+        old,
+        new,
+        keys: report.count.map(|count| MigrationKeys {
+            old: count.only_old,
+            new: count.only_new,
+            both: count.both,
+            time: count.at.into(),
+            old_names: names(count.named_old),
+            new_names: names(count.named_new),
+        }),
+        not_counted: report.uncounted.filter(|_| with_texts),
+        differences: report.differences,
+        differing: names(report.differing),
+        second_reads: report.from_second,
+        unfinished: report.unfinished,
+    }
 }
 
 pub(super) fn metrics(call: &Call<'_>) -> Answer {
