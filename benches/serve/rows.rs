@@ -64,6 +64,11 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             ..named("audit file")
         },
         Scenario { log: Log::Stream, ..named("audit stream open") },
+        // The key comes into use once, so that the file is written once, and then seen to once a second.
+        Scenario {
+            setup: more("cache: { snapshot: { path: keys.snapshot, key: audit.key } }"),
+            ..named("snapshot of the keys in use")
+        },
         // To a collector on the core of the load. At full load most spans are dropped.
         Scenario { setup: more(&traces(0.0)), ..named("traces on, none sampled") },
         Scenario { setup: more(&traces(0.01)), ..named("traces of 1 %") },
