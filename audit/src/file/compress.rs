@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::io::{self, BufReader};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -15,14 +16,26 @@ use crate::segment::{all_closed, beside};
 pub(super) struct Compression(Option<JoinHandle<io::Result<()>>>);
 
 impl Compression {
-    /// Compresses what is not compressed yet, unless that is going on.
+    /// Compresses what is closed now and not compressed yet, unless that is going on.
     /// `lock` is held meanwhile, so that no other process does it at the same time.
-    pub(super) fn start(&mut self, path: &Path, lock: &Arc<File>) -> Option<String> {
+    ///
+    /// `written` is the file that lines go to. Whoever moves it gives it the name of a closed segment,
+    /// and it gets its last lines after that; so it is left out, and so is what appears later.
+    pub(super) fn start(
+        &mut self,
+        path: &Path,
+        lock: &Arc<File>,
+        written: &File,
+    ) -> Option<String> {
         let problem = self.problem();
         if self.0.is_none() {
+            let segments = match closed_now(path, written) {
+                Ok(segments) => segments,
+                Err(error) => return Some(failed(&error)),
+            };
             let (path, lock) = (path.to_owned(), Arc::clone(lock));
             let work = move || {
-                let result = compress_all(&path);
+                let result = compress_all(&path, &segments);
                 drop(lock);
                 result
             };
@@ -39,7 +52,7 @@ impl Compression {
         }
         match self.0.take()?.join() {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(format!("a closed segment cannot be compressed: {error}")),
+            Ok(Err(error)) => Some(failed(&error)),
             Err(_panic) => Some("a bug of the server: the compression panicked".to_owned()),
         }
     }
@@ -52,10 +65,25 @@ impl Compression {
     }
 }
 
-fn compress_all(path: &Path) -> io::Result<()> {
-    let is_plain = |path: &Path| path.extension().is_none_or(|end| end != "gz");
-    let segments = all_closed(path)?;
-    for (_, segment) in segments.iter().filter(|(_, path)| is_plain(path)) {
+fn failed(error: &io::Error) -> String {
+    format!("a closed segment cannot be compressed: {error}")
+}
+
+/// The closed segments that are not compressed, without the file that is written.
+fn closed_now(path: &Path, written: &File) -> io::Result<Vec<PathBuf>> {
+    let written = written.metadata()?;
+    let is_closed = |path: &PathBuf| {
+        // What is gone meanwhile was too old to be kept.
+        let found = path.symlink_metadata();
+        found.is_ok_and(|found| (found.dev(), found.ino()) != (written.dev(), written.ino()))
+    };
+    let segments = all_closed(path)?.into_iter().map(|(_, path)| path);
+    let plain = segments.filter(|path| path.extension().is_none_or(|end| end != "gz"));
+    Ok(plain.filter(is_closed).collect())
+}
+
+fn compress_all(path: &Path, segments: &[PathBuf]) -> io::Result<()> {
+    for segment in segments {
         match compress(segment, &beside(path, "gz")) {
             // It was too old to be kept.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -310,8 +310,8 @@ impl AuditFile {
         Ok(())
     }
 
-    fn compress(&mut self) {
-        let problem = self.compression.start(&self.settings.path, &self.lock);
+    pub(super) fn compress(&mut self) {
+        let problem = self.compression.start(&self.settings.path, &self.lock, &self.file);
         self.problems.extend(problem);
     }
 

@@ -353,6 +353,22 @@ fn a_rotation_that_was_cut_short_is_finished() {
 }
 
 #[test]
+fn a_file_that_is_moved_is_not_compressed_before_it_has_its_last_lines() {
+    let folder = folder();
+    let own = settings(folder.path());
+    let mut file = open(own.clone());
+    file.compression.wait();
+    std::fs::rename(&own.path, own.path.with_extension("jsonl.00000001")).unwrap();
+    file.compress();
+    file.compression.wait();
+    add(&mut file, [0]);
+    file.rotate_if_due().unwrap();
+    close(file);
+    assert_good(&checked(folder.path()));
+    assert_eq!(recorded(folder.path()), [0]);
+}
+
+#[test]
 fn a_file_that_is_moved_or_cut_from_outside_is_left() {
     type Outside = fn(&Path);
     let moved: Outside =
