@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use kes_api::hidden::is_hidden;
+
 use super::chart::{self, Chart, HEIGHT};
 use super::history::POINTS;
 use super::view::{Cell, Tone, View};
@@ -148,7 +150,8 @@ fn add_row(page: &mut String, row: &[Cell], view: &View, table: &str) {
 }
 
 /// Adds a text so that it is nothing but text, between tags and in a quoted attribute. Characters that
-/// control a terminal or turn the direction of writing are replaced: a name could look like another one.
+/// control a terminal, turn the direction of writing or cannot be seen are replaced: a name could look
+/// like another one.
 pub(super) fn escape(page: &mut String, text: &str) {
     for c in text.chars() {
         match shown(c) {
@@ -163,15 +166,8 @@ pub(super) fn escape(page: &mut String, text: &str) {
 }
 
 /// What a character is shown as.
-pub(super) const fn shown(c: char) -> char {
-    match c {
-        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' => char::REPLACEMENT_CHARACTER,
-        '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' => char::REPLACEMENT_CHARACTER,
-        c => c,
-    }
+pub(super) fn shown(c: char) -> char {
+    if is_hidden(c) { char::REPLACEMENT_CHARACTER } else { c }
 }
 
 #[cfg(test)]
@@ -213,8 +209,15 @@ mod tests {
 
         #[test]
         fn no_character_is_left_that_cannot_be_seen(text in "[\\x00-\\x9f\u{2000}-\u{2070}\u{feff}]*") {
-            let is_hidden = |c: char| c.is_control() || c == char::from_u32(0x202e).unwrap();
             prop_assert!(!escaped(&text).contains(is_hidden));
+        }
+    }
+
+    /// The same characters as in the logs and on a terminal.
+    #[test]
+    fn a_name_cannot_look_like_another_one() {
+        for hidden in ['\u{ad}', '\u{34f}', '\u{61c}', '\u{3164}', '\u{fe0f}', '\u{e0041}'] {
+            assert_eq!(escaped(&format!("a{hidden}b")), "a\u{fffd}b", "{hidden:?}");
         }
     }
 
