@@ -282,11 +282,25 @@ fn other_sites_and_their_names_are_refused() {
         for path in ["/", "/events"] {
             assert_eq!(ask(header, path), 403, "{header} {path}");
         }
-        // Probes have no browser, and any name.
-        assert_eq!(ask(header, "/live"), 200, "{header}");
+        // Probes and scrapers have no browser, and any name.
+        for path in ["/live", "/metrics"] {
+            assert_eq!(ask(header, path), 200, "{header} {path}");
+        }
     }
     for header in ["host: localhost", "host: 10.1.2.3:7374", "sec-fetch-site: none"] {
         assert_eq!(ask(header, "/"), 200, "{header}");
+    }
+    // A browser that was led here is told no metrics either, whether there is a page or not.
+    for section in [PAGE, "{ address: '127.0.0.1:0' }"] {
+        server.reload_and_wait(&config(section));
+        wait::eventually(PATIENCE, "it listens", || get(&server, "/live") == ok());
+        let ask = |host: &str| {
+            let args = ["--header", host, "--header", "accept-language: en"];
+            curl(&server, &args, &format!("{}/metrics", url(&server)))
+        };
+        let (status, why) = ask("host: evil.example");
+        assert!(status == 403 && why.contains("operations.address"), "{status} {why}");
+        assert_eq!(ask("host: localhost").0, 200);
     }
     let tls = Server::with(&config("{ address: '127.0.0.1:0', tls: on, page: on }"));
     let args = ["--cacert", "server.crt", "--header", "host: kes.example"];

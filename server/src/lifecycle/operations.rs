@@ -26,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 
 use self::answer::answer;
 use self::page::events::Reading;
+use self::page::guard::Names;
 use self::page::{Page, Shown};
 use self::socket::{Socket, Stream};
 use crate::observe::metrics::{Exposition, Format};
@@ -204,7 +205,8 @@ impl<H: Health> Listener<H> {
                 let server = move || weak.upgrade()?.server.get()?.upgrade();
                 let page = Page::of(&configured, before, server).map(Arc::new);
                 let shared = Arc::clone(&self.shared);
-                let served = Served { shared, page: page.clone(), is_tls: configured.tls };
+                let (names, is_tls) = (Arc::new(Names::of(&configured)), configured.tls);
+                let served = Served { shared, page: page.clone(), names, is_tls };
                 let task = tokio::spawn(accept(Arc::clone(&socket), served));
                 Some(Serving { configured, socket, page, task })
             }
@@ -258,13 +260,16 @@ impl Serving {
 struct Served<H> {
     shared: Arc<Shared<H>>,
     page: Option<Arc<Page>>,
+    /// By which a browser may ask.
+    names: Arc<Names>,
     is_tls: bool,
 }
 
 impl<H> Clone for Served<H> {
     fn clone(&self) -> Self {
-        let Self { shared, page, is_tls } = self;
-        Self { shared: Arc::clone(shared), page: page.clone(), is_tls: *is_tls }
+        let Self { shared, page, names, is_tls } = self;
+        let (shared, names) = (Arc::clone(shared), Arc::clone(names));
+        Self { shared, page: page.clone(), names, is_tls: *is_tls }
     }
 }
 
@@ -324,7 +329,7 @@ async fn http<H: Health>(
     reading: &Arc<Reading>,
 ) {
     let page = served.page.as_deref().map(|page| (page, reading));
-    let service = service_fn(|request| answer(request, &served.shared, page));
+    let service = service_fn(|request| answer(request, &served.shared, page, &served.names));
     let connection = http1::Builder::new()
         .keep_alive(false)
         .header_read_timeout(None) // the connection's lifetime is shorter

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::page::events::{Events, Reading};
+use super::page::guard::{Names, check_metrics};
 use super::page::{self, Page};
 use super::{Health, Shared};
 use crate::observe::metrics::{Exposition, Format};
@@ -30,11 +31,12 @@ struct Answer {
 type Body = Either<Full<Bytes>, StreamBody<Events>>;
 
 /// Answers a request; its body is not read. With a page the connection's reading comes along, which an
-/// event stream begins.
+/// event stream begins. `names` are those by which a browser may ask.
 pub(super) async fn answer<H: Health>(
     request: Request<Incoming>,
     shared: &Arc<Shared<H>>,
     page: Option<(&Page, &Arc<Reading>)>,
+    names: &Names,
 ) -> Result<Response<Body>, Infallible> {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let path = if is_read { request.uri().path() } else { "" };
@@ -53,7 +55,10 @@ pub(super) async fn answer<H: Health>(
         "/live" => live(shared).await,
         "/ready" => ready(shared, leaves_store_out(request.uri().query())),
         "/startup" => startup(shared),
-        "/metrics" => metrics(shared, Format::of(request.headers())),
+        "/metrics" => match check_metrics(names, request.headers()) {
+            Ok(()) => metrics(shared, Format::of(request.headers())),
+            Err(why) => plain(StatusCode::FORBIDDEN, why),
+        },
         "/" | "/events" if page.is_some() => {
             let why = running(shared).err().unwrap_or(STARTING);
             plain(StatusCode::SERVICE_UNAVAILABLE, why)

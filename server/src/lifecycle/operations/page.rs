@@ -40,8 +40,8 @@ pub(crate) mod facts;
 /// Numbers and times as text.
 mod format;
 
-/// Which browsers may read it.
-mod guard;
+/// Which browsers may read it, and the metrics.
+pub(super) mod guard;
 
 /// The figures of the past.
 mod history;

@@ -1,24 +1,24 @@
-//! Who may read the page in a browser. Whoever can connect may, and a browser connects for any web site
+//! Who may read the page and the metrics in a browser. Whoever can connect may, and a browser connects for any web site
 //! that its user visits. A site cannot read an answer without a header that allows it, which no answer
 //! here has. It could read the page if its own name led to this server (DNS rebinding): the browser
 //! then takes the two for one site, but tells the name in `Host`. So over plain HTTP over TCP the name
 //! has to be an address, `localhost`, or what the configuration says. With TLS the name has to be in the
 //! certificate, and no browser connects to a unix socket.
 
-use http::header::{HOST, ORIGIN};
+use http::header::{ACCEPT_LANGUAGE, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue};
 use kes_config::{Operations, OperationsAddress};
 
 /// By which names the listener is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Names {
+pub(crate) enum Names {
     Any,
     /// Addresses, `localhost`, and this one.
     AddressesAnd(String),
 }
 
 impl Names {
-    pub(super) fn of(configured: &Operations) -> Self {
+    pub(crate) fn of(configured: &Operations) -> Self {
         match &configured.address {
             OperationsAddress::Tcp(address) if !configured.tls => {
                 Self::AddressesAnd(address.host().to_owned())
@@ -35,6 +35,24 @@ impl Names {
     }
 }
 
+/// Why a request under a foreign name is refused.
+const FOREIGN: &str = "this name may belong to another web site: ask by the server's address, by the \
+                       name in operations.address, or with operations.tls";
+
+/// Refuses a browser that asks for the metrics by a name that may be that of another site. Scrapers and
+/// probes ask by whichever name they have. A browser is known by a header that each one sends with every
+/// request, and that no script can have left out.
+pub(crate) fn check_metrics(names: &Names, headers: &HeaderMap) -> Result<(), &'static str> {
+    let is_browser = headers.contains_key(ACCEPT_LANGUAGE);
+    if is_browser && !has_own_name(names, headers) { Err(FOREIGN) } else { Ok(()) }
+}
+
+/// Whether all of `Host` is a name of the listener; also if there is none.
+fn has_own_name(names: &Names, headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    hosts.all(|host| names.contain(host.to_str().unwrap_or_default()))
+}
+
 /// Refuses a request that another web site has made, with a text that says so. `is_document` is whether
 /// it is for the document itself, which other sites may link to.
 pub(super) fn check(
@@ -44,9 +62,8 @@ pub(super) fn check(
 ) -> Result<(), &'static str> {
     let text = |value: &HeaderValue| value.to_str().map(str::to_owned).unwrap_or_default();
     let all = |name| headers.get_all(name).iter().map(text);
-    if !all(HOST).all(|host| names.contain(&host)) {
-        return Err("this name may belong to another web site: ask for the page by the server's \
-                    address, by the name in operations.address, or with operations.tls");
+    if !has_own_name(names, headers) {
+        return Err(FOREIGN);
     }
     let host = headers.get(HOST).map(text).unwrap_or_default();
     let is_own = |origin: String| {
@@ -137,6 +154,23 @@ mod tests {
         assert!(check(&names(), &two, true).is_err());
         // Of no browser.
         assert_eq!(check(&names(), &HeaderMap::new(), true), Ok(()));
+    }
+
+    #[test]
+    fn a_browser_gets_no_metrics_under_a_name_that_anybody_can_have() {
+        let of = |names: &Names, pairs: &[_]| check_metrics(names, &headers(pairs)).is_ok();
+        let browser = ("accept-language", "en");
+        for (host, is_own) in
+            [("127.0.0.1:7374", true), ("localhost", true), ("kes1", true), ("evil.example", false)]
+        {
+            assert_eq!(of(&names(), &[browser, ("host", host)]), is_own, "{host}");
+            // A scraper, and a name that is in a certificate.
+            assert!(of(&names(), &[("host", host)]) && of(&Names::Any, &[browser, ("host", host)]));
+        }
+        // A script can have it empty.
+        assert!(!of(&names(), &[("accept-language", ""), ("host", "evil.example")]));
+        let two = [browser, ("host", "kes1"), ("host", "evil.example")];
+        assert!(!of(&names(), &two));
     }
 
     #[test]
