@@ -13,7 +13,7 @@ use crate::args::{Connect, InspectArgs};
 use crate::base64;
 use crate::error::usage;
 use crate::input::{Secrecy, Source};
-use crate::output::Output;
+use crate::output::{Output, clean};
 
 const COMMAND: &str = "kes inspect";
 
@@ -210,7 +210,9 @@ impl Report {
             ("Format", self.format_told()),
             ("Algorithm", self.algorithm.clone().unwrap_or_else(unknown)),
         ];
-        rows.extend(self.key_id.clone().map(|id| ("Key ID", format!("{id} (not a name)"))));
+        // Whoever made the ciphertext chose it: it stays in its row.
+        let key_id = self.key_id.as_deref().map(clean);
+        rows.extend(key_id.map(|id| ("Key ID", format!("{id} (not a name)"))));
         rows.push(("Plaintext", format!("{} bytes", self.plaintext_size)));
         let Some(search) = &self.search else { return rows };
         let key = match &search.key {

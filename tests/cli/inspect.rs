@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use base64_simd::STANDARD as BASE64;
+use serde_json::json;
+
 use super::transcript::{Ran, admin_of, kes, start_server};
 
 const AT_LEAST: &str = "Error: it is no ciphertext: one has at least 44 bytes, and this has 5\n";
@@ -62,6 +65,19 @@ fn the_key_that_opens_a_ciphertext_is_named_and_the_plaintext_is_not() {
                     Algorithm   AES256 or ChaCha20; the format does not tell\n\
                     Plaintext   32 bytes\n";
     assert_eq!(told.out, expected);
+    // Whoever made a ciphertext cannot forge a row.
+    let id = "x\nKey         forged";
+    let old = json!({
+        "aead": "AES-256-GCM-HMAC-SHA-256",
+        "id": id,
+        "iv": BASE64.encode_to_string([0; 16]),
+        "nonce": BASE64.encode_to_string([0; 12]),
+        "bytes": BASE64.encode_to_string([0; 40]),
+    });
+    let old = BASE64.encode_to_string(old.to_string());
+    let told = run(&variables, &["inspect", "--offline", &old]);
+    let row = "Key ID      x\\nKey         forged (not a name)\n";
+    assert!(told.status == 0 && told.out.contains(row), "{} {}", told.out, told.err);
     let short = run(&variables, &["inspect", "--offline", "aGVsbG8="]);
     assert_eq!((short.status, &*short.err), (1, AT_LEAST));
 }
