@@ -144,7 +144,7 @@ fn the_terminal_is_restored_however_the_view_ends() {
     with_ctrl_c.press("C-c");
     is_restored(&with_ctrl_c, 0);
 
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let terminal = start();
         let command: i32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
         kill_process(Pid::from_raw(command).unwrap(), signal).unwrap();

@@ -10,8 +10,7 @@ use super::model::Model;
 use super::state::State;
 use super::view;
 
-/// The terminal, which is as before once this is dropped. A panic gives it back before its message,
-/// too.
+/// The terminal, which is as before once this is dropped. A panic gives it back before its message.
 pub(super) struct Screen(DefaultTerminal);
 
 /// What happens at the terminal.
@@ -83,6 +82,47 @@ impl Drop for Screen {
     fn drop(&mut self) {
         // If the terminal is gone, nobody can be told.
         let _ = self.0.show_cursor();
-        let _ = ratatui::try_restore();
+        // A panic has restored it already. Once more would put the cursor back to where it was before,
+        // and what follows over the message.
+        if !std::thread::panicking() {
+            let _ = ratatui::try_restore();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kes_testkit::Tmux;
+
+    use super::*;
+
+    /// Has the test below panic in the view: it runs itself at a terminal.
+    const PANICS: &str = "KES_TEST_PANICS";
+
+    #[test]
+    fn after_a_panic_the_terminal_is_as_before_and_shows_the_message() {
+        if std::env::var_os(PANICS).is_some() {
+            let mut screen = Screen::open().unwrap();
+            let model = Model::new(["the-view:1".to_owned()]);
+            screen.draw(&model, &mut State::new(Duration::from_secs(1), true)).unwrap();
+            panic!("a mistake in the view");
+        }
+        let tests = std::env::current_exe().unwrap();
+        let module = module_path!().split_once("::").unwrap().1;
+        let name =
+            format!("{module}::after_a_panic_the_terminal_is_as_before_and_shows_the_message");
+        let run = format!("{PANICS}=1 {} --exact {name} --nocapture", tests.display());
+        let line = format!("echo before; {run}; echo status $?; stty -a; cat");
+        let terminal = Tmux::start((120, 40), &line, []);
+        let screen = terminal.wait_for("the end", |screen| screen.contains("iexten"));
+        let found = ["before\n", "a mistake in the view\n", "\nstatus 101\n"];
+        let places = found.map(|text| screen.find(text));
+        assert!(places.is_sorted() && places[0].is_some(), "{places:?} {screen}");
+        assert!(!screen.contains("the-view:1"), "{screen}");
+        assert!(screen.contains(" icanon ") && screen.contains(" echo "), "{screen}");
+        assert!(!screen.contains("-icanon") && !screen.contains("-echo "), "{screen}");
+        assert_eq!(terminal.tells("#{alternate_on} #{cursor_flag}"), "0 1");
     }
 }
