@@ -62,11 +62,16 @@ pub(super) fn client_with(
 
 /// A client for each of the servers of the environment.
 pub(super) fn clients(connect: &Connect) -> Result<Vec<Session>> {
+    client_and_each(connect).map(|(_, each)| each)
+}
+
+/// A client of the servers of the environment, and one for each of them.
+pub(super) fn client_and_each(connect: &Connect) -> Result<(Session, Vec<Session>)> {
     let (identity, caller) = identity(None)?;
     let servers = https(&env::process().server());
     // Items may be empty, but there must be a server.
-    endpoints(&servers)?;
-    servers
+    let all = make(endpoints(&servers)?, connect, Arc::clone(&identity))?;
+    let each: Result<Vec<Session>> = servers
         .value
         .split(',')
         .filter(|server| !server.trim().is_empty())
@@ -75,7 +80,8 @@ pub(super) fn clients(connect: &Connect) -> Result<Vec<Session>> {
             let client = make(endpoints, connect, Arc::clone(&identity))?;
             Ok(Session { client, caller: caller.clone() })
         })
-        .collect()
+        .collect();
+    Ok((Session { client: all, caller: caller.clone() }, each?))
 }
 
 /// Replaces `http://` by `https://`, as the reference does.

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use kes_api::SecretBytes;
@@ -10,15 +11,19 @@ use kes_api::body::{
     generate_json, plaintext_json,
 };
 use kes_client::Error;
+use tokio::time::timeout;
 
-use super::connect::{Session, client};
+use super::connect::{Session, client, client_and_each};
 use super::explain::Subject::{Import, Key};
 use super::list;
 use crate::args::{Connect, Format, KeyCommand, Names};
 use crate::base64;
 use crate::error::usage;
 use crate::input::{Secrecy, Source};
-use crate::output::{self, Output};
+use crate::output::{self, Output, clean};
+
+/// How long `kes key rm` waits for each server to tell when a key was last used.
+const DESCRIBE_LIMIT: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(command: KeyCommand) -> Result<()> {
     match command {
@@ -91,7 +96,7 @@ async fn info(name: Option<String>, connect: &Connect, format: &Format) -> Resul
     if format.json {
         return output.json(&key);
     }
-    let used = last_use(&key);
+    let used = last_use_there(&key);
     let mut rows = vec![
         ("Name", key.name),
         ("Algorithm", key.algorithm),
@@ -105,10 +110,13 @@ async fn info(name: Option<String>, connect: &Connect, format: &Format) -> Resul
 
 async fn rm(Names { names, connect }: Names, force: bool) -> Result<()> {
     let names = given(names, "kes key rm")?;
-    let client = client(&connect)?;
     let asks = !force && io::stdin().is_terminal() && io::stderr().is_terminal();
+    let (client, servers) = match asks {
+        true => client_and_each(&connect)?,
+        false => (client(&connect)?, Vec::new()),
+    };
     for name in &names {
-        if asks && !confirm(&client, name).await? {
+        if asks && !confirm(&client, &servers, name).await? {
             bail!("key {name:?} was not removed");
         }
         client.delete_key(name).await.map_err(|error| not_removed(&client, error, name))?;
@@ -120,13 +128,43 @@ fn not_removed(client: &Session, error: Error, name: &str) -> anyhow::Error {
     client.explain(error, Key(name)).context(format!("failed to remove key {name:?}"))
 }
 
-/// Shows when a key was last used, and asks whether it is to be deleted.
-async fn confirm(client: &Session, name: &str) -> Result<bool> {
-    let used = match client.describe_key(name).await {
-        Ok(key) => last_use(&key).unwrap_or_else(|| "the server does not tell".to_owned()),
-        // Who may delete it need not be allowed to describe it, and it may be damaged.
-        Err(Error::Status { status, message }) if status != 404 => format!("not known: {message}"),
-        Err(error) => return Err(not_removed(client, error, name)),
+/// Shows when a key was last used, and asks whether it is to be deleted. Each server knows its own uses
+/// alone, so that all of them are asked.
+async fn confirm(client: &Session, servers: &[Session], name: &str) -> Result<bool> {
+    let (mut uses, mut fault, mut has_answer) = (Vec::new(), None, false);
+    for server in servers {
+        let used = match timeout(DESCRIBE_LIMIT, server.describe_key(name)).await {
+            Ok(Ok(key)) => {
+                let used = if servers.len() == 1 { last_use_there(&key) } else { last_use(&key) };
+                used.unwrap_or_else(|| "the server does not tell".to_owned())
+            }
+            // Who may delete it need not be allowed to describe it, and it may be damaged.
+            Ok(Err(Error::Status { status, message })) if status != 404 => {
+                format!("not known: {message}")
+            }
+            Ok(Err(error)) => {
+                uses.push(format!("not known: {error}"));
+                fault.get_or_insert(error);
+                continue;
+            }
+            Err(_) => format!("not known: no answer within {} s", DESCRIBE_LIMIT.as_secs()),
+        };
+        has_answer = true;
+        uses.push(used);
+    }
+    if let Some(error) = fault.filter(|_| !has_answer) {
+        return Err(not_removed(client, error, name));
+    }
+    let used = match &uses[..] {
+        [used] => used.clone(),
+        _ => {
+            let of = |(server, used): (&Session, &String)| {
+                let names: Vec<_> = server.endpoints().iter().map(ToString::to_string).collect();
+                // A server chooses its messages: they stay in its row.
+                format!("{}: {}", names.join(", "), clean(used))
+            };
+            servers.iter().zip(&uses).map(of).collect::<Vec<_>>().join("\n           ")
+        }
     };
     output::ask(&format!(
         "Key        {name}\nLast used  {used}\nWhat it encrypted cannot be read without it. Delete it? [y/N] "
@@ -137,12 +175,16 @@ async fn confirm(client: &Session, name: &str) -> Result<bool> {
 /// who may not delete the key. Each server knows its own uses alone.
 fn last_use(key: &DescribeKey) -> Option<String> {
     let since = key.uses_known_since?.to_table();
-    let used = match (&key.last_used_at, &key.last_used_by) {
+    Some(match (&key.last_used_at, &key.last_used_by) {
         (None, _) => format!("not since {since} UTC"),
         (Some(at), Some(by)) => format!("{} UTC by {by}", at.to_table()),
         (Some(at), None) => format!("{} UTC by a client without an identity", at.to_table()),
-    };
-    Some(format!("{used}, on the server that was asked"))
+    })
+}
+
+/// The same where one server of several may have been asked.
+fn last_use_there(key: &DescribeKey) -> Option<String> {
+    last_use(key).map(|used| format!("{used}, on the server that was asked"))
 }
 
 async fn encrypt(

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Stdio};
 
-use kes_testkit::Process;
+use kes_testkit::{Port, Process};
 
 use super::live::end;
 use super::transcript::{admin_of, kes, start_server};
@@ -182,6 +182,40 @@ fn a_key_is_deleted_at_a_terminal_after_an_answer_alone() {
         "{text}"
     );
     assert_eq!(run("key rm -k --force k3", &[]), (String::new(), 0));
+}
+
+/// Each server knows its own uses alone: who asks one of them would delete what another one uses.
+#[test]
+fn every_server_tells_when_a_key_was_last_used() {
+    let (idle, busy) = (start_server(), start_server());
+    let folder = tempfile::tempdir().unwrap();
+    let mut variables = admin_of(&idle);
+    for (server, args) in [(&idle, "create"), (&busy, "create"), (&busy, "dek")] {
+        variables.insert("KES_SERVER".to_owned(), server.address.clone());
+        let args = ["key", args, "-k", "k"].map(str::to_owned);
+        assert_eq!(kes(folder.path(), &variables, args).status, 0);
+    }
+    let away = Port::free();
+    let away = away.address().to_string();
+    let names = [&idle.address, &busy.address, &away].map(String::as_str);
+    variables.insert("KES_SERVER".to_owned(), names.join(","));
+    let answers = [("Delete it? [y/N]", "n\n")];
+    let (text, status) = at_terminal(folder.path(), "key rm -k k", &variables, &answers);
+    assert_eq!(status, 1, "{text}");
+    let rows: Vec<&str> = text.lines().collect();
+    assert_eq!(rows[0], "Key        k");
+    let row = |number: usize, label: &str, rest: &str| {
+        let start = format!("{label:11}{}: {rest}", names[number]);
+        assert!(rows[number + 1].starts_with(&start), "{start} in {text}");
+    };
+    row(0, "Last used", "not since 20");
+    row(1, "", "20");
+    row(2, "", "not known: cannot reach ");
+    assert!(rows[2].contains(" UTC by "), "{text}");
+
+    // A key that no server has is not asked about.
+    let (text, status) = at_terminal(folder.path(), "key rm -k none", &variables, &[]);
+    assert!(status == 1 && text.contains("failed to remove key \"none\""), "{text}");
 }
 
 #[test]
