@@ -1,14 +1,16 @@
 //! Makes a client from the environment and the flags.
 
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use kes_client::tls::{self, Trust};
 use kes_client::{ApiKey, Client, Endpoints, Error};
 use rustls::sign::CertifiedKey;
 
 use super::explain::{self, Caller, Subject};
+use super::server::dev;
 use crate::args::Connect;
 use crate::env::{self, Credentials, Named};
 use crate::output;
@@ -128,10 +130,21 @@ pub(super) fn trust(connect: &Connect) -> Result<(Trust, Option<&'static str>)> 
     Ok(match env::process().ca_path() {
         _ if connect.insecure => (Trust::DangerAny, None),
         Some(path) => {
-            file::check(&path.value).context(path.name)?;
+            check_ca(&path.value).context(path.name)?;
             (Trust::SystemAnd(path.value), Some(path.name))
         }
         None => (Trust::System, None),
+    })
+}
+
+/// Checks that there is a file or folder of CAs. The certificate of a dev server goes with it.
+fn check_ca(path: &Path) -> Result<()> {
+    file::check(path).map_err(|error| {
+        let is_of_dev_server = path.file_name().is_some_and(dev::is_certificate_file);
+        if !is_of_dev_server || path.exists() {
+            return error;
+        }
+        anyhow!("{error}; the dev server that made it has ended: paste the settings that the next one prints")
     })
 }
 

@@ -13,7 +13,7 @@ use crate::error::usage;
 use crate::output::{self, Output};
 use crate::{file, obsolete};
 
-mod dev;
+pub(super) mod dev;
 
 /// How long the end of the process waits for blocking calls: a key that is being written to its
 /// folder gets there, and a file on a network mount that hangs does not keep the process.

@@ -260,7 +260,8 @@ fn a_dev_server_prints_settings_that_work_as_they_are() {
         assert!(output.status.success(), "{script}{more}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    let ours = |line: &str| line.starts_with("export KES_") || line.starts_with("kes key");
+    let ours_but_keys = |line: &str| line.starts_with("export KES_");
+    let ours = |line: &str| ours_but_keys(line) || line.starts_with("kes key");
     assert_eq!(shell(&ours, "kes key ls"), "Key\nmy-key\n");
     // MinIO's settings are those of a client as well, its CA path excepted.
     let minio = |line: &str| line.starts_with("export MINIO_");
@@ -278,6 +279,9 @@ fn a_dev_server_prints_settings_that_work_as_they_are() {
         .filter(|name| name.to_string_lossy().ends_with(".crt"))
         .collect();
     assert!(left.is_empty(), "{left:?}");
+    // Who goes on in the second shell is told why its settings are of no use.
+    let after = shell(&ours_but_keys, "kes key ls 2>&1 || true");
+    assert!(after.contains("; the dev server that made it has ended: paste "), "{after}");
     let err = std::fs::read_to_string(folder.path().join("err")).unwrap();
     assert!(!err.contains("kes:v1:"), "{err}");
 }

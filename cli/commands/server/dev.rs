@@ -136,7 +136,8 @@ fn remove_leftovers(folder: &Path) {
     }
 }
 
-fn is_certificate_file(name: &OsStr) -> bool {
+/// Whether a file is named as the certificate of a dev server.
+pub(crate) fn is_certificate_file(name: &OsStr) -> bool {
     let name = name.to_str().and_then(|name| name.strip_prefix(NAME.0)?.strip_suffix(NAME.1));
     name.is_some_and(|name| name.len() == DIGITS && name.bytes().all(|b| b.is_ascii_hexdigit()))
 }
