@@ -6,7 +6,8 @@
 //! - A create that has succeeded stands in both stores where both are written. The old one is written
 //!   first, so that the half of a create is what a key that is not yet copied is: one that is found,
 //!   and that `kes migrate --online` completes. Such a half is never taken back: whoever has found the
-//!   key may have encrypted with it. It is completed in the background, as long as the process runs.
+//!   key may have encrypted with it. It is completed in the background, as long as the process runs and
+//!   is configured for the two stores.
 //! - A name that one of the stores has is taken. A change begins only if both stores answer.
 //! - A delete is one from both, whatever is written. Its half is completed in the same way.
 //! - "No such key" is the answer of both. A store that fails is not taken for one that has no key.
@@ -29,15 +30,17 @@ mod listing;
 /// How many keys stand where.
 mod counting;
 
+/// What is counted of pairs, and which of them there are.
+mod notes;
+
 /// The task of a change.
 mod course;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kes_api::{KeyName, ListPattern};
@@ -46,7 +49,9 @@ use subtle::ConstantTimeEq;
 use tokio::task::JoinHandle;
 use tokio::time;
 
-use crate::wrap::Unsettled;
+pub use self::notes::Notes;
+
+use crate::wrap::{Change, Unsettled};
 use crate::{
     CertificateEnds, Count, Error, KeyStore, Kind, Limit, Logins, MemberReport, Page, PairReport,
     Side, Stage, State, Value, Writes,
@@ -59,45 +64,18 @@ const KIND: Kind = Kind::new(&"pair");
 /// its own, and a change is several calls of them.
 const CALL_LIMIT: Duration = Duration::from_secs(13);
 
-/// How many keys with different values are named.
-const MOST_NAMED: usize = 10;
-
 /// Two key stores that are used at once.
 pub struct Pair<A, B> {
     stores: Arc<Two<A, B>>,
     counting: Option<JoinHandle<()>>,
 }
 
-/// What is counted of pairs. One server has one, for all of its pairs one after the other.
-#[derive(Default)]
-pub struct Notes {
-    differences: AtomicU64,
-    differing: Mutex<BTreeSet<KeyName>>,
-    from_second: AtomicU64,
-    unfinished: AtomicUsize,
-}
-
-impl Notes {
-    /// Reads that found different values.
-    pub fn differences(&self) -> u64 {
-        self.differences.load(Ordering::Relaxed)
-    }
-
-    /// Reads that were answered by the store that is asked second.
-    pub fn from_second(&self) -> u64 {
-        self.from_second.load(Ordering::Relaxed)
-    }
-
-    /// Changes that are made in one store and are still to be made in the other one.
-    pub fn unfinished(&self) -> usize {
-        self.unfinished.load(Ordering::Relaxed)
-    }
-}
-
 /// The stores, shared with what goes on in the background.
 struct Two<A, B> {
     old: A,
     new: B,
+    /// Where their keys are.
+    place: String,
     stage: Stage,
     notes: Arc<Notes>,
     /// Whether the pair still exists. A reload replaces it.
@@ -113,11 +91,13 @@ struct Counted {
 }
 
 impl<A: KeyStore + 'static, B: KeyStore + 'static> Pair<A, B> {
-    /// Uses two stores at once.
-    pub fn new(old: A, new: B, stage: Stage, notes: Arc<Notes>) -> Self {
+    /// Uses two stores at once. `place` tells where their keys are: what an earlier pair of the same
+    /// place has left half done is completed by this one.
+    pub fn new(old: A, new: B, place: String, stage: Stage, notes: Arc<Notes>) -> Self {
         let (in_use, counted) = (AtomicBool::new(true), Mutex::default());
-        let stores = Two { old, new, stage, notes, in_use, counted };
-        Self { stores: Arc::new(stores), counting: None }
+        let stores = Arc::new(Two { old, new, place, stage, notes, in_use, counted });
+        stores.register();
+        Self { stores, counting: None }
     }
 
     /// The same; keys are counted in the background from now on. Must be called within a tokio runtime.
@@ -130,9 +110,10 @@ impl<A: KeyStore + 'static, B: KeyStore + 'static> Pair<A, B> {
     /// Makes a change in a task of its own, which goes on until it is whole.
     async fn change<F: Future<Output = ()> + Send + 'static>(
         &self,
+        what: (KeyName, Change),
         change: impl FnOnce(Arc<Two<A, B>>, course::Told) -> F,
     ) -> Result<(), Error> {
-        let (told, answer) = course::Told::new(&self.stores.notes, Unsettled::current());
+        let (told, answer) = course::Told::new(&self.stores.notes, what, Unsettled::current());
         tokio::spawn(change(Arc::clone(&self.stores), told));
         let late = || Error::Unreachable {
             reason: format!(
@@ -201,11 +182,7 @@ impl<A: KeyStore, B: KeyStore> Two<A, B> {
 
     /// Notes that a key has different values, and says so.
     fn differs(&self, name: &KeyName) -> Error {
-        self.notes.differences.fetch_add(1, Ordering::Relaxed);
-        let mut differing = self.notes.differing.lock();
-        if differing.len() < MOST_NAMED {
-            differing.insert(*name);
-        }
+        self.notes.note_difference(name);
         Error::Unusable {
             store: KIND,
             reason: format!(
@@ -247,7 +224,7 @@ fn are_equal(one: &Value, other: &Value) -> bool {
 impl<A: KeyStore + 'static, B: KeyStore + 'static> KeyStore for Pair<A, B> {
     async fn create(&self, name: &KeyName, value: &Value) -> Result<(), Error> {
         let (name, value) = (*name, value.copy());
-        self.change(move |stores, told| async move {
+        self.change((name, Change::Create), move |stores, told| async move {
             match stores.stage.write {
                 Writes::Both => stores.create_in_both(name, value, told).await,
                 Writes::Old => stores.create_in_one(Side::Old, name, value, told).await,
@@ -271,7 +248,8 @@ impl<A: KeyStore + 'static, B: KeyStore + 'static> KeyStore for Pair<A, B> {
 
     async fn delete(&self, name: &KeyName) -> Result<(), Error> {
         let name = *name;
-        self.change(move |stores, told| async move { stores.delete(name, told).await }).await
+        let what = (name, Change::Delete);
+        self.change(what, move |stores, told| async move { stores.delete(name, told).await }).await
     }
 
     async fn list(&self, pattern: &ListPattern<'_>, limit: Limit) -> Result<Page, Error> {
@@ -349,7 +327,7 @@ impl<A: KeyStore + 'static, B: KeyStore + 'static> KeyStore for Pair<A, B> {
             count,
             uncounted,
             differences: notes.differences(),
-            differing: notes.differing.lock().iter().copied().collect(),
+            differing: notes.differing(),
             from_second: notes.from_second(),
             unfinished: notes.unfinished(),
         })

@@ -10,8 +10,8 @@ use crate::config::{Config, Location, Migration, Place};
 use crate::fs::{KnownFolders, Opening};
 use crate::pair::{Notes, Pair};
 use crate::{
-    CertificateEnds, Error, KeyStore, Kind, Limit, Logins, OpenError, Page, PairReport, State,
-    Store, TargetError, Value,
+    CertificateEnds, Error, ForeignNames, Inventory, KeyStore, Kind, Limit, Logins, NameRules,
+    OpenError, Page, PairReport, State, Store, TargetError, Value,
 };
 
 /// How long it is asked whether two Vaults are one cluster. One that is away does not answer.
@@ -62,12 +62,13 @@ impl Stores {
         if let Ok(Err(error)) = same {
             return Err(second(place, &error));
         }
-        // What is in memory from one stage to the next was read by the same rules.
         let location = Location::new("pair")
             .part("another old key store", &location)
-            .part("another new key store", new.located(to))
-            .part("another `migration.compare`", stage.compare);
-        Ok((Self::Two(Pair::new(store, new, stage, notes).counted()), location))
+            .part("another new key store", new.located(to));
+        let place = location.to_string();
+        // What is in memory from one stage to the next was read by the same rules.
+        let location = location.part("another `migration.compare`", stage.compare);
+        Ok((Self::Two(Pair::new(store, new, place, stage, notes).counted()), location))
     }
 
     /// Opens what a configuration names, to read its keys: nothing is written, and folders must exist.
@@ -82,7 +83,7 @@ impl Stores {
         let store = Store::open_source(config).await?;
         let Some(Migration { to, stage, .. }) = migration else { return Ok(Self::One(store)) };
         let new = Store::open_source(to).await?;
-        Ok(Self::Two(Pair::new(store, new, stage, Arc::default())))
+        Ok(Self::Two(Pair::new(store, new, String::new(), stage, Arc::default())))
     }
 }
 
@@ -101,6 +102,22 @@ fn second(place: Place, error: &TargetError) -> OpenError {
         TargetError::Open(error) => error.to_string(),
     };
     OpenError::Second { place, reason }
+}
+
+impl Inventory for Stores {
+    async fn foreign(&self, names: ForeignNames) -> Result<ForeignNames, Error> {
+        match self {
+            Self::One(store) => store.foreign(names).await,
+            Self::Two(store) => Box::pin(store.foreign(names)).await,
+        }
+    }
+
+    async fn name_rules(&self) -> Result<NameRules, Error> {
+        match self {
+            Self::One(store) => store.name_rules().await,
+            Self::Two(store) => Box::pin(store.name_rules()).await,
+        }
+    }
 }
 
 /// The futures of a pair are boxed, so that those of one store are no larger for it.

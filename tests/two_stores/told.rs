@@ -125,20 +125,43 @@ fn a_change_that_one_store_cannot_complete_is_told_and_completed() {
         let [one, other] =
             ["keys", "new"].map(|folder| std::fs::read(server.file(folder).join("k")));
         assert_eq!(one.unwrap(), other.unwrap());
-        // A delete whose second half fails is completed once it can be.
+        // Neither does a delete that cannot begin.
         std::fs::rename(&new, &away).unwrap();
         std::fs::create_dir(&new).unwrap();
         assert!(delete(&mut client, "k").await >= 500);
-        assert_eq!(told(&mut client).await["unfinished"], 1);
-        assert!(!server.file("keys").join("k").exists() && away.join("k").exists());
+        assert_eq!(told(&mut client).await["unfinished"], 0);
+        assert!(server.file("keys").join("k").exists() && away.join("k").exists());
         std::fs::remove_dir(&new).unwrap();
         std::fs::rename(&away, &new).unwrap();
-        eventually_async(PATIENCE, "the delete is completed", || {
+        eventually_async(PATIENCE, "the key is deleted", || {
+            let mut client = client.share();
+            async move { delete(&mut client, "k").await == 200 }
+        })
+        .await;
+        assert!(!server.file("keys").join("k").exists() && !new.join("k").exists());
+        // A create whose second half fails is completed once it can be, also after a reload. What is no
+        // file is no key, and in the way of one.
+        std::fs::create_dir(new.join("half")).unwrap();
+        assert!(create(&mut client, "half").await >= 500);
+        assert_eq!(told(&mut client).await["unfinished"], 1);
+        server
+            .wait_for_stderr("key 'half' was created in the old store and not yet in the new one");
+        server.reload_and_wait(&stage(READ_NEW));
+        assert_eq!(told(&mut client).await["unfinished"], 1);
+        std::fs::remove_dir(new.join("half")).unwrap();
+        eventually_async(PATIENCE, "the create is completed", || {
             let mut client = client.share();
             async move { told(&mut client).await["unfinished"] == 0 }
         })
         .await;
-        assert!(!new.join("k").exists());
+        let [one, other] =
+            ["keys", "new"].map(|folder| std::fs::read(server.file(folder).join("half")));
+        assert_eq!(one.unwrap(), other.unwrap());
+        // A server that ends says what it leaves half done.
+        std::fs::create_dir(new.join("left")).unwrap();
+        assert!(create(&mut client, "left").await >= 500);
+        server.signal(rustix::process::Signal::TERM);
+        server.wait_for_stderr("made in one of the two key stores alone: create of 'left'");
     });
 }
 

@@ -11,7 +11,7 @@ use tokio::time::{self, Instant};
 
 use super::{Notes, Two, are_equal};
 use crate::jitter::jitter;
-use crate::wrap::{MAX_DURATION, Part, Unsettled};
+use crate::wrap::{Change, MAX_DURATION, Part, Unsettled};
 use crate::{Error, KeyStore, Side, Value};
 
 /// The pause before a half of a change is tried again, doubled each time up to the second.
@@ -27,6 +27,7 @@ const LAG: Duration = Duration::from_secs(2);
 pub(super) struct Told {
     sender: Option<oneshot::Sender<Result<(), Error>>>,
     notes: Arc<Notes>,
+    what: (KeyName, Change),
     is_unfinished: bool,
     change: Option<Unsettled>,
 }
@@ -52,11 +53,12 @@ pub(super) struct Patience {
 impl Told {
     pub(super) fn new(
         notes: &Arc<Notes>,
+        what: (KeyName, Change),
         change: Option<Unsettled>,
     ) -> (Self, oneshot::Receiver<Result<(), Error>>) {
         let (sender, answer) = oneshot::channel();
         let notes = Arc::clone(notes);
-        (Self { sender: Some(sender), notes, is_unfinished: false, change }, answer)
+        (Self { sender: Some(sender), notes, what, is_unfinished: false, change }, answer)
     }
 
     /// A part of the change.
@@ -81,7 +83,7 @@ impl Told {
     pub(super) fn fails(&mut self, error: Error) {
         if let Some(sender) = self.sender.take() {
             self.is_unfinished = true;
-            self.notes.unfinished.fetch_add(1, Ordering::Relaxed);
+            self.notes.unfinished.lock().push(self.what);
             // The caller may have gone away.
             let _ = sender.send(Err(error));
         }
@@ -105,7 +107,10 @@ impl Told {
 impl Drop for Told {
     fn drop(&mut self) {
         if self.is_unfinished {
-            self.notes.unfinished.fetch_sub(1, Ordering::Relaxed);
+            let mut unfinished = self.notes.unfinished.lock();
+            if let Some(at) = unfinished.iter().position(|what| *what == self.what) {
+                unfinished.remove(at);
+            }
         }
     }
 }
@@ -115,13 +120,22 @@ impl Patience {
         Self { pause: PAUSES[0], end: None }
     }
 
-    /// Waits before the next attempt; `false` if there is to be none, because the pair has been out of
-    /// use for as long as a store may carry out what it was sent.
-    pub(super) async fn lasts<A, B>(&mut self, stores: &Two<A, B>) -> bool {
+    /// Waits before the next attempt, which is made by the pair that has replaced this one, if it is of
+    /// the same stores. `false` if there is to be none, because the stores have been out of use for as
+    /// long as one may carry out what it was sent.
+    pub(super) async fn lasts<A, B>(&mut self, stores: &mut Arc<Two<A, B>>) -> bool
+    where
+        A: KeyStore + 'static,
+        B: KeyStore + 'static,
+    {
         if !stores.in_use.load(Ordering::Relaxed) {
-            let end = *self.end.get_or_insert_with(|| Instant::now() + MAX_DURATION);
-            if Instant::now() >= end {
-                return false;
+            if let Some(successor) = stores.successor() {
+                (*stores, self.end) = (successor, None);
+            } else {
+                let end = *self.end.get_or_insert_with(|| Instant::now() + MAX_DURATION);
+                if Instant::now() >= end {
+                    return false;
+                }
             }
         }
         time::sleep(jitter(self.pause)).await;

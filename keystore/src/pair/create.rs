@@ -27,7 +27,7 @@ impl<A: KeyStore + 'static, B: KeyStore + 'static> Two<A, B> {
     /// Creates a key in the old store, and then in the new one. What is to be done after a failure is
     /// in the [description](super) of pairs.
     pub(super) async fn create_in_both(
-        self: Arc<Self>,
+        mut self: Arc<Self>,
         name: KeyName,
         value: Value,
         mut told: Told,
@@ -56,7 +56,7 @@ impl<A: KeyStore + 'static, B: KeyStore + 'static> Two<A, B> {
                 Look::Nothing | Look::Unknown => {}
             }
             told.fails(half_created(&name, &failure));
-            if !patience.lasts(&self).await {
+            if !patience.lasts(&mut self).await {
                 tracing::error!(
                     "key '{name}' is in the old store alone, and this process no longer tries to \
                      store it in the new one: {failure}; `kes migrate --online` copies it"
@@ -84,7 +84,7 @@ impl<A: KeyStore + 'static, B: KeyStore + 'static> Two<A, B> {
     /// Whether the old store has created a key, although it has said otherwise. It may still do so as
     /// long as the part is not settled.
     async fn was_created_in_old(
-        &self,
+        self: &mut Arc<Self>,
         name: &KeyName,
         value: &Value,
         first: &Part,
@@ -114,16 +114,24 @@ impl<A: KeyStore + 'static, B: KeyStore + 'static> Two<A, B> {
     }
 
     /// Both stores have the key. Ends the change, unless another server has deleted the key meanwhile:
-    /// from the old store, and from the new one before it was there.
-    async fn confirm(&self, name: &KeyName, value: &Value, second: &Part, told: Told) {
+    /// from the old store, and from the new one before it was there. A third one may have created the
+    /// name anew after that.
+    async fn confirm(self: Arc<Self>, name: &KeyName, value: &Value, second: &Part, told: Told) {
         match self.look_patiently(Side::Old, name, value).await {
             Look::Nothing => self.undo(name, value, second, told).await,
-            Look::Same | Look::Other | Look::Unknown => told.ends(Ok(())),
+            Look::Other => told.ends(Err(self.differs(name))),
+            Look::Same | Look::Unknown => told.ends(Ok(())),
         }
     }
 
     /// Removes the key from the new store, because it was deleted from the old one.
-    async fn undo(&self, name: &KeyName, value: &Value, second: &Part, mut told: Told) {
+    async fn undo(
+        mut self: Arc<Self>,
+        name: &KeyName,
+        value: &Value,
+        second: &Part,
+        mut told: Told,
+    ) {
         let gone = || Error::Unavailable {
             reason: format!("key '{name}' was deleted by another server while it was created"),
         };
@@ -142,7 +150,7 @@ impl<A: KeyStore + 'static, B: KeyStore + 'static> Two<A, B> {
                 }
                 Look::Unknown => {}
             }
-            if !patience.lasts(self).await {
+            if !patience.lasts(&mut self).await {
                 tracing::error!(
                     "key '{name}' was deleted from the old store while it was created, and the new \
                      store still has it; delete it once more"

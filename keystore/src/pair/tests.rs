@@ -34,7 +34,8 @@ fn value(text: &str) -> Value {
 async fn does_what_every_store_does_in_every_stage() {
     for stage in STAGES {
         battery::run(MissingDelete::Fails, async || {
-            Pair::new(MemoryStore::new(), MemoryStore::new(), stage, Arc::default())
+            let (old, new) = (MemoryStore::new(), MemoryStore::new());
+            Pair::new(old, new, String::new(), stage, Arc::default())
         })
         .await;
     }

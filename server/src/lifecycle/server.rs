@@ -267,6 +267,13 @@ impl Server {
         } else {
             snapshot::save(&running).await;
         }
+        if let Some(left) = running.service.metrics.migration.notes.left_unfinished() {
+            tracing::warn!(
+                "changes were made in one of the two key stores alone: {left}; this process no longer \
+                 completes them: 'kes migrate --online' copies what was created, and a delete has to \
+                 be repeated"
+            );
+        }
         if let Some(traces) = &running.service.generation.load_full().traces {
             traces.end().await;
         }

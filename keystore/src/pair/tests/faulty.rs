@@ -51,8 +51,13 @@ impl World {
 
     /// A process that has just started.
     pub(super) fn pair(&self, stage: Stage) -> Pair<Calls, Calls> {
+        self.pair_of(stage, Arc::default())
+    }
+
+    /// A pair of a process, which has one after the other.
+    pub(super) fn pair_of(&self, stage: Stage, process: Arc<Notes>) -> Pair<Calls, Calls> {
         let [old, new] = [Side::Old, Side::New].map(|side| Calls { world: self.clone(), side });
-        Pair::new(old, new, stage, Arc::default())
+        Pair::new(old, new, "both".to_owned(), stage, process)
     }
 
     /// Puts values into the stores, without a call.

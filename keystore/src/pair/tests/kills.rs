@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::faulty::When;
 use super::*;
 

@@ -140,6 +140,86 @@ async fn a_pair_out_of_use_goes_on_for_some_time() {
     }
 }
 
+/// One that was replaced by one of the same stores goes on with the calls of that one, however long it
+/// takes: a reload need not have to do with the key stores.
+#[tokio::test(start_paused = true)]
+async fn a_reload_leaves_nothing_half_done() {
+    for change in [Change::Create, Change::Delete] {
+        let (world, process) = (World::new(), Arc::default());
+        let pair = world.pair_of(STAGES[1], Arc::clone(&process));
+        let begun = match change {
+            Change::Create => {
+                // The third call is the create in the new store.
+                world.outage_at(3, Side::New, When::Before, 10 * AFTER);
+                pair.create(&name("k"), &value("v")).await
+            }
+            Change::Delete => {
+                world.put("k", [Some("v"), Some("v")]).await;
+                // After both were read and the old one has deleted it.
+                world.outage_at(4, Side::New, When::Before, 10 * AFTER);
+                pair.delete(&name("k")).await
+            }
+        };
+        assert!(begun.is_err());
+        let half = world.held("k").await.map(|value| value.is_some());
+        assert_eq!(half, [change == Change::Create, change == Change::Delete]);
+        let mut pair = Some(pair);
+        for stage in [STAGES[0], STAGES[3], STAGES[2]] {
+            pair = Some(world.pair_of(stage, Arc::clone(&process)));
+            time::sleep(2 * AFTER).await;
+        }
+        assert_eq!(process.unfinished(), 1);
+        time::sleep(10 * AFTER).await;
+        let whole = world.held("k").await.map(|value| value.is_some());
+        assert_eq!(whole, [change == Change::Create; 2], "{change:?}");
+        assert_eq!(process.unfinished(), 0);
+        drop(pair);
+    }
+}
+
+/// A store that is away would keep the key: it is deleted from neither.
+#[tokio::test(start_paused = true)]
+async fn a_delete_begins_only_if_both_stores_answer() {
+    for stage in STAGES {
+        for side in [Side::Old, Side::New] {
+            for hangs in [false, true] {
+                let world = World::new();
+                world.put("k", [Some("v"), Some("v")]).await;
+                world.away(side, hangs);
+                let pair = world.pair(stage);
+                assert!(pair.delete(&name("k")).await.is_err(), "{stage} {side:?}");
+                assert_eq!(world.held("k").await, ["v", "v"].map(text_of), "{stage} {side:?}");
+                assert_eq!(pair.pair().unwrap().unfinished, 0, "{stage} {side:?} {hangs}");
+            }
+        }
+    }
+}
+
+/// `kes migrate --online --back` copies the key from the new store between the two halves of its
+/// delete, and the old one is away after that.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_copied_back_while_it_is_deleted_does_not_come_back() {
+    for away in [None, Some(AWAY)] {
+        let world = World::new();
+        world.put("k", [Some("v"), Some("v")]).await;
+        let pair = world.pair(STAGES[1]);
+        // The delete in the new store, which is after the one in the old store.
+        world.pause_at(4);
+        if let Some(time) = away {
+            world.outage_at(5, Side::Old, When::Before, time);
+        }
+        let deleting = tokio::spawn(async move { pair.delete(&name("k")).await });
+        time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(world.held("k").await, [None, text_of("v")]);
+        world.put("k", [Some("v"), Some("v")]).await;
+        world.go_on();
+        let deleted = deleting.await.unwrap();
+        assert_eq!(deleted.is_ok(), away.is_none(), "{deleted:?}");
+        time::sleep(AFTER).await;
+        assert_eq!(world.held("k").await, [None, None], "{away:?}");
+    }
+}
+
 /// Another server deletes the key between the two halves of its create.
 #[tokio::test(start_paused = true)]
 async fn a_key_that_is_deleted_while_it_is_created_does_not_come_back() {
@@ -164,4 +244,40 @@ async fn a_key_that_is_deleted_while_it_is_created_does_not_come_back() {
             outcome => panic!("{at}: {outcome:?} {held:?}"),
         }
     }
+}
+
+/// Another server creates the name anew between the two halves of a delete: neither the key that is not
+/// copied yet is in its way, nor does the second half take the new one.
+#[tokio::test(start_paused = true)]
+async fn a_delete_leaves_a_key_that_was_created_after_its_first_half() {
+    let world = World::new();
+    world.put("k", [Some("v"), None]).await;
+    let [one, other] = [(); 2].map(|()| world.pair(STAGES[1]));
+    // The first call after the delete in the old store.
+    world.pause_at(4);
+    let deleting = tokio::spawn(async move { one.delete(&name("k")).await });
+    time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(world.held("k").await, [None, None]);
+    other.create(&name("k"), &value("anew")).await.unwrap();
+    world.go_on();
+    deleting.await.unwrap().unwrap();
+    assert_eq!(world.held("k").await, ["anew", "anew"].map(text_of));
+}
+
+/// Two other servers delete the key and create the name anew between the two halves of its create. Both
+/// values are kept, and told.
+#[tokio::test(start_paused = true)]
+async fn a_create_whose_name_another_one_has_taken_is_no_success() {
+    let world = World::new();
+    let pair = world.pair(STAGES[1]);
+    // The create in the new store.
+    world.pause_at(3);
+    let creating = tokio::spawn(async move { pair.create(&name("k"), &value("v")).await });
+    time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(world.held("k").await, [text_of("v"), None]);
+    world.put("k", [Some("anew"), None]).await;
+    world.go_on();
+    let created = creating.await.unwrap();
+    assert!(matches!(created, Err(Error::Unusable { .. })), "{created:?}");
+    assert_eq!(world.held("k").await, ["anew", "v"].map(text_of));
 }
