@@ -12,6 +12,9 @@ use kes_testkit::{Process, age};
 use crate::harness::program;
 use crate::migrate::stored;
 
+/// Two key stores at once.
+mod both;
+
 /// The real `age`, both ways.
 mod interop;
 

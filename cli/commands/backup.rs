@@ -10,7 +10,8 @@ use anyhow::{Context as _, Error, Result, bail};
 use kes_api::Fingerprint;
 use kes_backup::manifest::{self, Hashing, Sealed};
 use kes_backup::{Header, Writer};
-use kes_keystore::{Config, KeyStore as _, Store};
+use kes_keystore::config::Migration;
+use kes_keystore::{Config, KeyStore as _, Stores};
 use kes_migrate::{Entry, Outcome, Pattern, Reading, ReadingEnd, Tally};
 
 use crate::args::{BackupArgs, BackupCommand};
@@ -21,7 +22,7 @@ use crate::progress::Progress;
 use crate::signals::Signals;
 
 use super::check::count;
-use super::migrate::{load, pattern};
+use super::migrate::{load_source, pattern};
 use super::seal::{Seal, refuse_in_fips};
 
 /// `kes backup verify`.
@@ -47,7 +48,7 @@ pub(super) fn run(args: BackupArgs) -> Result<()> {
     refuse_in_fips()?;
     // Before any secret is in memory.
     kes_server::harden();
-    let config = load(config, COMMAND)?;
+    let config = load_source(config, COMMAND)?;
     let seal = Seal::of(&args, &output, COMMAND)?;
     let job = Job { pattern, seal, manifest: beside(&output), output, args: &args };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -91,9 +92,9 @@ struct Others {
 }
 
 impl Job<'_> {
-    async fn run(&self, config: Config) -> Result<()> {
+    async fn run(&self, (config, migration): (Config, Option<Migration>)) -> Result<()> {
         let mut signals = Signals::new().context("failed to listen for signals")?;
-        let store = Store::open_source(config).await?;
+        let store = Stores::open_source(config, migration).await?;
         let force = self.args.force;
         let (backup, sealed_file) = file::begin(&self.output, Access::Private, force)?;
         let (manifest, manifest_file) = file::begin(&self.manifest, Access::Private, force)?;
@@ -119,7 +120,7 @@ impl Job<'_> {
     }
 
     /// Reads all keys into the files.
-    async fn read(&self, store: &Store, files: &mut Files, signals: &mut Signals) -> Result<()> {
+    async fn read(&self, store: &Stores, files: &mut Files, signals: &mut Signals) -> Result<()> {
         let tally = Arc::new(Tally::default());
         let (stopped, others) = (Cell::new(false), RefCell::new(Others::default()));
         let progress = Progress::of(&tally, self.args.quiet);

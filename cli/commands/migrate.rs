@@ -149,12 +149,34 @@ pub(super) fn pattern(text: Option<&str>, command: &str) -> Result<Pattern> {
     }
 }
 
-/// Reads the key store of a file.
+/// Reads the key store of a file. It must be the only one: a command that knows one of two would lose
+/// keys, or give a name to two.
 ///
 /// # Errors
 /// All mistakes of the file.
 pub(super) fn load(path: &Path, command: &str) -> Result<Config> {
-    Ok(load_all(path, command)?.keystore)
+    let LoadedKeystore { keystore, migration, .. } = load_all(path, command)?;
+    if migration.is_some() {
+        bail!(
+            "{} names two key stores, and '{command}' is for one: name that in a file with the section \
+             'keystore' alone",
+            path.display()
+        );
+    }
+    Ok(keystore)
+}
+
+/// Reads the key stores of a file, of which all keys are to be read: those of both, if it names two. One
+/// that they have with different values cannot be read.
+///
+/// # Errors
+/// All mistakes of the file.
+pub(super) fn load_source(path: &Path, command: &str) -> Result<(Config, Option<Migration>)> {
+    let LoadedKeystore { keystore, mut migration, .. } = load_all(path, command)?;
+    if let Some(migration) = &mut migration {
+        migration.stage.compare = true;
+    }
+    Ok((keystore, migration))
 }
 
 /// Reads the key stores of a file.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use kes_config::{Config, Loaded};
 use kes_keystore::check::Verdict;
-use kes_keystore::{KeyStore as _, Store};
+use kes_keystore::config::Migration;
+use kes_keystore::{KeyStore as _, Stores};
 use kes_migrate::{Pattern, Reading, ReadingEnd, Tally};
 use kes_policy::Policies;
 
@@ -41,7 +42,7 @@ pub(super) fn run(args: RehearseArgs) -> Result<()> {
     }
     tell_policies(&config.policies, &mut report);
     tell_files(&path, &config, &mut report);
-    let Config { tls, keys, pins, keystore, .. } = config;
+    let Config { tls, keys, pins, keystore, migration, .. } = config;
     check_tls(tls, &mut report);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -49,7 +50,7 @@ pub(super) fn run(args: RehearseArgs) -> Result<()> {
         .context("failed to start")?;
     let start = keys.iter().map(|key| *key.name()).collect();
     let stock = Stock::new(start, &pins);
-    let result = runtime.block_on(read(keystore, stock, args.quiet, &mut report));
+    let result = runtime.block_on(read((keystore, migration), stock, args.quiet, &mut report));
     // Does not wait for threads that a hanging disk or name server blocks.
     runtime.shutdown_background();
     result?;
@@ -92,13 +93,13 @@ fn tell_files(path: &Path, config: &Config, report: &mut Report) {
 
 /// Reads all keys.
 async fn read(
-    keystore: kes_keystore::Config,
+    (keystore, migration): (kes_keystore::Config, Option<Migration>),
     stock: Stock,
     quiet: bool,
     report: &mut Report,
 ) -> Result<()> {
     let mut signals = Signals::new().context("failed to listen for signals")?;
-    let store = match Store::open_source(keystore).await {
+    let store = match Stores::open_source(keystore, migration).await {
         Ok(store) => store,
         Err(error) => {
             report.line(Verdict::Failed, &format!("keystore: {error}"));

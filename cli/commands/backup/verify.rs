@@ -11,7 +11,8 @@ use kes_backup::Archive;
 use kes_backup::age::Opening;
 use kes_backup::manifest::{Hashing, Reader, Sealed};
 use kes_keystore::check::Verdict;
-use kes_keystore::{Config, KeyStore as _, Store};
+use kes_keystore::config::Migration;
+use kes_keystore::{Config, KeyStore as _, Stores};
 use kes_migrate::{Entry, Outcome, Pattern, Reading, ReadingEnd, Tally};
 
 use crate::args::VerifyBackup;
@@ -21,7 +22,7 @@ use crate::progress::Progress;
 use crate::signals::Signals;
 
 use super::super::check::{Report, count};
-use super::super::migrate::load;
+use super::super::migrate::load_source;
 use super::super::seal::{opening, refuse_in_fips};
 use super::{beside, of_file};
 
@@ -40,7 +41,7 @@ pub(super) fn run(args: &VerifyBackup) -> Result<()> {
     if opening.is_some() {
         refuse_in_fips()?;
     }
-    let config = args.config.as_deref().map(|config| load(config, COMMAND)).transpose()?;
+    let config = args.config.as_deref().map(|config| load_source(config, COMMAND)).transpose()?;
     let manifest = args.manifest.clone().unwrap_or_else(|| beside(path));
     let mut report = Report::new();
     compare_file(path, &manifest, &mut report)?;
@@ -211,13 +212,13 @@ impl Comparison<'_> {
 
 /// Compares the manifest with a key store.
 async fn compare_store(
-    config: Config,
+    (config, migration): (Config, Option<Migration>),
     manifest: &Path,
     quiet: bool,
     report: &mut Report,
 ) -> Result<()> {
     let mut signals = Signals::new().context("failed to listen for signals")?;
-    let store = Store::open_source(config).await?;
+    let store = Stores::open_source(config, migration).await?;
     let (pattern, tally) = (Pattern::all(), Arc::new(Tally::default()));
     let mut comparison = Comparison {
         reader: reader(manifest)?,
