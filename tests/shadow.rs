@@ -423,6 +423,25 @@ fn of_two_stores_both_are_changed_but_for_new_keys() {
     });
 }
 
+/// With more requests under way than can be compared.
+#[test]
+fn what_is_deleted_from_one_of_two_stores_is_deleted_from_both() {
+    harness::run(async {
+        let servers = Servers::with_keys(&[NAME, "unused"]).await;
+        let shadow = servers.shadow(Who::Admin, &["--stores", "separate"]);
+        let mut client = servers.client(&shadow, Who::Admin, Protocol::H2).await;
+        use_key(&mut client, NAME).await;
+        servers.new.signal(Signal::STOP);
+        for _ in 0..150 {
+            use_key(&mut client, NAME).await;
+        }
+        assert_eq!(client.send("DELETE", "/v1/key/delete/unused", "").await.status, 200);
+        servers.new.signal(Signal::CONT);
+        assert!(!servers.old.file("keys/unused").exists());
+        eventually(PATIENCE, "both are changed", || !servers.new.file("keys/unused").exists());
+    });
+}
+
 #[test]
 fn a_log_is_followed_and_large_bodies_pass() {
     harness::run(async {

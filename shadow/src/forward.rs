@@ -87,7 +87,7 @@ impl Shadow {
         match way {
             Way::Stream => self.follow(&exchange, place).await,
             Way::One(reason) => self.ask_one(exchange, reason).await,
-            Way::Both => self.ask_two(exchange, is_large).await,
+            Way::Both => self.ask_two(exchange, is_large, place).await,
         }
     }
 
@@ -152,7 +152,12 @@ impl Shadow {
     }
 
     /// Asks both servers, and answers as soon as the one has answered whose answer it is.
-    async fn ask_two(self: Arc<Self>, exchange: Arc<Exchange>, is_large: bool) -> FrontAnswer {
+    async fn ask_two(
+        self: Arc<Self>,
+        exchange: Arc<Exchange>,
+        is_large: bool,
+        place: Place,
+    ) -> FrontAnswer {
         let is_unsettled = exchange
             .operation
             .is_some_and(|operation| self.changes.may_show(operation, &exchange.resource));
@@ -160,6 +165,16 @@ impl Shadow {
             return self.ask_one(exchange, Reason::ChangedLately).await;
         }
         let Some(permit) = self.room.compare(exchange.request.body.len(), is_large) else {
+            if exchange.operation.is_some_and(changes) {
+                // The servers have key stores of their own: what one of them deletes alone would come
+                // back with the other one. It keeps its place until both have answered.
+                let (shadow, of_other) = (Arc::clone(&self), Arc::clone(&exchange));
+                tokio::spawn(async move {
+                    let _place = place;
+                    let other = shadow.answers.other();
+                    shadow.answer_of(other, of_other.ask(other).await)
+                });
+            }
             return self.ask_one(exchange, Reason::Busy).await;
         };
         let (other, of_other) = (self.answers.other(), Arc::clone(&exchange));
