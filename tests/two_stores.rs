@@ -17,6 +17,9 @@ mod stages;
 /// Under load, with each store killed in each stage.
 mod load;
 
+/// SIGKILL within changes of both.
+mod kills;
+
 /// What is told of the stage, and what is refused.
 mod told;
 
