@@ -1,5 +1,8 @@
 //! The signals that end a long run of a command: what is at work is completed first.
 
+use std::cell::Cell;
+use std::pin::Pin;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SIGINT, SIGTERM, and SIGHUP, which a terminal that is closed sends.
@@ -16,8 +19,23 @@ impl Signals {
         Ok(Self([interrupt?, terminate?, hangup?]))
     }
 
+    /// Runs `work` to its end, and sets `came` when one of them comes: the work looks at it, and ends
+    /// early.
+    pub(crate) async fn watch<T>(
+        &mut self,
+        came: &Cell<bool>,
+        mut work: Pin<Box<dyn Future<Output = T> + '_>>,
+    ) -> T {
+        loop {
+            tokio::select! {
+                result = &mut work => return result,
+                () = self.next() => came.set(true),
+            }
+        }
+    }
+
     /// Waits for one of them.
-    pub(crate) async fn next(&mut self) {
+    async fn next(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}

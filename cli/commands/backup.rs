@@ -141,13 +141,7 @@ impl Job<'_> {
                     Ok(())
                 }
             };
-            let mut running = Box::pin(reading.run(&stop, &mut sink));
-            loop {
-                tokio::select! {
-                    end = &mut running => break end,
-                    () = signals.next() => stopped.set(true),
-                }
-            }
+            signals.watch(&stopped, Box::pin(reading.run(&stop, &mut sink))).await
         };
         progress.end();
         let others = others.into_inner();

@@ -234,13 +234,7 @@ async fn copy<S: Inventory, T: Inventory>(
         let migration = kes_migrate::Migration { source, target, options, tally: &tally };
         let stop = || stopped.get();
         let mut sink = |name: &str, outcome: &_| view.borrow_mut().key(name, outcome);
-        let mut running = Box::pin(migration.run(&stop, &mut sink));
-        loop {
-            tokio::select! {
-                report = &mut running => break report,
-                () = signals.next() => stopped.set(true),
-            }
-        }
+        signals.watch(&stopped, Box::pin(migration.run(&stop, &mut sink))).await
     };
     progress.end();
     let faults = view.into_inner().end(&report, &tally, options);

@@ -116,13 +116,7 @@ async fn read(
             stock.borrow_mut().add(&entry);
             Ok::<_, std::convert::Infallible>(())
         };
-        let mut running = Box::pin(reading.run(&stop, &mut sink));
-        loop {
-            tokio::select! {
-                end = &mut running => break end,
-                () = signals.next() => stopped.set(true),
-            }
-        }
+        signals.watch(&stopped, Box::pin(reading.run(&stop, &mut sink))).await
     };
     progress.end();
     let stock = stock.into_inner();

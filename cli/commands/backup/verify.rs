@@ -252,13 +252,7 @@ async fn compare_store(
             };
             comparison.borrow_mut().add(Some(&name), found)
         };
-        let mut running = Box::pin(reading.run(&stop, &mut sink));
-        loop {
-            tokio::select! {
-                end = &mut running => break end,
-                () = signals.next() => stopped.set(true),
-            }
-        }
+        signals.watch(&stopped, Box::pin(reading.run(&stop, &mut sink))).await
     };
     progress.end();
     let mut comparison = comparison.into_inner();
