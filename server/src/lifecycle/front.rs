@@ -25,7 +25,7 @@ use super::process::max_connections;
 use crate::observe::logging::Logs;
 use crate::observe::logging::repeats::{self, Repeats};
 use crate::observe::metrics::Metrics;
-use crate::service::answer::Content;
+use crate::service::answer::{Content, until_taken};
 use crate::transport::listener::{Listener, Listening};
 use crate::transport::tls::current::CurrentTls;
 use crate::transport::tls::{ServerIdentity, Settings};
@@ -235,18 +235,6 @@ enum FrontContent {
     },
 }
 
-/// A piece of a stream, until the client has taken it.
-struct Piece {
-    bytes: Bytes,
-    _untaken: UntakenAnswer,
-}
-
-impl AsRef<[u8]> for Piece {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
 impl Body for FrontContent {
     type Data = Bytes;
     type Error = Infallible;
@@ -262,8 +250,8 @@ impl Body for FrontContent {
                     Some(Ok(frame)) => {
                         // What is no data are trailers, which key servers do not send.
                         let Ok(bytes) = frame.into_data() else { continue };
-                        let piece = Piece { bytes, _untaken: pieces() };
-                        return Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(piece)))));
+                        let piece = until_taken(bytes, pieces());
+                        return Poll::Ready(Some(Ok(Frame::data(piece))));
                     }
                     Some(Err(_)) | None => return Poll::Ready(None),
                 }

@@ -83,7 +83,7 @@ struct Sending {
     _untaken: Option<UntakenAnswer>,
 }
 
-/// A piece of a large answer.
+/// A piece of a large answer, until the client has taken it.
 struct Piece {
     bytes: Bytes,
     _untaken: UntakenAnswer,
@@ -283,6 +283,11 @@ impl AsRef<[u8]> for Sending {
     }
 }
 
+/// A piece that the client has to take in time.
+pub(crate) fn until_taken(bytes: Bytes, untaken: UntakenAnswer) -> Bytes {
+    Bytes::from_owner(Piece { bytes, _untaken: untaken })
+}
+
 impl AsRef<[u8]> for Piece {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
@@ -306,10 +311,10 @@ impl Body for Content {
                 // client's window has room for a byte of it, and the request ends with the last
                 // one: then the client takes it whole.
                 let bytes = rest.split_to((rest.len() - 1).clamp(1, PIECE));
-                let piece = Piece { bytes, _untaken: untaken.next_piece() };
+                let piece = until_taken(bytes, untaken.next_piece());
                 // The time of the rest begins anew.
                 *untaken = untaken.next_piece();
-                Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(piece)))))
+                Poll::Ready(Some(Ok(Frame::data(piece))))
             }
             Self::Lines { lines, .. } => {
                 lines.poll_next(cx).map(|line| line.map(|line| Ok(Frame::data(line))))
