@@ -164,6 +164,11 @@ impl Operation {
         self as usize
     }
 
+    /// Whether it creates, imports or deletes a key. Who asks a second time may get another answer.
+    pub const fn changes_key(self) -> bool {
+        matches!(self, Self::CreateKey | Self::ImportKey | Self::DeleteKey)
+    }
+
     /// Whether it lists the names that match a pattern.
     pub const fn lists(self) -> bool {
         matches!(self, Self::ListKeys | Self::ListPolicies | Self::ListIdentities)

@@ -14,7 +14,7 @@ use crate::changes::AFTER_CREATE;
 use crate::compare::compare;
 use crate::cross::decrypt_crosswise;
 use crate::exchange::Exchange;
-use crate::plan::{Reason, changes};
+use crate::plan::Reason;
 use crate::sides::{Side, Sides};
 use crate::verdict::Verdict;
 
@@ -62,7 +62,7 @@ impl Shadow {
         let Some(operation) = exchange.operation else { return Verdict::Not(Reason::NoRoute) };
         let verdict = compare(operation, &exchange.resource, answers);
         // What changes a key is not repeated.
-        if !matches!(verdict, Verdict::Differs(_)) || changes(operation) {
+        if !matches!(verdict, Verdict::Differs(_)) || operation.changes_key() {
             return verdict;
         }
         // A difference of all requests would send each of them twice.

@@ -20,7 +20,7 @@ use crate::Shadow;
 use crate::body;
 use crate::carriers::Stranger;
 use crate::exchange::{Exchange, OTHER};
-use crate::plan::{Plan, Reason, Stores, Way, changes};
+use crate::plan::{Plan, Reason, Stores, Way};
 use crate::room::Place;
 
 /// How long a request may wait for its place, and its body may take to arrive: as long as a request
@@ -165,7 +165,7 @@ impl Shadow {
             return self.ask_one(exchange, Reason::ChangedLately).await;
         }
         let Some(permit) = self.room.compare(exchange.request.body.len(), is_large) else {
-            if exchange.operation.is_some_and(changes) {
+            if exchange.operation.is_some_and(|operation| operation.changes_key()) {
                 // The servers have key stores of their own: what one of them deletes alone would come
                 // back with the other one. It keeps its place until both have answered.
                 let (shadow, of_other) = (Arc::clone(&self), Arc::clone(&exchange));
@@ -188,7 +188,7 @@ impl Shadow {
     /// Notes a change of a key that the other server does not hear of.
     fn note_change(&self, exchange: &Exchange) {
         if self.stores == Stores::Shared
-            && let Some(operation) = exchange.operation.filter(|operation| changes(*operation))
+            && let Some(operation) = exchange.operation.filter(|operation| operation.changes_key())
         {
             self.changes.note(operation, &exchange.resource);
         }

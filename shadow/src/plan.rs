@@ -131,12 +131,6 @@ fn continues(pattern: &str) -> bool {
     pattern.split_once('*').is_some_and(|(_, next)| !next.is_empty())
 }
 
-/// Whether an operation changes a key.
-pub(crate) const fn changes(operation: Operation) -> bool {
-    use Operation as Op;
-    matches!(operation, Op::CreateKey | Op::ImportKey | Op::DeleteKey)
-}
-
 #[cfg(test)]
 mod tests {
     use http::Request;

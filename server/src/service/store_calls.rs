@@ -91,7 +91,7 @@ impl CallKind {
     /// What an operation on keys calls the key store for.
     pub(crate) const fn of(operation: Operation) -> Self {
         match operation {
-            Operation::CreateKey | Operation::ImportKey | Operation::DeleteKey => Self::Change,
+            _ if operation.changes_key() => Self::Change,
             Operation::ListKeys => Self::Listing,
             _ => Self::Read,
         }

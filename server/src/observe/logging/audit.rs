@@ -147,11 +147,6 @@ impl Logs {
     }
 }
 
-/// Whether an operation asks for a change of a key.
-fn is_change(operation: Operation) -> bool {
-    matches!(operation, Operation::CreateKey | Operation::ImportKey | Operation::DeleteKey)
-}
-
 /// INFO for changes of keys, for requests that were refused or failed, for a ciphertext that is not
 /// authentic, which means that it was changed or damaged, and for a request from a TLS proxy without
 /// a valid certificate, which may mean that the proxy is configured wrongly. DEBUG for all others,
@@ -159,7 +154,7 @@ fn is_change(operation: Operation) -> bool {
 fn level(operation: Operation, status: u16, is_suspicious: bool) -> Level {
     match operation {
         _ if is_suspicious => Level::INFO,
-        _ if is_change(operation) => Level::INFO,
+        _ if operation.changes_key() => Level::INFO,
         _ if matches!(status, 401 | 403 | 429 | 500..) => Level::INFO,
         _ => Level::DEBUG,
     }
@@ -178,7 +173,7 @@ impl Audited<'_> {
     /// Whether a key was changed, or may have been: a change that failed in the key store may be
     /// done all the same. Only who may change keys can cause such a line.
     pub(super) fn may_have_changed(&self) -> bool {
-        is_change(self.operation)
+        self.operation.changes_key()
             && matches!(self.status, 200..=299 | 500..)
             && !self.changed_nothing
     }
