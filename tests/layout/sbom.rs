@@ -86,3 +86,20 @@ fn the_bill_of_materials_is_the_lock_file() {
         }
     }
 }
+
+/// The crate that builds the FIPS module hands a syntax tree from one of these to the other, and compiles
+/// only if both have the same version of it. Only `.ci/fips` builds them.
+#[test]
+fn what_builds_the_fips_module_has_one_syntax_tree() {
+    let text = std::fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let syn_of = |name: &str| {
+        let named = format!("\nname = \"{name}\"\n");
+        let mut entries = text.split("[[package]]").filter(|entry| entry.starts_with(&named));
+        let (Some(entry), None) = (entries.next(), entries.next()) else {
+            panic!("one version of {name} is expected");
+        };
+        let mut lines = entry.lines().map(str::trim);
+        lines.find(|line| line.starts_with("\"syn")).expect("it uses syn").to_owned()
+    };
+    assert_eq!(syn_of("bindgen"), syn_of("prettyplease"));
+}
