@@ -236,7 +236,8 @@ fn figures_move_with_the_requests() {
         assert_eq!(minio.send("GET", "/v1/api", "").await.status, 403);
         let before = first["n"].as_u64().unwrap();
         events.wait_for("the requests show", |event| {
-            assert!(event["n"].as_u64().unwrap() > before);
+            // The second of the first event may come once more; the page's script leaves that out.
+            assert!(event["n"].as_u64().unwrap() >= before);
             number(event, "answered") == 8 && number(event, "refused-total") == 1
         });
         let page = document(&server, &[]).1;
