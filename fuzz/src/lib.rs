@@ -34,6 +34,9 @@ mod path;
 /// Keys that a server hands over.
 mod handover;
 
+/// Snapshots of the keys in use.
+mod snapshot;
+
 /// Headers of the PROXY protocol.
 mod proxy_header;
 
@@ -62,7 +65,7 @@ mod text;
 pub type Target = fn(&[u8]);
 
 /// All targets by name. Each has a folder in `corpus/` and a program in `targets/`.
-pub const TARGETS: [(&str, Target); 21] = [
+pub const TARGETS: [(&str, Target); 22] = [
     ("answer", body::answer),
     ("api_key", credential::api_key),
     ("audit", audit::audit),
@@ -80,6 +83,7 @@ pub const TARGETS: [(&str, Target); 21] = [
     ("proxy_header", proxy_header::proxy_header),
     ("record", record::record),
     ("request", body::request),
+    ("snapshot", snapshot::snapshot),
     ("text", text::text),
     ("traceparent", traceparent::traceparent),
     ("vault", vault::vault),

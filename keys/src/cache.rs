@@ -23,6 +23,8 @@ use kes_policy::StorePlace;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+#[cfg(feature = "fuzzing")]
+pub use self::snapshot::rewritten as rewritten_snapshot;
 pub use self::snapshot::{SnapshotSettings, SnapshotStatus};
 pub use self::transfer::Copies;
 #[cfg(feature = "fuzzing")]

@@ -52,9 +52,9 @@ mod uses;
 #[cfg(test)]
 mod testing;
 
-#[cfg(feature = "fuzzing")]
-pub use cache::rewritten;
 pub use cache::{Copies, Expiry, SnapshotSettings, SnapshotStatus};
+#[cfg(feature = "fuzzing")]
+pub use cache::{rewritten, rewritten_snapshot};
 pub use clock::{Clock, SystemClock};
 pub use error::Error;
 pub use kes_crypto::{snapshot, transfer};

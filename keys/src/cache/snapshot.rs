@@ -22,6 +22,9 @@ use kes_keystore::{KeyStore, State as StoreState};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::OwnedMutexGuard;
 
+#[cfg(feature = "fuzzing")]
+pub use self::contents::rewritten;
+
 use self::disk::{Disk, Moment, Names, State};
 use super::{Cache, Entry};
 use crate::{Clock, Observer};

@@ -12,6 +12,11 @@ pub fn handed_over(message: &[u8]) -> Option<Vec<u8>> {
     kes_keys::rewritten(message)
 }
 
+/// Reads what a snapshot has once it is opened, and writes it again; `None` if it is refused.
+pub fn snapshot(content: &[u8]) -> Option<Vec<u8>> {
+    kes_keys::rewritten_snapshot(content)
+}
+
 /// Reads the header of the PROXY protocol that bytes begin with: its client and its length. `None` if
 /// more bytes are needed.
 ///

@@ -78,6 +78,20 @@ pub(super) fn read(mut bytes: &[u8]) -> Option<(Head, Vec<Sent>)> {
     Some((Head { identity, place, written, number, mark }, entries))
 }
 
+/// Reads head and entries of a plaintext, and writes them again; `None` if it is none. For the fuzz
+/// targets, which are another crate.
+#[cfg(feature = "fuzzing")]
+pub fn rewritten(plaintext: &[u8]) -> Option<Vec<u8>> {
+    let (head, entries) = read(plaintext)?;
+    let entries: Vec<_> = entries
+        .iter()
+        .map(|Sent { name, record, age, unused }| {
+            super::super::transfer::written(name, record, *age, *unused)
+        })
+        .collect();
+    Some(head.plaintext(entries.iter().map(|entry| entry.as_slice())).to_vec())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
