@@ -230,8 +230,8 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
 
     /// Puts a key that was just created into memory.
     pub(crate) fn insert(&self, name: KeyName, record: Record) {
+        self.snapshot.has_come(&name, &record);
         let entry = Arc::new(self.entry(name, record, self.clock.now()));
-        self.snapshot.has_come(&name);
         self.reads.cancel(&name, || {
             self.negative.remove(&name);
             self.shard(&name).write().insert(name, entry);
@@ -300,7 +300,7 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
         let read = traced(trace, StoreOperation::Read, self.records.read(&name));
         let (result, outcome) = match read.await {
             Ok(record) => {
-                self.snapshot.has_come(&name);
+                self.snapshot.has_come(&name, &record);
                 (Ok(Arc::new(self.entry(name, record, self.clock.now()))), Refresh::Success)
             }
             Err(error) => self.unread(&name, error),

@@ -18,14 +18,14 @@ use std::time::{Duration, Instant};
 
 use kes_api::{Identity, KeyName, Timestamp};
 use kes_crypto::snapshot::SnapshotKey;
-use kes_keystore::{KeyStore, State as StoreState};
+use kes_keystore::{KeyStore, Record, State as StoreState};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::OwnedMutexGuard;
 
 #[cfg(feature = "fuzzing")]
 pub use self::contents::rewritten;
 
-use self::disk::{Disk, Moment, Names, State};
+use self::disk::{Disk, Moment, Names, State, fingerprint};
 use super::{Cache, Entry};
 use crate::{Clock, Observer};
 
@@ -135,10 +135,13 @@ impl Snapshot {
         }
     }
 
-    /// A key has come from the key store, or was created.
-    pub(super) fn has_come(&self, name: &KeyName) {
+    /// A key has come from the key store, or was created. If it is the one of the file, that may still
+    /// be needed: of two key stores the second one has given it, and may go away as the first one has.
+    pub(super) fn has_come(&self, name: &KeyName, record: &Record) {
         if self.is_on() {
-            self.drop_kept(name);
+            if self.names.read().get(name) != Some(&fingerprint(record)) {
+                self.drop_kept(name);
+            }
             self.gone.lock().remove(name);
         }
     }

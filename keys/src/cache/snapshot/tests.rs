@@ -208,6 +208,31 @@ async fn an_outage_without_a_restart_is_no_worse_than_one_with_it() {
     assert!(world.read("k").await.is_ok());
 }
 
+/// Of two key stores the first one is away, and the second one gives the key before it is away too.
+#[tokio::test]
+async fn a_key_that_came_during_an_outage_can_still_be_used_later_in_it() {
+    let mut world = World::with_snapshot().await;
+    world.away();
+    world.restart().await;
+    world.store.fail(None);
+    let came = fingerprint(world.read("k").await.unwrap().record());
+    world.away();
+    world.after(0).await;
+    world.after(31).await;
+    assert_eq!(world.cache.len(), 0, "it was not used");
+    assert_eq!(fingerprint(world.read("k").await.ok().unwrap().record()), came);
+    // If another key came, the one of the file is not used any more.
+    world.restart().await;
+    world.store.fail(None);
+    world.store.take(&name("k")).await;
+    world.store.put(&name("k"), &record()).await;
+    assert_ne!(fingerprint(world.read("k").await.unwrap().record()), came);
+    world.away();
+    world.after(0).await;
+    world.after(31).await;
+    assert!(world.read("k").await.is_err());
+}
+
 #[tokio::test]
 async fn a_key_is_used_for_max_age_after_the_key_store_was_known_to_have_it() {
     let mut world = World::with_snapshot().await;
