@@ -69,6 +69,9 @@ fn status_and_metrics_tell_the_stage_and_where_keys_are() {
         );
 
         server.reload_and_wait(&config("{ fs: { path: keys } }"));
+        server
+            .wait_for_stderr("1 keys were in the new key store alone when they were counted last");
+        assert!(!server.stderr().contains("keys were in the old key store alone"));
         assert!(super::told(&mut client).await.is_null());
         assert!(!command().contains("Migrate"));
     });

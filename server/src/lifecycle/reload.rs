@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use kes_config::Change;
+use kes_keystore::Side;
 use tokio::task::JoinHandle;
 
 use super::blocking::blocking;
@@ -157,6 +158,7 @@ where
     let Prepared { generation: new, reopened, audit_file, snapshot, pending } = prepared;
 
     warn_of_another_store(&old, &new);
+    warn_of_keys_left_behind(&old, &new);
 
     // Nothing below can fail. Requests that have begun keep the generation that they began with.
     if let Some(reopened) = reopened {
@@ -235,6 +237,26 @@ fn warn_of_another_store(old: &Generation, new: &Generation) {
     let (from, to) = (description(old), description(new));
     let text = another_store(&from, &to, &old.location.differences(&new.location));
     tracing::warn!(detail = %text);
+}
+
+/// Warns of keys that are in one of two key stores alone, of which the other one is used from now on.
+fn warn_of_keys_left_behind(old: &Generation, new: &Generation) {
+    let (Some(report), None) = (old.keys.pair(), new.keys.pair()) else { return };
+    let (Some(count), place) = (report.count, new.keys.description()) else { return };
+    let [in_old, in_new] = report.stores;
+    for (side, store, keys, names) in [
+        (Side::Old, in_old, count.only_old, count.named_old),
+        (Side::New, in_new, count.only_new, count.named_new),
+    ] {
+        if keys > 0 && store.description != place {
+            let (side, names) = (side.word(), kes_config::listed(names));
+            tracing::warn!(
+                "{keys} keys were in the {side} key store alone when they were counted last, such as \
+                 {names}, and it is not used any more: to use them, configure 'migration' again and \
+                 run 'kes migrate --online'"
+            );
+        }
+    }
 }
 
 fn another_store(from: &str, to: &str, differences: &[&str]) -> String {
