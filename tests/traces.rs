@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    self, BASE64, Client, Config, Exposition, Protocol, Server, Who, slow_generate,
+    self, BASE64, Client, Config, Exposition, Protocol, Server, Successors, Who, slow_generate,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -335,6 +335,21 @@ fn a_server_that_stops_sends_its_last_spans() {
         let mut admin = create(&server).await;
         generate(&mut admin, 20).await;
         server.signal(Signal::TERM);
+        assert!(server.wait_for_exit(PATIENCE).success());
+        assert_eq!(count(&collector, "GenerateKey"), 20);
+    });
+}
+
+#[test]
+fn a_server_that_hands_over_sends_its_last_spans() {
+    harness::run(async {
+        let collector = takes_all();
+        let mut server = Server::with(&traced(&collector));
+        let mut successors = Successors::of(&server);
+        let mut admin = create(&server).await;
+        generate(&mut admin, 20).await;
+        drop(admin);
+        successors.hand_over(&server).await;
         assert!(server.wait_for_exit(PATIENCE).success());
         assert_eq!(count(&collector, "GenerateKey"), 20);
     });
