@@ -14,5 +14,6 @@ mod snapshot;
 mod soak;
 mod start;
 mod stored;
+mod traced;
 mod work;
 mod world;

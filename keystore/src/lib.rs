@@ -38,6 +38,9 @@ mod stage;
 /// What is in a store, for a migration.
 mod inventory;
 
+/// The traces of calls.
+mod traced;
+
 /// The HTTP client of remote stores.
 mod remote;
 
@@ -81,3 +84,4 @@ pub use store::{
     CertificateEnds, KeyStore, Logins, MemberReport, PairReport, State, StoreOperation, Value,
 };
 pub use stores::Stores;
+pub use traced::traced_call;

@@ -87,6 +87,7 @@ use self::transit::{Transit, is_wrapped};
 use crate::config::{self, Login};
 use crate::inventory::{ForeignNames, Inventory, NameRules};
 use crate::remote::Sends;
+use crate::traced::{traceparent, within};
 use crate::wrap::{Budgets, Check, ConcurrencyLimit, Deadline, Health, Monitor, Slot};
 use crate::{CertificateEnds, Error, KeyStore, Kind, Limit, Logins, OpenError, Page, State, Value};
 
@@ -242,7 +243,7 @@ impl KeyStore for VaultBackend {
         // In a task of its own: a client that disconnects must not leave the create lock behind.
         let (creator, name, value) = (Arc::clone(&self.creator), *name, value.copy());
         let (slot, sends) = (Slot::current(), Sends::new());
-        let task = tokio::spawn(async move {
+        let task = tokio::spawn(within(traceparent(), async move {
             let created = creator.create(&name, &value, &sends).await;
             if created.is_ok() {
                 // The call may have been given up.
@@ -250,7 +251,7 @@ impl KeyStore for VaultBackend {
             }
             drop((sends, slot));
             created
-        });
+        }));
         task.await.unwrap_or_else(|_| {
             Err(Error::Unavailable { reason: "creating the key was cut short".to_owned() })
         })
@@ -292,7 +293,7 @@ impl KeyStore for VaultBackend {
         // In a task of its own: nobody else may change the key before its requests have ended.
         let (engine, prefetch) = (Arc::clone(&self.engine), Arc::clone(&self.prefetch));
         let (name, slot, sends) = (*name, Slot::current(), Sends::new());
-        let task = tokio::spawn(async move {
+        let task = tokio::spawn(within(traceparent(), async move {
             let _change = prefetch.change();
             let deleted = engine.delete(&name, &sends).await;
             if deleted.is_ok() {
@@ -300,7 +301,7 @@ impl KeyStore for VaultBackend {
             }
             drop((sends, slot));
             deleted
-        });
+        }));
         task.await.unwrap_or_else(|_| {
             Err(Error::Unavailable { reason: "deleting the key was cut short".to_owned() })
         })

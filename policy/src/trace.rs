@@ -1,9 +1,15 @@
 use std::time::{Duration, SystemTime};
 
-/// Is told of the calls to the key store that a traced request makes, or waits for. Called once for
-/// each call, when that has ended, which may be after the request.
+/// Is told of the calls to the key store that a traced request makes, or waits for.
 pub trait StoreTrace: Send + Sync {
-    /// A call has ended.
+    /// A call begins, or the wait for that of another request. Returns the ID of its span.
+    fn call_begins(&self) -> u64;
+
+    /// What a key store that is a server is sent of a call, as the header `traceparent` (W3C Trace
+    /// Context): its own spans are below that of the call.
+    fn traceparent(&self, span: u64) -> String;
+
+    /// A call has ended, once for each that began, and maybe after the request.
     fn call_ended(&self, call: &StoreCall);
 }
 
@@ -11,6 +17,8 @@ pub trait StoreTrace: Send + Sync {
 /// it for a name, for the text of an error, or for a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreCall {
+    /// The ID that [`StoreTrace::call_begins`] returned.
+    pub span: u64,
     /// What it did: `create`, `read`, `delete`, `list`.
     pub operation: &'static str,
     /// How it ended: `ok`, or what kind of error it was.

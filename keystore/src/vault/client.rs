@@ -9,11 +9,15 @@ use super::consistency::Consistency;
 use super::fault::{Fault, Refusal};
 use crate::config;
 use crate::remote::{self, Answer, BodySink, Exchange, Request};
+use crate::traced::traceparent;
 
 const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
 /// Required by Vault's own proxies (`require_request_header`), against forged requests.
 const REQUEST: HeaderName = HeaderName::from_static("x-vault-request");
+
+/// The span that a call is below, if it is part of a trace (W3C Trace Context).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Connections to the endpoints of one Vault.
 pub(super) struct Client {
@@ -78,6 +82,8 @@ impl Exchange for Outgoing<'_> {
         }
         if let Some(token) = self.who.token {
             headers.insert(TOKEN, token.clone());
+            // A login serves calls of other requests, too.
+            headers.extend(traceparent().map(|parent| (TRACEPARENT, parent)));
         }
         if self.call.consistent {
             headers.extend(self.consistency.headers().into_iter().flatten());

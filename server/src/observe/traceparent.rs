@@ -1,4 +1,5 @@
-//! The header by which a client says that its request is part of a trace (W3C Trace Context, 3.2).
+//! The header by which a client says that its request is part of a trace (W3C Trace Context, 3.2), and
+//! this server says the same to the key store.
 //! Nothing of it is used but numbers.
 
 use http::HeaderMap;
@@ -28,7 +29,13 @@ impl Parent {
         Self::parse(value.as_bytes())
     }
 
-    /// The value of the header, such as `00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01`.
+    /// The value of the header, which [`Self::parse`] reads.
+    pub(crate) fn text(&self) -> String {
+        let Self { trace, span, is_sampled } = self;
+        format!("00-{trace:032x}-{span:016x}-{:02x}", u8::from(*is_sampled))
+    }
+
+    /// Reads the value of the header, such as `00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01`.
     pub(crate) fn parse(header: &[u8]) -> Option<Self> {
         let header = std::str::from_utf8(header).ok()?;
         let mut parts = header.split('-');
@@ -111,7 +118,9 @@ mod tests {
         fn what_is_written_is_read(trace in 1_u128.., span in 1_u64.., flags: u8) {
             let text = format!("00-{trace:032x}-{span:016x}-{flags:02x}");
             let is_sampled = flags % 2 == 1;
-            prop_assert_eq!(Parent::parse(text.as_bytes()), Some(Parent { trace, span, is_sampled }));
+            let parent = Parent { trace, span, is_sampled };
+            prop_assert_eq!(Parent::parse(text.as_bytes()), Some(parent));
+            prop_assert_eq!(Parent::parse(parent.text().as_bytes()), Some(parent));
         }
     }
 }

@@ -199,10 +199,18 @@ impl Trace {
 }
 
 impl StoreTrace for Trace {
+    fn call_begins(&self) -> u64 {
+        self.export.ids.call()
+    }
+
+    fn traceparent(&self, span: u64) -> String {
+        Parent { trace: self.ids.trace, span, is_sampled: true }.text()
+    }
+
     fn call_ended(&self, call: &StoreCall) {
-        let StoreCall { operation, result, is_failure, is_shared, began, took } = *call;
+        let StoreCall { span, operation, result, is_failure, is_shared, began, took } = *call;
         let Ids { trace, span: parent, .. } = self.ids;
-        let ids = Ids { trace, span: self.export.ids.call(), parent: NonZeroU64::new(parent) };
+        let ids = Ids { trace, span, parent: NonZeroU64::new(parent) };
         let (began, store) = (nanoseconds(began), self.store);
         let what = What::Call(Call { operation, store, result, is_failure, is_shared });
         let span = Span { ids, began, ended: began.saturating_add(nanos(took)), what };

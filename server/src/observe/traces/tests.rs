@@ -71,6 +71,7 @@ async fn a_call_is_below_its_request_and_that_below_its_client() {
     let began = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
     for is_shared in [false, true] {
         trace.call_ended(&StoreCall {
+            span: trace.call_begins(),
             operation: "read",
             result: "ok",
             is_failure: false,

@@ -118,7 +118,7 @@ enum Failed {
 /// Waits for the page of another request, and tells the trace of this one.
 async fn followed(follower: Follower<Made>, permit: Option<&Permit<'_>>) -> Option<Made> {
     let Some(trace) = permit.and_then(Permit::trace) else { return follower.page().await };
-    let (began, start) = (SystemTime::now(), Instant::now());
+    let (span, began, start) = (trace.call_begins(), SystemTime::now(), Instant::now());
     let page = follower.page().await;
     let error = match &page {
         Some(Ok(_)) => None,
@@ -126,6 +126,7 @@ async fn followed(follower: Follower<Made>, permit: Option<&Permit<'_>>) -> Opti
         Some(Err(Failed::Own)) | None => return page,
     };
     trace.call_ended(&StoreCall {
+        span,
         operation: StoreOperation::List.name(),
         result: error.map_or("ok", kes_keystore::Error::class),
         is_failure: error.is_some_and(kes_keystore::Error::is_failure),
