@@ -134,3 +134,21 @@ fn encrypted_private_keys_are_refused_with_what_to_do() {
         assert!(!stderr.contains("open-sesame"), "{form}: {stderr}");
     }
 }
+
+/// Their file format has no approved algorithm.
+#[test]
+fn backups_are_refused_with_a_sentence_before_anything_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [
+        "backup --config none.yml --output keys.age --passphrase-file none",
+        "restore keys.age --config none.yml --identity none",
+    ] {
+        let mut command = std::process::Command::new(program());
+        command.args(args.split(' ')).current_dir(folder.path());
+        let (done, stdout, stderr) = output(&mut command);
+        assert!(!done && stdout.is_empty(), "{args}: {stdout}");
+        assert!(stderr.contains("not approved (FIPS 140-3)"), "{args}: {stderr}");
+        assert!(stderr.contains("'kes migrate' copies keys"), "{args}: {stderr}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
