@@ -162,12 +162,17 @@ fn an_idle_connection_gets_its_next_answer_from_the_old_process() {
         let mut successors = Successors::of(&server);
         successors.hand_over(&server).await;
         for stream in [&mut used, &mut unused] {
-            stream.write_all(GET).await.unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            let answer = answer.to_lowercase();
-            assert!(answer.starts_with("http/1.1 200"), "{answer}");
-            assert!(answer.contains("connection: close\r\n"), "{answer}");
+            // The log tells of the hand-over a moment before each connection knows of it.
+            wait::eventually_async(PATIENCE, "an answer tells of the end", async || {
+                stream.write_all(GET).await.unwrap();
+                let mut answer = [0; 4096];
+                let len = stream.read(&mut answer).await.unwrap();
+                let answer = String::from_utf8_lossy(&answer[..len]).to_lowercase();
+                assert!(answer.starts_with("http/1.1 200"), "{answer}");
+                answer.contains("connection: close\r\n")
+            })
+            .await;
+            assert_eq!(stream.read(&mut [0; 4096]).await.unwrap(), 0, "it has ended");
         }
         drop((used, unused));
         assert_ends(&mut server);
