@@ -43,6 +43,7 @@ keystore:
 ";
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "a FIPS build refuses ChaCha20")]
 fn the_exchange_works_and_can_be_undone() {
     let vectors = Vectors::read();
     let mut session = machine_of_the_reference(&vectors);
