@@ -158,3 +158,8 @@ pub(super) fn replace(new: &Path, path: &Path, bytes: &[u8], like: &Metadata) ->
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
+
+/// Whether both are of one file, under whichever names.
+pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}

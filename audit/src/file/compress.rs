@@ -1,6 +1,5 @@
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -75,7 +74,7 @@ fn closed_now(path: &Path, written: &File) -> io::Result<Vec<PathBuf>> {
     let is_closed = |path: &PathBuf| {
         // What is gone meanwhile was too old to be kept.
         let found = path.symlink_metadata();
-        found.is_ok_and(|found| (found.dev(), found.ino()) != (written.dev(), written.ino()))
+        found.is_ok_and(|found| !access::is_same(&found, &written))
     };
     let segments = all_closed(path)?.into_iter().map(|(_, path)| path);
     let plain = segments.filter(|path| path.extension().is_none_or(|end| end != "gz"));

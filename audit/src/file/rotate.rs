@@ -1,7 +1,6 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -235,9 +234,7 @@ impl AuditFile {
     fn is_displaced(&self) -> io::Result<bool> {
         let own = self.file.metadata()?;
         match std::fs::symlink_metadata(self.path()) {
-            Ok(found) => {
-                Ok((found.dev(), found.ino()) != (own.dev(), own.ino()) || own.len() < self.size)
-            }
+            Ok(found) => Ok(!access::is_same(&found, &own) || own.len() < self.size),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) => Err(error),
         }
@@ -251,7 +248,7 @@ impl AuditFile {
         let own = self.file.metadata()?;
         match std::fs::symlink_metadata(&path) {
             Ok(found) if found.len() == 0 => {}
-            Ok(found) if (found.dev(), found.ino()) == (own.dev(), own.ino()) => {
+            Ok(found) if access::is_same(&found, &own) => {
                 put_away(&path, self.segment)?;
             }
             Ok(_) => {
