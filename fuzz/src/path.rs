@@ -2,14 +2,11 @@ use std::collections::BTreeSet;
 
 use http::uri::PathAndQuery;
 use kes_api::{KeyName, ListPattern, PolicyName, Route};
-use kes_server::fuzzing::{Routed, route};
+use kes_server::fuzzing::{MAX_LOCATION, MAX_PATH, Routed, route};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::split_line;
-
-/// The most bytes of a path and its query that a redirect repeats.
-const LONGEST_REDIRECT: usize = 1_000;
 
 /// The path of a request, as it comes from the HTTP library: its route is that of the decoded path,
 /// and a redirect stays on this server and ends. Then names and patterns of listings.
@@ -42,6 +39,8 @@ fn check_route(path: &str, query: Option<&str>) {
                 // It is too long for any name or pattern, and has a mark in place of its end.
                 let start = path.strip_suffix('…').expect("the mark");
                 assert!(decoded.starts_with(start), "{path}");
+                // The last character that has room is whole.
+                assert!((MAX_PATH - 3..=MAX_PATH).contains(&start.len()), "{path}");
                 let whole = decoded.strip_prefix(route.path).expect("a path of the route");
                 assert!(!route.is_valid_resource(whole), "{path}");
                 assert!(!route.is_valid_resource(&resource), "{path}");
@@ -52,7 +51,7 @@ fn check_route(path: &str, query: Option<&str>) {
         // further.
         Routed::NotFound => {
             let is_clean = !path.contains("//") && !path.contains("/.");
-            let is_long = path.len() + query.map_or(0, str::len) + 2 > LONGEST_REDIRECT;
+            let is_long = path.len() + query.map_or(0, str::len) > MAX_LOCATION;
             assert!(
                 path.contains('\\')
                     || is_long && !is_clean

@@ -3,8 +3,15 @@
 use std::net::SocketAddr;
 
 pub use super::paths::{Routed, route};
+use super::router;
 use crate::observe::traceparent::Parent;
 use crate::transport::proxy_header::parse;
+
+/// The most bytes of a decoded path that are kept.
+pub const MAX_PATH: usize = router::MAX_PATH;
+
+/// The most bytes of a path and its query that a redirect repeats.
+pub const MAX_LOCATION: usize = router::MAX_LOCATION;
 
 /// Reads the keys in a message of a server that hands over, and writes them again; `None` if the
 /// message is refused.

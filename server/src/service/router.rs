@@ -8,11 +8,11 @@ use percent_encoding::percent_decode_str;
 /// The most bytes of a decoded path that are kept. The longest valid one has 179: a listing of
 /// identities that continues, with two names of 80 bytes. What a longer path names is too long in
 /// any case; the rest of it would only cost memory, and fill the logs.
-const MAX_PATH: usize = 200;
+pub(crate) const MAX_PATH: usize = 200;
 
 /// The most bytes of a path and its query that a redirect repeats: a path of [`MAX_PATH`] bytes with
 /// each of them escaped, and a query.
-const MAX_LOCATION: usize = 1_000;
+pub(crate) const MAX_LOCATION: usize = 1_000;
 
 /// The most bytes of an encoded path that are decoded: enough for more than [`MAX_PATH`] bytes even
 /// if all are escaped and the last character is cut. What a request with a longer path costs does not
