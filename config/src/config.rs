@@ -126,6 +126,19 @@ pub enum ClientAuth {
     Verify,
 }
 
+impl ClientAuth {
+    /// All, in the order of the documentation.
+    pub const ALL: [Self; 2] = [Self::Verify, Self::Any];
+
+    /// The configuration's word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Verify => "on",
+            Self::Any => "off",
+        }
+    }
+}
+
 /// `tls.proxy`
 #[derive(Debug)]
 pub struct Proxy {
@@ -268,6 +281,20 @@ pub enum AuditContext {
     Off,
 }
 
+impl AuditContext {
+    /// All, in the order of the documentation.
+    pub const ALL: [Self; 3] = [Self::On, Self::Hash, Self::Off];
+
+    /// The configuration's word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Hash => "hash",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// `log.format`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -276,6 +303,19 @@ pub enum LogFormat {
     Text,
     /// A JSON object a line.
     Json,
+}
+
+impl LogFormat {
+    /// All, in the order of the documentation.
+    pub const ALL: [Self; 2] = [Self::Text, Self::Json];
+
+    /// The configuration's word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
 }
 
 /// `traces`: where spans of requests are sent, by OTLP over HTTP.

@@ -59,6 +59,9 @@ mod environment;
 /// YAML as a tree that knows its lines.
 mod yaml;
 
+/// What the values of fields may be.
+mod bounds;
+
 /// The names of all fields, and suggestions for unknown ones.
 mod fields;
 

@@ -15,8 +15,8 @@ use zeroize::Zeroizing;
 use crate::digest::Digest;
 use crate::listing::{listed, shown};
 use crate::{
-    AuditContext, AuditFile, Cache, ClientAuth, Config, Log, LogFormat, Operations, Password,
-    Proxy, Snapshot, SnapshotKeySource, Tls, Traces, Variables,
+    AuditFile, Cache, Config, Log, Operations, Password, Proxy, Snapshot, SnapshotKeySource, Tls,
+    Traces, Variables,
 };
 
 /// Those of `keystore` and `migration`.
@@ -107,13 +107,7 @@ impl Settings {
         let Log { error, audit, format, audit_required, audit_file } = log;
         settings.show("log.error", error);
         settings.show("log.audit", audit);
-        settings.show(
-            "log.format",
-            match format {
-                LogFormat::Text => "text",
-                LogFormat::Json => "json",
-            },
-        );
+        settings.show("log.format", format.word());
         settings.show("log.audit_required", audit_required);
         settings.audit_file(audit_file.as_ref());
         settings.traces(traces.as_ref());
@@ -224,14 +218,7 @@ impl Settings {
         if let Some(keep_for) = keep_for {
             self.show("log.audit_file.keep_for", format_args!("{keep_for:?}"));
         }
-        self.show(
-            "log.audit_file.context",
-            match context {
-                AuditContext::On => "on",
-                AuditContext::Hash => "hash",
-                AuditContext::Off => "off",
-            },
-        );
+        self.show("log.audit_file.context", context.word());
     }
 
     fn snapshot(&mut self, snapshot: Option<&Snapshot>) {
@@ -273,13 +260,7 @@ impl Settings {
             Some(Password::File(path)) => self.path("tls.password_file", path),
             None => {}
         }
-        self.show(
-            "tls.auth",
-            match auth {
-                ClientAuth::Any => "off",
-                ClientAuth::Verify => "on",
-            },
-        );
+        self.show("tls.auth", auth.word());
         if let Some(ca) = ca {
             self.path("tls.ca", ca);
         }

@@ -313,6 +313,11 @@ impl<'a> Value<'a> {
     }
 }
 
+/// The one of some whose word this is.
+pub(crate) fn by_word<T: Copy>(all: &[T], word: fn(T) -> &'static str, written: &str) -> Option<T> {
+    all.iter().copied().find(|one| word(*one) == written)
+}
+
 /// Cuts the name of a field at the first character that no field's name has: `{secret:x}` without a
 /// blank is a field with this whole name, which must not be printed.
 fn join(path: &str, key: &str) -> String {

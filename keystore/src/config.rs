@@ -110,6 +110,19 @@ pub enum KvVersion {
     V2,
 }
 
+impl KvVersion {
+    /// All, in the order of the documentation.
+    pub const ALL: [Self; 2] = [Self::V1, Self::V2];
+
+    /// The configuration's word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+}
+
 /// `keystore.vault.transit`
 #[derive(Debug)]
 pub struct Transit {

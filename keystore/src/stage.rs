@@ -61,6 +61,9 @@ impl Count {
 }
 
 impl Side {
+    /// Both, the default first.
+    pub const ALL: [Self; 2] = [Self::Old, Self::New];
+
     /// The other one.
     #[must_use]
     pub const fn other(self) -> Self {
@@ -80,6 +83,9 @@ impl Side {
 }
 
 impl Writes {
+    /// All, the default first.
+    pub const ALL: [Self; 3] = [Self::Old, Self::Both, Self::New];
+
     /// The configuration's word for it.
     pub const fn word(self) -> &'static str {
         match self {

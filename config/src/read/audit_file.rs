@@ -1,17 +1,7 @@
-use std::time::Duration;
-
 use super::path;
-use crate::value::{AlreadyReported, Value};
+use crate::bounds::{AUDIT_FILE_AGE, AUDIT_FILE_SIZE};
+use crate::value::{AlreadyReported, Value, by_word};
 use crate::{AuditContext, AuditFile};
-
-/// The smallest segment: some lines.
-const MIN_SIZE: u64 = 4 * 1024;
-
-/// The largest one: what is older is found only by reading all of it.
-const MAX_SIZE: u64 = 1 << 40;
-
-/// How often a segment may be closed because of its age.
-const MIN_AGE: Duration = Duration::from_secs(60);
 
 /// Reads the section; `None` without it.
 pub(super) fn read(value: &Value<'_>) -> Result<Option<AuditFile>, AlreadyReported> {
@@ -34,7 +24,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<Option<AuditFile>, AlreadyReport
     if file.as_str().ends_with('/') {
         return Err(file.mistake(format!("{} is a folder; name a file in it", file.shown())));
     }
-    if max_age < MIN_AGE {
+    if max_age < AUDIT_FILE_AGE {
         return Err(
             age_field.mistake("a file is kept open for a minute at least; write 1m or more")
         );
@@ -62,12 +52,13 @@ pub(super) fn read(value: &Value<'_>) -> Result<Option<AuditFile>, AlreadyReport
 
 fn context(value: &Value<'_>) -> Result<AuditContext, AlreadyReported> {
     let Some(text) = value.filled()? else { return Ok(AuditContext::On) };
-    match text.as_str().to_ascii_lowercase().as_str() {
-        "on" | "true" | "yes" => Ok(AuditContext::On),
-        "hash" => Ok(AuditContext::Hash),
-        "off" | "false" | "no" => Ok(AuditContext::Off),
-        _ => Err(text.mistake(format!("{} is neither on, hash nor off", text.shown()))),
-    }
+    let written = text.as_str().to_ascii_lowercase();
+    let context = match &*written {
+        "true" | "yes" => Some(AuditContext::On),
+        "false" | "no" => Some(AuditContext::Off),
+        word => by_word(&AuditContext::ALL, AuditContext::word, word),
+    };
+    context.ok_or_else(|| text.mistake(format!("{} is neither on, hash nor off", text.shown())))
 }
 
 /// How many; 0 and nothing stand for all.
@@ -89,7 +80,7 @@ fn size(value: &Value<'_>) -> Result<u64, AlreadyReported> {
     let Some(bytes) = bytes(text.as_str()) else {
         return Err(text.mistake(format!("{} is not a size; write it as 100MiB", text.shown())));
     };
-    if (MIN_SIZE..=MAX_SIZE).contains(&bytes) {
+    if AUDIT_FILE_SIZE.contains(&bytes) {
         return Ok(bytes);
     }
     Err(text.mistake(format!("{} is not a size from 4KiB to 1024GiB", text.shown())))

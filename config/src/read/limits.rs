@@ -5,11 +5,8 @@ use kes_api::Identity;
 use kes_policy::{Limit, LimitSettings};
 
 use super::identity;
+use crate::bounds::LIMIT;
 use crate::value::{AlreadyReported, Section, Value};
-
-/// The largest limit. No server answers as many requests in a second, and nobody who writes more
-/// means a limit.
-const MAX: u32 = 1_000_000;
 
 /// Some identities of a policy, each with limits of its own.
 pub(super) type OfIdentities = Vec<(Identity, LimitSettings)>;
@@ -91,11 +88,13 @@ fn limit(value: &Value<'_>) -> Result<Option<Limit>, AlreadyReported> {
     }
     let is_digits = written.bytes().all(|byte| byte.is_ascii_digit());
     let number = written.parse().ok().filter(|_| is_digits).and_then(NonZeroU32::new);
-    match number.filter(|number| number.get() <= MAX) {
+    match number.filter(|number| LIMIT.contains(&number.get())) {
         Some(most) => Ok(Some(Limit::AtMost(most))),
         None => Err(text.mistake(format!(
-            "{} is not a limit; write a whole number from 1 to {MAX}, or 'unlimited'",
-            text.shown()
+            "{} is not a limit; write a whole number from {} to {}, or 'unlimited'",
+            text.shown(),
+            LIMIT.start(),
+            LIMIT.end()
         ))),
     }
 }

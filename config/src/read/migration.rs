@@ -2,7 +2,7 @@ use kes_keystore::config::Migration;
 use kes_keystore::{Config, Side, Stage, Writes};
 
 use super::keystore;
-use crate::value::{AlreadyReported, Value};
+use crate::value::{AlreadyReported, Value, by_word};
 
 /// Reads the section; `None` without it. The new key store must not be the old one, which is known if it
 /// could be read.
@@ -21,9 +21,8 @@ pub(super) fn read(
         )),
         _ => Ok(to),
     });
-    let read = word(&section.take("read"), &[("old", Side::Old), ("new", Side::New)]);
-    let writes = [("old", Writes::Old), ("both", Writes::Both), ("new", Writes::New)];
-    let write = word(&section.take("write"), &writes);
+    let read = one_of(&section.take("read"), &Side::ALL, Side::word);
+    let write = one_of(&section.take("write"), &Writes::ALL, Writes::word);
     let compare = section.take("compare").boolean();
     let place = to_field.place();
     section.end();
@@ -31,16 +30,19 @@ pub(super) fn read(
     Ok(Some(Migration { to: to?, place, stage }))
 }
 
-/// One of some words; the first one if none is given.
-fn word<T: Copy>(value: &Value<'_>, words: &[(&str, T)]) -> Result<T, AlreadyReported> {
+/// One of some; the first one if none is given.
+fn one_of<T: Copy>(
+    value: &Value<'_>,
+    all: &[T],
+    word: fn(T) -> &'static str,
+) -> Result<T, AlreadyReported> {
     let text = value.filled()?;
-    let written = text.as_ref().map_or_else(
-        || words.first(),
-        |text| words.iter().find(|(word, _)| *word == text.as_str()),
-    );
-    written.map(|(_, meaning)| *meaning).ok_or_else(|| {
-        let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        let shown = text.map(|text| text.shown().to_string()).unwrap_or_default();
+    let written = text
+        .as_ref()
+        .map_or_else(|| all.first().copied(), |text| by_word(all, word, text.as_str()));
+    written.ok_or_else(|| {
+        let known: Vec<_> = all.iter().copied().map(word).collect();
+        let shown = text.map(|text| text.shown()).unwrap_or_default();
         value.mistake(format!("{shown} is unknown; use one of {}", known.join(", ")))
     })
 }

@@ -1,10 +1,8 @@
 use std::net::IpAddr;
 
+use crate::bounds::SOCKET_PATH;
 use crate::value::{AlreadyReported, Text, Value};
 use crate::{Address, ConfiguredAddress, Operations, OperationsAddress};
-
-/// The longest path of a unix socket in bytes (unix(7)): one byte of the 108 ends it.
-const LONGEST_PATH: usize = 107;
 
 /// Reads the section; `api` is the address of the API.
 pub(super) fn read(
@@ -63,8 +61,8 @@ fn address_of(text: &Text<'_>) -> Result<OperationsAddress, AlreadyReported> {
     if let Some(file) = text.as_str().strip_prefix("unix:") {
         let fault = match file {
             "" => "has no path; write it as unix:/run/kes/operations.sock".to_owned(),
-            _ if file.len() > LONGEST_PATH => {
-                format!("has a path of {} bytes, and the system takes {LONGEST_PATH}", file.len())
+            _ if file.len() > SOCKET_PATH => {
+                format!("has a path of {} bytes, and the system takes {SOCKET_PATH}", file.len())
             }
             _ if file.contains('\0') => "has a zero byte".to_owned(),
             _ => {

@@ -5,7 +5,7 @@ use kes_api::{Fingerprint, KeyName};
 use kes_keystore::config::Place;
 
 use super::{audit_file, exposure, snapshot};
-use crate::value::{AlreadyReported, Value};
+use crate::value::{AlreadyReported, Value, by_word};
 use crate::{
     ApiOverride, ApiOverrides, Cache, ConfiguredAddress, Level, Log, LogFormat, PinnedKey,
     Snapshot, fields,
@@ -130,11 +130,8 @@ fn level(value: &Value<'_>) -> Result<Level, AlreadyReported> {
 
 fn format(value: &Value<'_>) -> Result<LogFormat, AlreadyReported> {
     let Some(text) = value.filled()? else { return Ok(LogFormat::Text) };
-    match text.as_str().to_ascii_lowercase().as_str() {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err(text.mistake(format!("{} is neither text nor json", text.shown()))),
-    }
+    by_word(&LogFormat::ALL, LogFormat::word, &text.as_str().to_ascii_lowercase())
+        .ok_or_else(|| text.mistake(format!("{} is neither text nor json", text.shown())))
 }
 
 /// The names of the keys to create, and the pinned ones.

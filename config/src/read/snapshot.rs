@@ -1,18 +1,7 @@
-use std::time::Duration;
-
 use super::{path, secret};
+use crate::bounds::{SNAPSHOT_AGE, SNAPSHOT_KEY};
 use crate::value::{AlreadyReported, Text, Value};
 use crate::{Snapshot, SnapshotKeySource};
-
-/// The fewest bytes of a key, and the most.
-const MIN_KEY: usize = 32;
-const MAX_KEY: usize = 4096;
-
-/// A time in which nobody restarts a server is a mistake.
-const MIN_AGE: Duration = Duration::from_secs(1);
-
-/// The longest time for which a key is used that nobody may delete meanwhile.
-const MAX_AGE: Duration = Duration::from_hours(30 * 24);
 
 /// Reads the section; `None` without it.
 pub(super) fn read(value: &Value<'_>) -> Result<Option<Snapshot>, AlreadyReported> {
@@ -30,7 +19,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<Option<Snapshot>, AlreadyReporte
     if file.as_str().ends_with('/') {
         return Err(file.mistake(format!("{} is a folder; name a file in it", file.shown())));
     }
-    if !(MIN_AGE..=MAX_AGE).contains(&max_age) {
+    if !SNAPSHOT_AGE.contains(&max_age) {
         return Err(age_field.mistake("is not from 1s to 720h"));
     }
     Ok(Some(Snapshot { path: path(&file), key, max_age }))
@@ -55,10 +44,11 @@ fn key(
 /// No message shows the text.
 fn literal(text: &Text<'_>) -> Result<SnapshotKeySource, AlreadyReported> {
     let length = text.as_str().trim_end_matches(['\r', '\n']).len();
-    if !(MIN_KEY..=MAX_KEY).contains(&length) {
+    if !SNAPSHOT_KEY.contains(&length) {
         return Err(text.mistake(format!(
-            "it has {length} bytes, and a key has {MIN_KEY} to {MAX_KEY}; make one with `openssl rand \
-             -base64 48`"
+            "it has {length} bytes, and a key has {} to {}; make one with `openssl rand -base64 48`",
+            SNAPSHOT_KEY.start(),
+            SNAPSHOT_KEY.end()
         )));
     }
     Ok(SnapshotKeySource::Literal(secret(text)))

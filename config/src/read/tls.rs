@@ -1,6 +1,6 @@
 use super::identity::{self, Roles};
 use super::{path, secret};
-use crate::value::{AlreadyReported, Value};
+use crate::value::{AlreadyReported, Value, by_word};
 use crate::{ClientAuth, Password, Proxy, Tls};
 
 pub(super) fn read(value: &Value<'_>, roles: &mut Roles) -> Result<Tls, AlreadyReported> {
@@ -40,11 +40,8 @@ fn password(literal: &Value<'_>, file: &Value<'_>) -> Result<Option<Password>, A
 
 fn auth(value: &Value<'_>) -> Result<ClientAuth, AlreadyReported> {
     let Some(text) = value.filled()? else { return Ok(ClientAuth::Any) };
-    match text.as_str().to_ascii_lowercase().as_str() {
-        "on" => Ok(ClientAuth::Verify),
-        "off" => Ok(ClientAuth::Any),
-        _ => Err(text.mistake(format!("{} is neither on nor off", text.shown()))),
-    }
+    by_word(&ClientAuth::ALL, ClientAuth::word, &text.as_str().to_ascii_lowercase())
+        .ok_or_else(|| text.mistake(format!("{} is neither on nor off", text.shown())))
 }
 
 pub(super) fn proxy(value: &Value<'_>, roles: &mut Roles) -> Result<Proxy, AlreadyReported> {

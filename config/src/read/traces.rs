@@ -5,13 +5,11 @@ use url::Url;
 
 use super::{exposure, path, secret};
 use crate::Traces;
+use crate::bounds::{HEADER_VALUE, WEB_SCHEMES};
 use crate::value::{AlreadyReported, Text, Value};
 
 /// More headers than any collector wants.
 const MAX_HEADERS: usize = 32;
-
-/// The longest value of a header, in bytes: a token with many claims has half of that.
-const MAX_VALUE: usize = 8 * 1024;
 
 /// Headers that belong to the message itself (RFC 9110, RFC 9112).
 const OWN: [&str; 10] = [
@@ -55,7 +53,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<Option<Traces>, AlreadyReported>
 fn endpoint(text: &Text<'_>) -> Result<Url, AlreadyReported> {
     const EXPECTED: &str = "not a URL such as http://127.0.0.1:4318";
     let url = Url::parse(text.as_str()).map_err(|_| text.mistake(EXPECTED))?;
-    if !matches!(url.scheme(), "http" | "https") || !text.as_str().contains("://") {
+    if !WEB_SCHEMES.contains(&url.scheme()) || !text.as_str().contains("://") {
         return Err(text.mistake(format!("{EXPECTED}: it begins with https:// or http://")));
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -108,8 +106,8 @@ fn header(name: &str, field: &Value<'_>) -> Result<String, AlreadyReported> {
 
 fn header_value<'a>(field: &Value<'a>) -> Result<Text<'a>, AlreadyReported> {
     let text = field.required()?;
-    if text.as_str().len() > MAX_VALUE {
-        return Err(text.mistake(format!("longer than {MAX_VALUE} bytes")));
+    if text.as_str().len() > HEADER_VALUE {
+        return Err(text.mistake(format!("longer than {HEADER_VALUE} bytes")));
     }
     let is_valid = text.as_str().bytes().all(|byte| matches!(byte, b' '..=b'~'));
     if is_valid && text.as_str().trim() == text.as_str() {

@@ -42,13 +42,7 @@ impl Settings {
         } = vault;
         self.names(format!("{section}.endpoint"), endpoints.iter().map(ToString::to_string));
         self.hide(format!("{section}.engine"), engine);
-        self.show(
-            format!("{section}.version"),
-            match version {
-                kes_keystore::config::KvVersion::V1 => "v1",
-                kes_keystore::config::KvVersion::V2 => "v2",
-            },
-        );
+        self.show(format!("{section}.version"), version.word());
         self.hide(format!("{section}.namespace"), namespace);
         self.hide(format!("{section}.prefix"), prefix);
         if let Some(kes_keystore::config::Transit { engine, key }) = transit {

@@ -14,7 +14,7 @@ use kes_keystore::config::{
 };
 
 use super::super::{exposure, path, secret};
-use crate::value::{AlreadyReported, Section, Text, Value};
+use crate::value::{AlreadyReported, Section, Text, Value, by_word};
 
 /// The default interval of Vault's health check (contract `vault.md`, Settings).
 const PING: Duration = Duration::from_secs(15);
@@ -66,11 +66,8 @@ pub(super) fn read(value: &Value<'_>) -> Result<Vault, AlreadyReported> {
 
 fn kv_version(value: &Value<'_>) -> Result<KvVersion, AlreadyReported> {
     let Some(text) = value.filled()? else { return Ok(KvVersion::V1) };
-    match text.as_str() {
-        "v1" => Ok(KvVersion::V1),
-        "v2" => Ok(KvVersion::V2),
-        _ => Err(text.mistake(format!("{} is unknown; use v1 or v2", text.shown()))),
-    }
+    by_word(&KvVersion::ALL, KvVersion::word, text.as_str())
+        .ok_or_else(|| text.mistake(format!("{} is unknown; use v1 or v2", text.shown())))
 }
 
 fn transit(value: &Value<'_>) -> Result<Option<Transit>, AlreadyReported> {

@@ -1,5 +1,6 @@
 use url::{ParseError, Url};
 
+use crate::bounds::WEB_SCHEMES;
 use crate::value::{AlreadyReported, Text, Value};
 
 /// Reads URLs that are separated by commas.
@@ -32,7 +33,7 @@ fn endpoint(written: &str, text: &Text<'_>) -> Result<Url, AlreadyReported> {
     if !written.contains("://") {
         return Err(no_scheme(written, text));
     }
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+    if !WEB_SCHEMES.contains(&url.scheme()) || url.host_str().is_none() {
         return Err(text.mistake("not a URL that begins with https:// or http://"));
     }
     if !url.username().is_empty() || url.password().is_some() {

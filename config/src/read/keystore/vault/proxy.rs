@@ -7,6 +7,7 @@ use kes_keystore::config::{Proxy, SecretText};
 use url::Url;
 
 use super::environment::taken_from;
+use crate::bounds::PROXY_SCHEMES;
 use crate::value::{AlreadyReported, Value};
 
 /// The proxies of endpoints that have one.
@@ -57,7 +58,7 @@ fn parse(text: &str) -> Result<Url, &'static str> {
     let url =
         if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) };
     let url = url.map_err(|_| EXPECTED)?;
-    let is_known = matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h");
+    let is_known = PROXY_SCHEMES.contains(&url.scheme());
     if is_known && url.has_host() { Ok(url) } else { Err(EXPECTED) }
 }
 
