@@ -52,6 +52,6 @@ pub mod timestamp;
 pub use bytes::SecretBytes;
 pub use fingerprint::Fingerprint;
 pub use identity::Identity;
-pub use name::{KeyName, ListPattern, PolicyName};
+pub use name::{KeyName, ListPattern, MAX_NAME_LEN, PolicyName};
 pub use route::{Auth, Method, Operation, Route};
 pub use timestamp::Timestamp;

@@ -1,98 +1,70 @@
 //! The names of all fields, and what the author of an unknown one probably meant.
 
-/// Every field that a file may have, in the order in which messages list them. `*` stands for a
-/// name that the operator chooses, or for an item of a list. A test fails if a section reads other
-/// fields, see [`below`].
-const FIELDS: &[&str] = &[
-    "version",
-    "address",
-    "proxy_protocol.from",
-    "operations.address",
-    "operations.tls",
-    "operations.page",
-    "operations.details",
-    "admin.identity",
-    "tls.key",
-    "tls.cert",
-    "tls.password",
-    "tls.password_file",
-    "tls.auth",
-    "tls.ca",
-    "tls.proxy.identities",
-    "tls.proxy.header.cert",
-    "policy.*.allow",
-    "policy.*.deny",
-    "policy.*.identities",
-    "policy.*.limits.requests_per_second",
-    "policy.*.limits.requests_at_once",
-    "policy.*.limits.store_calls_per_second",
-    "policy.*.limits.overrides.*.identities",
-    "policy.*.limits.overrides.*.requests_per_second",
-    "policy.*.limits.overrides.*.requests_at_once",
-    "policy.*.limits.overrides.*.store_calls_per_second",
-    "limits.requests_per_second",
-    "limits.requests_at_once",
-    "limits.store_calls_per_second",
-    "cache.expiry.any",
-    "cache.expiry.unused",
-    "cache.expiry.offline",
-    "cache.snapshot.path",
-    "cache.snapshot.key",
-    "cache.snapshot.key_text",
-    "cache.snapshot.max_age",
-    "api.*.skip_auth",
-    "api.*.timeout",
-    "log.error",
-    "log.audit",
-    "log.format",
-    "log.audit_required",
-    "log.audit_file.path",
-    "log.audit_file.key",
-    "log.audit_file.max_size",
-    "log.audit_file.max_age",
-    "log.audit_file.keep",
-    "log.audit_file.keep_for",
-    "log.audit_file.context",
-    "traces.endpoint",
-    "traces.headers.*",
-    "traces.ca",
-    "traces.sample",
-    "keys.*.name",
-    "keys.*.fingerprint",
-    "keystore.fs.path",
-    "keystore.fs.id",
-    "keystore.vault.endpoint",
-    "keystore.vault.engine",
-    "keystore.vault.version",
-    "keystore.vault.namespace",
-    "keystore.vault.prefix",
-    "keystore.vault.transit.engine",
-    "keystore.vault.transit.key",
-    "keystore.vault.approle.engine",
-    "keystore.vault.approle.namespace",
-    "keystore.vault.approle.id",
-    "keystore.vault.approle.secret",
-    "keystore.vault.approle.secret_file",
-    "keystore.vault.kubernetes.engine",
-    "keystore.vault.kubernetes.namespace",
-    "keystore.vault.kubernetes.role",
-    "keystore.vault.kubernetes.jwt",
-    "keystore.vault.tls.key",
-    "keystore.vault.tls.cert",
-    "keystore.vault.tls.ca",
-    "keystore.vault.tls.server_name",
-    "keystore.vault.proxy",
-    "keystore.vault.status.ping",
-    "keystore.fortanix.sdkms",
-    "keystore.gemalto.keysecure",
-    "keystore.gcp.secretmanager",
-    "keystore.aws.secretsmanager",
-    "keystore.azure.keyvault",
-    "keystore.entrust.keycontrol",
-    "migration.to",
-    "migration.read",
-    "migration.write",
-    "migration.compare",
+/// Of the server.
+mod server;
+
+/// Of key stores.
+mod keystore;
+
+/// What the reference says of a field.
+#[cfg(test)]
+pub(crate) mod facts;
+
+/// Some fields, which `docs/config.md` shows in one table.
+pub(crate) struct Section {
+    /// `*` stands for a name that the operator chooses, or for an item of a list.
+    names: &'static [&'static str],
+    /// The heading of the table.
+    #[cfg(test)]
+    pub(crate) title: &'static str,
+    /// The rest of the table, in the order of the names. The program has none of it.
+    #[cfg(test)]
+    facts: &'static [facts::Facts],
+}
+
+/// The heading, and each field: its name and meaning, and what it is if it is left out, its form,
+/// the version that has it first, and what a change needs, as `facts` has them.
+macro_rules! section {
+    ($title:literal: $(
+        $name:literal: $meaning:literal;
+        $unset:ident$(($unset_value:expr))?,
+        $form:ident$(($form_value:expr))?,
+        $since:literal,
+        $change:ident;
+    )+) => {
+        $crate::fields::Section {
+            names: &[$($name),+],
+            #[cfg(test)]
+            title: $title,
+            #[cfg(test)]
+            facts: &[$($crate::fields::facts::Facts {
+                meaning: $meaning,
+                unset: $crate::fields::facts::Unset::$unset$(($unset_value))?,
+                form: $crate::fields::facts::Form::$form$(($form_value))?,
+                since: $since,
+                change: $crate::fields::facts::Change::$change,
+            }),+],
+        }
+    };
+}
+use section;
+
+/// Every field that a file may have, in the order in which messages list them. A test fails if a
+/// section reads other fields, see [`below`].
+static SECTIONS: [Section; 13] = [
+    server::SERVER,
+    server::TLS,
+    server::POLICIES,
+    server::LIMITS,
+    server::CACHE,
+    server::APIS,
+    server::LOGS,
+    server::TRACES,
+    server::KEYS,
+    keystore::FOLDER,
+    keystore::VAULT,
+    keystore::TWO,
+    keystore::REFUSED,
 ];
 
 /// Fields of older versions, and fields that people expect: section, name, and the warning.
@@ -163,29 +135,48 @@ const SYNONYMS: &[(&str, &str, &str)] = &[
     ("keystore.vault.tls", "cacert", "ca"),
 ];
 
-/// Every field, `*` for names and items.
+/// All fields.
+fn names() -> impl Iterator<Item = &'static str> {
+    SECTIONS.iter().flat_map(|section| section.names.iter().copied())
+}
+
+/// Every field.
 #[cfg(test)]
 pub(crate) fn all() -> Vec<&'static str> {
-    FIELDS.to_vec()
+    names().collect()
+}
+
+/// All tables of the reference.
+#[cfg(test)]
+pub(crate) const fn sections() -> &'static [Section] {
+    &SECTIONS
+}
+
+#[cfg(test)]
+impl Section {
+    /// The fields with what is said of them.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static str, &'static facts::Facts)> {
+        self.names.iter().copied().zip(self.facts)
+    }
 }
 
 /// The names of the fields of a section, such as `tls.proxy`; `""` is the whole file.
 pub(crate) fn below(section: &str) -> Vec<&'static str> {
-    let mut names = Vec::new();
-    for field in FIELDS {
+    let mut found = Vec::new();
+    for field in names() {
         let rest = if section.is_empty() {
-            Some(*field)
+            Some(field)
         } else {
             field.strip_prefix(section).and_then(|rest| rest.strip_prefix('.'))
         };
         let name = rest.and_then(|rest| rest.split('.').next());
         if let Some(name) = name
-            && !names.contains(&name)
+            && !found.contains(&name)
         {
-            names.push(name);
+            found.push(name);
         }
     }
-    names
+    found
 }
 
 /// The warning for a field that a section does not have.
@@ -249,10 +240,10 @@ const fn is_near(distance: usize, name: &str) -> bool {
 fn elsewhere(section: &str, written: &str) -> Vec<String> {
     let mut places: Vec<String> = Vec::new();
     // Who writes `endpoint` or `ca` at a wrong place means those of the key store.
-    let is_meant = |field: &&&str| {
+    let is_meant = |field: &&str| {
         !["keys.", "traces.", "cache.snapshot."].iter().any(|other| field.starts_with(other))
     };
-    for field in FIELDS.iter().filter(is_meant) {
+    for field in names().filter(is_meant) {
         let parts: Vec<_> = field.split('.').collect();
         for end in 1..=parts.len() {
             let Some((last, above)) = parts.get(..end).and_then(<[_]>::split_last) else { break };

@@ -170,6 +170,12 @@ impl Settings {
         changed.collect()
     }
 
+    /// A field that is no secret.
+    #[cfg(test)]
+    pub(crate) fn shown(&self, field: &str) -> Option<String> {
+        self.fields.get(field)?.shown()
+    }
+
     fn set(&mut self, field: impl Into<Field>, value: Value) {
         self.fields.insert(field.into(), value);
     }

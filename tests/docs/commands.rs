@@ -175,10 +175,19 @@ fn help(own: &[&str]) -> String {
 fn cargo_test(arguments: &[&str]) -> Result<(), String> {
     match arguments {
         [] => Ok(()),
-        ["-p", package] => {
-            let manifest = format!("{}/Cargo.toml", package.trim_start_matches("kes-"));
-            let is_there = root().join(&manifest).is_file();
-            if is_there { Ok(()) } else { Err(format!("there is no {manifest}")) }
+        ["-p", package, filter @ ..] => {
+            let folder = package.trim_start_matches("kes-");
+            let manifest = format!("{folder}/Cargo.toml");
+            if !root().join(&manifest).is_file() {
+                return Err(format!("there is no {manifest}"));
+            }
+            let is_module = |one: &str| {
+                source(&format!("{folder}/src/tests.rs")).contains(&format!("\nmod {one};"))
+            };
+            match filter.iter().find(|one| !is_module(one)) {
+                Some(filter) => Err(format!("no module of its tests is {filter}")),
+                None => Ok(()),
+            }
         }
         ["--test", target, filter @ ..] => {
             let is_target =

@@ -1,138 +1,103 @@
-//! `docs/config.md` has every field, and its defaults are those of the code.
+//! The tables of `docs/config.md` are those of the code. After a change of a field:
+//! `KES_RECORD=1 cargo test -p kes-config reference`.
 
-use std::collections::BTreeMap;
+/// Files that set one field.
+mod file;
 
+/// Values that have the form of a field, and others.
+mod forms;
+
+/// What is told of a change.
+mod changes;
+
+use self::file::{File, chosen};
 use super::*;
-use crate::fields;
+use crate::fields::facts::{Change, Facts, Form, Unset};
+use crate::fields::{self, Section};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/config.md");
+const CHANGELOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../CHANGELOG.md");
 
-/// A row of a table: field, meaning, default, form, since, change.
-struct Row {
-    field: String,
-    cells: Vec<String>,
+const TWOS: &str = "2222222222222222222222222222222222222222222222222222222222222222";
+
+/// The first line of each table.
+const HEAD: &str = "| field | meaning | default | form | since | change |\n\
+                    | --- | --- | --- | --- | --- | --- |\n";
+
+fn rows() -> impl Iterator<Item = (&'static str, &'static Facts)> {
+    fields::sections().iter().flat_map(Section::rows)
 }
 
-impl Row {
-    fn default(&self) -> &str {
-        &self.cells[2]
-    }
-
-    /// The default, if it is a value that could stand in the file.
-    fn value(&self) -> Option<&str> {
-        let value = self.default().strip_prefix('`')?.strip_suffix('`')?;
-        (!value.contains('`')).then_some(value)
-    }
+fn settings(file: &File) -> Settings {
+    Settings::of(&loaded(&file.text()).config)
 }
 
-/// Fields as a file: leaves by the dots of their names.
-#[derive(Default)]
-struct File {
-    text: Option<String>,
-    below: BTreeMap<String, Self>,
-}
-
-impl File {
-    /// A file with all sections that have nothing to do with one another, each with what it requires.
-    fn of(field: &str) -> Self {
-        let keystore: &[(&str, &str)] = match field {
-            _ if field.starts_with("keystore.vault.kubernetes.") => &[
-                ("keystore.vault.endpoint", "https://v:8200"),
-                ("keystore.vault.kubernetes.role", "r"),
-                ("keystore.vault.kubernetes.jwt", "/token"),
-            ],
-            _ if field.starts_with("keystore.vault.") => &[
-                ("keystore.vault.endpoint", "https://v:8200"),
-                ("keystore.vault.transit.key", "t"),
-                ("keystore.vault.approle.id", "i"),
-                ("keystore.vault.approle.secret", "s"),
-            ],
-            _ => &[("keystore.fs.path", "keys")],
-        };
-        let rest = [
-            ("admin.identity", ADMIN),
-            ("tls.key", "server.key"),
-            ("tls.cert", "server.crt"),
-            ("proxy_protocol.from", "10.0.0.7"),
-            ("operations.address", "127.0.0.1:7374"),
-            ("cache.snapshot.path", "keys.snapshot"),
-            ("cache.snapshot.key", "snapshot.key"),
-            ("log.audit_file.path", "audit.jsonl"),
-            ("traces.endpoint", "http://127.0.0.1:4318"),
-            ("keys.*.name", "k"),
-            ("migration.to.fs.path", "new-keys"),
-        ];
-        let mut file = Self::default();
-        for (field, text) in rest.iter().chain(keystore) {
-            file.set(field, text);
+/// The value that a field has if it is left out.
+fn default(field: &str, facts: &Facts) -> Option<String> {
+    match facts.unset {
+        Unset::Shown => {
+            let shown = settings(&File::of(field)).shown(&chosen(field));
+            Some(facts.form.written(&shown.unwrap_or_else(|| panic!("{field} is not shown"))))
         }
-        file
-    }
-
-    fn set(&mut self, field: &str, text: &str) {
-        self.place(field).text = Some(text.to_owned());
-    }
-
-    fn remove(&mut self, field: &str) {
-        let (section, name) = field.rsplit_once('.').unwrap();
-        self.place(section).below.remove(name);
-    }
-
-    fn place(&mut self, field: &str) -> &mut Self {
-        field.split('.').fold(self, |file, name| file.below.entry(name.to_owned()).or_default())
-    }
-
-    /// As YAML in one line. `*` is an item of a list.
-    fn shown(&self) -> String {
-        if let Some(item) = self.below.get("*") {
-            return format!("[{}]", item.shown());
-        }
-        match &self.text {
-            Some(text) => format!("'{text}'"),
-            None => {
-                let fields = self.below.iter().map(|(name, file)| {
-                    let is_list = name == "from";
-                    let shown = file.shown();
-                    if is_list {
-                        format!("{name}: [{shown}]")
-                    } else {
-                        format!("'{name}': {shown}")
-                    }
-                });
-                format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
-            }
-        }
+        Unset::Value(value) => Some(value.to_owned()),
+        Unset::Required | Unset::RequiredOr(_) | Unset::Words(_) | Unset::Nothing => None,
     }
 }
 
-fn rows() -> Vec<Row> {
-    let text = fs::read_to_string(DOCUMENT).unwrap();
-    let lines = text.lines().filter_map(|line| line.strip_prefix("| `"));
-    let rows = lines.map(|line| {
-        let (field, rest) = line.split_once("` | ").unwrap_or_else(|| panic!("{line}"));
-        let cells = rest.trim_end_matches(" |").split(" | ").map(str::to_owned);
-        Row {
-            field: field.to_owned(),
-            cells: [field.to_owned()].into_iter().chain(cells).collect(),
-        }
+fn table(section: &Section) -> String {
+    let rows = section.rows().map(|(field, facts)| {
+        let Facts { meaning, unset, form, since, change } = facts;
+        let value = default(field, facts).map(|value| format!("`{value}`"));
+        let unset = value.unwrap_or_else(|| match unset {
+            Unset::RequiredOr(other) => format!("required, or `{other}`"),
+            Unset::Words(words) => (*words).to_owned(),
+            Unset::Nothing => "none".to_owned(),
+            Unset::Required | Unset::Shown | Unset::Value(_) => "required".to_owned(),
+        });
+        let (form, change) = (form.cell(), change.cell());
+        format!("| `{field}` | {meaning} | {unset} | {form} | {since} | {change} |\n")
     });
-    rows.collect()
+    [HEAD.to_owned()].into_iter().chain(rows).collect()
+}
+
+/// The document with the table of this section.
+fn replaced(document: &str, section: &Section) -> String {
+    let heading = format!("\n## {}\n", section.title);
+    let (before, after) = document.split_once(&heading).unwrap_or_else(|| panic!("no {heading}"));
+    let is_row = |line: &&str| line.starts_with('|');
+    let lines = || after.split_inclusive('\n');
+    let prose: String = lines().take_while(|line| !is_row(line)).collect();
+    assert!(!prose.contains("\n## "), "no table: {heading}");
+    let rest: String = lines().skip_while(|line| !is_row(line)).skip_while(is_row).collect();
+    format!("{before}{heading}{prose}{}{rest}", table(section))
 }
 
 #[test]
-fn every_field_has_a_row_and_every_row_is_a_field() {
-    let rows = rows();
-    let mut told: Vec<&str> = rows.iter().map(|row| &*row.field).collect();
-    let mut known = fields::all();
-    told.sort_unstable();
-    known.sort_unstable();
-    assert_eq!(told, known);
-    for row in &rows {
-        let has_all = row.cells.len() == 6 && row.cells.iter().all(|cell| !cell.trim().is_empty());
-        assert!(has_all, "{}: {:?}", row.field, row.cells);
-        let [since, change] = [&*row.cells[4], &*row.cells[5]];
-        assert!(since.split('.').all(|part| part.parse::<u32>().is_ok()), "{}: {since}", row.field);
-        assert!(["reload", "refused"].contains(&change), "{}: {change}", row.field);
+fn the_tables_of_the_document_are_those_of_the_code() {
+    let found = fs::read_to_string(DOCUMENT).unwrap();
+    let expected =
+        fields::sections().iter().fold(found.clone(), |text, section| replaced(&text, section));
+    let tables = expected.matches(HEAD).count();
+    assert_eq!(tables, fields::sections().len(), "a table that the code does not have");
+    if std::env::var_os("KES_RECORD").is_some() {
+        fs::write(DOCUMENT, &expected).unwrap();
+        return;
+    }
+    let differ = |(found, expected): &(&str, &str)| found != expected;
+    let first = found.lines().zip(expected.lines()).find(differ);
+    assert!(
+        found == expected,
+        "docs/config.md differs from the code; if the change is meant: \
+         KES_RECORD=1 cargo test -p kes-config reference\n{first:#?}"
+    );
+}
+
+#[test]
+fn every_version_that_brought_a_field_is_in_the_changelog() {
+    let changelog = fs::read_to_string(CHANGELOG).unwrap();
+    for (field, facts) in rows() {
+        let heading = format!("## {}", facts.since);
+        assert!(changelog.lines().any(|line| line == heading), "{field}: {}", facts.since);
     }
 }
 
@@ -140,25 +105,33 @@ fn every_field_has_a_row_and_every_row_is_a_field() {
 #[test]
 fn defaults_are_those_of_the_code() {
     let (mut defaults, mut required) = (0, 0);
-    for row in rows() {
-        // APIs have names that the code knows.
-        let field = row.field.replace("api.*", "api./v1/ready");
-        let mut file = File::of(&field);
-        let without = file.shown();
-        if let Some(value) = row.value() {
+    for (field, facts) in rows() {
+        let without = File::usual(field);
+        if let Some(value) = default(field, facts) {
             defaults += 1;
-            file.set(&field, value);
-            let said = file.shown();
-            assert_ne!(said, without, "{field} is in the file");
-            let [before, after] = [&without, &said].map(|text| Settings::of(&loaded(text).config));
-            assert_eq!(after.changes_since(&before), [], "{field}: {value} is not the default");
-        } else if row.default().starts_with("required") {
-            required += 1;
-            loaded(&without);
-            file.remove(&field);
-            let told = refused(&file.shown());
-            let path = field.replace(".*", "[0]");
-            assert!(told.contains(&path), "{field}: {told}");
+            let with = File::with(field, &value);
+            assert_ne!(with.text(), without.text(), "{field} is in the file");
+            let changes = settings(&with).changes_since(&settings(&File::of(field)));
+            assert_eq!(changes, [], "{field}: {value} is not the default");
+            continue;
+        }
+        let has_it = without.has(&chosen(field));
+        let (Unset::Required | Unset::RequiredOr(_)) = facts.unset else {
+            assert!(!has_it, "{field} is in the file");
+            loaded(&without.text());
+            continue;
+        };
+        required += 1;
+        assert!(has_it, "{field} is not in the file");
+        let mut file = without;
+        file.remove(field);
+        let told = refused(&file.text());
+        assert!(told.contains(&field.replace(".*", "[0]")), "{field}: {told}");
+        if let Unset::RequiredOr(other) = facts.unset {
+            let other = format!("{}.{other}", field.rsplit_once('.').unwrap().0);
+            let (_, facts) = rows().find(|(field, _)| *field == other).unwrap();
+            file.set(&other, &forms::right(&facts.form)[0]);
+            loaded(&file.text());
         }
     }
     assert!(defaults > 20 && required > 12, "{defaults} defaults, {required} required fields");
