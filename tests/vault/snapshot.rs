@@ -1,6 +1,8 @@
 //! Vault is away, and the server is started again meanwhile: keys that were in use come from its
 //! snapshot (contract `config.md`, Cache).
 
+mod tpm;
+
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -4,7 +4,8 @@ use std::process::Command;
 use crate::package::Package;
 use crate::{Process, fetch};
 
-const PACKAGE: Package = Package { name: "age", folder: "usr/bin", with: &[], env: "AGE_BIN" };
+const PACKAGE: Package =
+    Package { name: "age", program: None, folder: "usr/bin", with: &[], env: "AGE_BIN" };
 
 /// A second implementation of the format, which takes passphrases without a terminal.
 const PYRAGE: &str = "pyrage==1.4.0";

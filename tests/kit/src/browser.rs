@@ -14,6 +14,7 @@ use crate::process::Process;
 
 const PACKAGE: Package = Package {
     name: "chromium-headless-shell",
+    program: None,
     folder: "usr/lib/chromium",
     with: &["chromium-common"], // its data
     env: "CHROMIUM_BIN",

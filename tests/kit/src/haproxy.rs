@@ -9,7 +9,7 @@ use crate::listening::Listening;
 use crate::package::Package;
 
 const PACKAGE: Package =
-    Package { name: "haproxy", folder: "usr/sbin", with: &[], env: "HAPROXY_BIN" };
+    Package { name: "haproxy", program: None, folder: "usr/sbin", with: &[], env: "HAPROXY_BIN" };
 
 /// Its own socket, in its folder.
 const SOCKET: &str = "socket";

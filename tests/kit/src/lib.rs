@@ -45,6 +45,9 @@ pub mod tmux;
 /// The published definitions of OpenTelemetry's protocol.
 pub mod otlp;
 
+/// A TPM made of software, and systemd's program that seals credentials with it.
+pub mod tpm;
+
 /// Waiting for a condition, never for luck.
 pub mod wait;
 
@@ -68,6 +71,7 @@ pub use plain_http::Answer;
 pub use ports::Port;
 pub use process::{Process, install};
 pub use tmux::Tmux;
+pub use tpm::Tpm;
 
 #[cfg(test)]
 mod tests {

@@ -28,11 +28,21 @@ impl Listening {
         command: impl Fn(&Path, SocketAddr) -> Command,
         has_bound: impl Fn(&Path) -> bool,
     ) -> Self {
+        Self::start_on(name, Port::free, command, has_bound)
+    }
+
+    /// The same on a port that is taken so.
+    pub(crate) fn start_on(
+        name: &str,
+        port: impl Fn() -> Port,
+        command: impl Fn(&Path, SocketAddr) -> Command,
+        has_bound: impl Fn(&Path) -> bool,
+    ) -> Self {
         let mut said = String::new();
         // A port that was free may be taken before it is bound.
         for _ in 0..5 {
             let folder = tempfile::tempdir().expect("a temporary folder can be made");
-            let port = Port::free();
+            let port = port();
             let mut command = command(folder.path(), port.address());
             let log = File::create(folder.path().join("log")).expect("the log can be made");
             command

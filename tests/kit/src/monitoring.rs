@@ -10,8 +10,13 @@ use crate::package::Package;
 use crate::plain_http;
 
 /// Its two programs are in `/usr/bin`. `PROMETHEUS_BIN` names `prometheus`; `promtool` is beside it.
-const PACKAGE: Package =
-    Package { name: "prometheus", folder: "usr/bin", with: &[], env: "PROMETHEUS_BIN" };
+const PACKAGE: Package = Package {
+    name: "prometheus",
+    program: None,
+    folder: "usr/bin",
+    with: &[],
+    env: "PROMETHEUS_BIN",
+};
 
 /// A real Prometheus. It goes with its owner.
 #[derive(Debug)]

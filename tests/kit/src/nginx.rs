@@ -5,11 +5,17 @@ use std::path::Path;
 use crate::listening::Listening;
 use crate::package::Package;
 
-const PACKAGE: Package = Package { name: "nginx", folder: "usr/sbin", with: &[], env: "NGINX_BIN" };
+const PACKAGE: Package =
+    Package { name: "nginx", program: None, folder: "usr/sbin", with: &[], env: "NGINX_BIN" };
 
 /// The module that passes on TCP.
-const MODULE: Package =
-    Package { name: "libnginx-mod-stream", folder: "usr/sbin", with: &[], env: "NGINX_BIN" };
+const MODULE: Package = Package {
+    name: "libnginx-mod-stream",
+    program: None,
+    folder: "usr/sbin",
+    with: &[],
+    env: "NGINX_BIN",
+};
 
 /// A real nginx. It goes with its owner.
 #[derive(Debug)]

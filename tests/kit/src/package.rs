@@ -3,7 +3,7 @@
 //! Nothing is installed, and nobody needs to be root.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -13,11 +13,13 @@ use crate::{Process, fetch};
 /// Where servers stand when they are installed, though seldom on the path of an ordinary user.
 const INSTALLED: &str = "/usr/sbin";
 
-/// A package of Debian and Ubuntu with a program of the same name.
+/// A package of Debian and Ubuntu with a program.
 #[derive(Clone, Copy)]
 pub(crate) struct Package {
-    /// That of the package and of the program.
+    /// That of the package.
     pub(crate) name: &'static str,
+    /// That of the program, where it is another one.
+    pub(crate) program: Option<&'static str>,
     /// The folder in the package where the program is, below the root.
     pub(crate) folder: &'static str,
     /// Further packages that it needs at run time, beside libraries.
@@ -41,7 +43,8 @@ impl Package {
         }
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::env::split_paths(&path).chain([PathBuf::from(INSTALLED)]);
-        let installed = folders.map(|folder| folder.join(self.name)).find(|file| file.is_file());
+        let installed =
+            folders.map(|folder| folder.join(self.binary())).find(|file| file.is_file());
         match installed {
             Some(binary) => Program { binary, libraries: None },
             None => self.unpacked(&fetch::once(self.name, |work, ready| {
@@ -58,10 +61,28 @@ impl Package {
             return installed;
         }
         let folder = fetch::once(self.name, |work, ready| {
-            let archive = Source::find(self, work).archive(work, self.name);
-            self.run(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(ready));
+            let source = Source::find(self, work);
+            source.unpack(&source.archive(work, self.name), ready);
         });
         folder.join(path)
+    }
+
+    /// The libraries that this package depends on, with names that begin so: those that are not
+    /// installed, unpacked.
+    pub(crate) fn libraries(self, start: &str) -> Option<OsString> {
+        let folder = fetch::once(self.name, |work, ready| {
+            let source = Source::find(self, work);
+            for library in source.depends(&source.archive(work, self.name)) {
+                if library.starts_with(start) && !is_installed(&library) {
+                    source.unpack(&source.archive(work, &library), ready);
+                }
+            }
+        });
+        self.unpacked(&folder).libraries.filter(|folders| !folders.is_empty())
+    }
+
+    fn binary(self) -> &'static str {
+        self.program.unwrap_or(self.name)
     }
 
     /// What was unpacked into a folder.
@@ -79,7 +100,7 @@ impl Package {
             }
         }
         let libraries = std::env::join_paths(libraries).expect("a path has no colon");
-        let binary = folder.join(self.folder).join(self.name);
+        let binary = folder.join(self.folder).join(self.binary());
         Program { binary, libraries: Some(libraries) }
     }
 
@@ -107,6 +128,13 @@ impl Package {
 }
 
 impl Program {
+    /// The same, which finds these libraries too, such as those that it opens while it runs.
+    pub(crate) fn with(mut self, libraries: Option<OsString>) -> Self {
+        let all: Vec<_> = [self.libraries.take(), libraries].into_iter().flatten().collect();
+        self.libraries = (!all.is_empty()).then(|| all.join(OsStr::new(":")));
+        self
+    }
+
     /// A command for it that dies with the test process.
     pub(crate) fn command(&self) -> Command {
         let mut command = Process::command(&self.binary);
@@ -161,25 +189,22 @@ impl Source {
 
     /// Unpacks the program and each library that is not installed.
     fn fetch(&self, work: &Path, ready: &Path) {
-        let run = |command: &mut Command| self.package.run(command);
         let is_complete = || {
-            let libraries = run(&mut self.package.unpacked(ready).ldd());
+            let libraries = self.package.run(&mut self.package.unpacked(ready).ldd());
             !String::from_utf8_lossy(&libraries.stdout).contains("not found")
         };
         let mut seen = BTreeSet::new();
         let mut wanted = vec![self.package.name.to_owned()];
         for package in self.package.with {
-            let archive = self.archive(work, package);
-            run(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(ready));
+            self.unpack(&self.archive(work, package), ready);
         }
         while let Some(package) = wanted.pop() {
             let archive = self.archive(work, &package);
-            run(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(ready));
+            self.unpack(&archive, ready);
             if wanted.is_empty() && is_complete() {
                 return;
             }
-            let fields = run(Command::new("dpkg-deb").arg("-f").arg(&archive).arg("Depends"));
-            for library in libraries(&String::from_utf8_lossy(&fields.stdout)) {
+            for library in self.depends(&archive) {
                 if seen.insert(library.clone()) && !is_installed(&library) {
                     wanted.push(library);
                 }
@@ -187,6 +212,17 @@ impl Source {
         }
         let name = self.package.name;
         panic!("{name} is needed for this test, and its libraries cannot all be found");
+    }
+
+    fn unpack(&self, archive: &Path, folder: &Path) {
+        self.package.run(Command::new("dpkg-deb").arg("-x").arg(archive).arg(folder));
+    }
+
+    /// The libraries that a package depends on.
+    fn depends(&self, archive: &Path) -> Vec<String> {
+        let mut command = Command::new("dpkg-deb");
+        let fields = self.package.run(command.arg("-f").arg(archive).arg("Depends"));
+        libraries(&String::from_utf8_lossy(&fields.stdout))
     }
 
     /// Downloads a package into a folder of its own.
@@ -209,7 +245,7 @@ fn libraries(depends: &str) -> Vec<String> {
         .split(',')
         .filter_map(|choice| choice.split(['|', '(']).next())
         .map(|name| name.trim().to_owned())
-        .filter(|name| name.starts_with("lib"))
+        .filter(|name| name.starts_with("lib") || name.ends_with("-libs"))
         .collect()
 }
 

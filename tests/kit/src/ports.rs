@@ -13,9 +13,9 @@ const STABLE: std::ops::Range<u16> = 20_000..32_000;
 #[derive(Debug)]
 pub struct Port {
     number: u16,
-    /// A socket in Linux's abstract namespace, whose name says which port is taken. It goes with
-    /// the process, however that ends, and leaves nothing behind.
-    _taken: UnixDatagram,
+    /// Sockets in Linux's abstract namespace, whose names say which ports are taken. They go with
+    /// the process, however that ends, and leave nothing behind.
+    taken: Vec<UnixDatagram>,
 }
 
 impl Port {
@@ -27,12 +27,25 @@ impl Port {
         (0..1000).find_map(|_| Self::take(random())).expect("a port is free on 127.0.0.1")
     }
 
+    /// Takes one that is free now, and the one that follows it.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub(crate) fn with_next() -> Self {
+        let both = |number| {
+            let mut port = Self::take(number)?;
+            port.taken.extend(Self::take(number + 1)?.taken);
+            Some(port)
+        };
+        (0..1000).find_map(|_| both(random())).expect("two ports are free on 127.0.0.1")
+    }
+
     fn take(number: u16) -> Option<Self> {
         let name = format!("kes-testkit-port-{number}");
         let name = unix::SocketAddr::from_abstract_name(name).expect("the name is short");
         let taken = UnixDatagram::bind_addr(&name).ok()?;
         TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
-        Some(Self { number, _taken: taken })
+        Some(Self { number, taken: vec![taken] })
     }
 
     /// Its number.

@@ -7,7 +7,8 @@ use crate::package::{Package, Program};
 use crate::process::Process;
 use crate::wait;
 
-const PACKAGE: Package = Package { name: "tmux", folder: "usr/bin", with: &[], env: "TMUX_BIN" };
+const PACKAGE: Package =
+    Package { name: "tmux", program: None, folder: "usr/bin", with: &[], env: "TMUX_BIN" };
 
 /// What is waited for comes within a second; a machine that is busy with a build may need far more.
 const LIMIT: Duration = Duration::from_secs(60);
