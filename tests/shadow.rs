@@ -10,7 +10,7 @@ use kes_testkit::{Bao, Process};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{self, BASE64, Client, Credentials, Protocol, Server, Who, program};
+use crate::harness::{self, BASE64, Client, Credentials, Protocol, Raw, Server, Who, program};
 
 mod fake;
 mod world;
@@ -478,6 +478,34 @@ fn a_log_is_followed_and_large_bodies_pass() {
         assert_eq!(summary["different"], 0, "{}", shadow.stdout());
         assert_eq!(count(&summary, "EncryptKey", "equal"), 6, "{summary}");
         assert_eq!(count(&summary, "DecryptKey", "equal"), 2, "{summary}");
+    });
+}
+
+/// `*` is no path.
+#[test]
+fn a_request_for_the_server_as_a_whole_is_answered_as_by_the_server() {
+    async fn ask(address: &str, server: &Server) -> Vec<String> {
+        let mut raw = Raw::connect_at(address, server, Who::Minio).await;
+        raw.write("OPTIONS * HTTP/1.1\r\nhost: key-server\r\n\r\n").await;
+        let answer = raw.head().await;
+        let (head, _) = answer.split_once("\r\n\r\n").unwrap();
+        let head = head.lines().map(str::to_owned);
+        head.filter(|line| !line.starts_with("date:")).collect()
+    }
+    harness::run(async {
+        let servers = Servers::with_keys(&[]).await;
+        let own = ask(&servers.old.address, &servers.old).await;
+        assert_eq!(own[0], "HTTP/1.1 404 Not Found", "{own:?}");
+        let mut shadow = servers.shadow(Who::Minio, &[]);
+        assert_eq!(ask(&shadow.address, &servers.old).await, own);
+        let summary = shadow.end();
+        assert_eq!(summary["operations"]["Other"]["not_compared"]["no_route"], 1, "{summary}");
+
+        // One that speaks HTTP/1.1 alone, and refuses what it does not know.
+        let old = &servers.old;
+        let http1 = fake::start(old, Arc::new(Vec::new())).await;
+        let shadow = Running::start(old, &http1, &servers.new, Who::Minio, &[]);
+        assert_eq!(ask(&shadow.address, old).await[0], "HTTP/1.1 403 Forbidden");
     });
 }
 

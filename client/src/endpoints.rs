@@ -5,6 +5,8 @@ use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use http::Uri;
+use http::uri::PathAndQuery;
 use url::{Host, Url};
 
 /// Servers of one deployment, any of which may answer a request. The one that answered last is
@@ -67,6 +69,17 @@ impl Endpoint {
     /// The URL of an API; `path` starts with `/`.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
+    }
+
+    /// The URI of what a request is for: a path, or `*`, which stands for the server as a whole
+    /// (RFC 9110, section 7.1) and follows no address.
+    pub(crate) fn uri(&self, target: &str) -> Result<Uri, http::Error> {
+        if target != "*" {
+            return Ok(self.url(target).parse()?);
+        }
+        let mut parts = self.url("/").parse::<Uri>()?.into_parts();
+        parts.path_and_query = Some(PathAndQuery::from_static("*"));
+        Ok(Uri::from_parts(parts)?)
     }
 
     /// The path of its address, if that has one.
@@ -209,6 +222,16 @@ mod tests {
     fn bases(text: &str) -> Vec<String> {
         let endpoints: Endpoints = text.parse().unwrap();
         endpoints.iter().map(|endpoint| endpoint.base.clone()).collect()
+    }
+
+    #[test]
+    fn a_request_for_a_server_as_a_whole_is_for_no_path() {
+        for text in ["kes.example:7373", "https://kes.example:7373/behind/a/proxy"] {
+            let endpoints: Endpoints = text.parse().unwrap();
+            let uri = endpoints.iter().next().unwrap().uri("*").unwrap();
+            assert_eq!(uri.authority().unwrap(), "kes.example:7373");
+            assert_eq!(uri.path_and_query().unwrap(), "*");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Relay {
 pub struct Passed {
     /// Its method.
     pub method: Method,
-    /// Its path as it came, with the query.
+    /// Its path as it came, with the query; or `*`, for the server as a whole.
     pub path: String,
     /// The header fields that are passed on.
     pub headers: HeaderMap,
@@ -92,11 +92,9 @@ impl Relay {
 
     async fn send(&self, request: Passed) -> Result<(Response<Incoming>, Instant), Error> {
         let Passed { method, path, headers, body } = request;
-        let mut request = Request::builder()
-            .method(method)
-            .uri(self.endpoint.url(&path))
-            .body(Full::new(body))
-            .map_err(|error| Error::setup(&error))?;
+        let uri = self.endpoint.uri(&path).map_err(|error| Error::setup(&error))?;
+        let mut request = Request::new(Full::new(body));
+        (*request.method_mut(), *request.uri_mut()) = (method, uri);
         *request.headers_mut() = headers;
         let deadline = Instant::now() + TIMEOUT;
         match timeout_at(deadline, self.http.request(request)).await {

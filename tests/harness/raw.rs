@@ -19,8 +19,13 @@ pub(crate) struct Raw(TlsStream<TcpStream>);
 impl Raw {
     /// Connects as somebody.
     pub(crate) async fn connect(server: &Server, who: Who) -> Self {
+        Self::connect_at(&server.address, server, who).await
+    }
+
+    /// Connects to an address where something has the certificate of a server.
+    pub(crate) async fn connect_at(address: &str, server: &Server, who: Who) -> Self {
         let config = tls_config(&server.tls.certificate, server.credentials(who), Protocol::H1);
-        Self(tls_connect(&server.address, config).await.unwrap())
+        Self(tls_connect(address, config).await.unwrap())
     }
 
     /// Connects with the smallest receive buffer that the system grants, so that a client that
