@@ -72,6 +72,8 @@ pub struct Expiry {
 pub(crate) struct Entry {
     record: Record,
     read_at: Instant,
+    /// The same in seconds since 1970: the monotonic clock stands while the machine sleeps.
+    read_second: i64,
     /// Set by requests, cleared by the refresher.
     used: AtomicBool,
     /// When the refresher last found the entry used; only the refresher looks.
@@ -104,9 +106,9 @@ pub(crate) struct Cache<S, O, C> {
 }
 
 impl Entry {
-    fn new(record: Record, now: Instant, uses: Arc<Uses>) -> Self {
-        let used = AtomicBool::new(true);
-        Self { record, read_at: now, used, last_used: Mutex::new(now), uses }
+    fn new(record: Record, now: Instant, second: i64, uses: Arc<Uses>) -> Self {
+        let (used, last_used) = (AtomicBool::new(true), Mutex::new(now));
+        Self { record, read_at: now, read_second: second, used, last_used, uses }
     }
 
     /// The key itself.
@@ -288,7 +290,9 @@ impl<S: KeyStore + 'static, O: Observer, C: Clock> Cache<S, O, C> {
     /// An entry, with the uses of the key that were noted before it came into memory.
     fn entry(&self, name: KeyName, record: Record, read_at: Instant) -> Entry {
         let uses = self.ledger.of(name, Fingerprint::new(record.key.fingerprint()));
-        Entry::new(record, read_at, uses)
+        let ago = self.clock.now().saturating_duration_since(read_at).as_secs();
+        let second = self.clock.second().saturating_sub_unsigned(ago);
+        Entry::new(record, read_at, second, uses)
     }
 
     /// Performs a read as its leader. The result is kept unless the key was forgotten meanwhile, or

@@ -213,7 +213,14 @@ impl KeyStore for FakeStore {
 
 /// A clock that stands until it is set. Clones are one clock.
 #[derive(Clone)]
-pub(crate) struct ManualClock(Arc<(Instant, Mutex<Duration>)>);
+pub(crate) struct ManualClock(Arc<(Instant, Mutex<Passed>)>);
+
+/// What has passed: of it the machine was awake for a part.
+#[derive(Clone, Copy, Default)]
+struct Passed {
+    all: Duration,
+    awake: Duration,
+}
 
 impl ManualClock {
     pub(crate) fn new() -> Self {
@@ -221,18 +228,24 @@ impl ManualClock {
     }
 
     pub(crate) fn advance(&self, by: Duration) {
-        *self.0.1.lock() += by;
+        self.0.1.lock().awake += by;
+        self.sleep(by);
+    }
+
+    /// Time passes while the machine sleeps.
+    pub(crate) fn sleep(&self, by: Duration) {
+        self.0.1.lock().all += by;
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Instant {
-        self.0.0 + *self.0.1.lock()
+        self.0.0 + self.0.1.lock().awake
     }
 
     /// Begins with 2001-09-09T01:46:40Z.
     fn date(&self) -> Timestamp {
-        let passed = i64::try_from(self.0.1.lock().as_secs()).unwrap();
+        let passed = i64::try_from(self.0.1.lock().all.as_secs()).unwrap();
         Timestamp::from_unix(1_000_000_000 + passed, 0).unwrap()
     }
 }

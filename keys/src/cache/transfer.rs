@@ -104,7 +104,8 @@ impl Iterator for Copies<'_> {
             message.extend_from_slice(&first);
         }
         for (name, entry) in self.entries.by_ref() {
-            let written = write(&name, &entry, self.at);
+            let age = self.at.saturating_duration_since(entry.read_at);
+            let written = write(&name, &entry, age, self.at);
             if message.len() + written.len() > MAX_PLAINTEXT {
                 self.next = Some(written);
                 break;
@@ -115,10 +116,14 @@ impl Iterator for Copies<'_> {
     }
 }
 
-pub(super) fn write(name: &KeyName, entry: &Entry, now: Instant) -> Zeroizing<Vec<u8>> {
+pub(super) fn write(
+    name: &KeyName,
+    entry: &Entry,
+    age: Duration,
+    now: Instant,
+) -> Zeroizing<Vec<u8>> {
     let used_at = if entry.used.load(Ordering::Relaxed) { now } else { *entry.last_used.lock() };
-    let [age, unused] = [entry.read_at, used_at].map(|at| now.saturating_duration_since(at));
-    written(name, entry.record(), age, unused)
+    written(name, entry.record(), age, now.saturating_duration_since(used_at))
 }
 
 pub(super) fn written(
@@ -189,10 +194,11 @@ mod tests {
         let record = record();
         let copy = Record::decode(&record.encode()).unwrap();
         let ago = |seconds| now.checked_sub(Duration::from_secs(seconds)).unwrap();
-        let entry = Entry::new(record, ago(read), Arc::default());
+        let entry = Entry::new(record, ago(read), 0, Arc::default());
         entry.used.store(used == 0, Ordering::Relaxed);
         *entry.last_used.lock() = ago(used);
-        let written = write(&KeyName::parse(name).unwrap(), &entry, now);
+        let age = Duration::from_secs(read);
+        let written = write(&KeyName::parse(name).unwrap(), &entry, age, now);
         (copy.key, written)
     }
 

@@ -118,6 +118,17 @@ pub(super) struct Moment {
     pub(super) date: Timestamp,
 }
 
+impl Entry {
+    /// How long ago it was read, by the clock that says more: the one stands while the machine sleeps, and
+    /// the other one may be set back.
+    fn age(&self, at: Moment) -> Duration {
+        // Of both seconds only the beginning is known.
+        let seconds = at.date.unix_seconds().saturating_sub(self.read_second).saturating_sub(1);
+        let wall = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+        wall.max(at.now.saturating_duration_since(self.read_at))
+    }
+}
+
 impl Known {
     fn age(&self, at: Moment) -> Duration {
         let (age, since) = self.age;
@@ -203,7 +214,7 @@ impl Disk {
             State::Nothing | State::Unknown => (None, None),
         };
         let Some(settings) = self.settings.clone() else { return (Ok(Names::new()), refused) };
-        let items = self.items(content, old, settings.max_age, at.now);
+        let items = self.items(content, old, settings.max_age, at);
         let identity = content.identity;
         (self.write_items(&settings, &items, identity, at), refused)
     }
@@ -215,16 +226,14 @@ impl Disk {
         content: &Content<'_>,
         old: Option<Opened>,
         max_age: Duration,
-        now: Instant,
+        at: Moment,
     ) -> Vec<Item> {
         let Content { memory, gone, is_deleted, identity: _ } = content;
         let in_memory = memory.iter().filter(|(name, _)| !is_deleted(name));
         let mut items: Vec<_> = in_memory
-            .map(|(name, entry)| Item {
-                name: *name,
-                fingerprint: fingerprint(entry.record()),
-                age: now.saturating_duration_since(entry.read_at),
-                bytes: write(name, entry, now),
+            .map(|(name, entry)| {
+                let (fingerprint, age) = (fingerprint(entry.record()), entry.age(at));
+                Item { name: *name, fingerprint, age, bytes: write(name, entry, age, at.now) }
             })
             .collect();
         let names: HashSet<_> = items.iter().map(|item| item.name).collect();

@@ -307,6 +307,38 @@ async fn what_is_another_servers_or_of_another_key_or_place_is_refused() {
     }
 }
 
+/// The monotonic clock stands meanwhile.
+#[tokio::test]
+async fn a_key_grows_older_while_the_machine_sleeps() {
+    // In memory, before a snapshot is written with it.
+    let mut world = World::with_snapshot().await;
+    world.clock.sleep(seconds(3500));
+    world.store.put(&name("l"), &record()).await;
+    world.read("l").await.unwrap();
+    world.clock.advance(seconds(10));
+    world.round().await;
+    assert_eq!(world.names(), ["k", "l"]);
+    world.away();
+    world.restart().await;
+    world.read("k").await.unwrap();
+    world.clock.advance(seconds(92));
+    assert!(world.read("k").await.is_err(), "it was read 3602 s ago");
+    world.read("l").await.unwrap();
+
+    // In the file, and while it is used.
+    world.clock.sleep(seconds(3400));
+    world.read("l").await.unwrap();
+    world.clock.sleep(seconds(100));
+    assert!(world.read("l").await.is_err());
+
+    // Too old for the next one.
+    let world = World::with_snapshot().await;
+    world.clock.sleep(seconds(3602));
+    world.clock.advance(seconds(10));
+    world.cache.save_snapshot(world.identity).await;
+    assert!(world.names().is_empty());
+}
+
 #[tokio::test]
 async fn a_damaged_snapshot_is_refused_wherever_it_is_changed_or_cut() {
     let mut world = World::with_snapshot().await;
