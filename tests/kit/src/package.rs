@@ -94,13 +94,16 @@ impl Package {
                 let path = entry.expect("a folder can be read").path();
                 if path.is_dir() {
                     folders.push(path);
-                } else if path.to_string_lossy().contains(".so") {
+                } else if is_library(&path) {
                     libraries.insert(folder.clone());
                 }
             }
         }
         let libraries = std::env::join_paths(libraries).expect("a path has no colon");
-        let binary = folder.join(self.folder).join(self.binary());
+        // `/bin` is `/usr/bin`, and a package may have its program in either.
+        let places = [self.folder, self.folder.trim_start_matches("usr/")];
+        let [binary, other] = places.map(|place| folder.join(place).join(self.binary()));
+        let binary = if binary.is_file() { binary } else { other };
         Program { binary, libraries: Some(libraries) }
     }
 
@@ -247,6 +250,12 @@ fn libraries(depends: &str) -> Vec<String> {
         .map(|name| name.trim().to_owned())
         .filter(|name| name.starts_with("lib") || name.ends_with("-libs"))
         .collect()
+}
+
+/// Whether a file is a library, such as `libfoo.so.1.2`.
+fn is_library(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(".so") || name.contains(".so.")
 }
 
 fn is_installed(package: &str) -> bool {
