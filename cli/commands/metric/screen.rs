@@ -1,17 +1,27 @@
 //! The terminal while the view has it: the alternate screen, in raw mode.
 
-use anyhow::{Context as _, Result};
-use ratatui::DefaultTerminal;
+use std::io;
+use std::panic;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result, bail};
+use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
-use ratatui::crossterm::terminal;
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{self, EnterAlternateScreen};
+use ratatui::{DefaultTerminal, Terminal};
 use tokio::sync::mpsc;
 
 use super::model::Model;
 use super::state::State;
 use super::view;
 
-/// The terminal, which is as before once this is dropped. A panic gives it back before its message.
+/// The terminal, which is as before once this is dropped. A panic, wherever it is, gives it back before
+/// its message.
 pub(super) struct Screen(DefaultTerminal);
+
+/// Whether a panic has given the terminal back. What is written to it then would stand over the message.
+static HAS_PANICKED: AtomicBool = AtomicBool::new(false);
 
 /// What happens at the terminal.
 #[derive(Debug)]
@@ -36,7 +46,17 @@ impl Screen {
     /// # Errors
     /// If it cannot be set up. It is as before then.
     pub(super) fn open() -> Result<Self> {
-        match ratatui::try_init() {
+        let tell = panic::take_hook();
+        panic::set_hook(Box::new(move |what| {
+            // Once: the next time would put the cursor back to where it was before, and what follows over
+            // the message.
+            if !HAS_PANICKED.swap(true, Ordering::Relaxed) {
+                let _ = ratatui::try_restore();
+            }
+            tell(what);
+        }));
+        let terminal = take().and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())));
+        match terminal {
             Ok(terminal) => Ok(Self(terminal)),
             Err(error) => {
                 let _ = ratatui::try_restore();
@@ -48,8 +68,11 @@ impl Screen {
     /// Draws the view, in the size that the terminal has now.
     ///
     /// # Errors
-    /// If the terminal cannot be written to.
+    /// If the terminal cannot be written to, or a panic has given it back.
     pub(super) fn draw(&mut self, model: &Model, state: &mut State) -> Result<()> {
+        if HAS_PANICKED.load(Ordering::Relaxed) {
+            bail!("a part of the view has failed");
+        }
         let mut furthest = 0;
         self.0
             .draw(|frame| furthest = view::render(frame, model, state))
@@ -78,13 +101,17 @@ impl Screen {
     }
 }
 
+/// Takes the terminal from the shell.
+fn take() -> io::Result<()> {
+    terminal::enable_raw_mode()?;
+    execute!(io::stdout(), EnterAlternateScreen)
+}
+
 impl Drop for Screen {
     fn drop(&mut self) {
         // If the terminal is gone, nobody can be told.
         let _ = self.0.show_cursor();
-        // A panic has restored it already. Once more would put the cursor back to where it was before,
-        // and what follows over the message.
-        if !std::thread::panicking() {
+        if !HAS_PANICKED.load(Ordering::Relaxed) {
             let _ = ratatui::try_restore();
         }
     }
@@ -98,31 +125,59 @@ mod tests {
 
     use super::*;
 
-    /// Has the test below panic in the view: it runs itself at a terminal.
+    /// Has a test below panic in the view: it runs itself at a terminal.
     const PANICS: &str = "KES_TEST_PANICS";
 
-    #[test]
-    fn after_a_panic_the_terminal_is_as_before_and_shows_the_message() {
-        if std::env::var_os(PANICS).is_some() {
-            let mut screen = Screen::open().unwrap();
-            let model = Model::new(["the-view:1".to_owned()]);
-            screen.draw(&model, &mut State::new(Duration::from_secs(1), true)).unwrap();
-            panic!("a mistake in the view");
-        }
+    fn screen() -> (Screen, Model, State) {
+        let mut screen = Screen::open().unwrap();
+        let model = Model::new(["the-view:1".to_owned()]);
+        let mut state = State::new(Duration::from_secs(1), true);
+        screen.draw(&model, &mut state).unwrap();
+        (screen, model, state)
+    }
+
+    /// Runs a test at a terminal, where it panics, and checks what is left there.
+    fn shows_the_message(test: &str, message: &str) {
         let tests = std::env::current_exe().unwrap();
         let module = module_path!().split_once("::").unwrap().1;
-        let name =
-            format!("{module}::after_a_panic_the_terminal_is_as_before_and_shows_the_message");
-        let run = format!("{PANICS}=1 {} --exact {name} --nocapture", tests.display());
+        let run = format!("{PANICS}=1 {} --exact {module}::{test} --nocapture", tests.display());
         let line = format!("echo before; {run}; echo status $?; stty -a; cat");
         let terminal = Tmux::start((120, 40), &line, []);
         let screen = terminal.wait_for("the end", |screen| screen.contains("iexten"));
-        let found = ["before\n", "a mistake in the view\n", "\nstatus 101\n"];
+        let found = ["before\n", message, "\nstatus 101\n"];
         let places = found.map(|text| screen.find(text));
         assert!(places.is_sorted() && places[0].is_some(), "{places:?} {screen}");
         assert!(!screen.contains("the-view:1"), "{screen}");
         assert!(screen.contains(" icanon ") && screen.contains(" echo "), "{screen}");
         assert!(!screen.contains("-icanon") && !screen.contains("-echo "), "{screen}");
         assert_eq!(terminal.tells("#{alternate_on} #{cursor_flag}"), "0 1");
+    }
+
+    #[test]
+    fn after_a_panic_the_terminal_is_as_before_and_shows_the_message() {
+        if std::env::var_os(PANICS).is_some() {
+            let _screen = screen();
+            panic!("a mistake in the view");
+        }
+        let test = "after_a_panic_the_terminal_is_as_before_and_shows_the_message";
+        shows_the_message(test, "a mistake in the view\n");
+    }
+
+    /// A reader of a server is a task, whose panic the view survives.
+    #[test]
+    fn after_a_panic_of_a_reader_nothing_is_drawn_over_its_message() {
+        if std::env::var_os(PANICS).is_some() {
+            let (mut screen, model, mut state) = screen();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let reader = runtime.spawn(async { panic!("a mistake in a reader") });
+            runtime.block_on(reader).unwrap_err();
+            // As when another server answers before the end of the reader is noticed.
+            state.help = true;
+            let drawn = screen.draw(&model, &mut state);
+            drop(screen);
+            panic!("then: {drawn:?}");
+        }
+        let test = "after_a_panic_of_a_reader_nothing_is_drawn_over_its_message";
+        shows_the_message(test, "a mistake in a reader\n");
     }
 }
