@@ -1,12 +1,19 @@
 //! `kes metric` at a real terminal.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use kes_testkit::{Port, Tmux};
+use kes_testkit::{Port, Tmux, wait};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::write;
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use super::transcript::{admin_of, config, kes};
 use crate::harness::Server;
+
+/// For what comes within a second on a machine that is not busy.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A usual terminal, which has room for two servers.
 const USUAL: (u16, u16) = (80, 24);
@@ -150,6 +157,74 @@ fn the_terminal_is_restored_however_the_view_ends() {
         kill_process(Pid::from_raw(command).unwrap(), signal).unwrap();
         is_restored(&terminal, 0);
     }
+}
+
+/// With a shell that has jobs, as that of a person.
+#[test]
+fn ctrl_z_gives_the_terminal_to_the_shell_until_the_view_goes_on() {
+    let server = super::transcript::start_server();
+    let line = format!(
+        "set -m; echo before; KES metric -k --rate 50ms; echo stopped; stty -a; read -r _; \
+         fg >/dev/null{AFTER}"
+    );
+    let terminal = terminal(&line, (80, 40), &admin_of(&server));
+    let is_view = |screen: &str| {
+        screen.contains("/s requests") && screen.contains("\n q quit") && !screen.contains("iexten")
+    };
+    terminal.wait_for("the view", is_view);
+    terminal.press("C-z");
+    let screen = terminal.wait_for("the shell", |screen| screen.contains("iexten"));
+    assert!(screen.contains("before\n") && screen.contains("stopped\n"), "{screen}");
+    assert!(screen.contains(" icanon ") && screen.contains(" echo "), "{screen}");
+    assert_eq!(terminal.tells("#{alternate_on} #{cursor_flag}"), "0 1");
+
+    terminal.press("Enter");
+    terminal.wait_for("the view", is_view);
+    assert_eq!(terminal.tells("#{alternate_on}"), "1");
+    terminal.press("q");
+    let screen = terminal.wait_for("the end", |screen| screen.matches("iexten").count() == 2);
+    assert!(screen.contains("status 0\n") && screen.matches(" icanon ").count() == 2, "{screen}");
+    assert_eq!(terminal.tells("#{alternate_on} #{cursor_flag}"), "0 1");
+}
+
+/// It cannot give the terminal back then, and a shell uses it meanwhile.
+#[test]
+fn after_a_stop_by_somebody_else_the_view_is_whole_again() {
+    let server = super::transcript::start_server();
+    let mut variables = admin_of(&server);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("process");
+    variables.insert("PROCESS".to_owned(), file.display().to_string());
+    let own = "sh -c 'echo $$ >$PROCESS; exec KES metric -k --rate 50ms'";
+    let terminal = terminal(&format!("echo before; {own}{AFTER}"), USUAL, &variables);
+    terminal.wait_for("the view", |screen| screen.contains("/s requests"));
+    let command: i32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+    let command = Pid::from_raw(command).unwrap();
+    kill_process(command, Signal::STOP).unwrap();
+    let state = format!("/proc/{}/stat", command.as_raw_pid());
+    wait::eventually(PATIENCE, "it stops", || {
+        std::fs::read_to_string(&state).unwrap().contains(") T ")
+    });
+
+    let device = terminal.tells("#{pane_tty}");
+    let device = open(device, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    let is_raw = || !tcgetattr(&device).unwrap().local_modes.contains(LocalModes::ICANON);
+    assert!(is_raw());
+    let mut modes = tcgetattr(&device).unwrap();
+    modes.local_modes.insert(LocalModes::ICANON | LocalModes::ECHO);
+    tcsetattr(&device, OptionalActions::Now, &modes).unwrap();
+    // In the row of the keys, which is not drawn again by itself.
+    write(&device, b"\x1b[24;1Htext of a shell").unwrap();
+    terminal.wait_for("the text", |screen| screen.contains("\ntext of a shell"));
+    assert!(!is_raw());
+
+    kill_process(command, Signal::CONT).unwrap();
+    terminal.wait_for("the view alone", |screen| {
+        screen.contains("\n q quit") && !screen.contains("text of a shell")
+    });
+    assert!(is_raw());
+    terminal.press("q");
+    is_restored(&terminal, 0);
 }
 
 /// As on a serial line, or in an editor's shell.

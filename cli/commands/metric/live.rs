@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result};
 use kes_api::Timestamp;
+use rustix::process::Signal;
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -95,6 +96,8 @@ async fn show(sessions: Vec<Session>, rate: Duration, output: &mut Output) -> Re
     if !output.is_screen() || !Screen::is_there() {
         return print(&mut watched, first, &mut news, &state, output).await;
     }
+    let goes_on = SignalKind::from_raw(Signal::CONT.as_raw());
+    let mut continued = signal(goes_on).context("failed to wait for signals")?;
     let mut screen = Screen::open()?;
     let mut inputs = screen.input();
     // Without a terminal to read from the view goes on.
@@ -113,10 +116,12 @@ async fn show(sessions: Vec<Session>, rate: Duration, output: &mut Output) -> Re
                         pace.send_replace(set);
                     }
                     Then::Quit => return Ok(()),
+                    Then::Stop => screen.stop()?,
                 },
                 Some(Input::Resized) => {}
                 None => is_read = false,
             },
+            Some(()) = continued.recv() => screen.go_on()?,
             // None of them ends by itself.
             Some(Err(error)) = followers.join_next() => return Err(error).context("a reader failed"),
         }

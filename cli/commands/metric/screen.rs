@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result, bail};
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
 use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{self, EnterAlternateScreen};
+use ratatui::crossterm::terminal::{self, Clear, ClearType, EnterAlternateScreen};
 use ratatui::{DefaultTerminal, Terminal};
+use rustix::process::{Signal, kill_current_process_group};
 use tokio::sync::mpsc;
 
 use super::model::Model;
@@ -78,6 +79,40 @@ impl Screen {
             .draw(|frame| furthest = view::render(frame, model, state))
             .context("failed to write to the terminal")?;
         state.scroll = state.scroll.min(furthest);
+        Ok(())
+    }
+
+    /// Gives the terminal back and stops, as Ctrl-Z has other programs do, and takes the terminal again
+    /// once the shell has it go on.
+    ///
+    /// # Errors
+    /// If the terminal cannot be set up.
+    pub(super) fn stop(&mut self) -> Result<()> {
+        let _ = self.0.show_cursor();
+        ratatui::try_restore().context("failed to give the terminal back")?;
+        // As the terminal does where it is not raw: all of the group, so that a script that waits for
+        // this command stops as well. The system ignores it where nobody could have them go on.
+        kill_current_process_group(Signal::TSTP).context("failed to stop")?;
+        take().and_then(|()| self.clear()).context("failed to set up the terminal")
+    }
+
+    /// Sets the terminal up again and has all of it drawn next, after the process was stopped by
+    /// somebody else: a shell has set it up for itself meanwhile.
+    ///
+    /// # Errors
+    /// If it cannot be set up.
+    pub(super) fn go_on(&mut self) -> Result<()> {
+        // It would not be set up while it is thought to be.
+        let set_up = terminal::disable_raw_mode().and_then(|()| terminal::enable_raw_mode());
+        set_up.and_then(|()| self.clear()).context("failed to set up the terminal")
+    }
+
+    /// Clears the screen and what is known of it, without the question to the terminal for its cursor that
+    /// the library has: the answer would come as input.
+    fn clear(&mut self) -> io::Result<()> {
+        execute!(io::stdout(), Clear(ClearType::All))?;
+        // What was drawn last becomes the next one, empty.
+        self.0.swap_buffers();
         Ok(())
     }
 

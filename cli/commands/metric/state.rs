@@ -50,6 +50,8 @@ pub(super) enum Then {
     Settings,
     /// The view ends.
     Quit,
+    /// The process stops until it is told to go on.
+    Stop,
 }
 
 impl State {
@@ -72,6 +74,7 @@ impl State {
         let with_ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
             KeyCode::Char('c' | 'd') if with_ctrl => return Then::Quit,
+            KeyCode::Char('z') if with_ctrl => return Then::Stop,
             KeyCode::Char(_) if with_ctrl => return Then::Draw,
             KeyCode::Char('q') => return Then::Quit,
             // Whatever it was for, it ends the help.
@@ -168,11 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn ctrl_c_ends_it_and_other_control_keys_do_nothing() {
+    fn ctrl_c_ends_it_ctrl_z_stops_it_and_other_control_keys_do_nothing() {
         let mut state = state();
         let ctrl = |letter| KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL);
         assert_eq!(state.press(ctrl('p'), 1), Then::Draw);
         assert_eq!(state, self::state());
+        assert_eq!(state.press(ctrl('z'), 1), Then::Stop);
         assert_eq!(state.press(ctrl('c'), 1), Then::Quit);
     }
 
