@@ -11,12 +11,20 @@ use crate::Cipher;
 /// How many bytes are overwritten: about twice what is used, which is up to 1.1 KiB. Overwriting
 /// 2 KiB takes 20 ns. The tests measure what is used, with this crate optimised as it is in a release
 /// (`profile.dev.package` in the manifest).
+#[cfg(not(feature = "fips"))]
 pub(crate) const DEPTH: usize = 2 * 1024;
 
 /// How many bytes are overwritten after AES-GCM. It uses 1.3 KiB, but AWS-LC needs another 1.6 KiB
 /// on a processor with AVX-512, and 1.9 KiB on one without AES instructions. Overwriting 4 KiB
 /// takes 80 ns.
+#[cfg(not(feature = "fips"))]
 pub(crate) const DEPTH_OF_AES: usize = 2 * DEPTH;
+
+/// The FIPS module uses up to 6.3 KiB, for HMAC as well as for AES-GCM.
+#[cfg(feature = "fips")]
+pub(crate) const DEPTH: usize = 12 * 1024;
+#[cfg(feature = "fips")]
+pub(crate) const DEPTH_OF_AES: usize = DEPTH;
 
 /// Runs `work` in stack frames of its own and then overwrites [`DEPTH`] bytes of them.
 pub(crate) fn wiped<T>(work: impl FnOnce() -> T) -> T {

@@ -97,7 +97,7 @@ fn base64_with_unused_bits_or_line_breaks_is_read() {
 #[test]
 fn what_the_reference_wrote_is_read() {
     let vectors = vectors();
-    assert_eq!(vectors.len(), 7);
+    assert_eq!(vectors.len(), if cfg!(feature = "fips") { 4 } else { 7 });
     for vector in vectors {
         let record = decode(vector.value).unwrap();
         assert_eq!(record.key.cipher().name(), vector.algorithm, "{}", vector.name);
@@ -413,7 +413,8 @@ prop_compose! {
     /// What a server may have written.
     fn stored()(
         key: [u8; 32],
-        kind in 1_u32..3,
+        // AES-256, and ChaCha20 where the build has it.
+        kind in 1_u32..if cfg!(feature = "fips") { 2 } else { 3 },
         hmac: Option<[u8; 32]>,
         created_at in prop_oneof![time(), Just(Time { seconds: 0, nanos: 0 })],
         created_by: String,
