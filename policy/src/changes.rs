@@ -221,6 +221,37 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_of_change_alone_is_a_change() {
+        let one = policies(0, vec![policy("a", &["/a"], &[1])]);
+        let two = policies(0, vec![policy("a", &["/a"], &[1]), policy("b", &["/b"], &[])]);
+        assert!(!two.changes_since(&one).is_empty(), "a policy that nobody has came");
+        assert!(!one.changes_since(&two).is_empty(), "it went");
+        let other = policies(0, vec![policy("a", &["/b"], &[1])]);
+        assert!(!other.changes_since(&one).is_empty(), "its patterns differ");
+        let moved = policies(0, vec![policy("a", &["/a"], &[2])]);
+        assert!(!moved.changes_since(&one).is_empty(), "another identity has it");
+
+        assert!(PatternChange::default().is_empty());
+        let pattern = || vec![Arc::from("/a")];
+        assert!(!PatternChange { added: pattern(), ..PatternChange::default() }.is_empty());
+        assert!(!PatternChange { removed: pattern(), ..PatternChange::default() }.is_empty());
+    }
+
+    #[test]
+    fn every_pattern_that_came_or_went_can_be_replaced() {
+        let of = |allow: &[&str], deny: &[&str]| {
+            let policy = Policy::new("p", allow.iter().copied(), deny.iter().copied());
+            policies(0, vec![(policy, vec![who(1)])])
+        };
+        let mut changes = of(&["/new"], &["/refused"]).changes_since(&of(&["/old"], &["/free"]));
+        let mut texts: Vec<_> = changes.patterns_mut().map(|text| text.to_string()).collect();
+        texts.sort();
+        assert_eq!(texts, ["/free", "/new", "/old", "/refused"]);
+        changes.patterns_mut().for_each(|text| *text = "hidden".into());
+        assert!(changes.patterns_mut().all(|text| **text == *"hidden"));
+    }
+
+    #[test]
     fn identities_that_came_went_and_moved() {
         let before = policies(0, vec![policy("a", &[], &[1, 2, 3, 4]), policy("b", &[], &[5])]);
         // The admin 0 is in a policy now, and 4 is the admin.

@@ -153,6 +153,7 @@ mod tests {
     fn every_pattern_that_refuses_is_told_with_the_path_that_it_matches() {
         let policies = policies();
         let explanation = explain(&policies, 1, "/v1/key/decrypt/s-1");
+        assert_eq!(explanation.path(), "/v1/key/decrypt/s-1");
         // The one that matches the path itself decides.
         assert!(matches!(explanation.decision, Err(Refusal::Denied { deny: 1, .. })));
         let bulk = "/v1/key/bulk/decrypt/s-1".to_owned();

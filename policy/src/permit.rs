@@ -212,6 +212,33 @@ mod tests {
         }
     }
 
+    /// A gate of a request that is traced.
+    struct Traced(Arc<dyn StoreTrace>);
+
+    impl StoreGate for Traced {
+        fn enter(&self) -> Entering<'_> {
+            Box::pin(async { Ok(StorePlace::new(())) })
+        }
+
+        fn trace(&self) -> Option<Arc<dyn StoreTrace>> {
+            Some(Arc::clone(&self.0))
+        }
+    }
+
+    struct Trace;
+
+    impl StoreTrace for Trace {
+        fn call_begins(&self) -> u64 {
+            7
+        }
+
+        fn traceparent(&self, span: u64) -> String {
+            span.to_string()
+        }
+
+        fn call_ended(&self, _: &crate::StoreCall) {}
+    }
+
     /// Enters the key store by a permit that need not wait.
     fn enter(permit: &Permit<'_>) -> Result<Option<StorePlace>, StoreLimited> {
         match pin!(permit.enter_store()).poll(&mut Context::from_waker(Waker::noop())) {
@@ -269,6 +296,16 @@ mod tests {
         let refused = enter(&permit().through(&closed)).map(drop).unwrap_err();
         assert_eq!(refused.limit, StoreLimit::PerSecond);
         assert_eq!(refused.retry_after, Duration::from_secs(7));
+    }
+
+    #[test]
+    fn a_permit_knows_the_trace_of_its_request() {
+        let permit = || Permit::new(None, Operation::DecryptKey, "k", false);
+        let gate = Traced(Arc::new(Trace));
+        let trace = permit().through(&gate).trace().expect("the request is traced");
+        assert!(Arc::ptr_eq(&trace, &gate.0));
+        let untraced = Gate { is_open: true, inside: Arc::default() };
+        assert!(permit().through(&untraced).trace().is_none());
     }
 
     #[test]
