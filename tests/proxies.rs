@@ -73,6 +73,8 @@ fn a_client_uses_keys_through_a_proxy() {
                 let too_large = "x".repeat(1_500_000);
                 let refused = client.send("PUT", "/v1/key/encrypt/k1", &too_large).await;
                 assert_eq!(refused.error(), (413, "request body is too large".to_owned()));
+                // A proxy that has the answer before the whole body may close the connection.
+                let mut client = site.client(Some(&of_api_key), protocol).await;
                 let list = send(&mut client, "/v1/key/list/", &[]).await;
                 assert_eq!(list.json()["names"], json!(["k1", "k2"]), "{kind:?} {protocol:?}");
             }
